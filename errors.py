@@ -1,0 +1,110 @@
+"""Every error bitterant raises on purpose, and the exit code each becomes on the command line.
+
+    BitterantError                      1   something bitterant cannot go on with
+    ├── ConfigError                     2   what was asked for cannot be done as asked
+    │   ├── UnknownNameError            2   no such method, surrogate, victim, adversary or preset
+    │   ├── FolderError                 2   SRC, OUT, CLEAN or PROTECTED missing, empty or overlapping
+    │   ├── LabelError                  2   labels are needed and absent, or there are too few classes
+    │   ├── BankError                   2   a bank file is damaged, of another version, or does not fit the images
+    │   └── ResumeError                 2   OUT holds another run, or files that are not ours
+    ├── SetupError                      3   the machine lacks something: weights, disk, a package
+    │   ├── WeightsError                3   weights are absent, damaged or do not fit the architecture
+    │   └── OutputError                 3   OUT cannot be written: permission or a full disk
+    ├── ImageError                      1   one image cannot be read or written; the run goes on without it
+    ├── BudgetExceeded                  1   a perturbation broke its budget: always a bug, never let through
+    └── Interrupted                   130   stopped by the user; the same command resumes
+
+Messages are for people: what was wrong, where, and what to do about it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "BankError",
+    "BitterantError",
+    "BudgetExceeded",
+    "ConfigError",
+    "FolderError",
+    "ImageError",
+    "Interrupted",
+    "LabelError",
+    "OutputError",
+    "ResumeError",
+    "SetupError",
+    "UnknownNameError",
+    "WeightsError",
+]
+
+
+class BitterantError(Exception):
+    """Base of every error raised on purpose. ``exit_code`` is what the command line returns."""
+
+    exit_code: int = 1
+
+
+class ConfigError(BitterantError):
+    """What was asked for cannot be done as asked."""
+
+    exit_code = 2
+
+
+class UnknownNameError(ConfigError):
+    """A name that is not in a registry; the message lists the names and the nearest one."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        super().__init__(f"There is no {kind} named {name!r}.{hint} Known: {', '.join(names)}.")
+        self.kind, self.name, self.known = kind, name, names
+
+
+class FolderError(ConfigError):
+    """A folder is missing, empty, of the wrong kind, or overlaps another."""
+
+
+class LabelError(ConfigError):
+    """Labels are needed and absent, or there are too few classes or images of a class."""
+
+
+class BankError(ConfigError):
+    """A bank file is damaged, of another format version, or does not fit the images at hand."""
+
+
+class ResumeError(ConfigError):
+    """OUT holds the files of another run, or files that bitterant did not write."""
+
+
+class SetupError(BitterantError):
+    """The machine lacks something: a package, weights, disk space."""
+
+    exit_code = 3
+
+
+class WeightsError(SetupError):
+    """Weights are absent, damaged, or do not fit the architecture."""
+
+
+class OutputError(SetupError):
+    """The output place cannot be written."""
+
+
+class ImageError(BitterantError):
+    """One image cannot be read or written. The run goes on; ``reason`` stands in the manifest."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path, self.reason = path, reason
+
+
+class BudgetExceeded(BitterantError):
+    """A perturbation is larger than its budget. Never expected: report it as a bug."""
+
+
+class Interrupted(BitterantError):
+    """Stopped by the user. Finished files are whole; the same command goes on where it stopped."""
+
+    exit_code = 130

@@ -1,0 +1,81 @@
+"""Pixels in and out: folders, files, metadata, the budget, quality, and the frame of the HTML pages.
+
+Everything here works without torch, which is imported only for :class:`ImageSet` and what returns one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .atomic import sweep_temporaries, write_atomic
+from .budget import Budget
+from .codec import (
+    MAX_PIXELS,
+    Header,
+    apply_metadata_policy,
+    decode,
+    encode,
+    output_name,
+    read_header,
+    resolve_output_names,
+)
+from .formats import EXTENSIONS
+from .loading import FileProblem, auto_resolution, common_size, entry_key, load_image_set, sha256_file
+from .metadata import Metadata
+from .page import difference_tile, png_data_uri, render_page, thumbnail
+from .perturb import Change, add_delta, measure_change, upsample_delta
+from .picture import Picture
+from .resize import squash
+from .scan import Entry, FolderScan, SkippedPath, scan_folder
+
+if TYPE_CHECKING:
+    from .image_set import ImageSet
+
+__all__ = [
+    "EXTENSIONS",
+    "MAX_PIXELS",
+    "Budget",
+    "Change",
+    "Entry",
+    "FileProblem",
+    "FolderScan",
+    "Header",
+    "ImageSet",
+    "Metadata",
+    "Picture",
+    "SkippedPath",
+    "add_delta",
+    "apply_metadata_policy",
+    "auto_resolution",
+    "common_size",
+    "decode",
+    "difference_tile",
+    "encode",
+    "entry_key",
+    "load_image_set",
+    "measure_change",
+    "output_name",
+    "png_data_uri",
+    "read_header",
+    "render_page",
+    "resolve_output_names",
+    "scan_folder",
+    "sha256_file",
+    "squash",
+    "sweep_temporaries",
+    "thumbnail",
+    "upsample_delta",
+    "write_atomic",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "ImageSet":
+        from .image_set import ImageSet
+
+        return ImageSet
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

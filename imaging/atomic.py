@@ -1,0 +1,106 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import secrets
+from pathlib import Path
+from typing import Final
+
+from ..errors import OutputError
+
+__all__ = ["sweep_temporaries", "write_atomic"]
+
+logger = logging.getLogger(__name__)
+
+#: Half-written files are called so. Hidden, so that a reader of the folder does not take one for an image.
+TEMPORARY_PREFIX: Final = ".bitterant-tmp-"
+
+_REMEDIES: Final = {
+    errno.ENOSPC: "the disk is full; free some space or choose another folder, then run the same command again",
+    errno.EDQUOT: "your disk quota is used up; free some space or choose another folder",
+    errno.EACCES: "you may not write there; choose another folder or change its permissions",
+    errno.EPERM: "you may not write there; choose another folder or change its permissions",
+    errno.EROFS: "the disk is read-only; choose another folder",
+    errno.ENOTDIR: "a part of the path is a file, not a folder; choose another folder",
+    errno.EEXIST: "a part of the path is a file, not a folder; choose another folder",
+    errno.EISDIR: "a folder of that name is in the way; choose another folder",
+    errno.ENAMETOOLONG: "the name is too long for this disk; choose a shorter folder name",
+}
+
+
+def write_atomic(path: Path, data: bytes, *, overwrite: bool) -> None:
+    """Write a file so that it is never seen half-written, not even after a power cut.
+
+    The bytes go to a temporary name in the same folder, reach the disk, and are renamed. Missing folders are made.
+
+    Args:
+        path: where the file shall be.
+        data: its whole content.
+        overwrite: replace a file that is there. If False, such a file is left alone.
+
+    Raises:
+        OutputError: the file is there already and ``overwrite`` is False, or the place cannot be written.
+    """
+    path = Path(path)
+    if not overwrite and os.path.lexists(path):
+        raise OutputError(f"{path} exists already and is left alone. Choose another place or allow overwriting.")
+    temporary = path.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            _write_through(temporary, data)
+            temporary.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0, "check the folder and the disk")
+        raise OutputError(f"Cannot write {path}: {error.strerror or error} ({remedy}).") from error
+
+
+def _write_through(path: Path, data: bytes) -> None:
+    # os.open instead of tempfile: the file gets the permissions the user's umask asks for, not 0600.
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself durable. Some systems cannot open folders; there the rename is as safe as it gets."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        with contextlib.suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sweep_temporaries(root: Path) -> int:
+    """Remove the half-written files that a killed run left below ``root``; other files are not touched.
+
+    Only call it while no other run writes into the same folder.
+
+    Returns:
+        How many were removed.
+    """
+    removed = 0
+    for folder, _, names in os.walk(root):
+        for name in names:
+            if name.startswith(TEMPORARY_PREFIX):
+                with contextlib.suppress(OSError):
+                    (Path(folder) / name).unlink()
+                    removed += 1
+    if removed:
+        logger.info("removed %d half-written files of an earlier run", removed)
+    return removed

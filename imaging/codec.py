@@ -1,0 +1,244 @@
+"""From file bytes to pixels, with nothing lost on the way and a readable reason where that cannot be.
+
+Decoding is Pillow's. What Pillow would do silently is refused or done here: cutting 16-bit colours to 8 bits, dropping
+transparency, showing the first frame of an animation, decoding a picture too large for the memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Final, Literal, cast
+
+import numpy as np
+from PIL import BmpImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+
+from ..errors import ImageError
+from .encoding import encode
+from .formats import describe_unknown, sniff_format
+from .metadata import Metadata, apply_metadata_policy, read_metadata, read_orientation
+from .naming import output_name, resolve_output_names
+from .picture import Picture
+
+__all__ = [
+    "MAX_PIXELS",
+    "Header",
+    "Metadata",
+    "Picture",
+    "apply_metadata_policy",
+    "decode",
+    "encode",
+    "output_name",
+    "read_header",
+    "resolve_output_names",
+]
+
+logger = logging.getLogger(__name__)
+
+#: Largest picture that is decoded, in pixels. Pillow itself refuses some TIFF and WebP files from 179 million on.
+MAX_PIXELS: Final = 200_000_000
+
+Source = Path | str | bytes | BinaryIO
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the head of a file says, without decoding: upright size in pixels, format, Pillow mode."""
+
+    width: int
+    height: int
+    format: str
+    mode: str
+
+
+def decode(source: Source, *, max_pixels: int = MAX_PIXELS, name: str | None = None) -> Picture:
+    """Read one image file.
+
+    Palette images become RGB, with alpha if they have transparent entries; grey stays grey; a phone's multi-picture
+    JPEG gives its main picture. The EXIF orientation is applied.
+
+    Args:
+        source: path, file bytes, or a seekable binary file.
+        max_pixels: refuse larger pictures before decoding them.
+        name: what messages call it; the path if left out.
+
+    Raises:
+        ImageError: the file is empty, damaged, cut off, animated or multi-page, too large, CMYK, 1-bit, has 16 bits per
+            colour channel, or is of a type that is not read. ``reason`` says which.
+    """
+    with _opened(source, name) as (file, label):
+        image, fmt = _open(file, label)
+        orientation = _checked(image, file, fmt, label, max_pixels)
+        try:
+            image.load()
+            pixels, alpha = _colours(image, fmt)
+        except Image.DecompressionBombError as error:
+            raise ImageError(label, _too_large(image)) from error
+        except Exception as error:  # a decoder may raise anything on damaged bytes; see _reason
+            raise ImageError(label, _reason(error)) from error
+        if fmt != "TIFF":  # Pillow turns TIFF itself
+            pixels = _upright(pixels, orientation)
+            alpha = None if alpha is None else _upright(alpha, orientation)
+        height, width = pixels.shape[:2]
+        try:
+            metadata = read_metadata(image, file, width, height)
+        except Exception as error:  # damaged metadata raises anything, too; the picture itself is sound
+            logger.warning("%s: its metadata is damaged and was left out: %s", label, error)
+            metadata = Metadata(icc=image.info.get("icc_profile"))
+    depth: Literal[8, 16] = 16 if pixels.dtype == np.uint16 else 8
+    return Picture(pixels, alpha, image.mode, fmt, depth, metadata, label)
+
+
+def read_header(source: Source, *, name: str | None = None) -> Header:
+    """Size, format and mode of an image file, from its first bytes.
+
+    Raises:
+        ImageError: the file is empty, damaged, or of a type that is not read.
+    """
+    with _opened(source, name) as (file, label):
+        image, fmt = _open(file, label)
+        try:
+            turned = read_orientation(image, file) >= 5
+            size = image.size
+            if isinstance(image, TiffImagePlugin.TiffImageFile):
+                size = (image.tag_v2[256], image.tag_v2[257])  # Pillow's own size may or may not be turned already
+        except Exception as error:
+            raise ImageError(label, _reason(error)) from error
+        width, height = size[::-1] if turned else size
+        return Header(width, height, fmt, image.mode)
+
+
+@contextlib.contextmanager
+def _opened(source: Source, name: str | None) -> Iterator[tuple[BinaryIO, str]]:
+    if isinstance(source, bytes):
+        yield io.BytesIO(source), name or "image"
+    elif isinstance(source, (str, Path)):
+        label = name or str(source)
+        try:
+            file = Path(source).open("rb")  # noqa: SIM115 - closed below; only opening may raise here
+        except OSError as error:
+            raise ImageError(label, f"cannot be opened: {error.strerror or error}") from error
+        with file:
+            yield file, label
+    else:
+        yield source, name or str(getattr(source, "name", "image"))
+
+
+def _open(file: BinaryIO, label: str) -> tuple[ImageFile.ImageFile, str]:
+    """Parse the head of the file. Decodes nothing."""
+    try:
+        file.seek(0)
+        head = file.read(32)
+        file.seek(0)
+    except OSError as error:
+        raise ImageError(label, f"cannot be read: {error.strerror or error}") from error
+    if not head:
+        raise ImageError(label, "the file is empty (0 bytes)")
+    fmt = sniff_format(head)
+    if fmt is None:
+        raise ImageError(label, describe_unknown(head))
+    if fmt == "PNG" and len(head) > 25 and head[24] == 16 and head[25] != 0:
+        raise ImageError(label, _SIXTEEN)
+    try:
+        return _READERS[fmt](file, ""), fmt
+    except Image.DecompressionBombError as error:
+        raise ImageError(label, "more pixels than Pillow opens; scale it down") from error
+    except Exception as error:
+        raise ImageError(label, _reason(error)) from error
+
+
+# The readers themselves rather than Image.open: that one warns or refuses by a global limit, here max_pixels counts.
+_READERS: Final[dict[str, Callable[[BinaryIO, str], ImageFile.ImageFile]]] = {
+    "PNG": PngImagePlugin.PngImageFile,
+    "JPEG": cast(Any, JpegImagePlugin.jpeg_factory),
+    "WEBP": WebPImagePlugin.WebPImageFile,
+    "TIFF": TiffImagePlugin.TiffImageFile,
+    "BMP": BmpImagePlugin.BmpImageFile,
+}
+_SIXTEEN: Final = "16 bits per colour channel are not supported; convert it to 8 bits"
+_MODES: Final = ("L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "I;16", "I;16B", "I;16L", "I;16N")
+_REFUSED: Final = {
+    "1": "1-bit black-and-white images are not supported; convert it to grey",
+    "CMYK": "CMYK (print) colours are not supported; convert it to RGB",
+    "I": "32-bit or signed integer pixels are not supported",
+    "F": "floating-point pixels are not supported",
+    "LAB": "Lab colours are not supported; convert it to RGB",
+    "YCbCr": "raw YCbCr colours are not supported; convert it to RGB",
+}
+
+
+def _checked(image: ImageFile.ImageFile, file: BinaryIO, fmt: str, label: str, max_pixels: int) -> int:
+    """Refuse what cannot be kept as it is, before any pixel is decoded. Returns the orientation."""
+    width, height = image.size
+    if width * height > max_pixels:
+        raise ImageError(label, f"{_too_large(image)}; the limit is {max_pixels / 1e6:g} million (--max-pixels)")
+    if image.mode not in _MODES:
+        raise ImageError(label, _REFUSED.get(image.mode, f"pixels of mode {image.mode} are not supported"))
+    try:
+        # A multi-picture JPEG holds previews or a depth map behind the picture, no animation.
+        frames = 1 if fmt == "JPEG" else int(getattr(image, "n_frames", 1))
+        orientation = read_orientation(image, file)
+    except Exception as error:
+        raise ImageError(label, _reason(error)) from error
+    if frames > 1:
+        what = "a TIFF with several pages" if fmt == "TIFF" else "animated"
+        raise ImageError(label, f"{what} ({frames} frames); only single pictures are supported")
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        bits = image.tag_v2.get(258, 1)
+        deepest = max(bits) if isinstance(bits, tuple) else bits
+        if deepest > 8 and not (deepest == 16 and image.mode.startswith("I;16")):
+            raise ImageError(label, _SIXTEEN if deepest == 16 else f"{deepest} bits per channel are not supported")
+    if image.mode.startswith("I;16") and "transparency" in image.info:
+        raise ImageError(label, "16-bit grey with a transparent colour is not supported; convert it to 8 bits")
+    return orientation
+
+
+def _colours(image: Image.Image, fmt: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Colours ``[H, W, C]`` and alpha ``[H, W]`` of a loaded image, in the orientation of the file."""
+    mode = image.mode
+    if mode.startswith("I;16"):
+        grey = np.array(image, dtype=np.uint16)
+        if fmt == "TIFF" and cast(TiffImagePlugin.TiffImageFile, image).tag_v2.get(262) == 0:
+            grey = 65535 - grey  # zero means white; Pillow inverts 8-bit files only
+        return grey[..., None], None
+    see_through = image.has_transparency_data
+    wanted = ("LA" if see_through else "L") if mode in ("L", "LA", "La") else ("RGBA" if see_through else "RGB")
+    if mode != wanted:
+        # "La" and "RGBa" hold premultiplied colours; Pillow converts them only to their plain twins.
+        image = image.convert(wanted)
+    array = np.array(image)
+    if array.ndim == 2:
+        return array[..., None], None
+    if array.shape[2] in (2, 4):
+        return np.ascontiguousarray(array[..., :-1]), np.ascontiguousarray(array[..., -1])
+    return array, None
+
+
+def _upright(array: np.ndarray, orientation: int) -> np.ndarray:
+    """Apply an EXIF orientation to ``[H, W, ...]`` (Exif 2.32, tag 0x0112)."""
+    if orientation >= 5:
+        array = array.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        array = array[::-1]
+    if orientation in (2, 3, 6, 7):
+        array = array[:, ::-1]
+    return np.ascontiguousarray(array)
+
+
+def _too_large(image: ImageFile.ImageFile) -> str:
+    width, height = image.size
+    return f"too large: {width} x {height} is {width * height / 1e6:.0f} million pixels"
+
+
+def _reason(error: Exception) -> str:
+    """Pillow's many exceptions on damaged files, in one tone."""
+    text = str(error) or type(error).__name__
+    if isinstance(error, MemoryError):
+        return "too large for the memory"
+    if "truncated" in text.lower() or isinstance(error, EOFError):
+        return "cut off: the file ends before the picture does"
+    return f"damaged: {text}"

@@ -1,0 +1,72 @@
+"""Which image files bitterant reads: their extensions, and how their first bytes look."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+__all__ = ["EXTENSIONS", "describe_unknown", "format_of_file", "sniff_format"]
+
+#: Extension (lower case) to the format it stands for.
+EXTENSIONS: Final[dict[str, str]] = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".jpe": "JPEG",
+    ".jfif": "JPEG",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".bmp": "BMP",
+}
+
+#: First bytes of the formats that are read. WebP is a RIFF file and is told apart below.
+_SIGNATURES: Final = (
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"II*\x00", "TIFF"),
+    (b"MM\x00*", "TIFF"),
+    (b"II+\x00", "TIFF"),
+    (b"MM\x00+", "TIFF"),
+    (b"BM", "BMP"),
+)
+
+#: Formats that turn up under a wrong name, so that the reason can say what a file is.
+_OTHERS: Final = (
+    (b"GIF8", "a GIF"),
+    (b"8BPS", "a Photoshop file"),
+    (b"%PDF", "a PDF"),
+    (b"\x00\x00\x00\x0cjP  ", "a JPEG 2000 file"),
+    (b"\xff\x0a", "a JPEG XL file"),
+    (b"<!DOCTYPE", "a web page"),
+    (b"<html", "a web page"),
+    (b"<svg", "an SVG drawing"),
+    (b"<?xml", "an XML file"),
+    (b"version https://git-lfs", "a Git LFS pointer: fetch the real file with `git lfs pull`"),
+)
+
+
+def sniff_format(head: bytes) -> str | None:
+    """The format (``"PNG"``, ``"JPEG"``, ``"WEBP"``, ``"TIFF"``, ``"BMP"``) by the first 16 bytes; None if none."""
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WEBP"
+    return next((name for signature, name in _SIGNATURES if head.startswith(signature)), None)
+
+
+def describe_unknown(head: bytes) -> str:
+    """Why a file with these first bytes is not read, in words."""
+    found = next((name for signature, name in _OTHERS if head.startswith(signature)), None)
+    if found is None and head[4:8] == b"ftyp":
+        found = "an AVIF file" if head[8:12] in (b"avif", b"avis") else "a HEIF file or a video"
+    wanted = "not a PNG, JPEG, WebP, TIFF or BMP image"
+    return f"{wanted}; it looks like {found}" if found else wanted
+
+
+def format_of_file(path: Path) -> str | None:
+    """The format by first bytes; by extension where the file cannot be opened or its bytes say nothing."""
+    by_name = EXTENSIONS.get(path.suffix.lower())
+    try:
+        with path.open("rb") as file:
+            return sniff_format(file.read(16)) or by_name
+    except OSError:
+        return by_name

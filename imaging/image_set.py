@@ -1,0 +1,105 @@
+"""The tensor-resident data set that methods fit on and victims train on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import ConfigError, LabelError
+
+__all__ = ["ImageSet"]
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images at one working resolution, whole in memory.
+
+    Attributes:
+        images: uint8 ``[N, 3, R, R]``; ``images / 255`` is the [0, 1] range all mathematics lives in.
+        labels: int64 ``[N]`` with values in ``range(len(classes))``, or ``None`` where there are none.
+        classes: class names; their order is that of the labels. Empty where there are no labels.
+        keys: the identity of each image (``N`` strings), independent of its place in the set. From a folder:
+            ``class/sha256-of-the-file``; perturbations are tied to these, never to positions.
+    """
+
+    images: Tensor
+    labels: Tensor | None
+    classes: tuple[str, ...]
+    keys: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4 or self.images.shape[1] != 3:
+            raise ConfigError(
+                f"An image set holds uint8 [N, 3, R, R], not {self.images.dtype} {tuple(self.images.shape)}. "
+                "For float images in [0, 1] use ImageSet.from_tensors."
+            )
+        n = len(self.images)
+        if len(self.keys) != n:
+            raise ConfigError(f"{n} images but {len(self.keys)} keys.")
+        if self.labels is not None:
+            if self.labels.shape != (n,):
+                raise LabelError(f"{n} images but labels of shape {tuple(self.labels.shape)}.")
+            if n and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
+                raise LabelError(f"Labels must lie in 0..{len(self.classes) - 1}.")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def resolution(self) -> int:
+        """Side length R of the working resolution, in pixels."""
+        return int(self.images.shape[-1])
+
+    @classmethod
+    def from_tensors(
+        cls,
+        images: Tensor,
+        labels: Tensor | None = None,
+        *,
+        classes: Sequence[str] | None = None,
+        keys: Sequence[str] | None = None,
+    ) -> ImageSet:
+        """Build a set from tensors, without any folder.
+
+        Args:
+            images: float ``[N, 3, R, R]`` in [0, 1] (rounded to the 8-bit grid) or uint8 of the same shape.
+            labels: integers ``[N]``.
+            classes: class names; ``"0"``, ``"1"``, ... if left out.
+            keys: identities; if left out, ``class/sha256`` of each image's bytes.
+
+        Raises:
+            ConfigError: shape, type or range is wrong.
+            LabelError: labels do not fit the images or the class names.
+        """
+        if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
+            raise ConfigError(f"Expected square RGB images [N, 3, R, R], got shape {tuple(images.shape)}.")
+        if images.dtype != torch.uint8:
+            if len(images) and not (float(images.min()) >= 0.0 and float(images.max()) <= 1.0):
+                raise ConfigError("Float images must lie in [0, 1]; divide 8-bit values by 255.")
+            images = images.float().mul(255.0).round().to(torch.uint8)
+        images = images.contiguous()
+        if labels is not None:
+            labels = labels.to(torch.int64)
+            count = int(labels.max()) + 1 if len(labels) else 0
+            names = tuple(classes) if classes is not None else tuple(str(i) for i in range(count))
+        else:
+            names = ()
+        if keys is None:
+            digests = [hashlib.sha256(row.numpy().tobytes()).hexdigest() for row in images.cpu()]
+            prefix = [""] * len(digests) if labels is None else [f"{names[int(i)]}/" for i in labels]
+            keys = [p + d for p, d in zip(prefix, digests, strict=True)]
+        return cls(images=images, labels=labels, classes=names, keys=tuple(keys))
+
+    def select(self, indices: Tensor | Sequence[int]) -> ImageSet:
+        """The sub-set at these positions, in this order."""
+        index = torch.as_tensor(indices, dtype=torch.int64)
+        return ImageSet(
+            images=self.images[index],
+            labels=None if self.labels is None else self.labels[index],
+            classes=self.classes,
+            keys=tuple(self.keys[i] for i in index.tolist()),
+        )

@@ -1,0 +1,182 @@
+"""A folder of image files as one set of small images in memory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from ..errors import ConfigError, ImageError
+from .codec import MAX_PIXELS, decode, read_header
+from .resize import squash
+from .scan import Entry, FolderScan
+
+if TYPE_CHECKING:
+    from .image_set import ImageSet
+
+__all__ = ["FileProblem", "auto_resolution", "common_size", "entry_key", "load_image_set", "sha256_file"]
+
+#: ``auto_resolution``: images up to this side keep their size; larger ones are squashed to the device's default.
+LARGEST_OWN_SIZE: Final = 96
+CPU_RESOLUTION: Final = 64
+GPU_RESOLUTION: Final = 224
+
+_READ_AHEAD: Final = 64  # files in flight per worker: bounds the memory, whatever the number of files
+
+
+@dataclass(frozen=True, slots=True)
+class FileProblem:
+    """A file that could not be used, and why."""
+
+    relative: str
+    reason: str
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, as 64 hexadecimal digits.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def entry_key(entry: Entry, sha256: str) -> str:
+    """The identity of an image: ``class/sha256`` of its file's bytes, or the hash alone in a flat folder.
+
+    Names do not enter, so a perturbation finds its image again after renaming.
+    """
+    return sha256 if entry.class_name is None else f"{entry.class_name}/{sha256}"
+
+
+def load_image_set(
+    scan: FolderScan,
+    resolution: int,
+    *,
+    workers: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+    with_labels: bool = True,
+    max_pixels: int = MAX_PIXELS,
+) -> tuple[ImageSet, list[Entry], list[FileProblem]]:
+    """Read all images of a folder at the working resolution.
+
+    Files that cannot be read are reported, not fatal. The result does not depend on ``workers``.
+
+    Args:
+        scan: the folder.
+        resolution: side length R in pixels.
+        workers: threads; 0 reads in the calling thread.
+        progress: called with the number of files done and of all files, from the calling thread.
+        with_labels: False leaves the labels out; keys stay the same.
+        max_pixels: refuse larger pictures.
+
+    Returns:
+        The set; the entries of its images, in the order of the set (that of the scan); the files left out.
+
+    Raises:
+        ConfigError: ``resolution`` or ``workers`` is out of range.
+    """
+    import torch
+
+    from .image_set import ImageSet
+
+    if resolution < 1:
+        raise ConfigError(f"The working resolution must be at least 1 pixel, not {resolution}.")
+    if workers < 0:
+        raise ConfigError(f"The number of workers must be 0 or more, not {workers}.")
+    total = len(scan.entries)
+    images = torch.empty((total, 3, resolution, resolution), dtype=torch.uint8)
+    target = images.numpy()
+    kept: list[Entry] = []
+    keys: list[str] = []
+    problems: list[FileProblem] = []
+    loaded = _load_all(scan.entries, resolution, workers, max_pixels)
+    for done, (entry, result) in enumerate(zip(scan.entries, loaded, strict=True), start=1):
+        if isinstance(result, FileProblem):
+            problems.append(result)
+        else:
+            target[len(kept)] = result.pixels.transpose(2, 0, 1)
+            kept.append(entry)
+            keys.append(entry_key(entry, result.sha256))
+        if progress is not None:
+            progress(done, total)
+    labels = None
+    if with_labels and scan.labelled:
+        labels = torch.tensor([entry.label for entry in kept], dtype=torch.int64)
+    classes = () if labels is None else scan.classes
+    return ImageSet(images[: len(kept)], labels, classes, tuple(keys)), kept, problems
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    pixels: np.ndarray
+    sha256: str
+
+
+def _load_all(
+    entries: Sequence[Entry], resolution: int, workers: int, max_pixels: int
+) -> Iterator[_Loaded | FileProblem]:
+    def load(entry: Entry) -> _Loaded | FileProblem:
+        return _load(entry, resolution, max_pixels)
+
+    if workers == 0:
+        yield from map(load, entries)
+        return
+    with ThreadPoolExecutor(workers, thread_name_prefix="bitterant-load") as pool:
+        # Pillow works outside the interpreter lock, so threads are enough.
+        step = workers * _READ_AHEAD
+        for start in range(0, len(entries), step):
+            yield from pool.map(load, entries[start : start + step])
+
+
+def _load(entry: Entry, resolution: int, max_pixels: int) -> _Loaded | FileProblem:
+    try:
+        # Hash and picture come from one open file: no other file can slip in between.
+        with entry.path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            picture = decode(file, max_pixels=max_pixels, name=entry.relative)
+    except ImageError as error:
+        return FileProblem(entry.relative, error.reason)
+    except OSError as error:
+        return FileProblem(entry.relative, f"cannot be read: {error.strerror or error}")
+    return _Loaded(squash(picture, resolution), digest)
+
+
+def common_size(scan: FolderScan) -> tuple[int, int] | None:
+    """Width and height that all images share, upright; None if they differ or there are none.
+
+    Only the heads of the files are read, up to the first that differs. Unreadable files are passed over.
+    """
+    shared: tuple[int, int] | None = None
+    for entry in scan.entries:
+        try:
+            header = read_header(entry.path, name=entry.relative)
+        except ImageError:
+            continue
+        size = (header.width, header.height)
+        if shared is None:
+            shared = size
+        elif size != shared:
+            return None
+    return shared
+
+
+def auto_resolution(scan: FolderScan, device_type: str) -> int:
+    """The working resolution of ``--resolution auto``.
+
+    The images' own size where all share one square of at most 96 pixels; else 64 on a CPU and 224 on a GPU.
+
+    Args:
+        scan: the folder.
+        device_type: ``"cpu"``, ``"cuda"``, ...
+    """
+    size = common_size(scan)
+    if size is not None and size[0] == size[1] <= LARGEST_OWN_SIZE:
+        return size[0]
+    return CPU_RESOLUTION if device_type == "cpu" else GPU_RESOLUTION

@@ -1,0 +1,91 @@
+"""The frame of every HTML page bitterant writes: one file, no scripts, nothing loaded from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..errors import ConfigError
+
+__all__ = ["difference_tile", "png_data_uri", "render_page", "thumbnail"]
+
+
+def png_data_uri(pixels: np.ndarray) -> str:
+    """A picture as text for ``<img src="...">``.
+
+    Args:
+        pixels: uint8 ``[H, W, 3]`` or ``[H, W]``.
+
+    Raises:
+        ConfigError: another shape or type.
+    """
+    if pixels.dtype != np.uint8 or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)):
+        raise ConfigError(f"A picture on a page is uint8 [H, W, 3] or [H, W], not {pixels.dtype} {pixels.shape}.")
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def difference_tile(before: np.ndarray, after: np.ndarray, gain: float = 10) -> np.ndarray:
+    """``after - before``, made visible: middle grey is no change, ``gain`` times brighter or darker is the change.
+
+    Args:
+        before: uint8 ``[H, W, 3]`` or ``[H, W]``.
+        after: the same shape.
+        gain: what the difference is multiplied by.
+
+    Returns:
+        uint8 of the same shape.
+    """
+    difference = after.astype(np.float32) - before.astype(np.float32)
+    return np.clip(np.rint(128.0 + gain * difference), 0, 255).astype(np.uint8)
+
+
+def thumbnail(pixels: np.ndarray, side: int) -> np.ndarray:
+    """Scale a picture down so that its longer side is at most ``side`` pixels. Smaller pictures stay as they are.
+
+    Args:
+        pixels: uint8 ``[H, W, 3]`` or ``[H, W]``.
+        side: pixels.
+
+    Returns:
+        uint8, proportions kept.
+    """
+    height, width = pixels.shape[:2]
+    scale = side / max(height, width)
+    if scale >= 1.0:
+        return pixels
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.array(Image.fromarray(np.ascontiguousarray(pixels)).resize(size, Image.Resampling.LANCZOS))
+
+
+def render_page(package: str, template: str, /, **context: Any) -> str:
+    """Fill in a page.
+
+    Values are escaped; a name the template uses and ``context`` lacks is an error, not an empty spot.
+
+    Args:
+        package: import name of the package whose ``templates`` folder holds the template, for example ``__package__``.
+        template: file name; it may extend ``page.html.j2`` (blocks ``title``, ``lede``, ``content``, ``footer``).
+        **context: what the template shows.
+
+    Returns:
+        The page, ready to be written as UTF-8.
+    """
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+
+    own = __package__ or "bitterant.imaging"
+    environment = Environment(
+        loader=ChoiceLoader([PackageLoader(name) for name in dict.fromkeys((package, own))]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template(template).render(context)
+    # File names may hold bytes that are no text; a page is UTF-8 all the same.
+    return page.encode("utf-8", "replace").decode("utf-8")

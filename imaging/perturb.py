@@ -1,0 +1,160 @@
+"""Putting a perturbation on a picture, and measuring what that changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from ..errors import BudgetExceeded, ConfigError
+from .budget import Budget
+from .picture import FULLY_TRANSPARENT, Picture
+from .similarity import structural_similarity
+
+__all__ = ["Change", "add_delta", "measure_change", "upsample_delta"]
+
+#: Values (pixels times channels) worked on at once: bounds the memory of a 50-megapixel photo to some tens of MB.
+BLOCK_VALUES: Final = 1 << 20
+
+
+@dataclass(frozen=True)
+class Change:
+    """How far two pictures differ.
+
+    Attributes:
+        linf_levels: largest change of one channel of one pixel in 1/255 of the full range (16 bits: difference / 257).
+        psnr: peak signal-to-noise ratio in dB over all channels; infinite for equal pictures.
+        ssim: structural similarity, 1.0 for equal pictures.
+    """
+
+    linf_levels: float
+    psnr: float
+    ssim: float
+
+
+def upsample_delta(delta: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Bilinear resize of a perturbation, half-pixel centres, edges clamped; never leaves the range of its input.
+
+    The same function as ``torch.nn.functional.interpolate(mode="bilinear", align_corners=False)``.
+
+    Args:
+        delta: float ``[R, R, C]`` (any two sides do), in 8-bit levels.
+        height: rows wanted.
+        width: columns wanted.
+
+    Returns:
+        float32 ``[height, width, C]``; ``delta`` itself where the size is right already.
+    """
+    delta = np.asarray(delta, dtype=np.float32)
+    if delta.shape[:2] == (height, width):
+        return delta
+    wide = _interpolate(delta, _Taps.of(delta.shape[1], width), axis=1)
+    return _interpolate(wide, _Taps.of(delta.shape[0], height), axis=0)
+
+
+@dataclass(frozen=True)
+class _Taps:
+    """For each output position its two neighbours in the input and the share of the second."""
+
+    low: np.ndarray
+    high: np.ndarray
+    share: np.ndarray
+
+    @classmethod
+    def of(cls, size_in: int, size_out: int) -> _Taps:
+        centre = np.maximum((np.arange(size_out) + 0.5) * (size_in / size_out) - 0.5, 0.0)
+        low = np.minimum(centre.astype(np.int64), size_in - 1)
+        return cls(low, np.minimum(low + 1, size_in - 1), (centre - low).astype(np.float32))
+
+    def __getitem__(self, rows: slice) -> _Taps:
+        return _Taps(self.low[rows], self.high[rows], self.share[rows])
+
+
+def _interpolate(values: np.ndarray, taps: _Taps, axis: int) -> np.ndarray:
+    shape = [1] * values.ndim
+    shape[axis] = -1
+    low = values.take(taps.low, axis=axis)
+    # low + share * (high - low), reusing one buffer
+    step = values.take(taps.high, axis=axis)
+    step -= low
+    step *= taps.share.reshape(shape)
+    step += low
+    return step
+
+
+def add_delta(picture: Picture, delta_levels: np.ndarray, budget: Budget) -> Picture:
+    """The picture with a perturbation on it, rounded to its own bit depth and inside the budget.
+
+    The perturbation is resized to the picture, averaged over the channels for a grey picture, added, clipped to black
+    and white, and rounded. Fully transparent pixels are left alone. For 8 bits the change is a whole number of levels,
+    at most ``budget.whole_levels``; for 16 bits at most ``budget.levels * 257`` steps.
+
+    Args:
+        picture: any size, 8 or 16 bits.
+        delta_levels: float ``[R, R, 3]`` in 8-bit levels.
+        budget: the bound.
+
+    Raises:
+        ConfigError: ``delta_levels`` is not ``[R, R, 3]``.
+        BudgetExceeded: it holds values over the budget, or NaN. The method that made it is wrong.
+    """
+    delta = np.asarray(delta_levels, dtype=np.float32)
+    if delta.ndim != 3 or delta.shape[2] != 3 or not delta.size:
+        raise ConfigError(f"A perturbation is [R, R, 3], not {delta.shape}.")
+    over = budget.violations(delta)
+    if over:
+        raise BudgetExceeded(f"{picture.source}: {over} values of the perturbation exceed {budget.levels:g} levels.")
+    scale = 1 if picture.bit_depth == 8 else 257
+    limit = budget.whole_levels if scale == 1 else int(budget.levels * scale + 1e-6)
+    if picture.pixels.shape[2] == 1:
+        delta = delta.mean(axis=2, keepdims=True)
+    height, width = picture.height, picture.width
+    wide = delta if delta.shape[1] == width else _interpolate(delta, _Taps.of(delta.shape[1], width), axis=1)
+    taps = _Taps.of(delta.shape[0], height)
+    result = np.empty_like(picture.pixels)
+    for rows in _row_blocks(picture.pixels):
+        change = wide[rows] if len(wide) == height else _interpolate(wide, taps[rows], axis=0)
+        change = np.rint(change * scale if scale != 1 else change)
+        np.clip(change, -limit, limit, out=change)
+        if picture.alpha is not None:
+            change[picture.alpha[rows] == FULLY_TRANSPARENT] = 0
+        # Whole numbers below 2**24: float32 adds them exactly.
+        change += picture.pixels[rows]
+        np.clip(change, 0, picture.full_range, out=change)
+        result[rows] = change
+    return picture.with_pixels(result)
+
+
+def _row_blocks(pixels: np.ndarray) -> Iterator[slice]:
+    height, width, channels = pixels.shape
+    rows = max(1, BLOCK_VALUES // max(1, width * channels))
+    for start in range(0, height, rows):
+        yield slice(start, min(start + rows, height))
+
+
+def measure_change(before: Picture, after: Picture) -> Change:
+    """Compare two pictures of one size, block by block, so that large photos need little memory.
+
+    A grey picture compares with a colour one as grey repeated. Transparency is not looked at.
+
+    Raises:
+        ConfigError: sizes or bit depths differ.
+    """
+    if before.pixels.shape[:2] != after.pixels.shape[:2] or before.bit_depth != after.bit_depth:
+        raise ConfigError(
+            f"Cannot compare {before.width} x {before.height} pixels of {before.bit_depth} bits "
+            f"with {after.width} x {after.height} of {after.bit_depth} bits."
+        )
+    largest, squares = 0.0, 0.0
+    for rows in _row_blocks(after.pixels):
+        # float64 holds these whole numbers, and the sum of their squares, exactly.
+        difference = np.subtract(after.pixels[rows], before.pixels[rows], dtype=np.float64).ravel()
+        largest = max(largest, float(difference.max()), -float(difference.min()))
+        squares += float(difference @ difference)
+    count = before.height * before.width * max(before.pixels.shape[2], after.pixels.shape[2])
+    full = before.full_range
+    psnr = float("inf") if squares == 0 else 10.0 * float(np.log10(full * full * count / squares))
+    ssim = 1.0 if squares == 0 else structural_similarity(before.pixels, after.pixels, full)
+    return Change(largest * 255.0 / full, psnr, ssim)

@@ -1,0 +1,82 @@
+"""A decoded picture: its colours, its transparency, and all that has to go back into the file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal
+
+import numpy as np
+
+from ..errors import ConfigError
+from .metadata import Metadata
+
+__all__ = ["FULLY_TRANSPARENT", "Picture"]
+
+#: Alpha value of a pixel nobody sees.
+FULLY_TRANSPARENT: Final = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """Pixels of one image file, upright.
+
+    Attributes:
+        pixels: uint8 or uint16 ``[H, W, C]``, C 1 (grey) or 3 (RGB), the orientation applied; colour only.
+        alpha: uint8 ``[H, W]``, 0 transparent, 255 opaque; None where the file has no transparency.
+        mode: Pillow's name of the mode on disk, for example ``"P"`` for a palette image that is RGB here.
+        format: ``"PNG"``, ``"JPEG"``, ``"WEBP"``, ``"TIFF"`` or ``"BMP"``.
+        bit_depth: 8 or 16.
+        metadata: colour profile, EXIF, XMP and so on.
+        source: what messages call it.
+
+    Raises:
+        ConfigError: shapes or types do not fit together.
+    """
+
+    pixels: np.ndarray
+    alpha: np.ndarray | None = None
+    mode: str = "RGB"
+    format: str = "PNG"
+    bit_depth: Literal[8, 16] = 8
+    metadata: Metadata = field(default_factory=Metadata)
+    source: str = "image"
+
+    def __post_init__(self) -> None:
+        wanted = np.uint8 if self.bit_depth == 8 else np.uint16
+        shape = self.pixels.shape
+        if len(shape) != 3 or 0 in shape or shape[2] not in (1, 3) or self.pixels.dtype != wanted:
+            raise ConfigError(
+                f"A {self.bit_depth}-bit picture holds {np.dtype(wanted)} [H, W, 1 or 3] of at least one pixel, "
+                f"not {self.pixels.dtype} {self.pixels.shape}."
+            )
+        if self.alpha is not None and (self.alpha.shape != self.pixels.shape[:2] or self.alpha.dtype != np.uint8):
+            raise ConfigError(
+                f"Alpha must be uint8 {self.pixels.shape[:2]}, not {self.alpha.dtype} {self.alpha.shape}."
+            )
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return int(self.pixels.shape[0])
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return int(self.pixels.shape[1])
+
+    @property
+    def full_range(self) -> int:
+        """The value of white: 255 or 65535."""
+        return 255 if self.bit_depth == 8 else 65535
+
+    def with_pixels(self, pixels: np.ndarray) -> Picture:
+        """The same picture with other colours of the same shape and type."""
+        return replace(self, pixels=pixels)
+
+    def rgb8(self) -> np.ndarray:
+        """The colours as uint8 ``[H, W, 3]``: grey repeated, 16 bits rounded to 8. May share memory with ``pixels``."""
+        pixels = self.pixels
+        if self.bit_depth == 16:
+            # 65535 = 255 * 257, so this is exact rounding, in integers.
+            pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels

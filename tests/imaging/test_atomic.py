@@ -1,0 +1,156 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from bitterant.errors import OutputError
+from bitterant.imaging import sweep_temporaries, write_atomic
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_writes_the_bytes_and_makes_the_folders(tmp_path):
+    path = tmp_path / "a" / "ü b" / "c.bin"
+    write_atomic(path, b"data", overwrite=False)
+    assert path.read_bytes() == b"data"
+    assert names(path.parent) == ["c.bin"]
+
+
+def test_an_existing_file_is_left_alone_unless_overwriting(tmp_path):
+    path = tmp_path / "x"
+    path.write_bytes(b"old")
+    with pytest.raises(OutputError, match="exists already"):
+        write_atomic(path, b"new", overwrite=False)
+    assert path.read_bytes() == b"old"
+    write_atomic(path, b"new", overwrite=True)
+    assert path.read_bytes() == b"new"
+
+
+def test_a_dangling_link_counts_as_existing(tmp_path):
+    try:
+        (tmp_path / "x").symlink_to(tmp_path / "gone")
+    except OSError:
+        pytest.skip("this system makes no symbolic links")
+    with pytest.raises(OutputError, match="exists already"):
+        write_atomic(tmp_path / "x", b"new", overwrite=False)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permission bits are a POSIX matter")
+def test_the_file_gets_the_permissions_the_umask_asks_for(tmp_path):
+    before = os.umask(0o022)
+    try:
+        write_atomic(tmp_path / "x", b"", overwrite=False)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == 0o644
+
+
+def test_a_place_below_a_file_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OutputError, match="is a file, not a folder"):
+        write_atomic(tmp_path / "file" / "x", b"data", overwrite=False)
+
+
+def test_a_folder_in_the_way_is_said_and_nothing_is_left(tmp_path):
+    (tmp_path / "x").mkdir()
+    with pytest.raises(OutputError, match="folder"):
+        write_atomic(tmp_path / "x", b"data", overwrite=True)
+    assert names(tmp_path) == ["x"]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="permission bits do not stop the root user")
+def test_a_folder_without_permission_is_said(tmp_path):
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(OutputError, match="may not write"):
+            write_atomic(tmp_path / "x", b"", overwrite=False)
+    finally:
+        tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(errno.ENOSPC, "disk is full"), (errno.EROFS, "read-only"), (errno.EACCES, "may not write"), (errno.EIO, "check")],
+)
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_failure_on_the_way_leaves_the_old_file_and_no_debris(tmp_path, monkeypatch, number, words, step):
+    path = tmp_path / "x"
+    path.write_bytes(b"old")
+
+    def fail(*_args):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(*((os, "fsync") if step == "fsync" else (Path, "replace")), fail)
+    with pytest.raises(OutputError, match=words) as caught:
+        write_atomic(path, b"new", overwrite=True)
+    assert str(path) in str(caught.value)
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["x"]
+
+
+def test_an_interruption_leaves_no_debris_either(tmp_path, monkeypatch):
+    def interrupt(*_args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomic(tmp_path / "x", b"new", overwrite=False)
+    assert names(tmp_path) == []
+
+
+def test_the_name_only_ever_shows_whole_content(tmp_path, monkeypatch):
+    path = tmp_path / "x"
+    path.write_bytes(b"old")
+    seen: list[tuple[bytes, list[str]]] = []
+    real = os.fsync
+
+    def watch(descriptor):
+        seen.append((path.read_bytes(), [n for n in names(tmp_path) if n != "x"]))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watch)
+    write_atomic(path, b"new", overwrite=True)
+    assert seen[0][0] == b"old"
+    assert seen[0][1][0].startswith(".bitterant-")
+    assert seen[-1] == (b"new", [])
+
+
+def test_sweeping_removes_debris_and_nothing_else(tmp_path):
+    kept = ["photo.png", ".bitterant-state.safetensors", "bitterant-run.json", "sub/.bitterant-note"]
+    debris = [".bitterant-tmp-0011", "sub/deep/.bitterant-tmp-2233"]
+    for name in kept + debris:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    assert sweep_temporaries(tmp_path) == 2
+    left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == set(kept)
+    assert sweep_temporaries(tmp_path) == 0
+
+
+def test_sweeping_a_missing_folder_is_fine(tmp_path):
+    assert sweep_temporaries(tmp_path / "gone") == 0
+
+
+def test_what_a_killed_write_leaves_is_swept(tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def kill(*_args, **_options):
+        raise Killed
+
+    monkeypatch.setattr(Path, "unlink", kill)  # a killed process cleans nothing up
+    monkeypatch.setattr(os, "fsync", kill)
+    with pytest.raises(Killed):
+        write_atomic(tmp_path / "x", b"new", overwrite=False)
+    monkeypatch.undo()
+    assert len(names(tmp_path)) == 1
+    assert sweep_temporaries(tmp_path) == 1
+    assert names(tmp_path) == []

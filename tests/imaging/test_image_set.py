@@ -1,0 +1,75 @@
+"""The set of images methods fit on: what it accepts, and that identity is content, not place."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from bitterant.errors import ConfigError, LabelError
+from bitterant.imaging import ImageSet
+
+
+def pixels(count: int = 4, side: int = 5) -> torch.Tensor:
+    return torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def test_floats_are_rounded_to_the_8_bit_grid_and_come_back_exactly():
+    images = pixels()
+    made = ImageSet.from_tensors(images.float() / 255)
+    assert torch.equal(made.images, images)
+    assert len(made) == 4
+    assert made.resolution == 5
+
+
+def test_labels_name_their_classes_and_enter_the_keys():
+    made = ImageSet.from_tensors(pixels(), torch.tensor([0, 1, 1, 0]), classes=["cat", "dog"])
+    assert made.classes == ("cat", "dog")
+    assert [key.split("/")[0] for key in made.keys] == ["cat", "dog", "dog", "cat"]
+    assert ImageSet.from_tensors(pixels(), torch.tensor([0, 2, 1, 0])).classes == ("0", "1", "2")
+
+
+def test_keys_follow_the_content_not_the_place():
+    images, labels = pixels(), torch.tensor([0, 1, 1, 0])
+    order = torch.tensor([2, 0, 3, 1])
+    first = ImageSet.from_tensors(images, labels)
+    second = ImageSet.from_tensors(images[order], labels[order])
+    assert second.keys == tuple(first.keys[i] for i in order.tolist())
+    assert second.keys == first.select(order).keys
+    assert len(set(first.keys)) == 4
+
+
+def test_select_takes_rows_in_the_order_asked_for():
+    made = ImageSet.from_tensors(pixels(), torch.tensor([0, 1, 1, 0]))
+    part = made.select([3, 1])
+    assert torch.equal(part.images, made.images[[3, 1]])
+    assert part.labels is not None
+    assert part.labels.tolist() == [0, 1]
+    assert part.classes == made.classes
+    assert len(made.select([])) == 0
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        torch.zeros(2, 1, 4, 4),
+        torch.zeros(2, 3, 4, 5),
+        torch.zeros(3, 4, 4),
+        torch.full((2, 3, 4, 4), 1.5),
+        torch.full((2, 3, 4, 4), -0.1),
+        torch.full((2, 3, 4, 4), float("nan")),
+    ],
+)
+def test_other_tensors_are_refused(images):
+    with pytest.raises(ConfigError):
+        ImageSet.from_tensors(images)
+
+
+def test_what_does_not_fit_together_is_refused():
+    with pytest.raises(ConfigError, match="uint8"):
+        ImageSet(torch.zeros(2, 3, 4, 4), None, (), ("a", "b"))
+    with pytest.raises(ConfigError, match="4 images but 1 keys"):
+        ImageSet(pixels(), None, (), ("a",))
+    with pytest.raises(LabelError, match="shape"):
+        ImageSet(pixels(), torch.zeros(3, dtype=torch.int64), ("a",), tuple("abcd"))
+    with pytest.raises(LabelError, match=r"0\.\.1"):
+        ImageSet(pixels(), torch.tensor([0, 1, 2, 0]), ("a", "b"), tuple("abcd"))

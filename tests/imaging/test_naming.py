@@ -1,0 +1,114 @@
+"""Names of protected files: the original's, unless that would lose the protection or hide another file."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from bitterant.errors import ConfigError
+from bitterant.imaging import Entry, output_name, resolve_output_names, scan_folder
+from bitterant.imaging.formats import format_of_file
+from bitterant.imaging.naming import FormatPolicy
+
+
+def entries(*names: str) -> list[Entry]:
+    """Entries without files: their format is read off the name."""
+    return [Entry(name, Path("/nowhere") / name, None, None, 0) for name in names]
+
+
+def names(*relatives: str, policy: FormatPolicy = "lossless") -> dict[str, str]:
+    return {old: new for old, (new, _) in resolve_output_names(entries(*relatives), policy).items()}
+
+
+@pytest.mark.parametrize(
+    ("relative", "on_disk", "policy", "wanted"),
+    [
+        ("a/photo.jpg", "JPEG", "lossless", ("a/photo.png", "PNG")),
+        ("a.b/photo.v2.JPEG", "JPEG", "lossless", ("a.b/photo.v2.png", "PNG")),
+        ("photo.jfif", "JPEG", "lossless", ("photo.png", "PNG")),
+        ("photo.jpg", "JPEG", "same", ("photo.jpg", "JPEG")),
+        ("photo.png", "JPEG", "lossless", ("photo.png", "PNG")),
+        ("photo.webp", "JPEG", "lossless", ("photo.webp.png", "PNG")),
+        ("photo.jpg", "PNG", "lossless", ("photo.jpg", "PNG")),
+        ("a/p.webp", "WEBP", "lossless", ("a/p.webp", "WEBP")),
+        ("p.TIF", "TIFF", "same", ("p.TIF", "TIFF")),
+        ("p.bmp", "BMP", "lossless", ("p.bmp", "BMP")),
+    ],
+)
+def test_only_a_jpeg_changes_its_name(relative, on_disk, policy, wanted):
+    assert output_name(relative, on_disk, policy) == wanted
+
+
+def test_unknown_policy_is_refused():
+    with pytest.raises(ConfigError, match="lossless, same"):
+        output_name("a.png", "PNG", "best")  # pyright: ignore[reportArgumentType]
+
+
+def test_collisions_keep_both_files():
+    assert names("photo.jpg", "photo.png") == {"photo.jpg": "photo.jpg.png", "photo.png": "photo.png"}
+    assert names("photo.jpg", "photo.jpeg") == {"photo.jpg": "photo.jpg.png", "photo.jpeg": "photo.jpeg.png"}
+    assert names("a/p.jpg", "b/p.png") == {"a/p.jpg": "a/p.png", "b/p.png": "b/p.png"}
+
+
+def test_collisions_on_a_disk_that_ignores_case_or_accents_are_resolved_too():
+    assert names("photo.jpg", "PHOTO.PNG") == {"photo.jpg": "photo.jpg.png", "PHOTO.PNG": "PHOTO.PNG"}
+    assert names("p.png", "P.png") == {"P.png": "P.png", "p.png": "p-2.png"}
+    composed, decomposed = "\u00e9.png", "e\u0301.png"
+    assert sorted(names(composed, decomposed).values()) == sorted([decomposed, "\u00e9-2.png"])
+
+
+def test_a_renamed_file_never_takes_the_name_of_one_that_stays():
+    found = names("p.jpg", "p.png", "p.jpg.png", "P.JPG.png")
+    assert found["p.png"] == "p.png"
+    assert found["p.jpg.png"] in ("p.jpg.png", "p.jpg-2.png")
+    assert len({name.casefold() for name in found.values()}) == 4
+
+
+def test_same_policy_renames_nothing():
+    assert names("p.jpg", "p.png", policy="same") == {"p.jpg": "p.jpg", "p.png": "p.png"}
+
+
+NAME = st.builds(
+    lambda folder, stem, suffix: f"{folder}{stem}{suffix}",
+    st.sampled_from(["", "a/", "A/", "b/c/"]),
+    st.sampled_from(["p", "P", "é", "e\u0301", "p.jpg", "p-2", "ß", "ss"]),
+    st.sampled_from([".jpg", ".JPG", ".jpeg", ".png", ".PNG", ".webp"]),
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(NAME, unique=True, max_size=12), st.sampled_from(["lossless", "same"]), st.randoms())
+def test_names_are_unique_and_do_not_depend_on_order(relatives, policy, random):
+    found = names(*relatives, policy=policy)
+    assert set(found) == set(relatives)
+    folded = [name.casefold() for name in found.values()]
+    assert len(set(folded)) == len(folded)
+    shuffled = list(relatives)
+    random.shuffle(shuffled)
+    assert names(*shuffled, policy=policy) == found
+    for old, new in found.items():
+        assert new.rpartition("/")[0] == old.rpartition("/")[0]
+
+
+def test_the_bytes_of_a_real_folder_decide(tmp_path):
+    for name, format in (("a.jpg", "PNG"), ("b.jpg", "JPEG"), ("c.png", "JPEG")):
+        buffer = io.BytesIO()
+        Image.new("RGB", (2, 2)).save(buffer, format)
+        (tmp_path / name).write_bytes(buffer.getvalue())
+    (tmp_path / "d.webp").write_bytes(b"damaged")
+    assert resolve_output_names(scan_folder(tmp_path).entries, "lossless") == {
+        "a.jpg": ("a.jpg", "PNG"),
+        "b.jpg": ("b.png", "PNG"),
+        "c.png": ("c.png", "PNG"),
+        "d.webp": ("d.webp", "WEBP"),
+    }
+
+
+def test_format_of_a_file_that_says_nothing_is_that_of_its_name(tmp_path):
+    assert format_of_file(tmp_path / "gone.tif") == "TIFF"
+    assert format_of_file(tmp_path / "gone.xyz") is None
