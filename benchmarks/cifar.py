@@ -1,0 +1,57 @@
+"""CIFAR-10 from one npz file of JPEG bytes (``blob``, ``offsets``, ``y_train``, ``y_test``), as tensors or PNG folders.
+
+The copy we measure on was compressed once at quality 75: figures are relative, not comparable with papers.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+DEFAULT_FILE = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "cifar10_jpeg.npz"
+TRAIN, TEST = 50_000, 10_000
+
+
+class Cifar:
+    """Draws reproducible subsets: subset ``s`` is the first ``n`` of a permutation seeded with ``1000 + s``."""
+
+    def __init__(self, file: Path = DEFAULT_FILE) -> None:
+        with np.load(file, allow_pickle=False) as data:
+            self._blob = data["blob"].tobytes()
+            self._offsets = data["offsets"]
+            self._labels = torch.from_numpy(np.concatenate([data["y_train"], data["y_test"]]).astype(np.int64))
+            self.classes = tuple(str(name) for name in data["classes"])
+
+    def train(self, subset: int, count: int) -> tuple[Tensor, Tensor]:
+        """uint8 ``[count, 3, 32, 32]`` and labels."""
+        return self._take(_draw(subset, TRAIN, count, 0))
+
+    def test(self, subset: int, count: int) -> tuple[Tensor, Tensor]:
+        """The same from the test part."""
+        return self._take(_draw(subset, TEST, count, 1) + TRAIN)
+
+    def _take(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        rows = []
+        for i in index.tolist():
+            with Image.open(io.BytesIO(self._blob[self._offsets[i] : self._offsets[i + 1]])) as picture:
+                rows.append(np.asarray(picture.convert("RGB")))
+        return torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2).contiguous(), self._labels[index]
+
+    def write_folder(self, root: Path, images: Tensor, labels: Tensor) -> Path:
+        """PNG files ``root/class/number.png``; an existing folder is left as it is."""
+        if not root.exists():
+            for number, (image, label) in enumerate(zip(images, labels.tolist(), strict=True)):
+                folder = root / self.classes[label]
+                folder.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{number:05d}.png")
+        return root
+
+
+def _draw(subset: int, total: int, count: int, part: int) -> Tensor:
+    generator = torch.Generator().manual_seed(1000 + 10 * subset + part)
+    return torch.randperm(total, generator=generator)[:count]

@@ -1,0 +1,177 @@
+"""The saved product of a fit: perturbations by key, and how to put them on an image.
+
+File format (version 1): one safetensors file. Tensor ``levels`` holds int8 (int16 above 127 levels) ``[M, 3, R, R]`` in
+8-bit levels, row ``i`` belonging to ``keys[i]``; everything else is string metadata. Never a pickle.
+The bank is also the key that removes the protection: whoever holds it can subtract the perturbation.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from .._version import __version__
+from ..errors import BankError, BudgetExceeded, ConfigError
+from ..imaging import Budget, upsample_delta, write_atomic
+
+__all__ = ["Bank", "Granularity", "load_bank"]
+
+Granularity = Literal["sample", "class"]
+_FORMAT = "bitterant-bank"
+_VERSION = 1
+_Image = TypeVar("_Image", Tensor, np.ndarray)
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Perturbations by key.
+
+    Attributes:
+        method: registry name of the method that made it.
+        granularity: ``class`` (keys are class names) or ``sample`` (keys are those of the images).
+        budget: the bound every entry keeps.
+        levels: int16 ``[M, 3, R, R]``, in 8-bit levels.
+        keys: ``M`` distinct strings.
+        surrogate: registry name of the surrogate, empty for methods without one.
+        surrogate_sha256: digest of its weights at the end of the fit.
+        seed: of the fit.
+        report: what happened during the fit; JSON-safe; not saved with the bank.
+    """
+
+    method: str
+    granularity: Granularity
+    budget: Budget
+    levels: Tensor
+    keys: tuple[str, ...]
+    surrogate: str = ""
+    surrogate_sha256: str = ""
+    seed: int = 0
+    report: dict[str, Any] = field(default_factory=dict, compare=False)
+    _rows: dict[str, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        shape = tuple(self.levels.shape)
+        if len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3] or shape[0] != len(self.keys):
+            raise BankError(f"A bank of {len(self.keys)} keys cannot hold perturbations of shape {shape}.")
+        if len(set(self.keys)) != len(self.keys):
+            raise BankError("A bank's keys must be distinct.")
+        if outside := self.budget.violations(self.levels):
+            raise BudgetExceeded(f"{outside} entries of the bank lie outside ±{self.budget.levels:g} levels.")
+        object.__setattr__(self, "_rows", {key: i for i, key in enumerate(self.keys)})
+
+    @property
+    def resolution(self) -> int:
+        """Side R of the perturbations in px."""
+        return int(self.levels.shape[-1])
+
+    def key_for(self, image_key: str) -> str | None:
+        """The bank's key for an image's key (``class/sha256``), or ``None`` where it has no perturbation for it."""
+        key = image_key.rpartition("/")[0] if self.granularity == "class" and "/" in image_key else image_key
+        return key if key in self._rows else None
+
+    def levels_for(self, key: str) -> np.ndarray:
+        """The perturbation of a key, float32 ``[R, R, 3]`` in 8-bit levels.
+
+        Raises:
+            BankError: the bank has no such key.
+        """
+        if key not in self._rows:
+            kind = "class" if self.granularity == "class" else "image"
+            known = f" It knows: {', '.join(self.keys[:10])}." if self.granularity == "class" else ""
+            raise BankError(f"This bank has no perturbation for the {kind} {key!r}.{known}")
+        return self.levels[self._rows[key]].permute(1, 2, 0).to(torch.float32).numpy()
+
+    def apply(self, image: _Image, key: str) -> _Image:
+        """Protect one image of any size.
+
+        Args:
+            image: float tensor ``[3, H, W]`` in [0, 1], or uint8 array ``[H, W, 3]``.
+            key: a key of the bank: a class name, or an image's key.
+
+        Returns:
+            The same type and shape: image plus the perturbation resized to it, clipped, on the 8-bit grid. It differs
+            from the rounded image by at most the budget.
+
+        Raises:
+            BankError: no such key.
+            ConfigError: another type or shape.
+        """
+        if isinstance(image, Tensor):
+            if image.ndim != 3 or image.shape[0] != 3 or not image.is_floating_point():
+                raise ConfigError(f"Expected a float tensor [3, H, W], got {image.dtype} {tuple(image.shape)}.")
+            pixels = image.detach().permute(1, 2, 0).mul(255.0).round().cpu().numpy()
+            protected = torch.from_numpy(self._add(pixels, key)).permute(2, 0, 1).contiguous()
+            return protected.to(image.dtype).div(255.0).to(image.device)
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise ConfigError(f"Expected a uint8 array [H, W, 3], got {image.dtype} {image.shape}.")
+        return self._add(image.astype(np.float32), key).astype(np.uint8)
+
+    def _add(self, pixels: np.ndarray, key: str) -> np.ndarray:
+        delta = upsample_delta(self.levels_for(key), pixels.shape[0], pixels.shape[1])
+        return np.clip(np.rint(pixels + np.rint(delta)), 0.0, 255.0).astype(np.float32)
+
+    def save(self, path: str | Path, *, overwrite: bool = True) -> None:
+        """Write the bank whole or not at all. The same bank gives the same bytes."""
+        small = self.budget.whole_levels <= 127
+        metadata = {
+            "format": _FORMAT,
+            "version": str(_VERSION),
+            "method": self.method,
+            "granularity": self.granularity,
+            "epsilon": repr(self.budget.epsilon),
+            "norm": self.budget.norm,
+            "resolution": str(self.resolution),
+            "surrogate": self.surrogate,
+            "surrogate_sha256": self.surrogate_sha256,
+            "seed": str(self.seed),
+            "tool_version": __version__,
+            "keys": json.dumps(list(self.keys), ensure_ascii=False),
+        }
+        levels = self.levels.to(torch.int8 if small else torch.int16).contiguous()
+        write_atomic(Path(path), save({"levels": levels}, metadata), overwrite=overwrite)
+
+
+def load_bank(path: str | Path) -> Bank:
+    """Read a bank file.
+
+    Raises:
+        BankError: no such file, damaged, of another format version, or outside its own budget.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise BankError(f"There is no bank file {path}.")
+    try:
+        with safe_open(path, framework="pt") as handle:
+            metadata = handle.metadata() or {}
+            if metadata.get("format") != _FORMAT:
+                raise BankError(f"{path} is a safetensors file, but not a bank of bitterant.")
+            if metadata.get("version") != str(_VERSION):
+                raise BankError(
+                    f"{path} has bank format {metadata.get('version')}; this bitterant reads {_VERSION}. "
+                    f"It was written by bitterant {metadata.get('tool_version', '?')}."
+                )
+            granularity = metadata["granularity"]
+            if granularity not in ("sample", "class"):
+                raise BankError(f"{path}: unknown granularity {granularity!r}.")
+            return Bank(
+                method=metadata["method"],
+                granularity=granularity,
+                budget=Budget(float(metadata["epsilon"]), metadata["norm"]),  # type: ignore[arg-type]
+                levels=handle.get_tensor("levels").to(torch.int16),
+                keys=tuple(json.loads(metadata["keys"])),
+                surrogate=metadata["surrogate"],
+                surrogate_sha256=metadata["surrogate_sha256"],
+                seed=int(metadata["seed"]),
+            )
+    except (SafetensorError, KeyError, ValueError, OSError, ConfigError, BudgetExceeded) as error:
+        if isinstance(error, BankError):
+            raise
+        raise BankError(f"{path} is damaged and cannot be used ({error}). Fit it again.") from error

@@ -1,0 +1,19 @@
+"""Methods that make data unlearnable: one module a paper, one registry."""
+
+from .base import FitContext, FitEstimate, FitProgress, Method
+from .emn import ErrorMinimizing
+from .noise import RandomNoise
+from .registry import create_method, method_class, method_names, register_method
+
+__all__ = [
+    "ErrorMinimizing",
+    "FitContext",
+    "FitEstimate",
+    "FitProgress",
+    "Method",
+    "RandomNoise",
+    "create_method",
+    "method_class",
+    "method_names",
+    "register_method",
+]

@@ -1,0 +1,107 @@
+"""The outer problem: the surrogate descends the loss on perturbed images, a few steps a round."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...imaging import ImageSet
+from ...surrogates import FrozenSurrogate, Surrogate, bf16_pays, crop_flip, draw_crops, pad_images
+
+__all__ = ["DeltaOf", "SurrogateTrainer"]
+
+DeltaOf = Callable[[Tensor], Tensor]
+"""Positions int64 [B] -> their perturbations float [B, 3, R, R]."""
+
+
+class SurrogateTrainer:
+    """A surrogate with its optimiser. Constant learning rate, SGD .1 / .9 / 5e-4, gradient norm at most 5.
+
+    Source: the official configuration (emn.md section 3). Every draw comes from the generator handed in, so a round
+    that is done again after an interruption is the same round.
+
+    Args:
+        model: the surrogate; moved to the device of ``images``.
+        images: uint8 ``[N, 3, R, R]`` on the device of computation.
+        labels: int64 ``[N]`` there.
+        batch_size: images a step.
+        augment: random crop and flip of the perturbed images, as a trainer does.
+        lr: learning rate.
+    """
+
+    def __init__(
+        self, model: Surrogate, images: Tensor, labels: Tensor, *, batch_size: int, augment: bool, lr: float = 0.1
+    ) -> None:
+        self.device = images.device
+        self.model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.bf16 = bf16_pays(model, self.device)
+        self._images, self._labels = images, labels
+        self._batch_size = min(batch_size, len(images))
+        self._padding = crop_padding(images.shape[-1]) if augment else 0
+        self._augment = augment
+        self._optimiser = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, weight_decay=5e-4)
+
+    def steps(self, count: int, delta_of: DeltaOf, generator: torch.Generator) -> float:
+        """``count`` optimiser steps with the perturbations as they are. Returns the mean loss."""
+        self.model.train()
+        need = count * self._batch_size
+        orders = [torch.randperm(len(self._images), generator=generator) for _ in range(-(-need // len(self._images)))]
+        total = torch.zeros((), device=self.device)
+        for index in torch.cat(orders)[:need].split(self._batch_size):
+            crops = draw_crops(len(index), self._padding, self._augment, generator)
+            index = index.to(self.device)
+            batch = self._images[index].float().mul_(1 / 255).add_(delta_of(index)).clamp_(0.0, 1.0)
+            if self._augment:
+                rows = torch.arange(len(index), device=self.device)
+                batch = crop_flip(pad_images(batch, self._padding), rows, crops, batch.shape[-1])
+            batch = batch.contiguous(memory_format=torch.channels_last)
+            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
+                logits = self.model(batch).float()
+            loss = F.cross_entropy(logits, self._labels[index])
+            self._optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
+            self._optimiser.step()
+            total += loss.detach()
+        return float(total) / max(1, count)
+
+    def frozen(self) -> FrozenSurrogate:
+        """A frozen copy of the surrogate as it is now."""
+        return FrozenSurrogate(self.model, bf16=self.bf16)
+
+    def pack(self) -> dict[str, Tensor]:
+        """Weights and momentum by name, for a checkpoint."""
+        state = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        for name, parameter in self.model.named_parameters():
+            momentum = self._optimiser.state.get(parameter, {}).get("momentum_buffer")
+            if momentum is not None:
+                state[f"momentum.{name}"] = momentum
+        return state
+
+    def unpack(self, state: dict[str, Tensor]) -> None:
+        """Put back what :meth:`pack` gave."""
+        self.model.load_state_dict({k[6:]: v for k, v in state.items() if k.startswith("model.")})
+        for name, parameter in self.model.named_parameters():
+            if f"momentum.{name}" in state:
+                momentum = state[f"momentum.{name}"].to(self.device)
+                kept = torch.empty_like(parameter).copy_(momentum)  # the memory layout of the parameter: same sums
+                self._optimiser.state[parameter]["momentum_buffer"] = kept
+
+
+def crop_padding(resolution: int) -> int:
+    """Crop padding in px: 4 at 32 px, growing with the resolution."""
+    return max(1, min(round(resolution / 8), resolution - 1))
+
+
+@torch.no_grad()
+def surrogate_error(frozen: FrozenSurrogate, dataset: ImageSet, delta_of: DeltaOf, index: Tensor) -> float:
+    """Share of the images at ``index`` that the frozen surrogate gets wrong, perturbed and un-augmented."""
+    wrong = 0
+    assert dataset.labels is not None
+    for part in index.split(256):
+        images = dataset.images[part].float().mul_(1 / 255).add_(delta_of(part)).clamp_(0.0, 1.0)
+        wrong += int((frozen(images).argmax(1) != dataset.labels[part]).sum())
+    return wrong / max(1, len(index))

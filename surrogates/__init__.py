@@ -1,0 +1,33 @@
+"""Differentiable models with preprocessing inside, and the plain loop that trains them."""
+
+from .augment import crop_flip, draw_crops, pad_images, take_batch
+from .base import Surrogate
+from .device import bf16_pays, resolve_device, supports_bf16
+from .freezing import FrozenSurrogate
+from .registry import create_surrogate, surrogate_family, surrogate_names
+from .training import CurvePoint, Recipe, TrainingResult, epoch_order, predict_logits, recipe_for, train_classifier
+from .weights import load_state, load_weights
+
+__all__ = [
+    "CurvePoint",
+    "FrozenSurrogate",
+    "Recipe",
+    "Surrogate",
+    "TrainingResult",
+    "bf16_pays",
+    "create_surrogate",
+    "crop_flip",
+    "draw_crops",
+    "epoch_order",
+    "load_state",
+    "load_weights",
+    "pad_images",
+    "predict_logits",
+    "recipe_for",
+    "resolve_device",
+    "supports_bf16",
+    "surrogate_family",
+    "surrogate_names",
+    "take_batch",
+    "train_classifier",
+]

@@ -1,0 +1,47 @@
+"""Keep the C allocator from giving activation buffers back to the kernel after every step."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import sys
+
+__all__ = ["tune_allocator"]
+
+# Parameter numbers of mallopt(3), from glibc's malloc.h.
+_M_TRIM_THRESHOLD = -1
+_M_TOP_PAD = -2
+_M_MMAP_THRESHOLD = -3
+
+_LARGEST_INT = 2**31 - 1
+_TOP_PAD_BYTES = 256 * 1024 * 1024
+_OLD_MMAP_LIMIT = 32 * 1024 * 1024  # the most that older releases take for the first threshold
+
+
+def tune_allocator() -> bool:
+    """Ask glibc to reuse big buffers instead of mapping them anew; the command line calls this before loading torch.
+
+    By default glibc serves every request above a few MiB with a fresh memory map and unmaps it on release. A
+    training step on a CPU allocates dozens of such activation buffers, and each page of them is then faulted in
+    again, step after step. With the thresholds raised, freed buffers stay in the heap and the next step finds them
+    warm. The price is that the process keeps its peak memory until it ends.
+
+    It is the same as the environment variables ``MALLOC_MMAP_THRESHOLD_``, ``MALLOC_TRIM_THRESHOLD_`` and
+    ``MALLOC_TOP_PAD_``, which only count when set before the process starts. Programs that use bitterant as a library
+    may call it themselves; importing bitterant never changes the allocator.
+
+    Returns:
+        True where all three settings were taken; False on another C library or system, where nothing was changed.
+    """
+    if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False
+    mallopt.argtypes = [ctypes.c_int, ctypes.c_int]
+    mallopt.restype = ctypes.c_int
+    mmap = any(mallopt(_M_MMAP_THRESHOLD, value) == 1 for value in (_LARGEST_INT, _OLD_MMAP_LIMIT))
+    trim = mallopt(_M_TRIM_THRESHOLD, _LARGEST_INT) == 1
+    pad = mallopt(_M_TOP_PAD, _TOP_PAD_BYTES) == 1
+    return mmap and trim and pad

@@ -1,0 +1,54 @@
+"""Where to compute, and in which precision."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ..errors import ConfigError, SetupError
+
+__all__ = ["bf16_pays", "resolve_device", "supports_bf16"]
+
+
+def resolve_device(name: str = "auto") -> torch.device:
+    """``auto`` takes cuda, then mps, then cpu; a named device is checked.
+
+    Raises:
+        ConfigError: not a device name.
+        SetupError: the device is not there.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"{name!r} is not a device. Use auto, cpu, cuda, cuda:1 or mps.") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise SetupError("No CUDA device was found. Use --device cpu, or install a CUDA build of torch and its driver.")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise SetupError("No MPS device was found. Use --device cpu.")
+    return device
+
+
+def supports_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 is faster than float32 there: AVX512-BF16 or AMX on a CPU, Ampere or newer on CUDA."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and _cpu_has_bf16()
+    return False
+
+
+def bf16_pays(model: nn.Module, device: torch.device) -> bool:
+    """Whether this model runs faster in bfloat16 on this device."""
+    if not supports_bf16(device):
+        return False
+    return device.type == "cuda" or bool(getattr(model, "bf16_on_cpu", False))
+
+
+def _cpu_has_bf16() -> bool:
+    capabilities = getattr(torch.backends.cpu, "get_cpu_capability", lambda: "")()
+    checks = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
+    return "AVX512" in str(capabilities) and any(bool(check()) for check in checks if check is not None)

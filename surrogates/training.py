@@ -1,0 +1,249 @@
+"""One plain training loop for everything that is trained from scratch: victims, self-checks, surrogates.
+
+Data is one uint8 tensor in memory, augmentation is a gather on the batch, there is no loader. The recipe is the same
+for every arm of a comparison; only the images differ.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .augment import draw_crops, pad_images, take_batch
+from .device import bf16_pays
+
+__all__ = ["CurvePoint", "Recipe", "TrainingResult", "epoch_order", "predict_logits", "recipe_for", "train_classifier"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained from scratch.
+
+    The learning rate rises linearly over ``warmup`` of the steps and falls along a half cosine to zero.
+
+    Attributes:
+        steps: optimiser steps.
+        batch_size: images a step.
+        lr: peak learning rate.
+        optimiser: ``sgd`` (Nesterov momentum) or ``adamw``.
+        momentum: of SGD.
+        weight_decay: on all parameters.
+        warmup: share of the steps in which the learning rate rises.
+        crop_padding: reflect padding of the random crop in px at 32 px; scales with the resolution.
+        flip: mirror left and right at random.
+        clip_norm: largest global gradient norm (emn.md section 3: 5.0).
+    """
+
+    steps: int = 400
+    batch_size: int = 64
+    lr: float = 0.1
+    optimiser: str = "sgd"
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    warmup: float = 0.2
+    crop_padding: int = 4
+    flip: bool = True
+    clip_norm: float = 5.0
+
+    def padding_at(self, resolution: int) -> int:
+        """Crop padding in px at this resolution."""
+        return min(round(self.crop_padding * resolution / 32), resolution - 1)
+
+
+def recipe_for(name: str, **changes: object) -> Recipe:
+    """The recipe of a registry name; keyword arguments replace fields.
+
+    Networks without a convolutional pyramid (``convmixer``, transformers) are trained with AdamW, as their papers do.
+    """
+    adamw = name == "convmixer" or (name.startswith("timm:") and any(w in name for w in ("vit", "mixer", "deit", "swin")))
+    base: dict[str, object] = {"optimiser": "adamw", "lr": 4e-3, "weight_decay": 1e-2} if adamw else {}
+    if name in ("mobilenetv2", "efficientnet-lite0"):
+        base["lr"] = 0.05
+    return Recipe(**{**base, **changes})  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One point of the learning curve; accuracies are shares in [0, 1]."""
+
+    step: int
+    epoch: float
+    train_loss: float
+    train_accuracy: float
+    test_accuracy: float | None
+
+
+@dataclass
+class TrainingResult:
+    """What a training left behind.
+
+    Attributes:
+        steps: optimiser steps made.
+        train_accuracy: on the un-augmented training images, in evaluation mode, at the end.
+        final_loss: mean training loss since the last curve point.
+        finite: whether every loss was finite.
+        curve: points in time; training figures are running means over augmented batches.
+        predictions: int64 ``[n_test]`` at the end, or ``None`` without test images.
+        peak_predictions: the same at the step with the best test accuracy.
+        peak_step: that step.
+        seconds: wall time.
+    """
+
+    steps: int
+    train_accuracy: float
+    final_loss: float
+    finite: bool
+    curve: tuple[CurvePoint, ...] = ()
+    predictions: Tensor | None = None
+    peak_predictions: Tensor | None = None
+    peak_step: int = 0
+    seconds: float = field(default=0.0, compare=False)
+
+
+@torch.no_grad()
+def predict_logits(model: nn.Module, images: Tensor, *, batch_size: int = 256) -> Tensor:
+    """Logits float32 ``[N, K]`` of uint8 images in evaluation mode; the model's mode is put back."""
+    was_training = model.training
+    device = next(model.parameters()).device
+    model.eval()
+    parts = []
+    for start in range(0, len(images), batch_size):
+        batch = images[start : start + batch_size].to(device)
+        batch = batch.contiguous(memory_format=torch.channels_last).float().mul_(1.0 / 255.0)
+        parts.append(model(batch).float().cpu())
+    model.train(was_training)
+    return torch.cat(parts) if parts else torch.empty(0, 0)
+
+
+def epoch_order(count: int, batch_size: int, generator: torch.Generator) -> list[Tensor]:
+    """Index batches of one shuffled epoch. A last batch under half size is dropped: batch norm needs company."""
+    order = torch.randperm(count, generator=generator)
+    batches = list(order.split(batch_size))
+    if len(batches) > 1 and len(batches[-1]) < batch_size // 2:
+        batches.pop()
+    return batches
+
+
+def _optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if recipe.optimiser == "adamw":
+        return torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay)
+    nesterov = recipe.momentum > 0
+    return torch.optim.SGD(
+        parameters, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, nesterov=nesterov
+    )
+
+
+def _lr_factor(step: int, recipe: Recipe) -> float:
+    rise = max(1, round(recipe.warmup * recipe.steps))
+    if step < rise:
+        return (step + 1) / rise
+    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, recipe.steps - rise)))
+
+
+def train_classifier(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    recipe: Recipe,
+    *,
+    seed: int,
+    test_images: Tensor | None = None,
+    test_labels: Tensor | None = None,
+    evals: int = 10,
+    device: str | torch.device = "cpu",
+    bf16: bool | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> TrainingResult:
+    """Train ``model`` in place and say what happened.
+
+    Args:
+        model: maps float ``[B, 3, R, R]`` in [0, 1] to logits ``[B, K]``.
+        images: uint8 ``[N, 3, R, R]``.
+        labels: int64 ``[N]``.
+        recipe: how; equal in every arm.
+        seed: of the batch order and the augmentation (the model brings its own initial weights).
+        test_images: uint8 ``[M, 3, R, R]``, looked at ``evals`` times along the way; never trained on.
+        test_labels: int64 ``[M]``.
+        evals: number of points of the learning curve.
+        device: where to train.
+        bf16: bfloat16 autocast (weights stay float32); ``None``: where it is faster.
+        progress: called with the share done after each curve point.
+
+    Returns:
+        The result; a non-finite loss ends the training early with ``finite=False``.
+    """
+    begun = time.perf_counter()
+    device = torch.device(device)
+    if bf16 is None:
+        bf16 = bf16_pays(model, device)
+    generator = torch.Generator().manual_seed(seed)
+    model.to(device, memory_format=torch.channels_last).train()
+    side, padding = images.shape[-1], recipe.padding_at(images.shape[-1])
+    padded = pad_images(images.to(device), padding)
+    labels = labels.to(device)
+    optimiser = _optimiser(model, recipe)
+    marks = {math.ceil(recipe.steps * (i + 1) / max(1, evals)) for i in range(max(1, evals))}
+
+    curve: list[CurvePoint] = []
+    predictions = peak_predictions = None
+    peak_accuracy, peak_step, step = -1.0, 0, 0
+    loss_sum = torch.zeros((), device=device)
+    hits = torch.zeros((), device=device)
+    seen, finite = 0, True
+    mean_loss = float("nan")
+    batches: list[Tensor] = []
+    while step < recipe.steps and finite:
+        if not batches:
+            batches = epoch_order(len(images), recipe.batch_size, generator)[::-1]
+        index = batches.pop()
+        crops = draw_crops(len(index), padding, recipe.flip, generator)
+        index = index.to(device)
+        batch, target = take_batch(padded, index, crops, side), labels[index]
+        for group in optimiser.param_groups:
+            group["lr"] = recipe.lr * _lr_factor(step, recipe)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+            logits = model(batch).float()
+        loss = F.cross_entropy(logits, target)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
+        optimiser.step()
+        step += 1
+        loss_sum += loss.detach() * len(index)
+        hits += (logits.detach().argmax(1) == target).sum()
+        seen += len(index)
+        if step in marks:
+            mean_loss = float(loss_sum) / seen
+            finite = math.isfinite(mean_loss)
+            accuracy = None
+            if test_images is not None and test_labels is not None:
+                predictions = predict_logits(model, test_images).argmax(1)
+                accuracy = float((predictions == test_labels.cpu()).float().mean())
+                if accuracy > peak_accuracy:
+                    peak_accuracy, peak_step, peak_predictions = accuracy, step, predictions
+            epoch = step * recipe.batch_size / max(1, len(images))
+            curve.append(CurvePoint(step, epoch, mean_loss, float(hits) / seen, accuracy))
+            loss_sum.zero_()
+            hits.zero_()
+            seen = 0
+            if progress is not None:
+                progress(step / recipe.steps)
+    fitted = predict_logits(model, images).argmax(1) == labels.cpu()
+    return TrainingResult(
+        steps=step,
+        train_accuracy=float(fitted.float().mean()),
+        final_loss=mean_loss,
+        finite=finite,
+        curve=tuple(curve),
+        predictions=predictions,
+        peak_predictions=peak_predictions,
+        peak_step=peak_step,
+        seconds=time.perf_counter() - begun,
+    )

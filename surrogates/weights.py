@@ -1,0 +1,81 @@
+"""Weights in: safetensors, or torch files read with ``weights_only``; never arbitrary pickles, never the network."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from ..errors import WeightsError
+
+__all__ = ["load_state", "load_weights"]
+
+_log = logging.getLogger(__name__)
+_WRAPPERS = ("state_dict", "model", "model_state_dict", "net")
+
+
+def load_state(path: Path) -> dict[str, Tensor]:
+    """The tensors of a weights file by name.
+
+    Raises:
+        WeightsError: no such file, damaged, or a pickle that holds more than tensors.
+    """
+    if not path.is_file():
+        raise WeightsError(f"There is no weights file {path}.")
+    try:
+        if path.suffix == ".safetensors":
+            state: object = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+        raise WeightsError(
+            f"{path} cannot be read as weights ({type(error).__name__}). Give a .safetensors file, or a torch file "
+            "that holds tensors only (torch.save(model.state_dict(), ...))."
+        ) from error
+    if isinstance(state, dict):
+        for wrapper in _WRAPPERS:
+            inner = state.get(wrapper)
+            if isinstance(inner, dict):
+                state = inner
+                break
+    if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
+        raise WeightsError(f"{path} holds no state dictionary of tensors.")
+    prefixes = ("module.", "net.")
+    for prefix in prefixes:
+        if all(str(key).startswith(prefix) for key in state):
+            state = {str(key)[len(prefix) :]: value for key, value in state.items()}
+    return {str(key): value for key, value in state.items()}
+
+
+def load_weights(net: nn.Module, path: Path) -> tuple[str, ...]:
+    """Load a file into ``net``. A classification head of another size keeps its fresh values.
+
+    Returns:
+        The names that kept their fresh values: the head's, or nothing.
+
+    Raises:
+        WeightsError: tensors are missing, left over, or of another shape (beyond the head).
+    """
+    state, own = load_state(path), net.state_dict()
+    linear = [name for name, module in net.named_modules() if isinstance(module, nn.Linear)]
+    head = {f"{linear[-1]}.weight", f"{linear[-1]}.bias"} if linear else set()
+    fresh = tuple(sorted(k for k in head & own.keys() if k not in state or state[k].shape != own[k].shape))
+    problems = [f"missing {k}" for k in own if k not in state and k not in head and "num_batches_tracked" not in k]
+    problems += [f"left over {k}" for k in state if k not in own]
+    problems += [
+        f"{k} is {tuple(state[k].shape)}, needed {tuple(own[k].shape)}"
+        for k in own
+        if k in state and k not in head and state[k].shape != own[k].shape
+    ]
+    if problems:
+        shown = "; ".join(problems[:4]) + (f"; and {len(problems) - 4} more" if len(problems) > 4 else "")
+        raise WeightsError(f"{path} does not fit this architecture: {shown}.")
+    net.load_state_dict({k: v for k, v in state.items() if k not in fresh}, strict=False)
+    if fresh:
+        _log.info("%s: the head is of another size and starts fresh (%s)", path, ", ".join(fresh))
+    return fresh
