@@ -136,7 +136,16 @@ class Bank:
             "keys": json.dumps(list(self.keys), ensure_ascii=False),
         }
         levels = self.levels.to(torch.int8 if small else torch.int16).contiguous()
-        write_atomic(Path(path), save({"levels": levels}, metadata), overwrite=overwrite)
+        write_atomic(Path(path), _in_stable_order(save({"levels": levels}, metadata)), overwrite=overwrite)
+
+
+def _in_stable_order(data: bytes) -> bytes:
+    """The same safetensors file with the keys of its JSON header sorted: the library writes metadata in an order that
+    changes from run to run. Layout: header length as 8 bytes little-endian, header padded with spaces, tensors."""
+    length = int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[8 + length :]
 
 
 def load_bank(path: str | Path) -> Bank:

@@ -182,8 +182,6 @@ class Method(ABC):
     def _check(self, dataset: ImageSet) -> None:
         if len(dataset) == 0:
             raise ConfigError("There are no images to fit on.")
-        if self.granularity == "class" and dataset.labels is None:
-            raise LabelError(f"{self.name} per class needs labels; give them, or work per sample.")
         if self.needs == "labels":
             if dataset.labels is None:
                 raise LabelError(f"{self.name} needs labels: put the pictures in one folder per class.")
@@ -193,6 +191,8 @@ class Method(ABC):
                     f"{self.name} needs at least two classes, and the images are all of one: there is nothing for a "
                     "shortcut to tell apart. Add a folder of other pictures as a second class."
                 )
+        if self.granularity == "class" and dataset.labels is None:
+            raise LabelError(f"{self.name} per class needs labels; give them, or work per sample.")
 
     def _identity(self, dataset: ImageSet) -> str:
         parts = json.dumps([__version__, self.settings(), dataset.classes, dataset.keys], sort_keys=True)

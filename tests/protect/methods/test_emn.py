@@ -1,0 +1,149 @@
+"""Error-minimizing noise: it lowers what it should, resumes to the byte, and closes the loop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from bitterant.errors import ConfigError
+from bitterant.imaging import ImageSet
+from bitterant.protect import ErrorMinimizing, FitProgress
+from bitterant.protect.methods.checkpoint import Checkpoint
+from bitterant.protect.self_check import CheckResult, SelfCheck
+from bitterant.surrogates import create_surrogate, train_classifier
+from bitterant.surrogates.training import Recipe
+
+QUICK = {"rounds": 3, "sample_rounds": 2, "theta_steps": 3, "device": "cpu"}
+
+
+class Killed(Exception):
+    """Stands for a kill: raised from inside the fit."""
+
+
+@pytest.fixture(autouse=True)
+def _save_always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """State is normally kept every few seconds; here after every round, so that every round can be resumed."""
+    clock = iter(range(0, 10**9, 100))
+    monkeypatch.setattr(SelfCheck.__init__, "__kwdefaults__", {**SelfCheck.__init__.__kwdefaults__, "steps": 5})
+    monkeypatch.setattr("bitterant.protect.methods.emn.time.monotonic", lambda: float(next(clock)))
+
+
+@pytest.mark.parametrize("granularity", ["class", "sample"])
+def test_a_killed_fit_ends_with_the_same_bytes(granularity: str, tiny: ImageSet, tmp_path: Path) -> None:
+    method = ErrorMinimizing(granularity=granularity, attempts=2, target=0.0, **QUICK)  # type: ignore[arg-type]
+    tells: list[str] = []
+    whole = method.fit(tiny, progress=lambda p: tells.append(p.message))
+    for moment in range(2, len(tells), 5):
+        count = 0
+
+        def die(progress: FitProgress, moment: int = moment) -> None:
+            nonlocal count
+            count += 1
+            if count == moment:
+                raise Killed
+
+        state = tmp_path / f"state-{moment}"
+        with pytest.raises(Killed):
+            method.fit(tiny, progress=die, checkpoint=state)
+        resumed_tells: list[str] = []
+        again = method.fit(tiny, progress=lambda p: resumed_tells.append(p.message), checkpoint=state)
+        assert torch.equal(again.levels, whole.levels), f"killed at tell {moment}"
+        assert again.report == whole.report
+        assert again.surrogate_sha256 == whole.surrogate_sha256
+        if moment > 6:
+            assert len(resumed_tells) < len(tells), "resumed from the start"
+
+
+def test_state_of_another_fit_is_ignored(tiny: ImageSet, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    ErrorMinimizing(seed=1, attempts=0, **QUICK).fit(tiny, checkpoint=state)  # type: ignore[arg-type]
+    assert Checkpoint(state, "another").load() is None
+    a = ErrorMinimizing(seed=2, attempts=0, **QUICK).fit(tiny, checkpoint=state)  # type: ignore[arg-type]
+    b = ErrorMinimizing(seed=2, attempts=0, **QUICK).fit(tiny)  # type: ignore[arg-type]
+    assert torch.equal(a.levels, b.levels)
+
+
+def test_damaged_state_is_ignored(tiny: ImageSet, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.write_bytes(b"\x08\x00\x00\x00 cut short")
+    bank = ErrorMinimizing(attempts=0, **QUICK).fit(tiny, checkpoint=state)  # type: ignore[arg-type]
+    assert torch.equal(bank.levels, ErrorMinimizing(attempts=0, **QUICK).fit(tiny).levels)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("granularity", ["class", "sample"])
+def test_a_fresh_network_reads_the_noise_and_not_the_pictures(granularity: str, faint: ImageSet) -> None:
+    """The point of it all, small: trained on protected copies, a new network gets them right and clean ones wrong."""
+    tiny = faint
+    method = ErrorMinimizing(granularity=granularity, rounds=12, theta_steps=5, attempts=0, device="cpu")  # type: ignore[arg-type]
+    bank = method.fit(tiny)
+    levels = torch.stack([torch.from_numpy(bank.levels_for(bank.key_for(k) or "")) for k in tiny.keys])
+    protected = (tiny.images + levels.permute(0, 3, 1, 2)).clamp(0, 255).to(torch.uint8)
+    assert tiny.labels is not None
+    recipe, scores = Recipe(steps=60, batch_size=18), []
+    for images in (tiny.images, protected):
+        model = create_surrogate("small-cnn", num_classes=3, resolution=16, seed=77)
+        result = train_classifier(
+            model, images, tiny.labels, recipe, seed=0, test_images=tiny.images, test_labels=tiny.labels, evals=1
+        )
+        assert result.train_accuracy > 0.9
+        scores.append(float((result.predictions == tiny.labels).float().mean()))
+    assert scores[0] > 0.9
+    assert scores[1] < scores[0] - 0.25, scores
+
+
+class TestClosedLoop:
+    def check(self, monkeypatch: pytest.MonkeyPatch, residuals: list[float]) -> list[int]:
+        """Make the self-check return these residuals in turn; returns the list of attempts it was called with."""
+        calls: list[int] = []
+
+        def scripted(self: SelfCheck, delta_of: object, *, attempt: int, clean_accuracy: float | None = None):  # noqa: ANN202
+            calls.append(attempt)
+            return CheckResult(0.25 + 0.5 * residuals[attempt], 0.75, 0.25, 1.0, 100)
+
+        monkeypatch.setattr(SelfCheck, "__call__", scripted)
+        return calls
+
+    def test_it_stops_when_the_victim_is_fooled(self, tiny: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+        calls = self.check(monkeypatch, [0.8, 0.1])
+        bank = ErrorMinimizing(attempts=4, target=0.3, **QUICK).fit(tiny)  # type: ignore[arg-type]
+        assert calls == [0, 1]
+        outcome = bank.report["self_check"]
+        assert outcome["chosen_attempt"] == 1 and outcome["outcome"].startswith("reached")
+
+    def test_it_keeps_the_best_and_says_so_when_the_budget_ends(
+        self, tiny: ImageSet, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.check(monkeypatch, [0.8, 0.5, 0.6])
+        bank = ErrorMinimizing(attempts=3, target=0.3, **QUICK).fit(tiny)  # type: ignore[arg-type]
+        outcome = bank.report["self_check"]
+        assert outcome["chosen_attempt"] == 1 and outcome["attempts_made"] == 3
+        assert outcome["outcome"].startswith("not reached in 3 attempts") and "0.50" in outcome["outcome"]
+
+    def test_the_check_itself_tells_protection_from_none(self, tiny: ImageSet) -> None:
+        check = SelfCheck(tiny, seed=0, device=torch.device("cpu"), steps=60)
+        assert check.possible
+        nothing = check(lambda index: torch.zeros(len(index), 3, 16, 16), attempt=0)
+        assert nothing.conclusive and nothing.residual > 0.7
+
+    def test_too_few_images_are_said_not_guessed(self, tiny: ImageSet) -> None:
+        pair = tiny.select([0, 1])
+        bank = ErrorMinimizing(attempts=3, **QUICK).fit(pair)  # type: ignore[arg-type]
+        assert "too few images" in bank.report["self_check"]["outcome"]
+
+
+def test_the_log_and_the_stop_rule_are_in_the_report(tiny: ImageSet) -> None:
+    report = ErrorMinimizing(granularity="sample", attempts=0, **QUICK).fit(tiny).report  # type: ignore[arg-type]
+    stages = [row["stage"] for row in report["rounds"]]
+    assert stages[:3] == ["class-wise"] * 3 and set(stages[3:]) == {"sample-wise"}
+    assert report["final_error"] == report["rounds"][-1]["error"]
+    assert "surrogate error <= 0.01" in report["stop_rule"]
+
+
+def test_the_papers_schedule_is_the_published_one() -> None:
+    sample = ErrorMinimizing(preset="paper", granularity="sample").settings()
+    assert sample["surrogate"] == "resnet18" and sample["pgd_steps"] == 20 and sample["theta_steps"] == 10
+    assert sample["step_size"] == pytest.approx(0.8 / 255) and sample["stop_error"] == 0.01 and sample["attempts"] == 0
+    with pytest.raises(ConfigError, match="step_size"):
+        ErrorMinimizing(step_size=1.0)

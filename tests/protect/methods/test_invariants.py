@@ -1,0 +1,146 @@
+"""One table of methods x granularity, crossed with what every method must keep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from bitterant.errors import ConfigError, LabelError, UnknownNameError
+from bitterant.imaging import Budget, ImageSet
+from bitterant.protect import Bank, create_method, load_bank, method_names
+
+# name, granularity, hyper-parameters that make it quick, whether it has a surrogate
+TABLE: list[tuple[str, str, dict[str, Any], bool]] = [
+    ("emn", "class", {"rounds": 2, "theta_steps": 2, "attempts": 0}, True),
+    ("emn", "sample", {"rounds": 1, "sample_rounds": 1, "theta_steps": 2, "pgd_steps": 2, "attempts": 0}, True),
+    ("emn", "class", {"preset": "paper", "surrogate": "small-cnn", "rounds": 1, "theta_steps": 2}, True),
+    ("emn", "sample", {"preset": "paper", "surrogate": "small-cnn", "sample_rounds": 1, "theta_steps": 1,
+                       "pgd_steps": 2}, True),  # fmt: skip
+    ("noise", "sample", {}, False),
+    ("noise", "class", {}, False),
+]
+IDS = [f"{name}-{granularity}{'-paper' if 'preset' in options else ''}" for name, granularity, options, _ in TABLE]
+rows = pytest.mark.parametrize(("name", "granularity", "options", "has_surrogate"), TABLE, ids=IDS)
+
+
+def fit(name: str, granularity: str, options: dict[str, Any], dataset: ImageSet, **more: Any) -> Bank:
+    method = create_method(name, granularity=granularity, device="cpu", **{**options, **more})  # type: ignore[arg-type]
+    return method.fit(dataset)
+
+
+def test_every_registered_method_is_in_the_table() -> None:
+    assert {row[0] for row in TABLE} == set(method_names())
+
+
+@rows
+def test_budget_is_exact_after_application(
+    name: str, granularity: str, options: dict[str, Any], has_surrogate: bool, tiny: ImageSet
+) -> None:
+    for epsilon in (8 / 255, 0.02):  # 0.02 is 5.1 levels: 5 is the most a file may show
+        bank = fit(name, granularity, options, tiny, budget=Budget(epsilon))
+        assert 0 < int(bank.levels.abs().max()) <= int(epsilon * 255 + 1e-6)
+        assert bool((bank.levels > 0).any()) and bool((bank.levels < 0).any()), "both signs of delta must survive"
+        for row in range(3):
+            image = tiny.images[row].permute(1, 2, 0).numpy()
+            key = bank.key_for(tiny.keys[row])
+            assert key is not None
+            for picture in (image, np.repeat(np.repeat(image, 3, 0), 2, 1)):  # its own size, and 48 x 32
+                out = bank.apply(picture, key)
+                assert out.shape == picture.shape and out.dtype == np.uint8
+                assert np.abs(out.astype(int) - picture.astype(int)).max() <= int(epsilon * 255 + 1e-6)
+
+
+@rows
+def test_same_seed_same_bytes_other_seed_other_bytes(
+    name: str, granularity: str, options: dict[str, Any], has_surrogate: bool, tiny: ImageSet, tmp_path: Path
+) -> None:
+    files = []
+    for number, seed in enumerate((1, 1, 2)):
+        fit(name, granularity, options, tiny, seed=seed).save(tmp_path / f"{number}")
+        files.append((tmp_path / f"{number}").read_bytes())
+    assert files[0] == files[1] != files[2]
+
+
+@rows
+def test_order_and_copies_do_not_matter(
+    name: str, granularity: str, options: dict[str, Any], has_surrogate: bool, tiny: ImageSet
+) -> None:
+    shuffled = tiny.select(torch.cat([torch.randperm(len(tiny)), torch.tensor([0, 5])]))
+    a, b = fit(name, granularity, options, tiny), fit(name, granularity, options, shuffled)
+    assert a.keys == b.keys
+    assert torch.equal(a.levels, b.levels)
+
+
+@rows
+def test_save_and_load(
+    name: str, granularity: str, options: dict[str, Any], has_surrogate: bool, tiny: ImageSet, tmp_path: Path
+) -> None:
+    bank = fit(name, granularity, options, tiny)
+    bank.save(tmp_path / "bank.safetensors")
+    again = load_bank(tmp_path / "bank.safetensors")
+    assert again == Bank(**{**{f: getattr(bank, f) for f in ("method", "granularity", "budget", "keys", "surrogate",
+                            "surrogate_sha256", "seed")}, "levels": again.levels})  # fmt: skip
+    assert torch.equal(again.levels, bank.levels)
+    assert (bank.surrogate != "") == (bank.surrogate_sha256 != "") == has_surrogate
+
+
+@rows
+def test_progress_rises_and_stays_in_bounds(
+    name: str, granularity: str, options: dict[str, Any], has_surrogate: bool, tiny: ImageSet
+) -> None:
+    seen: list[float] = []
+    create_method(name, granularity=granularity, device="cpu", **options).fit(  # type: ignore[arg-type]
+        tiny, progress=lambda p: seen.append(p.fraction)
+    )
+    assert seen == sorted(seen)
+    assert all(0.0 <= f <= 1.0 for f in seen)
+
+
+@rows
+def test_the_estimate_is_positive_and_grows_with_the_folder(
+    name: str, granularity: str, options: dict[str, Any], has_surrogate: bool, tiny: ImageSet
+) -> None:
+    method = create_method(name, granularity=granularity, device="cpu", **options)  # type: ignore[arg-type]
+    estimate = method.estimate(tiny, 1000)
+    assert estimate.seconds > 0 and estimate.peak_bytes > 0
+
+
+def test_class_patterns_need_labels_and_two_classes(tiny: ImageSet) -> None:
+    flat = ImageSet.from_tensors(tiny.images)
+    with pytest.raises(LabelError, match="one folder per class"):
+        create_method("emn").fit(flat)
+    with pytest.raises(LabelError, match="per class needs labels"):
+        create_method("noise", granularity="class").fit(flat)
+    one = tiny.select((tiny.labels == 0).nonzero().flatten())  # type: ignore[union-attr]
+    with pytest.raises(LabelError, match="at least two classes"):
+        create_method("emn").fit(one)
+
+
+def test_bad_requests_say_what_is_known(tiny: ImageSet) -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'emn'"):
+        create_method("enm")
+    with pytest.raises(UnknownNameError, match="preset"):
+        create_method("emn", preset="papper")
+    with pytest.raises(ConfigError, match="does not take"):
+        create_method("noise", preset="paper")
+    with pytest.raises(ConfigError, match="rounds must be at least 1"):
+        create_method("emn", rounds=0)
+    with pytest.raises(ConfigError, match="no images"):
+        create_method("noise").fit(tiny.select([]))
+
+
+def test_noise_of_an_image_does_not_depend_on_the_others(tiny: ImageSet) -> None:
+    whole, half = create_method("noise").fit(tiny), create_method("noise").fit(tiny.select(range(7)))
+    for key in half.keys:
+        assert np.array_equal(whole.levels_for(key), half.levels_for(key))
+
+
+def test_class_granularity_gives_one_pattern_a_class_and_takes_new_images(tiny: ImageSet) -> None:
+    bank = fit("emn", "class", TABLE[0][2], tiny)
+    assert bank.keys == ("c0", "c1", "c2")
+    assert bank.key_for("c1/never-seen") == "c1"
+    assert bank.key_for("other/never-seen") is None

@@ -1,0 +1,82 @@
+"""The bank file: refuses what is damaged, foreign, newer or over budget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+
+from bitterant.errors import BankError, BudgetExceeded, ConfigError
+from bitterant.imaging import Budget
+from bitterant.protect import Bank, load_bank
+
+
+def bank(levels: int = 8, side: int = 4) -> Bank:
+    values = torch.randint(-levels, levels + 1, (2, 3, side, side), generator=torch.Generator().manual_seed(0))
+    return Bank("emn", "class", Budget(levels / 255), values.to(torch.int16), ("a", "b"), "small-cnn", "ab" * 32, 3)
+
+
+@given(
+    epsilon=st.integers(1, 200),
+    height=st.integers(1, 40),
+    width=st.integers(1, 40),
+    data=st.data(),
+)
+def test_any_image_of_any_size_stays_within_budget_and_range(epsilon: int, height: int, width: int, data) -> None:
+    value = data.draw(st.sampled_from([0, 3, 128, 254, 255]))
+    image = np.full((height, width, 3), value, dtype=np.uint8)
+    out = bank(epsilon).apply(image, "a")
+    assert np.abs(out.astype(int) - image.astype(int)).max() <= epsilon
+    as_tensor = torch.from_numpy(image).permute(2, 0, 1).float() / 255
+    assert torch.equal((bank(epsilon).apply(as_tensor, "a") * 255).round().permute(1, 2, 0).to(torch.uint8),
+                       torch.from_numpy(out))  # fmt: skip
+
+
+def test_large_budgets_survive_the_file(tmp_path: Path) -> None:
+    for levels in (8, 127, 200):
+        bank(levels).save(tmp_path / "b")
+        assert torch.equal(load_bank(tmp_path / "b").levels, bank(levels).levels)
+
+
+def test_over_budget_banks_do_not_exist(tmp_path: Path) -> None:
+    with pytest.raises(BudgetExceeded):
+        Bank("emn", "class", Budget(8 / 255), torch.full((1, 3, 2, 2), 9, dtype=torch.int16), ("a",))
+    bank().save(tmp_path / "b")
+    levels = load_file(tmp_path / "b")["levels"]
+    levels[0, 0, 0, 0] = 100
+    from safetensors import safe_open
+
+    with safe_open(tmp_path / "b", framework="pt") as handle:
+        metadata = handle.metadata()
+    save_file({"levels": levels}, tmp_path / "tampered", metadata)
+    with pytest.raises(BankError, match="damaged"):
+        load_bank(tmp_path / "tampered")
+
+
+def test_absent_cut_foreign_and_newer_files(tmp_path: Path) -> None:
+    with pytest.raises(BankError, match="no bank file"):
+        load_bank(tmp_path / "absent")
+    bank().save(tmp_path / "whole")
+    (tmp_path / "cut").write_bytes((tmp_path / "whole").read_bytes()[:-7])
+    with pytest.raises(BankError, match="damaged"):
+        load_bank(tmp_path / "cut")
+    save_file({"levels": torch.zeros(1)}, tmp_path / "foreign")
+    with pytest.raises(BankError, match="not a bank"):
+        load_bank(tmp_path / "foreign")
+    save_file({"levels": torch.zeros(1)}, tmp_path / "newer", {"format": "bitterant-bank", "version": "99"})
+    with pytest.raises(BankError, match="format 99"):
+        load_bank(tmp_path / "newer")
+
+
+def test_wrong_keys_and_wrong_images_are_explained() -> None:
+    with pytest.raises(BankError, match="knows: a, b"):
+        bank().apply(np.zeros((4, 4, 3), np.uint8), "c")
+    with pytest.raises(ConfigError):
+        bank().apply(np.zeros((4, 4), np.uint8), "a")
+    with pytest.raises(ConfigError):
+        bank().apply(torch.zeros(1, 3, 4, 4), "a")
