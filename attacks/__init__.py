@@ -1,0 +1,50 @@
+"""What a data thief does: victims, adversaries, the grid that runs them, the statistics and the verdict.
+
+Names are fetched when first used, so that listing adversaries and presets loads no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .adversaries import Adversary, adversary_names, create_adversary, register_adversary
+    from .presets import PRESETS, Preset
+    from .schema import VerificationReport
+    from .verify import verify_folder, verify_sets
+    from .victims import victim_names
+
+__all__ = [
+    "PRESETS",
+    "Adversary",
+    "Preset",
+    "VerificationReport",
+    "adversary_names",
+    "create_adversary",
+    "register_adversary",
+    "verify_folder",
+    "verify_sets",
+    "victim_names",
+]
+
+_HOMES = {
+    "adversaries": ("Adversary", "adversary_names", "create_adversary", "register_adversary"),
+    "presets": ("PRESETS", "Preset"),
+    "schema": ("VerificationReport",),
+    "verify": ("verify_folder", "verify_sets"),
+    "victims": ("victim_names",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_HOME_OF[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,20 @@
+"""The naive trainer: flip and crop, nothing else."""
+
+from __future__ import annotations
+
+from .base import Adversary
+
+__all__ = ["NoAdversary"]
+
+
+class NoAdversary(Adversary):
+    """Trains on the pictures as they are."""
+
+    prefix = "none"
+    tier = "naive"
+    source = "arXiv 2101.04898, section 4"
+    description = "standard training with flip and crop"
+
+    @property
+    def phrase(self) -> str:
+        return "a naive trainer"

@@ -1,0 +1,63 @@
+"""Names of adversaries, and how to make one from its name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...errors import ConfigError, UnknownNameError
+from .base import Adversary
+from .early_stop import EarlyStop
+from .grayscale import Grayscale
+from .jpeg import Jpeg
+from .none import NoAdversary
+
+__all__ = ["adversary_classes", "adversary_names", "create_adversaries", "create_adversary", "register_adversary"]
+
+_REGISTRY: dict[str, type[Adversary]] = {}
+
+
+def register_adversary(cls: type[Adversary]) -> type[Adversary]:
+    """Add an adversary to the registry. Works as a class decorator.
+
+    Raises:
+        ConfigError: the name is taken by another class, or holds a colon.
+    """
+    if ":" in cls.prefix or not cls.prefix:
+        raise ConfigError(f"An adversary cannot be named {cls.prefix!r}: a colon starts its parameter.")
+    if _REGISTRY.get(cls.prefix, cls) is not cls:
+        raise ConfigError(f"There is already an adversary named {cls.prefix!r}. Choose another prefix.")
+    _REGISTRY[cls.prefix] = cls
+    return cls
+
+
+for _cls in (NoAdversary, EarlyStop, Jpeg, Grayscale):
+    register_adversary(_cls)
+
+
+def adversary_names() -> tuple[str, ...]:
+    """Registered names, in the order they were registered."""
+    return tuple(_REGISTRY)
+
+
+def adversary_classes() -> dict[str, type[Adversary]]:
+    """The registry itself, as a copy."""
+    return dict(_REGISTRY)
+
+
+def create_adversary(name: str) -> Adversary:
+    """Make an adversary from ``prefix`` or ``prefix:parameter``.
+
+    Raises:
+        UnknownNameError: no such adversary.
+        ConfigError: the parameter is wrong.
+    """
+    prefix, colon, parameter = name.partition(":")
+    if prefix not in _REGISTRY:
+        raise UnknownNameError("adversary", prefix, _REGISTRY)
+    return _REGISTRY[prefix](parameter if colon else None)
+
+
+def create_adversaries(names: Sequence[str]) -> tuple[Adversary, ...]:
+    """Make several, in this order and without repeats; ``none`` always comes first, every comparison needs it."""
+    made = {adversary.name: adversary for adversary in (create_adversary(name) for name in ("none", *names))}
+    return tuple(made.values())

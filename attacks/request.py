@@ -1,0 +1,138 @@
+"""What was asked for, checked before anything is read or trained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..errors import ConfigError, UnknownNameError
+from ..surrogates import Recipe
+from .adversaries import TIERS, Adversary, Tier, create_adversaries
+from .presets import preset_named
+from .schema import GRADES, Arm, Grade, PlannedCondition
+from .victims import check_victim, victim_recipe
+
+__all__ = ["Request", "plan_conditions", "resolve_request"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """Resolved and checked options of a verification.
+
+    Attributes:
+        victims: the first meets every adversary, the others only those of the naive tier.
+        adversaries: by canonical name, ``none`` first.
+        seeds: number of trainings a cell is repeated.
+        recipe: replaces the recipe of every victim, steps included.
+    """
+
+    preset: str
+    victims: tuple[str, ...]
+    adversaries: Mapping[str, Adversary]
+    seeds: int
+    seed: int
+    step_scale: float
+    required_tier: Tier | None
+    required_grade: Grade | None
+    max_minutes: float | None
+    recipe: Recipe | None
+
+    def recipes(self, images: int) -> dict[str, Recipe]:
+        """How each victim is trained on so many images."""
+        if self.recipe is not None:
+            return dict.fromkeys(self.victims, self.recipe)
+        return {name: victim_recipe(name, images, scale=self.step_scale) for name in self.victims}
+
+
+def resolve_request(
+    *,
+    preset: str,
+    victims: Sequence[str] | None,
+    adversaries: Sequence[str] | None,
+    seeds: int | None,
+    seed: int,
+    require_tier: str | None,
+    require_grade: str | None,
+    max_minutes: float | None,
+    recipe: Recipe | None,
+) -> Request:
+    """Fill in the preset and check every name and number.
+
+    Raises:
+        UnknownNameError: no such preset, victim, adversary, tier or grade.
+        ConfigError: a number is out of range, or what is required cannot be reached by what is tested.
+    """
+    chosen = preset_named(preset)
+    names = tuple(dict.fromkeys(check_victim(name) for name in (victims or chosen.victims)))
+    made = create_adversaries(chosen.adversaries if adversaries is None else adversaries)
+    count = chosen.seeds if seeds is None else seeds
+    if count < 1:
+        raise ConfigError(f"The number of seeds must be at least 1, not {count}.")
+    if max_minutes is not None and not (max_minutes > 0 and math.isfinite(max_minutes)):
+        raise ConfigError(f"--max-minutes must be a positive number, not {max_minutes:g}.")
+    tier, grade = _required(require_tier, require_grade, made, count)
+    return Request(
+        preset=chosen.name,
+        victims=names,
+        adversaries={adversary.name: adversary for adversary in made},
+        seeds=count,
+        seed=seed,
+        step_scale=chosen.step_scale,
+        required_tier=tier,
+        required_grade=grade,
+        max_minutes=max_minutes,
+        recipe=recipe,
+    )
+
+
+def _required(
+    tier: str | None, grade: str | None, adversaries: Sequence[Adversary], seeds: int
+) -> tuple[Tier | None, Grade | None]:
+    if tier is None and grade is None:
+        return None, None
+    if grade is None:
+        raise ConfigError(f"--require-tier {tier} needs a grade: add --require-grade weak, moderate or strong.")
+    known_grade: Grade | None = next((known for known in GRADES if known == grade), None)
+    if known_grade is None:
+        raise UnknownNameError("grade", grade, GRADES)
+    if seeds < 2:
+        raise ConfigError("One seed gives no grade, so none can be required. Use --preset quick or --seeds 3.")
+    if tier is None:
+        return None, known_grade
+    known_tier: Tier | None = next((known for known in TIERS if known == tier), None)
+    if known_tier is None:
+        raise UnknownNameError("tier", tier, TIERS)
+    tested = {adversary.tier for adversary in adversaries}
+    if known_tier not in tested:
+        raise ConfigError(
+            f"The tier {tier!r} is required but no adversary of it is tested. "
+            f"Tested tiers: {', '.join(t for t in TIERS if t in tested)}. Add one with --adversary, or require another."
+        )
+    return known_tier, known_grade
+
+
+def plan_conditions(request: Request) -> tuple[PlannedCondition, ...]:
+    """The conditions in the order in which they are kept when time is short.
+
+    First the first victim with everything, then the others with the naive tier. The noise arm is trained for the naive
+    tier, where the gate that needs it (G2) looks.
+    """
+    planned = []
+    for number, victim in enumerate(request.victims):
+        for adversary in request.adversaries.values():
+            naive = adversary.tier == "naive"
+            if number and not naive:
+                continue
+            arms: tuple[Arm, ...] = ("clean", "protected", "noise") if naive else ("clean", "protected")
+            planned.append(
+                PlannedCondition(
+                    id=f"{victim}/{adversary.name}",
+                    tier=adversary.tier,
+                    adversary=adversary.name,
+                    runs_as=adversary.runs_as,
+                    victim=victim,
+                    arms=arms,
+                )
+            )
+    return tuple(planned)

@@ -1,0 +1,367 @@
+"""The shape of ``report.json`` and ``plan.json``. A change that breaks readers raises ``SCHEMA_VERSION``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+from .adversaries import Tier
+
+__all__ = [
+    "GRADES",
+    "SCHEMA_VERSION",
+    "Arm",
+    "ArmResult",
+    "CellRecord",
+    "Condition",
+    "CurveRow",
+    "Dataset",
+    "Environment",
+    "Estimate",
+    "Gate",
+    "Grade",
+    "PairIssue",
+    "Plan",
+    "PlannedCondition",
+    "Protection",
+    "Requirement",
+    "Stealth",
+    "Text",
+    "TierVerdict",
+    "Tool",
+    "Verdict",
+    "VerificationReport",
+]
+
+SCHEMA_VERSION = 1
+
+Arm = Literal["clean", "protected", "noise"]
+Grade = Literal["strong", "moderate", "weak", "none", "inconclusive", "not graded", "not tested"]
+GRADES: tuple[Grade, ...] = ("weak", "moderate", "strong")
+"""What can be required, in rising order."""
+
+
+def _readable(value: object) -> object:
+    """File names may hold bytes that are no text; a report is UTF-8 all the same."""
+    return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace") if isinstance(value, str) else value
+
+
+Text = Annotated[str, BeforeValidator(_readable)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Estimate(_Part):
+    """A point estimate with its two-sided 95 % interval."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+class CurveRow(_Part):
+    """One point of a learning curve; accuracies in [0, 1]. ``train_loss`` is ``None`` where it was not finite."""
+
+    step: int
+    epoch: float
+    train_loss: float | None
+    train_accuracy: float
+    test_accuracy: float | None
+
+
+class CellRecord(_Part):
+    """One training: an arm, what the adversary did to the pictures, a victim, a seed.
+
+    Attributes:
+        seed_index: 0, 1, ...; trainings of one index share weights at the start, batch order and augmentation.
+        accuracy: on the clean test pictures at the end.
+        peak_accuracy: at the best point of the curve, chosen with the test answers.
+    """
+
+    arm: Arm
+    adversary: str
+    victim: str
+    seed_index: int
+    victim_seed: int
+    steps: int
+    train_accuracy: float
+    final_loss: float | None
+    finite: bool
+    accuracy: float
+    peak_accuracy: float
+    peak_step: int
+    seconds: float
+    curve: tuple[CurveRow, ...]
+
+
+class ArmResult(_Part):
+    """One arm of a condition.
+
+    Attributes:
+        accuracies: one a seed, as the adversary reads them out (at the end or at the peak).
+        accuracy: their mean, with interval.
+        permuted_accuracy: mean accuracy after the best renaming of the classes, cross-fitted.
+        train_accuracies: one a seed, on the training pictures at the end.
+    """
+
+    accuracies: tuple[float, ...]
+    accuracy: Estimate
+    permuted_accuracy: float
+    train_accuracies: tuple[float, ...]
+
+
+class Condition(_Part):
+    """One adversary with one victim.
+
+    Attributes:
+        status: ``ok``; ``set aside`` where a validity gate failed; ``dropped`` where time ran out.
+        reason: why it is not ``ok``.
+        rho: residual learnability, same adversary in numerator and denominator; after the best renaming of classes
+            where that helps the trainer.
+        rho_upper: upper bound that holds for all conditions of the tier together (95 %).
+        rho_abs: the same share of what clean pictures give without the adversary.
+        noise_loss: clean minus noise accuracy.
+        renamed: whether renaming the classes helped the trainer.
+    """
+
+    id: str
+    tier: Tier
+    adversary: str
+    victim: str
+    phrase: str
+    source: str
+    readout: Literal["final", "peak"]
+    status: Literal["ok", "set aside", "dropped"]
+    reason: str | None = None
+    clean: ArmResult | None = None
+    protected: ArmResult | None = None
+    noise: ArmResult | None = None
+    rho: Estimate | None = None
+    rho_upper: float | None = None
+    rho_abs: Estimate | None = None
+    noise_loss: Estimate | None = None
+    renamed: bool = False
+    seconds: float = 0.0
+
+
+class Gate(_Part):
+    """A reason not to believe the numbers that was looked for.
+
+    Attributes:
+        id: G1, G2, G3, G6 or G7 (verification.md 3.6).
+        scope: which trainings it is about; ``all`` for the whole run.
+        status: ``pass``, ``warn`` or ``fail``.
+        decisive: whether a failure makes the whole run INVALID; else it only sets conditions aside.
+    """
+
+    id: str
+    scope: str
+    title: str
+    status: Literal["pass", "warn", "fail"]
+    decisive: bool
+    value: str
+    threshold: str
+
+
+class TierVerdict(_Part):
+    """The grade of one tier.
+
+    Attributes:
+        upper: largest simultaneous upper bound of rho among its conditions.
+        worst: id of that condition.
+        complete: whether everything planned for the tier was tested.
+    """
+
+    tier: Tier
+    title: str
+    grade: Grade
+    upper: float | None = None
+    worst: str | None = None
+    complete: bool = True
+    tested: tuple[str, ...] = ()
+    untested: tuple[str, ...] = ()
+
+
+class Requirement(_Part):
+    """What the caller demanded. ``tier`` is ``None`` for the weakest tested one."""
+
+    tier: Tier | None
+    grade: Grade
+    met: bool
+
+
+class Verdict(_Part):
+    """What it comes to.
+
+    Attributes:
+        rule: version of the rule (verification.md 3.7).
+        valid: whether every decisive gate was passed.
+        graded: False for a smoke test: one seed gives no grade.
+        headline: one sentence that names the weakest tested tier.
+    """
+
+    rule: Literal["v1"] = "v1"
+    valid: bool
+    graded: bool
+    headline: str
+    tiers: tuple[TierVerdict, ...]
+    weakest: Tier | None
+    not_tested: tuple[str, ...]
+    caveats: tuple[Text, ...]
+    required: Requirement | None = None
+
+
+class PlannedCondition(_Part):
+    """A condition as it was planned, in the order in which conditions are kept when time is short."""
+
+    id: str
+    tier: Tier
+    adversary: str
+    runs_as: str
+    victim: str
+    arms: tuple[Arm, ...]
+
+
+class Plan(_Part):
+    """Everything that decides about the result, written down before the first training.
+
+    Attributes:
+        victim_seeds: seeds of the trainings, shared by all arms.
+        recipes: how each victim is trained, the same in every arm.
+        noise_levels: amplitude of the noise arm in 1/255.
+        data_sha256: over the pictures and labels that are trained on and tested on.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    rule: Literal["v1"] = "v1"
+    preset: str
+    seed: int
+    victim_seeds: tuple[int, ...]
+    conditions: tuple[PlannedCondition, ...]
+    recipes: dict[str, dict[str, Any]]
+    resolution: int
+    train_images: int
+    test_images: int
+    noise_levels: float
+    alpha: float
+    draws: int
+    evals: int
+    max_minutes: float | None
+    required_tier: Tier | None
+    required_grade: Grade | None
+    data_sha256: str
+
+
+class Tool(_Part):
+    """Which program wrote the report."""
+
+    name: Literal["bitterant"] = "bitterant"
+    version: str
+
+
+class Environment(_Part):
+    """Where it ran. No host names."""
+
+    python: str
+    platform: str
+    versions: dict[str, str]
+    device: str
+    cpus: int
+    workers: int
+
+
+class PairIssue(_Part):
+    """A file that could not be paired or has another form than its original."""
+
+    kind: Literal["missing", "extra", "relabelled", "unreadable", "resized", "leaked", "untestable"]
+    path: Text
+    detail: Text
+
+
+class Dataset(_Part):
+    """What was trained on and tested on."""
+
+    classes: tuple[Text, ...]
+    train_images: int
+    test_images: int
+    train_counts: tuple[int, ...]
+    test_counts: tuple[int, ...]
+    test_source: Literal["folder", "split", "given"]
+    resolution: int
+    chance: float
+    issues: tuple[PairIssue, ...]
+
+
+class Stealth(_Part):
+    """How visible the change is, over all pairs.
+
+    Attributes:
+        budget_levels: the bound in 1/255, or ``None`` where nobody stated one.
+        budget_source: where the bound comes from.
+        over_budget: files that broke it.
+        ssim_files: number of files SSIM was measured on.
+    """
+
+    files: int
+    budget_levels: float | None
+    budget_source: str
+    linf_max: float
+    linf_median: float
+    psnr_median: float | None
+    psnr_min: float | None
+    ssim_median: float | None
+    ssim_min: float | None
+    ssim_files: int
+    unchanged: int
+    over_budget: tuple[Text, ...]
+
+
+class Protection(_Part):
+    """What the run file of the protected folder says about how it was made."""
+
+    method: str | None = None
+    granularity: str | None = None
+    surrogate: str | None = None
+    seed: int | None = None
+    version: str | None = None
+
+
+class VerificationReport(_Part):
+    """The whole result; ``report.json`` is this object."""
+
+    schema_version: int = SCHEMA_VERSION
+    tool: Tool
+    created: str
+    command: Text
+    wall_seconds: float
+    plan: Plan
+    plan_hash: str
+    environment: Environment
+    dataset: Dataset
+    protection: Protection | None
+    stealth: Stealth
+    cells: tuple[CellRecord, ...]
+    conditions: tuple[Condition, ...]
+    gates: tuple[Gate, ...]
+    verdict: Verdict
+
+    def exit_code(self) -> int:
+        """5 where a validity gate failed, 4 where a required grade was not reached, else 0."""
+        if not self.verdict.valid:
+            return 5
+        required = self.verdict.required
+        return 4 if required is not None and not required.met else 0
+
+    def condition(self, identity: str) -> Condition:
+        """The condition with this id.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for condition in self.conditions:
+            if condition.id == identity:
+                return condition
+        raise KeyError(identity)

@@ -1,0 +1,315 @@
+"""``verify_folder`` and ``verify_sets``: attack a protection and say what is left of it."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, Protocol
+
+from .._version import __version__
+from ..errors import ConfigError, FolderError, OutputError
+from ..imaging import Budget, ImageSet
+from ..surrogates import Recipe, resolve_device
+from .analysis import analyse
+from .caveats import list_caveats
+from .cells import CellResult
+from .data import VerificationData, load_sets
+from .environment import describe_environment, verify_command
+from .executor import executor_for
+from .folders import load_folders
+from .gates import check_gates, set_aside
+from .grid import ArrayStore, GridResult, cells_of, run_grid
+from .report import plan_digest, write_plan, write_report
+from .request import Request, plan_conditions, resolve_request
+from .schema import Plan, Tool, VerificationReport
+from .stealth import summarise_stealth
+from .verdict import judge
+from .victims import create_victim, victim_seed
+
+__all__ = ["ProgressCallback", "verify_folder", "verify_sets"]
+
+logger = logging.getLogger(__name__)
+
+ALPHA = 0.05
+DRAWS = 2000
+EVALS = 10
+
+
+class ProgressCallback(Protocol):
+    """Called from the thread that called the verification, never after it has returned."""
+
+    def __call__(self, stage: str, done: float, total: float, message: str = "", /) -> None:
+        """Report progress: files in ``compare`` and ``read``, a fraction of the work in ``verify``."""
+        ...
+
+
+def _silent(stage: str, done: float, total: float, message: str = "", /) -> None:
+    """The callback used where the caller gave none."""
+
+
+@dataclass(frozen=True)
+class _Context:
+    """What does not change the figures."""
+
+    device: str
+    workers: int | None
+    folder: Path | None
+    command: str
+    progress: ProgressCallback
+    begun: float
+
+
+def verify_folder(
+    clean: Path | str,
+    protected: Path | str,
+    *,
+    test: Path | str | None = None,
+    report: Path | str | None = None,
+    preset: str = "quick",
+    victims: Sequence[str] | None = None,
+    adversaries: Sequence[str] | None = None,
+    seeds: int | None = None,
+    resolution: int | Literal["auto"] = "auto",
+    seed: int = 0,
+    device: str = "auto",
+    epsilon: float | None = None,
+    require_tier: str | None = None,
+    require_grade: str | None = None,
+    max_minutes: float | None = None,
+    workers: int | None = None,
+    recipe: Recipe | None = None,
+    progress: ProgressCallback | None = None,
+) -> VerificationReport:
+    """Train victims on a folder, on its protected copy and on random noise, and grade what they still learn.
+
+    The protocol is that of verification.md section 3: all arms share recipe, seeds and number of steps; every
+    adversary is also run on the clean arm; validity gates come before any verdict.
+
+    Args:
+        clean: the originals, in class folders.
+        protected: their protected copies; paired by the manifest in it, else by relative path.
+        test: clean pictures to test on, in the same class folders. Without it, a fifth of each class of ``clean`` is
+            held out, and its protected copies take no part in training.
+        report: folder for ``plan.json`` (written before the first training), ``report.json``, ``report.html``,
+            ``stealth.csv`` and ``predictions.npz``. Without it nothing is written.
+        preset: ``smoke`` (one seed, no grade) or ``quick``.
+        victims: networks to train instead of the preset's. The first meets every adversary, the others the naive tier.
+        adversaries: what the trainer tries instead of the preset's; ``none`` is always among them.
+        seeds: trainings a cell is repeated.
+        resolution: side in pixels at which victims see the pictures; ``auto`` as in protecting.
+        seed: decides the split, the noise arm, the victims' seeds and the bootstrap.
+        device: ``auto``, ``cpu``, ``cuda``, ...
+        epsilon: the promised bound in (0, 1]; without it, what the run file in ``protected`` says.
+        require_tier: with ``require_grade``: the tier that must reach it, else every tested one.
+        require_grade: ``weak``, ``moderate`` or ``strong``; ``exit_code()`` is 4 where it is not reached.
+        max_minutes: leave out whole conditions that do not fit in, from the last one on; they count as not tested.
+        workers: processes; by default one a CPU. The result does not depend on it.
+        recipe: train every victim exactly like this.
+        progress: told where the run stands.
+
+    Returns:
+        The report; ``report.exit_code()`` is 0, 4 or 5 (INVALID).
+
+    Raises:
+        ConfigError: an option is wrong.
+        FolderError: a folder is missing, empty, or the two do not belong together.
+        LabelError: class folders are missing or do not agree.
+        OutputError: the report cannot be written.
+    """
+    begun = time.perf_counter()
+    clean, protected = Path(clean), Path(protected)
+    test, folder = _path(test), _path(report)
+    request = resolve_request(
+        preset=preset,
+        victims=victims,
+        adversaries=adversaries,
+        seeds=seeds,
+        seed=seed,
+        require_tier=require_tier,
+        require_grade=require_grade,
+        max_minutes=max_minutes,
+        recipe=recipe,
+    )
+    if resolution != "auto" and resolution < 8:
+        raise ConfigError(f"The working resolution must be at least 8 pixels, not {resolution}.")
+    _check_epsilon(epsilon)
+    _check_report_folder(folder, clean, protected, test)
+    torch_device = resolve_device(device)
+    show = progress or _silent
+    data = load_folders(
+        clean,
+        protected,
+        test=test,
+        resolution=resolution,
+        seed=seed,
+        device_type=torch_device.type,
+        epsilon=epsilon,
+        step=show,
+    )
+    given = {"test": test, "report": folder}
+    command = verify_command(clean, protected, given, request, data.resolution, seeds, victims, adversaries, epsilon)
+    return _verify(data, request, _Context(str(torch_device), workers, folder, command, show, begun))
+
+
+def verify_sets(
+    clean: ImageSet,
+    protected: ImageSet,
+    test: ImageSet,
+    *,
+    report: Path | str | None = None,
+    preset: str = "quick",
+    victims: Sequence[str] | None = None,
+    adversaries: Sequence[str] | None = None,
+    seeds: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    epsilon: float | None = None,
+    require_tier: str | None = None,
+    require_grade: str | None = None,
+    max_minutes: float | None = None,
+    workers: int | None = None,
+    recipe: Recipe | None = None,
+    progress: ProgressCallback | None = None,
+) -> VerificationReport:
+    """The same as :func:`verify_folder` for sets in memory; ``clean[i]`` and ``protected[i]`` are the same picture.
+
+    Raises:
+        ConfigError: an option is wrong, or the sets do not fit together.
+        LabelError: labels are missing or differ.
+    """
+    begun = time.perf_counter()
+    request = resolve_request(
+        preset=preset,
+        victims=victims,
+        adversaries=adversaries,
+        seeds=seeds,
+        seed=seed,
+        require_tier=require_tier,
+        require_grade=require_grade,
+        max_minutes=max_minutes,
+        recipe=recipe,
+    )
+    _check_epsilon(epsilon)
+    data = load_sets(clean, protected, test, epsilon=epsilon)
+    command = (
+        f"bitterant.attacks.verify_sets(clean, protected, test, preset={preset!r}, seeds={request.seeds}, seed={seed})"
+    )
+    context = _Context(str(resolve_device(device)), workers, _path(report), command, progress or _silent, begun)
+    return _verify(data, request, context)
+
+
+def _path(value: Path | str | None) -> Path | None:
+    return None if value is None else Path(value)
+
+
+def _check_epsilon(epsilon: float | None) -> None:
+    if epsilon is not None:
+        Budget(epsilon)
+
+
+def _check_report_folder(report: Path | None, clean: Path, protected: Path, test: Path | None) -> None:
+    """A folder without images inside an image folder would be taken for a class, or stop a loader."""
+    if report is None:
+        return
+    target = report.resolve()
+    for folder in (clean, protected, test):
+        if folder is not None and folder.resolve() in (target, *target.parents):
+            raise FolderError(
+                f"The report folder {report} lies in {folder}, where loaders would take it for a class. "
+                "Choose a place beside it."
+            )
+
+
+def _verify(data: VerificationData, request: Request, context: _Context) -> VerificationReport:
+    recipes = request.recipes(len(data.labels))
+    plan = _plan(data, request, recipes)
+    for victim in request.victims:  # a network that cannot be built is told before hours of training
+        create_victim(victim, num_classes=len(data.classes), resolution=data.resolution, seed=0)
+    if context.folder is not None:
+        write_plan(context.folder, plan)
+    grid, workers = _train(plan, data, request, recipes, context)
+    cells = _in_plan_order(plan, grid)
+    stealth = summarise_stealth(data.files, budget_levels=data.budget_levels, budget_source=data.budget_source)
+    dataset = data.describe()
+    conditions = analyse(plan, grid, request.adversaries, data.test_labels, len(data.classes))
+    gates = check_gates(plan, conditions, cells, stealth, data.issues, dataset.chance)
+    conditions = set_aside(plan, conditions, gates)
+    verdict = judge(plan, conditions, gates, dataset, list_caveats(request, data))
+    result = VerificationReport(
+        tool=Tool(version=__version__),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=context.command,
+        wall_seconds=round(time.perf_counter() - context.begun, 3),
+        plan=plan,
+        plan_hash=plan_digest(plan),
+        environment=describe_environment(context.device, workers),
+        dataset=dataset,
+        protection=data.protection,
+        stealth=stealth,
+        cells=tuple(cell.record(data.test_labels) for cell in cells),
+        conditions=tuple(conditions),
+        gates=tuple(gates),
+        verdict=verdict,
+    )
+    if context.folder is not None:
+        write_report(context.folder, result, data, cells)
+    logger.info("%s", verdict.headline)
+    return result
+
+
+def _plan(data: VerificationData, request: Request, recipes: dict[str, Recipe]) -> Plan:
+    return Plan(
+        preset=request.preset,
+        seed=request.seed,
+        victim_seeds=tuple(victim_seed(request.seed, index) for index in range(request.seeds)),
+        conditions=plan_conditions(request),
+        recipes={name: asdict(recipe) for name, recipe in recipes.items()},
+        resolution=data.resolution,
+        train_images=len(data.labels),
+        test_images=len(data.test_labels),
+        noise_levels=data.noise_levels,
+        alpha=ALPHA,
+        draws=DRAWS,
+        evals=EVALS,
+        max_minutes=request.max_minutes,
+        required_tier=request.required_tier,
+        required_grade=request.required_grade,
+        data_sha256=data.sha256(),
+    )
+
+
+def _train(
+    plan: Plan, data: VerificationData, request: Request, recipes: dict[str, Recipe], context: _Context
+) -> tuple[GridResult, int]:
+    cells = {cell for condition in plan.conditions for cell in cells_of(condition, plan.victim_seeds)}
+    executor = executor_for(context.workers, context.device.partition(":")[0], len(cells))
+    try:
+        with tempfile.TemporaryDirectory(prefix="bitterant-verify-") as temporary:
+            store = ArrayStore(Path(temporary), data, request.adversaries, noise_seed=request.seed)
+            grid = run_grid(
+                plan,
+                store,
+                recipes,
+                executor,
+                classes=len(data.classes),
+                device=context.device,
+                step=context.progress,
+            )
+    except OSError as error:
+        raise OutputError(
+            f"The temporary folder {tempfile.gettempdir()} cannot be used: {error.strerror or error}. "
+            "Free some space, or name another one in the environment variable TMPDIR."
+        ) from error
+    finally:
+        executor.close()
+    return grid, executor.workers
+
+
+def _in_plan_order(plan: Plan, grid: GridResult) -> list[CellResult]:
+    wanted = dict.fromkeys(cell for condition in plan.conditions for cell in cells_of(condition, plan.victim_seeds))
+    return [grid.cells[cell] for cell in wanted if cell in grid.cells]

@@ -1,0 +1,168 @@
+"""Intervals must cover as often as they say; the best renaming must be the best and must not flatter."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from bitterant.attacks.statistics import (
+    best_permutation,
+    bootstrap_accuracies,
+    chance_level,
+    interval,
+    permuted_correct,
+    rho_draws,
+    rho_estimate,
+    upper_bound,
+)
+
+RUNS, EXAMPLES, CLASSES = 1500, 200, 5
+LABELS = np.repeat(np.arange(CLASSES), EXAMPLES // CLASSES)
+
+
+def simulate(
+    rng: np.random.Generator, seeds: int, spread: float, difficulty: float, mean: float = 0.0
+) -> tuple[np.ndarray, float]:
+    """Correctness ``[RUNS, S, N]`` of a probit model with random seeds and examples, and the true accuracy."""
+    example = mean + difficulty * rng.standard_normal((RUNS, 1, EXAMPLES))
+    seed = spread * rng.standard_normal((RUNS, seeds, 1))
+    truth = norm.cdf(mean / np.sqrt(1 + spread**2 + difficulty**2))
+    return rng.random((RUNS, seeds, EXAMPLES)) < norm.cdf(example + seed), float(truth)
+
+
+# From no spread between seeds to a spread that dwarfs the sampling error.
+@pytest.mark.parametrize(
+    ("seeds", "spread", "difficulty", "mean"),
+    [(3, 0.0, 0.5, 0.0), (3, 0.1, 1.5, 0.0), (3, 0.4, 0.5, 0.0), (5, 0.15, 1.0, -0.8), (5, 0.4, 0.5, 0.0)],
+)
+def test_95_percent_intervals_cover_95_percent(seeds: int, spread: float, difficulty: float, mean: float) -> None:
+    correct, truth = simulate(np.random.default_rng(7), seeds, spread, difficulty, mean)
+    draws = bootstrap_accuracies(correct, LABELS, draws=2000, seed=3)
+    low, high = np.quantile(draws, [0.025, 0.975], axis=0)
+    assert 0.93 <= np.mean((low <= truth) & (truth <= high)) <= 0.97
+    # One-sided bounds are what grades rest on.
+    assert 0.93 <= np.mean(truth <= np.quantile(draws, 0.95, axis=0)) <= 0.97
+
+
+def test_a_plain_bootstrap_of_three_seeds_would_not_do() -> None:
+    """The reason for the t weights: resampling three seeds covers in about 78 % of the cases."""
+    correct, truth = simulate(np.random.default_rng(7), 3, 0.4, 0.5)
+    by_seed = correct.mean(axis=2)
+    picks = np.random.default_rng(0).integers(0, 3, size=(2000, 3))
+    low, high = np.quantile(by_seed[:, picks].mean(axis=2), [0.025, 0.975], axis=1)
+    assert np.mean((low <= truth) & (truth <= high)) < 0.85
+
+
+def test_one_seed_covers_the_sampling_of_examples() -> None:
+    correct, truth = simulate(np.random.default_rng(5), 1, 0.0, 0.5)
+    draws = bootstrap_accuracies(correct, LABELS)
+    low, high = np.quantile(draws, [0.025, 0.975], axis=0)
+    assert 0.93 <= np.mean((low <= truth) & (truth <= high)) <= 0.97
+
+
+def test_classes_are_resampled_within_themselves() -> None:
+    """A victim that always says class 0 has exactly the share of class 0, with no uncertainty."""
+    correct = np.broadcast_to(LABELS == 0, (1, 3, EXAMPLES))
+    draws = bootstrap_accuracies(correct, LABELS)
+    np.testing.assert_allclose(draws, 1 / CLASSES)
+
+
+def test_arms_are_paired_by_seed_and_example() -> None:
+    """The difference of an arm with itself is zero in every draw, whatever the spread."""
+    correct, _ = simulate(np.random.default_rng(1), 3, 0.5, 1.0)
+    pair = np.stack([correct[0], correct[0], correct[1]])
+    draws = bootstrap_accuracies(pair, LABELS)
+    assert np.abs(draws[:, 0] - draws[:, 1]).max() == 0
+    assert np.abs(draws[:, 0] - draws[:, 2]).std() > 0
+
+
+def test_draws_repeat_and_follow_the_seed() -> None:
+    correct, _ = simulate(np.random.default_rng(1), 3, 0.5, 1.0)
+    first, again, other = (bootstrap_accuracies(correct[:2], LABELS, draws=50, seed=s) for s in (4, 4, 5))
+    assert (first == again).all()
+    assert (first != other).any()
+
+
+def test_large_test_sets_are_drawn_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    correct, _ = simulate(np.random.default_rng(1), 3, 0.2, 1.0)
+    monkeypatch.setattr("bitterant.attacks.statistics._CHUNK_ENTRIES", 7 * EXAMPLES)
+    draws = bootstrap_accuracies(correct[:1], LABELS, draws=2000)
+    assert abs(draws.mean() - correct[0].mean()) < 0.02
+    assert np.isfinite(draws).all()
+
+
+@pytest.mark.parametrize(
+    ("protected", "clean", "chance", "rho"),
+    [
+        (0.5, 0.9, 0.1, 0.5),
+        (0.9, 0.9, 0.1, 1.0),
+        (0.1, 0.9, 0.1, 0.0),
+        (0.05, 0.9, 0.1, 0.0),  # below chance is no better than chance
+        (0.95, 0.9, 0.1, 1.0),
+        (0.1, 0.1, 0.1, 1.0),  # a clean arm at chance: nothing shown, so the least kind answer
+        (0.1, 0.05, 0.1, 1.0),
+    ],
+)
+def test_rho(protected: float, clean: float, chance: float, rho: float) -> None:
+    assert rho_estimate(protected, clean, chance) == pytest.approx(rho)
+    draws = rho_draws(np.full(3, protected), np.full(3, clean), chance)
+    np.testing.assert_allclose(draws, rho)
+
+
+def test_bonferroni_bounds_grow_with_the_number_of_comparisons() -> None:
+    draws = np.linspace(0, 1, 2001)
+    assert upper_bound(draws) == pytest.approx(0.95)
+    assert upper_bound(draws, comparisons=5) == pytest.approx(0.99)
+
+
+def test_an_interval_holds_its_estimate_and_stays_in_range() -> None:
+    found = interval(0.0, np.linspace(-0.3, 0.2, 100))
+    assert found.low == 0.0
+    assert 0 < found.high < 0.2
+    assert interval(0.9, np.full(10, 0.5)).high == 0.9
+
+
+def test_chance_is_the_share_of_the_largest_class() -> None:
+    assert chance_level(np.array([0, 0, 0, 1, 2])) == pytest.approx(0.6)
+
+
+def brute_force(predictions: np.ndarray, labels: np.ndarray, classes: int) -> float:
+    return max((np.array(table)[predictions] == labels).mean() for table in itertools.permutations(range(classes)))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_best_permutation_is_the_best_of_all(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    classes = int(rng.integers(2, 6))
+    labels = rng.integers(0, classes, 60)
+    predictions = np.where(rng.random(60) < 0.5, (labels + 1) % classes, rng.integers(0, classes, 60))
+    table = best_permutation(predictions, labels, classes)
+    assert sorted(table) == list(range(classes))
+    assert (table[predictions] == labels).mean() == pytest.approx(brute_force(predictions, labels, classes))
+
+
+def test_renaming_is_found_on_one_half_and_judged_on_the_other() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, 400)
+    shuffled = (labels + 1) % 4  # always wrong, but only by its names
+    assert permuted_correct([shuffled], labels, 4).mean() == 1.0
+    assert (shuffled == labels).mean() == 0.0
+
+
+def test_renaming_does_not_lift_a_guessing_victim_above_chance() -> None:
+    """Found and judged on the same pictures it would: by several points here."""
+    rng = np.random.default_rng(0)
+    labels = np.tile(np.arange(10), 20)
+    guesses = rng.integers(0, 10, (200, 200))
+    fitted = np.mean([(best_permutation(g, labels, 10)[g] == labels).mean() for g in guesses])
+    crossed = permuted_correct(guesses, labels, 10).mean()
+    assert fitted > 0.15
+    assert abs(crossed - 0.1) < 0.01
+
+
+def test_renaming_copes_with_tiny_test_sets() -> None:
+    correct = permuted_correct([np.array([0, 1])], np.array([0, 1]), 2)
+    assert correct.shape == (1, 2)

@@ -1,0 +1,282 @@
+"""The verifier on protections whose worth is known: none at all, a perfect shortcut, and a test that cannot test."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bitterant.attacks import VerificationReport, verify_folder, verify_sets
+from bitterant.attacks.report import plan_bytes, render_report
+from bitterant.attacks.schema import Plan
+from bitterant.errors import BitterantError, ConfigError, FolderError, UnknownNameError
+from bitterant.imaging import ImageSet
+from bitterant.surrogates import Recipe
+
+Plant = Callable[..., ImageSet]
+SaveFolder = Callable[..., Path]
+
+LONG, SHORT = Recipe(steps=150, batch_size=32), Recipe(steps=3, batch_size=16)
+
+
+@pytest.fixture(scope="module")
+def shortcut(train_set: ImageSet, test_set: ImageSet, plant: Plant) -> VerificationReport:
+    """A pattern of 8 levels that tells the class."""
+    return verify_sets(
+        train_set,
+        plant(train_set),
+        test_set,
+        victims=["small-cnn"],
+        adversaries=["early-stop", "jpeg"],
+        epsilon=8 / 255,
+        recipe=LONG,
+        require_tier="naive",
+        require_grade="strong",
+        workers=1,
+    )
+
+
+@pytest.fixture(scope="module")
+def folders(
+    tmp_path_factory: pytest.TempPathFactory, train_set: ImageSet, test_set: ImageSet, write_folder: SaveFolder
+):
+    """Originals, an untouched copy in another file format, test pictures, and a place for the report."""
+    root = tmp_path_factory.mktemp("verify")
+    write_folder(train_set, root / "clean")
+    write_folder(train_set, root / "copy", ".bmp")
+    write_folder(test_set, root / "test")
+    return root
+
+
+@pytest.fixture(scope="module")
+def untouched(folders: Path) -> VerificationReport:
+    return verify_folder(
+        folders / "clean",
+        folders / "copy",
+        test=folders / "test",
+        report=folders / "report",
+        victims=["small-cnn"],
+        adversaries=["early-stop"],
+        seeds=2,
+        recipe=LONG,
+        require_tier="naive",
+        require_grade="weak",
+        workers=1,
+    )
+
+
+def test_a_planted_shortcut_is_strong_against_the_naive_trainer(shortcut: VerificationReport) -> None:
+    naive = shortcut.verdict.tiers[0]
+    assert (naive.tier, naive.grade) == ("naive", "strong")
+    assert shortcut.verdict.headline.startswith("Blocks a")
+    assert shortcut.exit_code() == 0
+    assert {gate.status for gate in shortcut.gates} == {"pass"}
+    plain = shortcut.condition("small-cnn/none")
+    assert plain.clean is not None
+    assert plain.clean.accuracy.estimate > 0.9
+    assert plain.noise is not None
+    assert plain.noise.accuracy.estimate > 0.9
+
+
+def test_jpeg_undoes_it(shortcut: VerificationReport) -> None:
+    """If compression did not undo a pattern of single pixels, the verifier would be at fault."""
+    compressed = shortcut.condition("small-cnn/jpeg:10")
+    assert compressed.rho is not None
+    assert compressed.rho.estimate > 0.8
+    assert shortcut.verdict.tiers[1].grade == "none"
+    assert shortcut.verdict.weakest == "transforms"
+    assert "does not stop a trainer who compresses them to JPEG quality 10 first" in shortcut.verdict.headline
+
+
+def test_an_untouched_copy_gets_no_grade(untouched: VerificationReport) -> None:
+    """Equal pictures, equal seeds: to the last bit the same victims."""
+    assert untouched.verdict.tiers[0].grade == "none"
+    for condition in untouched.conditions:
+        assert condition.clean is not None
+        assert condition.protected is not None
+        assert condition.clean.accuracies == condition.protected.accuracies
+        assert condition.rho_upper == 1.0
+    assert untouched.stealth.linf_max == 0
+    assert untouched.exit_code() == 4
+
+
+def test_a_victim_that_cannot_learn_is_invalid(train_set: ImageSet, test_set: ImageSet, plant: Plant) -> None:
+    """Without learning, protected and clean are equally bad; that must never look like protection."""
+    report = verify_sets(
+        train_set,
+        plant(train_set),
+        test_set,
+        victims=["small-cnn"],
+        adversaries=["early-stop"],
+        seeds=2,
+        recipe=Recipe(steps=5, batch_size=16, lr=0.0),
+        epsilon=8 / 255,
+        require_tier="naive",
+        require_grade="weak",
+        workers=1,
+    )
+    assert report.verdict.headline.startswith("INVALID")
+    assert report.verdict.valid is False
+    assert report.exit_code() == 5
+    assert {tier.grade for tier in report.verdict.tiers} == {"not tested"}
+
+
+def test_a_file_over_budget_is_invalid(
+    tmp_path: Path, train_set: ImageSet, plant: Plant, write_folder: SaveFolder
+) -> None:
+    clean = write_folder(train_set, tmp_path / "clean")
+    protected = write_folder(plant(train_set), tmp_path / "protected")
+    settings = {"settings": {"epsilon": 8 / 255}}
+    (protected / "bitterant-run.json").write_text(json.dumps(settings))
+
+    def run() -> VerificationReport:
+        return verify_folder(clean, protected, preset="smoke", victims=["small-cnn"], recipe=LONG, workers=1)
+
+    assert run().exit_code() == 0
+    pixels = np.asarray(Image.open(clean / "ring" / "0003.png")).astype(np.int16)
+    pixels[0, 0] += np.where(pixels[0, 0] < 128, 9, -9)
+    Image.fromarray(pixels.astype(np.uint8)).save(protected / "ring" / "0003.png")
+    report = run()
+    gate = next(gate for gate in report.gates if gate.id == "G6")
+    assert gate.status == "fail"
+    assert "1 over budget" in gate.value
+    assert report.stealth.over_budget == ("ring/0003.png",)
+    assert report.exit_code() == 5
+
+
+def test_the_report_is_whole_and_reads_back(untouched: VerificationReport, folders: Path) -> None:
+    names = {path.name for path in (folders / "report").iterdir()}
+    assert names == {"plan.json", "report.json", "report.html", "stealth.csv", "predictions.npz"}
+    text = (folders / "report" / "report.json").read_text()
+    again = VerificationReport.model_validate_json(text)
+    assert again == untouched
+    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    plan = (folders / "report" / "plan.json").read_bytes()
+    assert plan == plan_bytes(Plan.model_validate_json(plan))
+    assert hashlib.sha256(plan).hexdigest() == untouched.plan_hash
+
+
+def test_the_statistics_can_be_redone_from_the_predictions(untouched: VerificationReport, folders: Path) -> None:
+    with np.load(folders / "report" / "predictions.npz", allow_pickle=False) as saved:
+        labels = saved["labels"]
+        for cell in untouched.cells:
+            name = f"{cell.victim}|{cell.adversary}|{cell.arm}|{cell.seed_index}"
+            assert (saved[f"{name}|final"] == labels).mean() == cell.accuracy
+            assert (saved[f"{name}|peak"] == labels).mean() == cell.peak_accuracy
+    assert len(untouched.cells) == 6
+
+
+class Page(HTMLParser):
+    """Collects what a page would load, and its text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.open: list[str] = []
+        self.seen: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.add(tag)
+        self.loads += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data", "action")]
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag in ("rect", "line", "path", "polyline"), "only SVG closes tags this way"
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_loads_nothing_and_is_well_formed(untouched: VerificationReport, folders: Path) -> None:
+    html = (folders / "report" / "report.html").read_text(encoding="utf-8")
+    page = Page()
+    page.feed(html)
+    assert page.open == []
+    assert not page.seen & {"script", "iframe", "link", "object"}
+    assert page.loads
+    assert all(value.startswith("data:image/png;base64,") for value in page.loads)
+    # XML namespaces would be the only excuse for an address; inline SVG needs none.
+    assert not re.search(r"https?://|@import|url\(", html)
+    for text in ("What this does not show", "Run it again", untouched.plan_hash, "Not tested", "chance 25 %"):
+        assert text in html
+
+
+def test_the_page_escapes_what_users_name(untouched: VerificationReport) -> None:
+    evil = untouched.model_copy(update={"command": "bitterant verify '<script>alert(1)</script>' b"})
+    assert "<script" not in render_report(evil)
+
+
+def test_the_command_repeats_the_run(untouched: VerificationReport, folders: Path) -> None:
+    command = untouched.command
+    assert command.startswith(f"bitterant verify {folders / 'clean'} {folders / 'copy'} --test")
+    for part in ("--preset quick", "--seeds 2", "--resolution 16", "--victim small-cnn", "--require-grade weak"):
+        assert part in command
+    assert "recipe of its own" in command
+
+
+def test_the_environment_names_no_machine(untouched: VerificationReport) -> None:
+    assert platform.node() not in untouched.environment.model_dump_json()
+
+
+def test_the_plan_is_written_before_the_first_training(
+    tmp_path: Path, train_set: ImageSet, test_set: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        assert (tmp_path / "plan.json").exists()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bitterant.attacks.verify.run_grid", stop)
+    with pytest.raises(KeyboardInterrupt):
+        verify_sets(train_set, train_set, test_set, report=tmp_path, recipe=SHORT, workers=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["plan.json"]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"preset": "quik"}, UnknownNameError, "Did you mean 'quick'"),
+        ({"victims": ["small-cn"]}, UnknownNameError, "Did you mean 'small-cnn'"),
+        ({"victims": ["efficientnet-lite0"]}, ConfigError, "trained weights"),
+        ({"adversaries": ["jepg"]}, UnknownNameError, "Did you mean 'jpeg'"),
+        ({"seeds": 0}, ConfigError, "at least 1"),
+        ({"max_minutes": 0}, ConfigError, "positive"),
+        ({"max_minutes": float("nan")}, ConfigError, "positive"),
+        ({"require_tier": "naive"}, ConfigError, "--require-grade"),
+        ({"require_tier": "nave", "require_grade": "weak"}, UnknownNameError, "Did you mean 'naive'"),
+        ({"require_grade": "stronk"}, UnknownNameError, "Did you mean 'strong'"),
+        ({"require_tier": "prior", "require_grade": "weak"}, ConfigError, "Tested tiers: naive, transforms"),
+        ({"require_grade": "weak", "preset": "smoke"}, ConfigError, "One seed gives no grade"),
+        ({"epsilon": 0}, ConfigError, "epsilon"),
+        ({"epsilon": 2}, ConfigError, "epsilon"),
+        ({"device": "abacus"}, ConfigError, "abacus"),
+    ],
+)
+def test_wrong_options_are_told_before_anything_is_trained(
+    train_set: ImageSet,
+    test_set: ImageSet,
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict,
+    error: type[BitterantError],
+    words: str,
+) -> None:
+    monkeypatch.setattr("bitterant.attacks.verify._train", lambda *_: pytest.fail("it was trained"))
+    with pytest.raises(error, match=words) as caught:
+        verify_sets(train_set, train_set, test_set, **options)
+    assert caught.value.exit_code == 2
+
+
+def test_the_report_may_not_lie_among_the_pictures(folders: Path) -> None:
+    for name in ("clean", "copy"):
+        with pytest.raises(FolderError, match="loaders would take it for a class"):
+            verify_folder(folders / "clean", folders / "copy", report=folders / name / "report")
+    with pytest.raises(ConfigError, match="at least 8 pixels"):
+        verify_folder(folders / "clean", folders / "copy", resolution=4)
