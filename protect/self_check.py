@@ -145,13 +145,13 @@ class SelfCheck:
 
 
 def _split(dataset: ImageSet, seed: int, max_images: int, max_held_out: int) -> tuple[Tensor, Tensor]:
-    """A stratified quarter held out, every class with at least two images on both sides."""
+    """A stratified 30 % held out, every class with at least two images on both sides."""
     labels = dataset.labels
     if labels is None:
         return torch.arange(0), torch.arange(0)
     generator = torch.Generator().manual_seed(seed)
     share_train = min(1.0, max_images / max(1, len(labels)))
-    share_held = min(0.25, max_held_out / max(1, len(labels)))
+    share_held = min(0.3, max_held_out / max(1, len(labels)))
     train, held = [], []
     for label in range(len(dataset.classes)):
         own = (labels == label).nonzero().flatten()

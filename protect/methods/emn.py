@@ -85,7 +85,7 @@ class ErrorMinimizing(Method):
         pgd_steps: int | None = None,
         stop_error: float = 0.01,
         attempts: int | None = None,
-        target: float = 0.3,
+        target: float = 0.2,
     ) -> None:
         if preset not in (None, "paper"):
             raise UnknownNameError("preset of emn", str(preset), ["paper"])
@@ -106,7 +106,7 @@ class ErrorMinimizing(Method):
         self.sample_rounds = sample_rounds if sample_rounds is not None else (30 if paper else 3)
         self.pgd_steps = pgd_steps if pgd_steps is not None else (20 if paper else 5)
         self.stop_error = stop_error
-        self.attempts = attempts if attempts is not None else (0 if paper else 3)
+        self.attempts = attempts if attempts is not None else (0 if paper else 4)
         self.target = target
         whole = {"theta_steps": 1, "rounds": 1, "sample_rounds": 1, "pgd_steps": 1, "attempts": 0}
         for field, least in whole.items():
