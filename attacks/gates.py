@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from .cells import CellResult
 from .schema import Condition, Gate, PairIssue, Plan, Stealth
 
-__all__ = ["check_gates", "set_aside"]
+__all__ = ["FAILURES", "check_gates", "set_aside"]
 
 LEARNED_SHARE = 0.3
 """G1: how much of the way from chance to perfect the clean victim must have come, as a lower bound."""
@@ -21,6 +21,15 @@ NOISE_MARGIN = 0.05
 
 FITTED_SHARE = 0.9
 """G3: training accuracy of the protected arm over that of the clean arm."""
+
+FAILURES = {
+    "G1": "the victim did not learn the clean pictures",
+    "G2": "random noise of the same size already does the harm",
+    "G3": "the victim did not even fit the protected pictures",
+    "G6": "protected files are not as they should be",
+    "G7": "trainings diverged or were not equally long",
+}
+"""What a failed gate means, in words."""
 
 _BROKEN = ("relabelled", "resized", "unreadable")
 
@@ -57,9 +66,8 @@ def set_aside(plan: Plan, conditions: Sequence[Condition], gates: Sequence[Gate]
     for condition in conditions:
         gate = failed.get(runs_as[condition.id]) or failed.get(f"{condition.victim}/none")
         if condition.status == "ok" and gate is not None:
-            reason = (
-                f"gate {gate.id} failed for {gate.scope}: {gate.title.lower()} ({gate.value}, needed {gate.threshold})"
-            )
+            where = "" if gate.scope == condition.id else f" with {gate.scope}"
+            reason = f"{FAILURES[gate.id]}{where} ({gate.id}: {gate.value}; needed: {gate.threshold})"
             condition = condition.model_copy(update={"status": "set aside", "reason": reason})
         result.append(condition)
     return result

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .adversaries import TIER_TITLES, TIERS, Tier
+from .gates import FAILURES
 from .schema import GRADES, Condition, Dataset, Gate, Grade, Plan, Requirement, TierVerdict, Verdict
 
 __all__ = ["BOUNDS", "grade_of", "judge", "requirement_met", "tier_verdict"]
@@ -21,13 +22,6 @@ _VERBS: dict[Grade, str] = {
     "weak": "barely hinders",
     "none": "does not stop",
     "inconclusive": "leaves open whether it stops",
-}
-_FAILURES = {
-    "G1": "the victim did not learn the clean pictures",
-    "G2": "random noise of the same size already does the harm",
-    "G3": "the victim did not even fit the protected pictures",
-    "G6": "protected files are not as they should be",
-    "G7": "trainings diverged or were not equally long",
 }
 _UNTESTED: dict[Tier, str] = {
     "naive": "the naive trainer",
@@ -146,7 +140,7 @@ def _percent(value: float) -> str:
 
 
 def _invalid(failed: Sequence[Gate]) -> str:
-    reasons = "; ".join(f"{_FAILURES[gate.id]} ({gate.id}: {gate.value}; needed: {gate.threshold})" for gate in failed)
+    reasons = "; ".join(f"{FAILURES[gate.id]} ({gate.id}: {gate.value}; needed: {gate.threshold})" for gate in failed)
     return f"INVALID, this run shows nothing about the protection: {reasons}."
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 import sys
 
@@ -17,6 +18,12 @@ _LARGEST_INT = 2**31 - 1
 _TOP_PAD_BYTES = 256 * 1024 * 1024
 _OLD_MMAP_LIMIT = 32 * 1024 * 1024  # the most that older releases take for the first threshold
 
+_VARIABLES = {
+    "MALLOC_MMAP_THRESHOLD_": _LARGEST_INT,
+    "MALLOC_TRIM_THRESHOLD_": _LARGEST_INT,
+    "MALLOC_TOP_PAD_": _TOP_PAD_BYTES,
+}
+
 
 def tune_allocator() -> bool:
     """Ask glibc to reuse big buffers instead of mapping them anew; the command line calls this before loading torch.
@@ -30,6 +37,8 @@ def tune_allocator() -> bool:
     ``MALLOC_TOP_PAD_``, which only count when set before the process starts. Programs that use bitterant as a library
     may call it themselves; importing bitterant never changes the allocator.
 
+    The variables are also set in this process's environment, so that worker processes started later do the same.
+
     Returns:
         True where all three settings were taken; False on another C library or system, where nothing was changed.
     """
@@ -41,6 +50,8 @@ def tune_allocator() -> bool:
         return False
     mallopt.argtypes = [ctypes.c_int, ctypes.c_int]
     mallopt.restype = ctypes.c_int
+    for name, value in _VARIABLES.items():
+        os.environ.setdefault(name, str(value))
     mmap = any(mallopt(_M_MMAP_THRESHOLD, value) == 1 for value in (_LARGEST_INT, _OLD_MMAP_LIMIT))
     trim = mallopt(_M_TRIM_THRESHOLD, _LARGEST_INT) == 1
     pad = mallopt(_M_TOP_PAD, _TOP_PAD_BYTES) == 1

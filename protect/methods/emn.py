@@ -37,7 +37,7 @@ class ErrorMinimizing(Method):
     patterns follow the sign of the class's summed gradient, taken through random crops and flips; sample-wise noise
     starts from the class patterns and leaves images alone that the surrogate already gets right; after crafting, a
     fresh victim is trained in seconds, and crafting starts again from another seed if that victim still learns.
-    ``preset="paper"`` is the published schedule: un-augmented, alpha = epsilon / 10, T = 20 (sample) or 1 (class),
+    ``preset="paper"`` is the published schedule: un-augmented, T = 20 (sample) or 1 (class),
     M = 10, error 0.01, noise swept in batches of 512, surrogate ``resnet18`` (emn.md sections 2 and 3), no check.
 
     Args:
@@ -49,7 +49,7 @@ class ErrorMinimizing(Method):
         weights: weights of the surrogate; the paper's surrogate starts untrained.
         allow_download: let the surrogate fetch weights.
         preset: ``None`` or ``"paper"``.
-        step_size: alpha of the class stage in units of the full range; default epsilon / 4 (paper: epsilon / 10).
+        step_size: alpha of the class stage in units of the full range; default epsilon / 10, as in the paper.
         theta_steps: M, steps of the surrogate a round.
         rounds: of the class stage, at most.
         sample_rounds: of the sample stage, at most.
@@ -80,7 +80,7 @@ class ErrorMinimizing(Method):
         preset: Literal["paper"] | None = None,
         step_size: float | None = None,
         theta_steps: int = 10,
-        rounds: int | None = None,
+        rounds: int = 30,
         sample_rounds: int | None = None,
         pgd_steps: int | None = None,
         stop_error: float = 0.01,
@@ -100,9 +100,9 @@ class ErrorMinimizing(Method):
             allow_download=allow_download,
         )
         self.preset = preset
-        self.step_size = step_size if step_size is not None else self.budget.epsilon / (10 if paper else 4)
+        self.step_size = step_size if step_size is not None else self.budget.epsilon / 10
         self.theta_steps = theta_steps
-        self.rounds = rounds if rounds is not None else (30 if paper else 20)
+        self.rounds = rounds
         self.sample_rounds = sample_rounds if sample_rounds is not None else (30 if paper else 3)
         self.pgd_steps = pgd_steps if pgd_steps is not None else (20 if paper else 5)
         self.stop_error = stop_error
@@ -132,7 +132,7 @@ class ErrorMinimizing(Method):
             step_size=self.step_size,
             theta_steps=self.theta_steps,
             rounds=self.rounds,
-            min_rounds=1 if paper else min(self.rounds, 12),
+            min_rounds=1 if paper else min(self.rounds, 20),
             stop_error=self.stop_error,
             batch_size=512 if paper else 128,
             through_shifts=not paper,

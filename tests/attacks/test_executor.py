@@ -256,3 +256,37 @@ def test_closing_does_not_wait_for_running_tasks() -> None:
     begun = time.monotonic()
     pool.close()
     assert time.monotonic() - begun < 60
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
+def test_workers_leave_when_the_parent_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, time\n"
+        "from bitterant.attacks.executor import ProcessExecutor\n"
+        "pool = ProcessExecutor(1)\n"
+        "for _, pid in pool.run(eval, ['__import__(\"os\").getpid()']):\n"
+        "    print(pid, flush=True)\n"
+        "for _ in pool.run(time.sleep, [600]):\n"
+        "    pass\n"
+    )
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        worker = int(parent.stdout.readline())
+        parent.kill()
+        parent.wait()
+        for _ in range(200):
+            if not alive(worker):
+                break
+            time.sleep(0.1)
+        assert not alive(worker)
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{pid}/stat")
+    # Nobody may be there to collect an orphan's exit status.
+    return not (status.exists() and status.read_text().rsplit(")", 1)[1].split()[0] == "Z")

@@ -1,0 +1,44 @@
+# Everything from nothing: `make demo` and `make test` set up their own environment in .venv on first use.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test slow check bench figures clean
+
+help: ## Show this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(STAMP) ## Protect sample pictures, attack the protection, print the verdict (under 4 minutes)
+	$(BIN)/bitterant demo
+
+test: $(STAMP) ## Run the test suite
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+slow: $(STAMP) ## Run the tests that take minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow
+
+check: $(STAMP) ## Lint, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+
+bench: $(STAMP) ## Measure the speed figures of the README
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+figures: $(STAMP) ## Draw the README's pictures anew
+	$(BIN)/python samples/make_figures.py
+
+clean: ## Remove the environment and everything that was built
+	rm -rf $(VENV) build dist *.egg-info bitterant-demo bitterant-quickstart
+	rm -rf .pytest_cache .ruff_cache .hypothesis .coverage htmlcov
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'bitterant needs Python 3.11 or newer; name one with: make PYTHON=python3.12 demo')"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@# The type checker finds the package, whose root is this folder, through this link.
+	@mkdir -p build/types && ln -sfn ../.. build/types/bitterant
+	@touch $@

@@ -1,0 +1,123 @@
+"""bitterant: unlearnable examples for image folders, and an honest attack on them.
+
+Whole folders::
+
+    import bitterant
+
+    bitterant.protect_folder("photos", "photos-protected")
+    report = bitterant.verify_folder("photos", "photos-protected")
+
+Tensors, without any folder::
+
+    from bitterant import Budget, ErrorMinimizing, ImageSet
+
+    data = ImageSet.from_tensors(images, labels)                      # [N, 3, R, R] in [0, 1]
+    bank = ErrorMinimizing(budget=Budget(8 / 255), granularity="class").fit(data)
+    protected = bank.apply(images[0], data.keys[0])
+
+Importing this package loads nothing heavy: each name below is fetched from its room when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from ._version import __version__
+
+if TYPE_CHECKING:
+    from .attacks import verify_folder
+    from .errors import (
+        BankError,
+        BitterantError,
+        BudgetExceeded,
+        ConfigError,
+        FolderError,
+        ImageError,
+        Interrupted,
+        LabelError,
+        OutputError,
+        ResumeError,
+        SetupError,
+        UnknownNameError,
+        WeightsError,
+    )
+    from .imaging import Budget, ImageSet
+    from .protect import (
+        Bank,
+        ErrorMinimizing,
+        RandomNoise,
+        apply_folder,
+        fit_folder,
+        load_bank,
+        protect_folder,
+    )
+
+__all__ = [
+    "Bank",
+    "BankError",
+    "BitterantError",
+    "Budget",
+    "BudgetExceeded",
+    "ConfigError",
+    "ErrorMinimizing",
+    "FolderError",
+    "ImageError",
+    "ImageSet",
+    "Interrupted",
+    "LabelError",
+    "OutputError",
+    "RandomNoise",
+    "ResumeError",
+    "SetupError",
+    "UnknownNameError",
+    "WeightsError",
+    "__version__",
+    "apply_folder",
+    "fit_folder",
+    "load_bank",
+    "protect_folder",
+    "verify_folder",
+]
+
+_ROOMS = {
+    "attacks": ("verify_folder",),
+    "errors": (
+        "BankError",
+        "BitterantError",
+        "BudgetExceeded",
+        "ConfigError",
+        "FolderError",
+        "ImageError",
+        "Interrupted",
+        "LabelError",
+        "OutputError",
+        "ResumeError",
+        "SetupError",
+        "UnknownNameError",
+        "WeightsError",
+    ),
+    "imaging": ("Budget", "ImageSet"),
+    "protect": (
+        "Bank",
+        "ErrorMinimizing",
+        "RandomNoise",
+        "apply_folder",
+        "fit_folder",
+        "load_bank",
+        "protect_folder",
+    ),
+}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOM_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_ROOM_OF[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,26 @@
+"""The command line. It checks words, calls the library, and tells people what came of it; it computes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the ``bitterant`` command and return its exit code.
+
+    Args:
+        arguments: the words after ``bitterant``; the process's own where left out.
+
+    Returns:
+        0 done, 1 finished with failed files, 2 wrong usage, 3 the machine lacks something, 4 ``verify`` did not reach
+        the required grade, 5 ``verify`` is invalid, 130 interrupted.
+    """
+    from .app import app
+
+    try:
+        app(args=None if arguments is None else list(arguments), prog_name="bitterant")
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    return 0

@@ -1,0 +1,51 @@
+"""The ``bitterant`` application: which commands there are, and their order in ``--help``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .._version import __version__
+from . import bank, demo, doctor, inspect, listing, preview, protect, verify
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="bitterant",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="rich",
+    help="Turn picture folders into unlearnable examples, then attack the protection to prove or refute it.",
+    epilog="Start with: bitterant demo. Then: bitterant protect PHOTOS PHOTOS-PROTECTED.",
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"bitterant {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def bitterant(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Turn picture folders into unlearnable examples, then attack the protection to prove or refute it."""
+
+
+MAIN, STEPS, LOOK = "The main job", "Step by step", "Look and check"
+
+app.command("protect", rich_help_panel=MAIN)(protect.protect)
+app.command("verify", rich_help_panel=MAIN)(verify.verify)
+app.command("demo", rich_help_panel=MAIN)(demo.demo)
+app.command("fit", rich_help_panel=STEPS)(bank.fit)
+app.command("apply", rich_help_panel=STEPS)(bank.apply)
+app.command("preview", rich_help_panel=LOOK)(preview.preview)
+app.command("inspect", rich_help_panel=LOOK)(inspect.inspect)
+app.command("list", rich_help_panel=LOOK)(listing.list_names)
+app.command("doctor", rich_help_panel=LOOK)(doctor.doctor)

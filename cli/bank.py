@@ -1,0 +1,121 @@
+"""``bitterant fit`` and ``bitterant apply``: the halves of ``protect``, with the noise kept in a bank between them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import options
+from .boundary import guarded, stopping
+from .config import ConfigOption
+from .environment import prepare_torch
+from .output import Output
+from .progress import ProgressDisplay
+from .protect import OutputArgument, SourceArgument, tell_problems, tell_summary
+
+__all__ = ["apply", "fit"]
+
+
+def fit(
+    source: SourceArgument,
+    bank: Annotated[
+        Path, typer.Argument(metavar="BANK", help="File to write, for example noise.safetensors. Keep it private.")
+    ],
+    strength: options.StrengthOption = None,
+    epsilon: options.EpsilonOption = None,
+    method: options.MethodOption = "auto",
+    granularity: options.GranularityOption = None,
+    seed: options.SeedOption = 0,
+    device: options.DeviceOption = "auto",
+    resume: options.ResumeOption = True,
+    as_json: options.JsonOption = False,
+    quiet: options.QuietOption = False,
+    config: ConfigOption = None,
+    surrogate: options.SurrogateOption = None,
+    resolution: options.ResolutionOption = "auto",
+    preset: options.PaperOption = None,
+    weights: options.WeightsOption = None,
+    allow_download: options.AllowDownloadOption = False,
+    workers: options.WorkersOption = None,
+    max_pixels: options.MaxPixelsOption = 200_000_000,
+    debug: options.DebugOption = False,
+) -> None:
+    """Make the noise for the pictures in SRC and keep it in the file BANK. Writes no pictures."""
+    output = Output(as_json=as_json, quiet=quiet)
+    with guarded(output, debug=debug):
+        side = options.parse_resolution(resolution)
+        prepare_torch()
+        from ..protect import fit_folder
+        from ..protect.interrupt import interruptible
+
+        with ProgressDisplay(output) as progress, interruptible(stopping(output)) as stop:
+            summary = fit_folder(
+                source,
+                bank,
+                method=method,
+                granularity=granularity,
+                epsilon=options.epsilon_levels(epsilon, strength) / 255,
+                surrogate=surrogate,
+                resolution=side,
+                seed=seed,
+                device=device,
+                preset=preset,
+                weights=weights,
+                allow_download=allow_download,
+                resume=resume,
+                workers=workers,
+                max_pixels=max_pixels,
+                progress=progress,
+                stop=stop,
+            )
+        for text in summary.warnings:
+            output.warn(text)
+        tell_problems(output, summary.problems)
+        output.say(summary.headline, style="bold")
+        output.result(summary.to_json())
+        raise typer.Exit(summary.exit_code)
+
+
+def apply(
+    source: SourceArgument,
+    output_folder: OutputArgument,
+    bank: Annotated[Path, typer.Option(metavar="FILE", help="The bank that 'bitterant fit' wrote.")],
+    file_format: options.FormatOption = "lossless",
+    metadata: options.MetadataOption = "keep",
+    resume: options.ResumeOption = True,
+    strict: options.StrictOption = False,
+    as_json: options.JsonOption = False,
+    quiet: options.QuietOption = False,
+    config: ConfigOption = None,
+    workers: options.WorkersOption = None,
+    max_pixels: options.MaxPixelsOption = 200_000_000,
+    debug: options.DebugOption = False,
+) -> None:
+    """Protect the pictures in SRC with the noise in a bank, without any optimisation.
+
+    A class-wise bank also serves new pictures of its classes; a sample-wise bank only the pictures it was made for.
+    """
+    output = Output(as_json=as_json, quiet=quiet)
+    with guarded(output, debug=debug):
+        prepare_torch()
+        from ..protect import apply_folder
+        from ..protect.interrupt import interruptible
+
+        with ProgressDisplay(output) as progress, interruptible(stopping(output)) as stop:
+            summary = apply_folder(
+                source,
+                output_folder,
+                bank=bank,
+                format=file_format,
+                metadata=metadata,
+                resume=resume,
+                strict=strict,
+                workers=workers,
+                max_pixels=max_pixels,
+                progress=progress,
+                stop=stop,
+            )
+        tell_summary(output, summary)
+        raise typer.Exit(summary.exit_code)

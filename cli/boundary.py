@@ -1,0 +1,118 @@
+"""The edge between the library and the shell: exceptions become one message and one exit code."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import typer
+
+from ..errors import BitterantError
+from .environment import explain_import_failure
+from .output import Output
+
+__all__ = ["guarded", "stopping"]
+
+REPORT_A_BUG = (
+    "This is a fault in bitterant, not in what you typed. Please report it, with the output of the same command "
+    "and --debug at its end."
+)
+
+
+@contextmanager
+def guarded(output: Output, *, debug: bool = False) -> Iterator[None]:
+    """Run a command's body; whatever it raises ends as a message on stderr and an exit code.
+
+    Raises:
+        typer.Exit: with the error's ``exit_code``; 130 for Ctrl-C and SIGTERM; 1 for a fault of our own, whose
+            traceback is printed only with ``debug``.
+    """
+    with _terminable(), _talking(output, debug=debug):
+        try:
+            yield
+        except (typer.Exit, BrokenPipeError):
+            raise
+        except BitterantError as error:
+            _leave(output, error, str(error), error.exit_code, debug=debug)
+        except KeyboardInterrupt as error:
+            _leave(output, error, "Stopped. The same command goes on where it stopped.", 130, debug=debug)
+        except Exception as error:
+            known = explain_import_failure(error)
+            if known is not None:
+                _leave(output, error, known, 3, debug=debug)
+            if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+                text = "Out of memory. Try a smaller --resolution, or a machine with more memory."
+                _leave(output, error, text, 3, debug=debug)
+            _leave(output, error, f"{type(error).__name__}: {error}\n{REPORT_A_BUG}", 1, debug=debug)
+
+
+def stopping(output: Output) -> Callable[[], None]:
+    """What to tell people on the first Ctrl-C, while the files in hand are finished."""
+    return lambda: output.say("\nStopping as soon as the files in hand are whole. Ctrl-C again stops at once.")
+
+
+def _leave(output: Output, error: BaseException, message: str, code: int, *, debug: bool) -> None:
+    if debug:
+        output.people.print("".join(traceback.format_exception(error)), markup=False)
+    if code == 130:
+        output.say(message)
+    else:
+        output.error(message)
+    output.result({"error": {"type": type(error).__name__, "message": message, "exit_code": code}})
+    raise typer.Exit(code) from error
+
+
+class _ForPeople(logging.Handler):
+    """Passes the library's log on to people."""
+
+    def __init__(self, output: Output) -> None:
+        super().__init__()
+        self.output = output
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.WARNING:
+            self.output.warn(record.getMessage())
+        else:
+            self.output.say(f"{record.name}: {record.getMessage()}", style="dim")
+        if record.exc_info:
+            self.output.say("".join(traceback.format_exception(record.exc_info[1])), style="dim")
+
+
+@contextmanager
+def _talking(output: Output, *, debug: bool) -> Iterator[None]:
+    """Send the library's log to people. Python's warnings come from libraries below us and help nobody: dropped."""
+    log, theirs = logging.getLogger("bitterant"), logging.getLogger("py.warnings")
+    before = [(item, item.handlers, item.level, item.propagate) for item in (log, theirs)]
+    log.handlers, log.propagate = [_ForPeople(output)], False
+    log.setLevel(logging.DEBUG if debug else logging.WARNING)
+    theirs.handlers, theirs.propagate = [_ForPeople(output) if debug else logging.NullHandler()], False
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        for item, handlers, level, propagate in before:
+            item.handlers, item.propagate = handlers, propagate
+            item.setLevel(level)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM, which schedulers send, end a command as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    earlier = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if earlier is None else earlier)

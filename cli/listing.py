@@ -1,0 +1,56 @@
+"""``bitterant list KIND``: the names that options take."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from . import options
+from .boundary import guarded
+from .environment import prepare_torch
+from .output import Output
+
+__all__ = ["list_names"]
+
+Kind = Literal["methods", "surrogates", "victims", "adversaries"]
+
+
+def list_names(
+    kind: Annotated[Kind, typer.Argument(metavar="KIND", help="methods, surrogates, victims or adversaries.")],
+    as_json: options.JsonOption = False,
+    debug: options.DebugOption = False,
+) -> None:
+    """List the names of methods, surrogates, victims or adversaries, each with one line about it."""
+    output = Output(as_json=as_json)
+    with guarded(output, debug=debug):
+        prepare_torch()
+        rows = _rows(kind)
+        output.answer(("name", "what it is"), rows)
+        output.result({kind: [{"name": name, "about": about} for name, about in rows]})
+
+
+def _rows(kind: Kind) -> list[tuple[str, str]]:
+    if kind == "methods":
+        from ..protect.methods import method_class, method_names
+
+        return [(name, _first_line(method_class(name))) for name in method_names()]
+    if kind == "adversaries":
+        from ..attacks.adversaries import adversary_classes
+
+        return [(name, f"{cls.tier}: {cls.description}") for name, cls in adversary_classes().items()]
+    from ..surrogates import surrogate_family, surrogate_names
+
+    names = surrogate_names()
+    if kind == "victims":
+        from ..attacks import victim_names
+
+        names = victim_names()
+    rows = [(name, f"family {surrogate_family(name)}") for name in names]
+    return [*rows, ("timm:NAME", "any network of timm")]
+
+
+def _first_line(thing: type) -> str:
+    """The first paragraph of a docstring, on one line, without markup."""
+    first = (thing.__doc__ or "").strip().split("\n\n")[0]
+    return " ".join(first.replace("``", "").split())

@@ -1,0 +1,151 @@
+"""Options that several commands share: one wording, one default, one check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ..errors import ConfigError
+
+__all__ = [
+    "ADVANCED",
+    "STRENGTHS",
+    "AllowDownloadOption",
+    "DebugOption",
+    "DeviceOption",
+    "EpsilonOption",
+    "FormatOption",
+    "GranularityOption",
+    "JsonOption",
+    "MaxPixelsOption",
+    "MetadataOption",
+    "MethodOption",
+    "PaperOption",
+    "QuietOption",
+    "ResolutionOption",
+    "ResumeOption",
+    "SeedOption",
+    "Strength",
+    "StrengthOption",
+    "StrictOption",
+    "SurrogateOption",
+    "WeightsOption",
+    "WorkersOption",
+    "epsilon_levels",
+    "parse_resolution",
+]
+
+ADVANCED = "Advanced"
+
+Strength = Literal["subtle", "balanced", "strong"]
+STRENGTHS: dict[Strength, float] = {"subtle": 4.0, "balanced": 8.0, "strong": 16.0}
+"""How far a pixel may move, in 1/255 levels, for each word of ``--strength``."""
+
+StrengthOption = Annotated[
+    Strength | None,
+    typer.Option(
+        metavar="WORD",
+        help="subtle, balanced or strong: a pixel may move by 4, 8 or 16 of 255 levels. Default: balanced.",
+        show_default=False,
+    ),
+]
+EpsilonOption = Annotated[
+    float | None,
+    typer.Option(metavar="LEVELS", help="The same as a number, 1 to 255; wins over --strength.", show_default=False),
+]
+MethodOption = Annotated[
+    str, typer.Option(metavar="NAME", help="auto, emn or noise. 'bitterant list methods' explains them.")
+]
+GranularityOption = Annotated[
+    Literal["sample", "class"] | None,
+    typer.Option(help="One pattern a picture, or one a class.", show_default="the method's own"),
+]
+SurrogateOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="The model the noise is made on. See 'bitterant list surrogates'.",
+        show_default="the method's own",
+        rich_help_panel=ADVANCED,
+    ),
+]
+ResolutionOption = Annotated[
+    str,
+    typer.Option(
+        metavar="R|auto",
+        help="Side in pixels at which models see the pictures. Files keep their own size.",
+        rich_help_panel=ADVANCED,
+    ),
+]
+FormatOption = Annotated[
+    Literal["lossless", "same"],
+    typer.Option(
+        "--format", help="lossless: JPEG becomes PNG, the change stays exact. same: keep JPEG, which weakens it."
+    ),
+]
+MetadataOption = Annotated[
+    Literal["keep", "private", "strip"],
+    typer.Option(help="keep all; private drops place, serial numbers and thumbnail; strip drops all."),
+]
+SeedOption = Annotated[int, typer.Option(min=0, help="The same seed gives the same result.")]
+DeviceOption = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps.")]
+ResumeOption = Annotated[
+    bool, typer.Option("--resume/--no-resume", help="Go on with what an earlier run left in OUT, or start over.")
+]
+StrictOption = Annotated[bool, typer.Option("--strict", help="Count skipped files as failures: exit code 1.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object on stdout.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+DebugOption = Annotated[
+    bool, typer.Option("--debug", help="Print the log and full tracebacks.", rich_help_panel=ADVANCED)
+]
+PaperOption = Annotated[
+    Literal["paper"] | None,
+    typer.Option(
+        "--preset",
+        help="paper: the published schedule instead of ours; much slower.",
+        show_default=False,
+        rich_help_panel=ADVANCED,
+    ),
+]
+WeightsOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Weights for the surrogate: safetensors, or a plain state dict.", rich_help_panel=ADVANCED
+    ),
+]
+AllowDownloadOption = Annotated[
+    bool,
+    typer.Option(
+        "--allow-download", help="Let a surrogate fetch its weights; never otherwise.", rich_help_panel=ADVANCED
+    ),
+]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Threads that read and write files.", show_default="by machine", rich_help_panel=ADVANCED),
+]
+MaxPixelsOption = Annotated[
+    int,
+    typer.Option(
+        min=1, metavar="PIXELS", help="Larger pictures are refused before decoding.", rich_help_panel=ADVANCED
+    ),
+]
+
+
+def epsilon_levels(epsilon: float | None, strength: Strength | None) -> float:
+    """The budget in 1/255 levels: ``--epsilon`` where given, else the word of ``--strength``, else 8."""
+    return STRENGTHS[strength or "balanced"] if epsilon is None else epsilon
+
+
+def parse_resolution(text: str) -> int | Literal["auto"]:
+    """``auto`` or a whole number of pixels.
+
+    Raises:
+        ConfigError: anything else.
+    """
+    if text == "auto":
+        return "auto"
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise ConfigError(f"--resolution takes 'auto' or a number of pixels such as 64, not {text!r}.")

@@ -1,0 +1,73 @@
+"""Where words go: people read stderr, programs read one JSON object on stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+__all__ = ["Output"]
+
+
+class Output:
+    """The two channels of one command.
+
+    Args:
+        as_json: the command's result is printed as one JSON object on stdout.
+        quiet: people get errors only.
+    """
+
+    def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
+        self.as_json, self.quiet = as_json, quiet
+        # Paths must stay on one line, so that they can be copied; the terminal wraps them.
+        self.people = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def say(self, text: str = "", style: str = "") -> None:
+        """A line for people, on stderr. Square brackets in it are text, not markup."""
+        if not self.quiet:
+            self.people.print(Text(text, style=style))
+
+    def error(self, text: str) -> None:
+        """An error for people, on stderr, also when quiet."""
+        self.people.print(Text.assemble(("error: ", "bold red"), text))
+
+    def warn(self, text: str) -> None:
+        """A warning for people, on stderr."""
+        if not self.quiet:
+            self.people.print(Text.assemble(("warning: ", "bold yellow"), text))
+
+    def result(self, payload: Mapping[str, Any]) -> None:
+        """The machine's summary: one JSON object on stdout, where ``--json`` was given."""
+        if self.as_json:
+            sys.stdout.write(json.dumps(payload, indent=2, ensure_ascii=False, default=str) + "\n")
+            sys.stdout.flush()
+
+    def facts(self, rows: Sequence[tuple[str, str]]) -> None:
+        """Aligned ``name  value`` lines for people, on stderr."""
+        width = max((len(name) for name, _ in rows), default=0)
+        for name, value in rows:
+            self.say(f"  {name.ljust(width)}  {value}")
+
+    def answer(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """The table that a question such as ``list`` was asked for: on stdout, since it is the product."""
+        if self.as_json:
+            return
+        out = Console(highlight=False)
+        if out.is_terminal:
+            table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+            for row in rows:
+                table.add_row(*(Text(cell) for cell in row))
+            out.print(table)
+            return
+        # A pipe has no width to fold at: one line a row, for grep and the like.
+        lines = [columns, *rows]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+        for line in lines:
+            sys.stdout.write(
+                "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n"
+            )

@@ -1,0 +1,119 @@
+"""``bitterant preview SRC``: a few pictures at the three strengths, side by side, in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .._version import __version__
+from . import options
+from .boundary import guarded
+from .environment import prepare_torch
+from .output import Output
+from .progress import ProgressDisplay
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..imaging import Budget, Entry, FolderScan, Picture
+
+__all__ = ["preview"]
+
+TILE_SIDE = 480
+ABOUT = (
+    "The pattern here is random noise of the same strength, because the real pattern needs a run over the whole "
+    "folder. The real one is a little smoother, so a plain area may show it somewhat differently."
+)
+
+
+def preview(
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="Folder of pictures.")],
+    output_file: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.html", help="The page to write.")] = Path(
+        "bitterant-preview.html"
+    ),
+    count: Annotated[int, typer.Option(min=1, max=12, help="How many pictures to show.")] = 4,
+    seed: options.SeedOption = 0,
+    device: options.DeviceOption = "auto",
+    as_json: options.JsonOption = False,
+    quiet: options.QuietOption = False,
+    debug: options.DebugOption = False,
+) -> None:
+    """Show how visible the three strengths are on your own pictures, before you decide on one."""
+    output = Output(as_json=as_json, quiet=quiet)
+    with guarded(output, debug=debug):
+        prepare_torch()
+        from ..errors import FolderError
+        from ..imaging import scan_folder, write_atomic
+
+        scan = scan_folder(source)
+        if not scan.entries:
+            raise FolderError(f"There is no picture in {source}. Put PNG, JPEG, WebP, TIFF or BMP files there.")
+        with ProgressDisplay(output) as progress:
+            page, shown = _page(scan, count, seed, device, progress)
+        output_file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(output_file, page.encode("utf-8"), overwrite=True)
+        output.say(f"{shown} pictures at three strengths: {output_file}", style="bold")
+        output.say("It shows how visible the change is, not how well it protects. That is what verify is for.")
+        output.result({"page": str(output_file), "pictures": shown})
+
+
+def _page(scan: FolderScan, count: int, seed: int, device: str, progress: ProgressDisplay) -> tuple[str, int]:
+    """The HTML page, and how many pictures it shows. Unreadable pictures are left out."""
+    from ..errors import FolderError
+    from ..imaging import Budget, auto_resolution, load_image_set, render_page
+    from ..protect import create_method
+    from ..surrogates import resolve_device
+
+    resolution = auto_resolution(scan, resolve_device(device).type)
+    some = replace(scan, entries=tuple(_spread(scan.entries, count)))
+    data, entries, problems = load_image_set(some, resolution, with_labels=False)
+    if not entries:
+        raise FolderError(f"None of the pictures tried in {scan.root} can be read. {problems[0].reason}")
+    budgets = {name: Budget.from_levels(levels) for name, levels in options.STRENGTHS.items()}
+    banks = {
+        name: create_method("noise", budget=budget, granularity="sample", seed=seed).fit(data)
+        for name, budget in budgets.items()
+    }
+    rows = []
+    for done, (entry, key) in enumerate(zip(entries, data.keys, strict=True)):
+        progress("preview", done, len(entries))
+        deltas = {name: (bank.levels_for(key), budgets[name]) for name, bank in banks.items()}
+        rows.append(_row(entry, deltas))
+    progress("preview", len(entries), len(entries))
+    page = render_page(
+        __package__ or "", "preview.html.j2", folder=str(scan.root), rows=rows, about=ABOUT, version=__version__
+    )
+    return page, len(rows)
+
+
+def _spread(entries: Sequence[Entry], count: int) -> list[Entry]:
+    """``count`` entries evenly spread over the folder."""
+    count = min(count, len(entries))
+    return [entries[(2 * i + 1) * len(entries) // (2 * count)] for i in range(count)]
+
+
+def _row(entry: Entry, deltas: Mapping[options.Strength, tuple[np.ndarray, Budget]]) -> dict[str, Any]:
+    """One picture, unchanged and at each strength, as the page shows it."""
+    from ..imaging import add_delta, decode, measure_change
+
+    original = decode(entry.path)
+    tiles = [_tile(original, "unchanged", "")]
+    for name, (levels, budget) in deltas.items():
+        changed = add_delta(original, levels, budget)
+        change = measure_change(original, changed)
+        note = f"at most {budget.whole_levels} of 255 levels, PSNR {change.psnr:.1f} dB, SSIM {change.ssim:.3f}"
+        tiles.append(_tile(changed, name, note))
+    return {"name": entry.relative, "width": original.width, "height": original.height, "tiles": tiles}
+
+
+def _tile(picture: Picture, title: str, note: str) -> dict[str, str]:
+    """The middle of the picture at its own size: scaled down, much of the change would vanish."""
+    from ..imaging import png_data_uri
+
+    rgb = picture.rgb8()
+    top, left = (max(0, (side - TILE_SIDE) // 2) for side in rgb.shape[:2])
+    return {"title": title, "note": note, "uri": png_data_uri(rgb[top : top + TILE_SIDE, left : left + TILE_SIDE])}

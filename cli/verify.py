@@ -1,0 +1,127 @@
+"""``bitterant verify CLEAN PROTECTED``: attack the protection and say what is left of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from . import options
+from .boundary import guarded
+from .config import ConfigOption
+from .environment import prepare_torch
+from .output import Output
+from .progress import ProgressDisplay
+
+if TYPE_CHECKING:
+    from ..attacks import VerificationReport
+
+__all__ = ["tell_verdict", "verify"]
+
+
+def verify(
+    clean: Annotated[Path, typer.Argument(metavar="CLEAN", help="The originals, in class folders.")],
+    protected: Annotated[Path, typer.Argument(metavar="PROTECTED", help="The protected copies of the same pictures.")],
+    test: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Clean pictures to test on, in the same class folders. Without it a part of CLEAN is held out.",
+        ),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for report.html and report.json.", show_default="none")
+    ] = None,
+    preset: Annotated[
+        str, typer.Option(metavar="NAME", help="How much to try: smoke (about a minute) or quick.")
+    ] = "quick",
+    require_tier: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIER", help="With --require-grade: the trainer to withstand, such as naive or transforms."
+        ),
+    ] = None,
+    require_grade: Annotated[
+        str | None, typer.Option(metavar="GRADE", help="Exit code 4 unless reached: weak, moderate or strong.")
+    ] = None,
+    max_minutes: Annotated[
+        float | None,
+        typer.Option(metavar="M", help="Leave out conditions that do not fit in; the report says which."),
+    ] = None,
+    seed: options.SeedOption = 0,
+    device: options.DeviceOption = "auto",
+    as_json: options.JsonOption = False,
+    quiet: options.QuietOption = False,
+    config: ConfigOption = None,
+    victim: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Train this model; may be given several times. See 'bitterant list victims'.",
+            show_default="the preset's",
+            rich_help_panel=options.ADVANCED,
+        ),
+    ] = None,
+    adversary: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Try this against the protection; may be given several times. See 'bitterant list adversaries'.",
+            show_default="the preset's",
+            rich_help_panel=options.ADVANCED,
+        ),
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="How often each training is repeated.",
+            show_default="the preset's",
+            rich_help_panel=options.ADVANCED,
+        ),
+    ] = None,
+    resolution: options.ResolutionOption = "auto",
+    workers: options.WorkersOption = None,
+    debug: options.DebugOption = False,
+) -> None:
+    """Train models on CLEAN, on PROTECTED and on random noise, and say how much a trainer still learns.
+
+    Exit code 4: the required grade was not reached. 5: the test itself is not valid, see the report.
+    """
+    output = Output(as_json=as_json, quiet=quiet)
+    with guarded(output, debug=debug):
+        side = options.parse_resolution(resolution)
+        prepare_torch()
+        from ..attacks import verify_folder
+
+        with ProgressDisplay(output) as progress:
+            result = verify_folder(
+                clean,
+                protected,
+                test=test,
+                report=report,
+                preset=preset,
+                victims=victim or None,
+                adversaries=adversary or None,
+                seeds=seeds,
+                resolution=side,
+                seed=seed,
+                device=device,
+                require_tier=require_tier,
+                require_grade=require_grade,
+                max_minutes=max_minutes,
+                workers=workers,
+                progress=progress,
+            )
+        tell_verdict(output, result, report)
+        output.result(result.model_dump(mode="json"))
+        raise typer.Exit(result.exit_code())
+
+
+def tell_verdict(output: Output, result: VerificationReport, report: Path | None) -> None:
+    """Print the verdict and where the report lies."""
+    output.say(result.verdict.headline, style="bold")
+    if report is not None:
+        output.facts([("report", str(report / "report.html")), ("for programs", str(report / "report.json"))])

@@ -1,0 +1,103 @@
+"""The edge to the shell: one message, one exit code, a traceback only when asked for."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import warnings
+
+import pytest
+import typer
+
+from bitterant.cli.boundary import REPORT_A_BUG, guarded
+from bitterant.cli.environment import explain_import_failure
+from bitterant.cli.output import Output
+from bitterant.errors import BudgetExceeded, FolderError, Interrupted, WeightsError
+
+CASES = [
+    (FolderError("SRC is missing."), 2),
+    (WeightsError("no weights"), 3),
+    (BudgetExceeded("over"), 1),
+    (Interrupted("Stopped. 3 files are done."), 130),
+    (KeyboardInterrupt(), 130),
+    (ValueError("oh"), 1),
+    (MemoryError(), 3),
+    (ModuleNotFoundError("No module named 'timm'", name="timm"), 3),
+    (RuntimeError("operator torchvision::nms does not exist"), 3),
+]
+
+
+@pytest.mark.parametrize(("error", "code"), CASES, ids=lambda value: type(value).__name__)
+def test_errors_become_exit_codes_and_one_json_object(
+    error: BaseException, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(typer.Exit) as stop, guarded(Output(as_json=True)):
+        raise error
+    assert stop.value.exit_code == code
+    out, err = capsys.readouterr()
+    told = json.loads(out)["error"]
+    assert (told["type"], told["exit_code"]) == (type(error).__name__, code)
+    assert told["message"] in err.replace("\n", " ").replace("error: ", "") or told["message"].split("\n")[0] in err
+    assert "Traceback" not in err
+
+
+def test_a_fault_of_ours_asks_for_a_report_and_shows_its_traceback_on_demand(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(typer.Exit), guarded(Output()):
+        raise ValueError("a [bold]strange[/bold] thing")
+    assert REPORT_A_BUG in capsys.readouterr().err
+    with pytest.raises(typer.Exit), guarded(Output(), debug=True):
+        raise ValueError("a [bold]strange[/bold] thing")
+    err = capsys.readouterr().err
+    assert "Traceback" in err
+    assert "a [bold]strange[/bold] thing" in err
+
+
+def test_exit_codes_of_commands_pass_through(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as stop, guarded(Output(as_json=True)):
+        raise typer.Exit(4)
+    assert stop.value.exit_code == 4
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_closed_pipe_is_left_to_the_shell() -> None:
+    with pytest.raises(BrokenPipeError), guarded(Output()):
+        raise BrokenPipeError
+
+
+def test_quiet_silences_all_but_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        logging.getLogger("bitterant.imaging").warning("a warning")
+        raise FolderError("SRC is missing.")
+
+    with pytest.raises(typer.Exit), guarded(Output(quiet=True)):
+        fail()
+    assert capsys.readouterr() == ("", "error: SRC is missing.\n")
+
+
+def test_the_librarys_warnings_reach_people_and_pythons_do_not(capsys: pytest.CaptureFixture[str]) -> None:
+    with guarded(Output()):
+        logging.getLogger("bitterant.protect").warning("1 of %d", 2)
+        logging.getLogger("bitterant.protect").info("unseen")
+        warnings.showwarning("from below", UserWarning, "there.py", 1)
+    assert capsys.readouterr().err == "warning: 1 of 2\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_scheduler_that_ends_the_process_gets_130_and_handlers_are_put_back() -> None:
+    earlier = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(typer.Exit) as stop, guarded(Output(quiet=True)):
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert stop.value.exit_code == 130
+    assert signal.getsignal(signal.SIGTERM) is earlier
+
+
+def test_what_is_known_about_broken_installations() -> None:
+    pair = explain_import_failure(RuntimeError("operator torchvision::nms does not exist"))
+    assert pair is not None
+    assert "matching pair" in pair
+    assert explain_import_failure(ModuleNotFoundError("No module named 'bitterant.x'", name="bitterant.x")) is None
+    assert explain_import_failure(ValueError("x")) is None

@@ -1,0 +1,89 @@
+"""What only a real process shows: speed of ``--help``, signals, the exit code of ``python -m bitterant``."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bitterant.cli import main
+
+MakeFolder = Callable[..., Path]
+
+COMMAND = (sys.executable, "-m", "bitterant")
+MANIFEST = "bitterant-manifest.jsonl"
+
+
+def test_help_answers_in_under_a_second() -> None:
+    """The best of three, since other work may share the machine."""
+    best = float("inf")
+    for _ in range(3):
+        began = time.perf_counter()
+        done = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, timeout=60)
+        best = min(best, time.perf_counter() - began)
+        assert done.returncode == 0
+        assert "protect" in done.stdout
+    assert best < 1.0
+
+
+@pytest.mark.parametrize(("words", "code"), [(["--version"], 0), ([], 2), (["no-such"], 2), (["protect"], 2)])
+def test_main_returns_the_exit_code(words: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == code
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_errors_leave_the_process_with_their_code(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*COMMAND, "protect", str(tmp_path / "none"), str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: There is no folder")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The pictures of a folder; the run's own files hold times and differ."""
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.png")}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_stopped_run_gives_130_and_goes_on_to_the_same_files(make_folder: MakeFolder, number: signal.Signals) -> None:
+    src = make_folder({"cats": 1, "dogs": 1})
+    rng = np.random.default_rng(1)
+    for i in range(120):
+        Image.fromarray(rng.integers(0, 256, (160, 160, 3), dtype=np.uint8)).save(src / "cats" / f"big-{i:03d}.png")
+    whole, stopped = src.parent / "whole", src.parent / "stopped"
+    words = [*COMMAND, "protect", str(src)]
+    rest = ["--method", "noise", "--workers", "1", "--json"]
+    assert subprocess.run([*words, str(whole), *rest], capture_output=True, timeout=240).returncode == 0
+
+    process = subprocess.Popen([*words, str(stopped), *rest], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 120
+    manifest = stopped / MANIFEST
+    while time.monotonic() < until and not (manifest.exists() and manifest.read_bytes().count(b"\n") >= 3):
+        time.sleep(0.01)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert json.loads(out)["error"]["exit_code"] == 130
+    assert "The same command goes on" in err
+    assert "Traceback" not in err
+    assert 3 <= manifest.read_bytes().count(b"\n") < 122
+
+    done = subprocess.run([*words, str(stopped), *rest], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["resumed_rows"] >= 3
+    assert contents(stopped) == contents(whole)
+    assert not list(stopped.glob(".bitterant-*"))

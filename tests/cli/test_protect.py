@@ -1,0 +1,215 @@
+"""``protect``, ``fit`` and ``apply`` as a user meets them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import Result
+
+Run = Callable[..., Result]
+MakeFolder = Callable[..., Path]
+TWO = {"cats": 3, "dogs": 3}
+
+
+def read(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path), dtype=int)
+
+
+def flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_a_folder_is_protected_within_the_budget_and_told_in_words(run: Run, make_folder: MakeFolder) -> None:
+    src = make_folder(TWO)
+    out = src.parent / "out"
+    result = run("protect", src, out, "--method", "noise", "--epsilon", "6")
+    assert result.exit_code == 0
+    assert result.stdout == ""
+    for path in sorted(src.rglob("*.png")):
+        change = abs(read(path) - read(out / path.relative_to(src)))
+        assert change.max() == 6
+    assert "6 pictures protected" in result.stderr
+    assert str(out / "bitterant-report.html") in result.stderr
+    assert f"bitterant verify {src} {out}" in result.stderr
+
+
+@pytest.mark.parametrize(("words", "levels"), [((), 8), (("--strength", "subtle"), 4), (("--strength", "strong"), 16)])
+def test_strengths_are_budgets(run: Run, make_folder: MakeFolder, words: tuple[str, ...], levels: int) -> None:
+    src = make_folder(TWO)
+    assert run("protect", src, src.parent / "out", "--method", "noise", *words).exit_code == 0
+    assert abs(read(src / "cats/000.png") - read(src.parent / "out/cats/000.png")).max() == levels
+
+
+def test_json_is_one_object_on_stdout_and_words_stay_on_stderr(run: Run, make_folder: MakeFolder) -> None:
+    src = make_folder(TWO)
+    result = run("protect", src, src.parent / "out", "--method", "noise", "--json")
+    summary = json.loads(result.stdout)
+    assert summary["counts"]["protected"] == 6
+    assert summary["exit_code"] == 0
+    assert "6 pictures protected" in result.stderr
+    quiet = run("protect", src, src.parent / "out2", "--method", "noise", "--json", "--quiet")
+    assert json.loads(quiet.stdout)["counts"]["protected"] == 6
+    assert quiet.stderr == ""
+
+
+def wrong(run: Run, *words: object) -> str:
+    """The message of a command that must end with 2, the same with and without ``--json``."""
+    result = run(*words)
+    assert result.exit_code == 2, result.stderr
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    told = json.loads(run(*words, "--json").stdout)["error"]
+    assert told["exit_code"] == 2
+    assert flat(told["message"]) in flat(result.stderr)
+    return flat(result.stderr)
+
+
+def test_a_missing_or_empty_source(run: Run, tmp_path: Path) -> None:
+    assert "There is no folder" in wrong(run, "protect", tmp_path / "none", tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    assert "There is no picture in" in wrong(run, "protect", tmp_path / "empty", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_output_may_not_overlap_the_source(run: Run, make_folder: MakeFolder) -> None:
+    src = make_folder(TWO)
+    assert "lies inside the source folder" in wrong(run, "protect", src, src / "out")
+    assert "is the source folder itself" in wrong(run, "protect", src, src)
+    assert "contains the source folder" in wrong(run, "protect", src, src.parent)
+
+
+@pytest.mark.parametrize("levels", ["0", "300", "-8", "0.5", "nan"])
+def test_a_budget_out_of_range(run: Run, make_folder: MakeFolder, levels: str) -> None:
+    src = make_folder(TWO)
+    assert "outside 1..255 levels" in wrong(run, "protect", src, src.parent / "out", "--epsilon", levels)
+
+
+def test_unknown_names_come_with_what_was_meant(run: Run, make_folder: MakeFolder) -> None:
+    src = make_folder(TWO)
+    out = src.parent / "out"
+    assert "Did you mean 'emn'?" in wrong(run, "protect", src, out, "--method", "enm")
+    assert "Did you mean 'resnet18'?" in wrong(run, "protect", src, out, "--surrogate", "resnet-18")
+    assert "is not a device" in wrong(run, "protect", src, out, "--device", "toaster")
+    assert "--resolution takes" in wrong(run, "protect", src, out, "--resolution", "big")
+
+
+def test_several_mistakes_are_told_together(run: Run, make_folder: MakeFolder) -> None:
+    src = make_folder(TWO)
+    told = wrong(run, "protect", src, src / "out", "--epsilon", "0", "--method", "enm")
+    assert "3 things are wrong" in told
+
+
+def test_folders_that_cannot_be_learned_from(run: Run, make_folder: MakeFolder) -> None:
+    one = make_folder({"cats": 4}, "one")
+    assert "only one class folder" in wrong(run, "protect", one, one.parent / "out")
+    flat_folder = make_folder({"": 4}, "flat")
+    told = wrong(run, "protect", flat_folder, flat_folder.parent / "out")
+    assert "one folder for each class" in told
+
+
+def test_a_flat_folder_takes_the_placebo(run: Run, make_folder: MakeFolder) -> None:
+    src = make_folder({"": 3})
+    assert run("protect", src, src.parent / "out", "--method", "noise").exit_code == 0
+    assert (src.parent / "out/002.png").is_file()
+
+
+def test_damaged_files_among_good_ones(run: Run, make_folder: MakeFolder) -> None:
+    src = make_folder(TWO)
+    (src / "cats/broken.png").write_bytes((src / "cats/000.png").read_bytes()[:90])
+    (src / "dogs/zero.jpg").write_bytes(b"")
+    result = run("protect", src, src.parent / "out", "--method", "noise", "--json")
+    assert result.exit_code == 1
+    summary = json.loads(result.stdout)
+    assert summary["counts"]["protected"] == 6
+    assert summary["counts"]["failed"] == 2
+    assert {problem["source"] for problem in summary["problems"]} == {"cats/broken.png", "dogs/zero.jpg"}
+    assert "cats/broken.png: " in result.stderr
+    assert "dogs/zero.jpg: " in result.stderr
+
+
+def test_an_output_that_cannot_be_written_is_the_machines_fault(run: Run, make_folder: MakeFolder) -> None:
+    src = make_folder(TWO)
+    (src.parent / "file").write_text("not a folder")
+    result = run("protect", src, src.parent / "file/out", "--method", "noise")
+    assert result.exit_code == 3
+    assert "cannot be written" in result.stderr
+
+
+def test_a_class_with_a_single_picture_is_protected_with_a_warning(run: Run, make_folder: MakeFolder) -> None:
+    src = make_folder({"cats": 4, "dogs": 4, "emu": 1})
+    result = run("protect", src, src.parent / "out")
+    assert result.exit_code == 0
+    assert "single picture (emu)" in result.stderr
+    assert abs(read(src / "emu/000.png") - read(src.parent / "out/emu/000.png")).max() > 0
+
+
+def test_a_dry_run_tells_the_plan_and_writes_nothing(run: Run, make_folder: MakeFolder) -> None:
+    src = make_folder(TWO)
+    before = sorted(src.parent.rglob("*"))
+    result = run("protect", src, src.parent / "out", "--dry-run", "--json")
+    assert result.exit_code == 0
+    plan = json.loads(result.stdout)
+    assert plan["images"] == 6
+    assert plan["seconds"]["total"] > 0
+    assert "Nothing was written" in result.stderr
+    assert "6 in 2 classes (6 PNG)" in result.stderr
+    assert sorted(src.parent.rglob("*")) == before
+
+
+def test_settings_from_a_file(run: Run, make_folder: MakeFolder) -> None:
+    src = make_folder(TWO)
+    config = src.parent / "settings.toml"
+    config.write_text('[protect]\nmethod = "noise"\nstrength = "strong"\nquiet = true\n', encoding="utf-8")
+    result = run("protect", src, src.parent / "out", "--config", config)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert abs(read(src / "cats/000.png") - read(src.parent / "out/cats/000.png")).max() == 16
+    config.write_text('[protect]\nmethd = "noise"\n', encoding="utf-8")
+    result = run("protect", src, src.parent / "out2", "--config", config)
+    assert result.exit_code == 2
+    assert "did you mean 'method'" in result.stderr
+
+
+def test_fit_then_apply_serves_new_pictures_of_the_classes(run: Run, make_folder: MakeFolder) -> None:
+    src = make_folder(TWO)
+    bank = src.parent / "noise.safetensors"
+    fitted = run("fit", src, bank, "--method", "noise", "--granularity", "class", "--json")
+    assert fitted.exit_code == 0, fitted.stderr
+    assert json.loads(fitted.stdout)["images"] == 6
+    assert "Keep it private" in fitted.stderr
+    more = make_folder({"cats": 2, "dogs": 2}, "more", seed=9)
+    applied = run("apply", more, src.parent / "out", "--bank", bank)
+    assert applied.exit_code == 0, applied.stderr
+    first, second = (read(src.parent / f"out/cats/00{i}.png") - read(more / f"cats/00{i}.png") for i in (0, 1))
+    assert abs(first).max() == 8
+    assert (first == second)[:, 4:].all()  # away from white, where clipping differs, the class's one pattern
+
+
+def test_keeping_the_bank_beside_the_copies_is_refused(run: Run, make_folder: MakeFolder) -> None:
+    src = make_folder(TWO)
+    out = src.parent / "out"
+    told = wrong(run, "protect", src, out, "--method", "noise", "--bank", out / "noise.safetensors")
+    assert "take the protection off" in told
+
+
+def test_a_bank_that_is_none(run: Run, make_folder: MakeFolder) -> None:
+    src = make_folder(TWO)
+    told = wrong(run, "apply", src, src.parent / "out", "--bank", src / "cats/000.png")
+    assert "000.png" in told
+
+
+def test_a_second_run_does_nothing_and_another_strength_is_refused(run: Run, make_folder: MakeFolder) -> None:
+    src = make_folder(TWO)
+    out = src.parent / "out"
+    words: tuple[Any, ...] = ("protect", src, out, "--method", "noise")
+    assert run(*words).exit_code == 0
+    again = run(*words, "--json")
+    assert json.loads(again.stdout)["already_done"] is True
+    assert "epsilon" in wrong(run, *words, "--epsilon", "4")
+    assert run(*words, "--epsilon", "4", "--no-resume").exit_code == 0
+    assert abs(read(src / "cats/000.png") - read(out / "cats/000.png")).max() == 4

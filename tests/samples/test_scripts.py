@@ -1,0 +1,37 @@
+"""The samples run as they stand, in a process of their own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SAMPLES = Path(__file__).resolve().parents[2] / "samples"
+
+
+def run(script: str, *words: str, cwd: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, str(SAMPLES / script), *words], cwd=cwd, capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_batch_api(tmp_path: Path) -> None:
+    told = run("batch_api.py", cwd=tmp_path)
+    assert "128 images protected; the largest change is 8.00 of 255 levels." in told
+    assert "The same image from the saved bank: equal" in told
+
+
+def test_make_samples(tmp_path: Path) -> None:
+    assert "10 pictures of 10 classes" in run("make_samples.py", str(tmp_path / "pictures"), "1", cwd=tmp_path)
+
+
+@pytest.mark.slow
+def test_quickstart(tmp_path: Path) -> None:
+    told = run("quickstart.py", str(tmp_path / "work"), cwd=tmp_path)
+    assert "400 pictures protected" in told
+    assert (tmp_path / "work/verification/report.json").is_file()
+    assert (tmp_path / "work/protected/bitterant-report.html").is_file()

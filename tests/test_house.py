@@ -1,0 +1,130 @@
+"""The house rules that a reader cannot see at a glance: import direction, exported names, nothing heavy on import."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ROOMS = ("errors", "imaging", "surrogates", "protect", "attacks", "cli")
+# A room may import from those named here, and from itself.
+MAY_IMPORT = {
+    "errors": set(),
+    "imaging": {"errors", "_version"},
+    "surrogates": {"errors", "imaging", "_version"},
+    "protect": {"errors", "imaging", "surrogates", "_version"},
+    "attacks": {"errors", "imaging", "surrogates", "_version"},
+    "cli": {"errors", "imaging", "surrogates", "protect", "attacks", "_version"},
+}
+
+
+def modules() -> Iterator[Path]:
+    yield from (ROOT / "__init__.py", ROOT / "__main__.py", ROOT / "errors.py", ROOT / "_version.py")
+    for room in ROOMS[1:]:
+        yield from sorted((ROOT / room).rglob("*.py"))
+
+
+def dotted(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(("bitterant", *(part for part in parts if part != "__init__")))
+
+
+MODULES = [pytest.param(path, id=path.relative_to(ROOT).as_posix()) for path in modules()]
+PACKAGES = [pytest.param(path, id=dotted(path)) for path in modules() if path.name == "__init__.py"]
+
+
+def imported(path: Path) -> Iterator[tuple[str, int]]:
+    """Absolute dotted names of everything a module imports from, relative imports resolved; with the line."""
+    package = dotted(path).split(".")
+    if path.name != "__init__.py":
+        package = package[:-1]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            name = ".".join([*base, *([node.module] if node.module else [])])
+            yield from ((f"{name}.{alias.name}", node.lineno) for alias in node.names)
+
+
+@pytest.mark.parametrize("path", MODULES)
+def test_imports_point_one_way(path: Path) -> None:
+    room = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    if room not in MAY_IMPORT:
+        return
+    for name, line in imported(path):
+        parts = name.split(".")
+        if parts[0] == "bitterant" and len(parts) > 1 and parts[1] != room:
+            assert parts[1] in MAY_IMPORT[room], f"{path}:{line}: {room} may not import {name}"
+
+
+@pytest.mark.parametrize("path", MODULES)
+def test_imports_inside_the_package_are_relative(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            names = [node.module or ""]
+        assert not [name for name in names if name.split(".")[0] in ("bitterant", *ROOMS)], f"{path}:{node}"
+
+
+@pytest.mark.parametrize("path", MODULES)
+def test_every_module_says_what_it_exports(path: Path) -> None:
+    module = importlib.import_module(dotted(path))
+    if path.name == "__main__.py" or path.name == "_version.py":
+        return
+    names = module.__all__
+    assert len(set(names)) == len(names)
+    missing = [name for name in names if not hasattr(module, name)]
+    assert not missing
+
+
+@pytest.mark.parametrize("path", PACKAGES)
+def test_packages_export_exactly_their_all(path: Path) -> None:
+    """Also where names are fetched lazily: what ``dir`` shows is what ``__all__`` says."""
+    module = importlib.import_module(dotted(path))
+    language = {"annotations", "TYPE_CHECKING", "Any", "Sequence"}
+    public = {
+        name
+        for name in dir(module)
+        if not name.startswith("_") and name not in language and not isinstance(getattr(module, name), ModuleType)
+    }
+    assert public == {name for name in module.__all__ if not name.startswith("_")}
+
+
+def test_the_public_names_are_those_that_are_written_down() -> None:
+    import bitterant
+
+    for name in bitterant.__all__:
+        value = getattr(bitterant, name)
+        assert name == "__version__" or getattr(value, "__doc__", None), name
+    with pytest.raises(AttributeError, match="no_such_thing"):
+        bitterant.no_such_thing  # type: ignore[attr-defined]
+
+
+def loaded_after(code: str) -> set[str]:
+    """Which heavy packages a fresh interpreter holds after ``code``."""
+    heavy = ("torch", "torchvision", "timm", "scipy", "numpy", "PIL", "pydantic")
+    script = f"{code}\nimport sys\nprint(*[name for name in {heavy!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def test_importing_bitterant_loads_nothing_heavy() -> None:
+    assert loaded_after("import bitterant, bitterant.errors") == set()
+
+
+def test_scanning_and_decoding_need_no_torch() -> None:
+    assert "torch" not in loaded_after("from bitterant.imaging import scan_folder, decode, encode, Budget")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["protect", "--help"], ["verify", "--help"]])
+def test_help_loads_no_torch(words: list[str]) -> None:
+    loaded = loaded_after(f"from bitterant.cli import main\nassert main({words!r}) == 0")
+    assert not loaded & {"torch", "torchvision", "timm", "scipy", "pydantic"}

@@ -1,0 +1,96 @@
+"""The wheel holds the package and nothing else, and works where only the wheel is installed."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+LEFT_OUT = (".*", "build", "dist", "*.egg-info", "__pycache__", "bitterant-*")
+ROOMS = ("imaging", "surrogates", "protect", "attacks", "cli")
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    done = subprocess.run([str(word) for word in command], cwd=cwd, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built as a release is: the source archive first, the wheel from that."""
+    place = tmp_path_factory.mktemp("wheel")
+    source = place / "checkout"
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(*LEFT_OUT), symlinks=True)
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", place / "dist", cwd=source)
+    (built,) = (place / "dist").glob("*.whl")
+    return built
+
+
+def settings() -> dict[str, object]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+
+
+def test_every_folder_with_code_is_a_listed_package() -> None:
+    found = {"bitterant"}
+    for room in ROOMS:
+        for init in (ROOT / room).rglob("*.py"):
+            found.add("bitterant." + ".".join(init.parent.relative_to(ROOT).parts))
+    listed = settings()
+    assert set(listed["packages"]) == found == set(listed["package-dir"])  # type: ignore[arg-type, call-overload]
+
+
+def test_the_wheel_is_exactly_the_package(wheel: Path) -> None:
+    expected = {f"bitterant/{name}" for name in ("__init__.py", "__main__.py", "_version.py", "errors.py", "py.typed")}
+    for room in ROOMS:
+        for pattern in ("*.py", "*.j2"):
+            expected |= {f"bitterant/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / room).rglob(pattern)}
+    names = set(zipfile.ZipFile(wheel).namelist())
+    info = {name for name in names if re.match(r"bitterant-[^/]+\.dist-info/", name)}
+    assert names - info == expected
+    assert {name.split("/", 1)[1] for name in info} == {
+        "METADATA",
+        "RECORD",
+        "WHEEL",
+        "entry_points.txt",
+        "licenses/LICENSE",
+        "top_level.txt",
+    }
+
+
+def test_the_wheel_works_where_nothing_else_of_ours_is(wheel: Path, tmp_path: Path) -> None:
+    place = tmp_path / "venv"
+    run(sys.executable, "-m", "venv", "--without-pip", place, cwd=tmp_path)
+    python = place / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+    command = (sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index", wheel)
+    run(*command, cwd=tmp_path)
+    # The dependencies are lent by this interpreter. A path file's own .pth files are not read, so the checkout that
+    # is installed here in editable mode stays invisible.
+    lent = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=tmp_path).strip()
+    paths = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    (Path(lent) / "lent.pth").write_text("\n".join(sorted(paths)) + "\n", encoding="utf-8")
+
+    where = run(python, "-c", "import bitterant; print(bitterant.__file__)", cwd=tmp_path).strip()
+    assert Path(where).is_relative_to(place)
+    for name in ROOMS:
+        probe = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({name!r}) is not None)"
+        run(python, "-c", probe, cwd=tmp_path)
+    assert "protect" in run(python.parent / "bitterant", "--help", cwd=tmp_path)
+    assert "protect" in run(python, "-m", "bitterant", "--help", cwd=tmp_path)
+    names = run(python, "-m", "bitterant", "list", "methods", cwd=tmp_path)
+    assert "emn" in names
+    page = (
+        "from bitterant.imaging import render_page; "
+        "from importlib.resources import files; "
+        "print(*[p.name for room in ('imaging', 'protect', 'attacks', 'cli') "
+        "for p in (files('bitterant') / room / 'templates').iterdir()])"
+    )
+    assert "page.html.j2" in run(python, "-c", page, cwd=tmp_path)
