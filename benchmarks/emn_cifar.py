@@ -145,14 +145,18 @@ def main() -> None:
             rows[str(row["id"])] = row
             with out.open("a") as handle:
                 handle.write(json.dumps(row) + "\n")
-    print(f"\n{args.images} images, test accuracy on {args.tests} clean images: mean (min-max) over protection x victim")
+    print(
+        f"\n{args.images} images, test accuracy on {args.tests} clean images: mean (min-max) over protection x victim"
+    )
     print("| arm | " + " | ".join([*args.victims, *(f"{args.victims[0]}, {a}" for a in ADVERSARIES[1:])]) + " |")
     print("|---|" + "---|" * (len(args.victims) + len(ADVERSARIES) - 1))
     columns = [(v, "none") for v in args.victims] + [(args.victims[0], a) for a in ADVERSARIES[1:]]
     for arm in ARMS:
         cells = []
         for victim, adversary in columns:
-            values = [rows[j.id]["accuracy"] for j in jobs if (j.arm, j.victim, j.adversary) == (arm, victim, adversary)]
+            values = [
+                rows[j.id]["accuracy"] for j in jobs if (j.arm, j.victim, j.adversary) == (arm, victim, adversary)
+            ]
             cells.append(f"{np.mean(values):.3f} ({min(values):.3f}-{max(values):.3f})" if values else "not run")
         print(f"| {arm} | " + " | ".join(cells) + " |")
 

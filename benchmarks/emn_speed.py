@@ -126,7 +126,9 @@ def table_of_schedules(cifar: Cifar, count: int, surrogate: str, seeds: int) -> 
     }
     for name, (granularity, options) in schedules.items():
         for seed in range(seeds):
-            method = create_method("emn", granularity=granularity, seed=seed, surrogate=surrogate, device="cpu", **options)  # type: ignore[arg-type]
+            method = create_method(
+                "emn", granularity=granularity, seed=seed, surrogate=surrogate, device="cpu", **options
+            )  # type: ignore[arg-type]
             begun = time.perf_counter()
             bank = method.fit(dataset)
             craft = time.perf_counter() - begun

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -24,12 +24,15 @@ class ImageSet:
         classes: class names; their order is that of the labels. Empty where there are no labels.
         keys: the identity of each image (``N`` strings), independent of its place in the set. From a folder:
             ``class/sha256-of-the-file``; perturbations are tied to these, never to positions.
+        native_size: height and width in px of the typical picture that the images were resized from (the medians), or
+            ``None`` where they were not resized. It tells what a file leaves of a perturbation.
     """
 
     images: Tensor
     labels: Tensor | None
     classes: tuple[str, ...]
     keys: tuple[str, ...]
+    native_size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4 or self.images.shape[1] != 3:
@@ -102,4 +105,10 @@ class ImageSet:
             labels=None if self.labels is None else self.labels[index],
             classes=self.classes,
             keys=tuple(self.keys[i] for i in index.tolist()),
+            native_size=self.native_size,
         )
+
+    def to(self, device: torch.device | str) -> ImageSet:
+        """The same set with images and labels on a device."""
+        labels = None if self.labels is None else self.labels.to(device)
+        return replace(self, images=self.images.to(device), labels=labels)

@@ -95,6 +95,7 @@ def load_image_set(
     target = images.numpy()
     kept: list[Entry] = []
     keys: list[str] = []
+    sizes: list[tuple[int, int]] = []
     problems: list[FileProblem] = []
     loaded = _load_all(scan.entries, resolution, workers, max_pixels)
     for done, (entry, result) in enumerate(zip(scan.entries, loaded, strict=True), start=1):
@@ -104,19 +105,29 @@ def load_image_set(
             target[len(kept)] = result.pixels.transpose(2, 0, 1)
             kept.append(entry)
             keys.append(entry_key(entry, result.sha256))
+            sizes.append(result.size)
         if progress is not None:
             progress(done, total)
     labels = None
     if with_labels and scan.labelled:
         labels = torch.tensor([entry.label for entry in kept], dtype=torch.int64)
     classes = () if labels is None else scan.classes
-    return ImageSet(images[: len(kept)], labels, classes, tuple(keys)), kept, problems
+    native = None if set(sizes) <= {(resolution, resolution)} else _median_size(sizes)
+    return ImageSet(images[: len(kept)], labels, classes, tuple(keys), native), kept, problems
+
+
+def _median_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """Median height and median width; of an even number the lower one, so that it is whole and of a real picture."""
+    heights, widths = (sorted(side) for side in zip(*sizes, strict=True))
+    middle = (len(sizes) - 1) // 2
+    return heights[middle], widths[middle]
 
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
     pixels: np.ndarray
     sha256: str
+    size: tuple[int, int]
 
 
 def _load_all(
@@ -145,7 +156,7 @@ def _load(entry: Entry, resolution: int, max_pixels: int) -> _Loaded | FileProbl
         return FileProblem(entry.relative, error.reason)
     except OSError as error:
         return FileProblem(entry.relative, f"cannot be read: {error.strerror or error}")
-    return _Loaded(squash(picture, resolution), digest)
+    return _Loaded(squash(picture, resolution), digest, (picture.height, picture.width))
 
 
 def common_size(scan: FolderScan) -> tuple[int, int] | None:

@@ -117,9 +117,7 @@ def create_surrogate(
         if weights is not None:
             load_weights(net, Path(weights))
             source = Path(weights).name
-    return Surrogate(
-        net, name=name, num_classes=num_classes, mean=mean, std=std, source=source, bf16_on_cpu=dense
-    )
+    return Surrogate(net, name=name, num_classes=num_classes, mean=mean, std=std, source=source, bf16_on_cpu=dense)
 
 
 def _build_timm(

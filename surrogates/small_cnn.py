@@ -60,7 +60,9 @@ class _Residual(nn.Module):
 class ConvMixer(nn.Module):
     """Patch embedding, then ``depth`` times (depthwise 5x5 residual, pointwise), global average, linear."""
 
-    def __init__(self, num_classes: int, *, resolution: int = 32, width: int = 96, depth: int = 3, patch: int = 4) -> None:
+    def __init__(
+        self, num_classes: int, *, resolution: int = 32, width: int = 96, depth: int = 3, patch: int = 4
+    ) -> None:
         super().__init__()
         patch = patch * _stem_stride(resolution)
 

@@ -61,7 +61,9 @@ def recipe_for(name: str, **changes: object) -> Recipe:
 
     Networks without a convolutional pyramid (``convmixer``, transformers) are trained with AdamW, as their papers do.
     """
-    adamw = name == "convmixer" or (name.startswith("timm:") and any(w in name for w in ("vit", "mixer", "deit", "swin")))
+    adamw = name == "convmixer" or (
+        name.startswith("timm:") and any(w in name for w in ("vit", "mixer", "deit", "swin"))
+    )
     base: dict[str, object] = {"optimiser": "adamw", "lr": 4e-3, "weight_decay": 1e-2} if adamw else {}
     if name in ("mobilenetv2", "efficientnet-lite0"):
         base["lr"] = 0.05

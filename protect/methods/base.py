@@ -195,7 +195,9 @@ class Method(ABC):
             raise LabelError(f"{self.name} per class needs labels; give them, or work per sample.")
 
     def _identity(self, dataset: ImageSet) -> str:
-        parts = json.dumps([__version__, self.settings(), dataset.classes, dataset.keys], sort_keys=True)
+        parts = json.dumps(
+            [__version__, self.settings(), dataset.classes, dataset.keys, dataset.native_size], sort_keys=True
+        )
         digest = hashlib.sha256(parts.encode())
         digest.update(dataset.images.numpy().tobytes())
         return digest.hexdigest()

@@ -52,7 +52,8 @@ class Checkpoint:
                 if metadata.get("identity") != self._identity:
                     _log.info("%s belongs to another fit and is ignored", self._path)
                     return None
-                return {name: handle.get_tensor(name) for name in handle.keys()}, json.loads(metadata["facts"])
+                names = list(handle.keys())  # not iterable itself
+                return {name: handle.get_tensor(name) for name in names}, json.loads(metadata["facts"])
         except (SafetensorError, KeyError, ValueError, OSError) as error:
             _log.warning("%s cannot be read and is ignored: %s", self._path, error)
             return None

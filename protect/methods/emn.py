@@ -21,6 +21,7 @@ from ..self_check import CheckResult, SelfCheck
 from .base import FitContext, FitEstimate, Method
 from .emn_stages import ClassStage, SampleStage, delta_by_class, delta_by_row
 from .registry import register_method
+from .round_trip import RoundTrip
 from .sweep import class_gradient
 from .theta import SurrogateTrainer
 
@@ -136,6 +137,7 @@ class ErrorMinimizing(Method):
             stop_error=self.stop_error,
             batch_size=512 if paper else 128,
             through_shifts=not paper,
+            trip=None if paper else RoundTrip.of(dataset),
             paper_update=paper,
         )
 
@@ -151,6 +153,7 @@ class ErrorMinimizing(Method):
             stop_error=self.stop_error,
             batch_size=512 if paper else 128,
             through_shifts=not paper,
+            trip=None if paper else RoundTrip.of(dataset),
             steps=self.pgd_steps,
             skip_below=0.0 if paper else 0.01,
         )
@@ -176,25 +179,19 @@ class ErrorMinimizing(Method):
 
     # ------------------------------------------------------------------ the fit
     def _fit(self, dataset: ImageSet, context: FitContext) -> Tensor:
-        on_device = ImageSet(
-            images=dataset.images.to(self.device),
-            labels=None if dataset.labels is None else dataset.labels.to(self.device),
-            classes=dataset.classes,
-            keys=dataset.keys,
-        )
-        run = _Run(self, on_device, context)
-        return run.go()
+        return _Run(self, dataset.to(self.device), context).go()
 
     def _estimate(self, dataset: ImageSet, total: int) -> FitEstimate:
-        trainer = self._trainer(_moved(dataset, self.device), 0)
+        dataset = dataset.to(self.device)
+        trainer, stage = self._trainer(dataset, 0), self._class_stage(dataset)
         generator = torch.Generator().manual_seed(0)
-        stage = self._class_stage(_moved(dataset, self.device))
         labels = stage.dataset.labels
         assert labels is not None
         state = stage.start()
-        trainer.steps(1, delta_by_class(state["delta"], labels), generator)  # the first pass also allocates: not timed
+        patterns = delta_by_class(state["delta"], labels, stage.trip)
+        trainer.steps(1, patterns, generator)  # the first pass also allocates: not timed
         begun = time.perf_counter()
-        trainer.steps(2, delta_by_class(state["delta"], labels), generator)
+        trainer.steps(2, patterns, generator)
         theta = (time.perf_counter() - begun) / 2
         frozen, images = trainer.frozen(), stage.dataset.images[:128].float() / 255
         own, shift = labels[: len(images)], stage._shift(generator)
@@ -217,11 +214,6 @@ class ErrorMinimizing(Method):
         return FitEstimate(seconds=seconds, peak_bytes=rows * pixel * 6 + 512 * pixel * 64)
 
 
-def _moved(dataset: ImageSet, device: torch.device) -> ImageSet:
-    labels = None if dataset.labels is None else dataset.labels.to(device)
-    return ImageSet(images=dataset.images.to(device), labels=labels, classes=dataset.classes, keys=dataset.keys)
-
-
 class _Run:
     """One fit: attempts, each of one or two stages, each of rounds; state goes to the checkpoint after every round."""
 
@@ -229,10 +221,8 @@ class _Run:
         self.method, self.dataset, self.context = method, dataset, context
         assert dataset.labels is not None
         self.labels = dataset.labels
-        cpu = ImageSet(
-            images=dataset.images.cpu(), labels=dataset.labels.cpu(), classes=dataset.classes, keys=dataset.keys
-        )
-        self.check = SelfCheck(cpu, seed=method.seed, device=method.device)
+        self.trip = None if method.preset == "paper" else RoundTrip.of(dataset)
+        self.check = SelfCheck(dataset.to("cpu"), seed=method.seed, device=method.device)
         self.log: list[dict[str, Any]] = []
         self.checks: list[dict[str, Any]] = []
         self.best: Tensor | None = None
@@ -313,18 +303,17 @@ class _Run:
                 record = stage.run_round(made, state, trainer, generator, tell)
                 made, error = made + 1, record.error
                 self.log.append({"attempt": attempt, **record.to_json()})
-                self._save(attempt, position, made, {**_prefixed("state.", state), **_prefixed("trainer.", trainer.pack())})
+                self._save(attempt, position, made, _packed(state, trainer))
             if position + 1 < len(stages):
                 following = stages[position + 1]
                 assert isinstance(following, SampleStage)
                 state, made = following.start(state["delta"]), 0
-                packed = {**_prefixed("state.", state), **_prefixed("trainer.", trainer.pack())}
-                self._save(attempt, position + 1, 0, packed, force=True)
+                self._save(attempt, position + 1, 0, _packed(state, trainer), force=True)
         return trainer, state["delta"]
 
     def _delta_of(self, delta: Tensor) -> Any:
         by_class = self.method.granularity == "class"
-        lookup = delta_by_class(delta, self.labels) if by_class else delta_by_row(delta)
+        lookup = delta_by_class(delta, self.labels, self.trip) if by_class else delta_by_row(delta, self.trip)
         return lambda index: lookup(index.to(self.method.device))
 
     def _self_check(self, delta: Tensor, attempt: int) -> CheckResult:
@@ -395,5 +384,6 @@ class _Run:
         context.tell("fit", 1.0, verdict)
 
 
-def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {prefix + name: value for name, value in tensors.items()}
+def _packed(state: dict[str, Tensor], trainer: SurrogateTrainer) -> dict[str, Tensor]:
+    kept = {f"state.{name}": value for name, value in state.items()}
+    return kept | {f"trainer.{name}": value for name, value in trainer.pack().items()}

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ...imaging import ImageSet
+from .round_trip import RoundTrip
 from .sweep import Shift, class_gradient, pgd_min, pgd_min_class_mean
 from .theta import DeltaOf, SurrogateTrainer, crop_padding, surrogate_error
 
@@ -38,14 +39,15 @@ class RoundRecord:
         }
 
 
-def delta_by_class(delta: Tensor, labels: Tensor) -> DeltaOf:
-    """Look up the class pattern of each position."""
-    return lambda index: delta[labels[index]]
+def delta_by_class(delta: Tensor, labels: Tensor, trip: RoundTrip | None) -> DeltaOf:
+    """Look up the class pattern of each position, as a trainer sees it; a snapshot of ``delta`` as it is now."""
+    seen = delta.clone() if trip is None else trip(delta)
+    return lambda index: seen[labels[index]]
 
 
-def delta_by_row(delta: Tensor) -> DeltaOf:
-    """Look up each position's own perturbation; kept in half precision, handed out as float32."""
-    return lambda index: delta[index].float()
+def delta_by_row(delta: Tensor, trip: RoundTrip | None) -> DeltaOf:
+    """Look up each position's own perturbation as a trainer sees it; kept in half precision, handed out as float32."""
+    return lambda index: delta[index].float() if trip is None else trip(delta[index].float())
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Stage:
         stop_error: lambda, the error of the surrogate at which a stage ends.
         batch_size: images a pass of the sweep.
         through_shifts: craft through random crops and flips.
+        trip: what the files do to a perturbation on its way to a trainer.
     """
 
     dataset: ImageSet
@@ -72,6 +75,7 @@ class Stage:
     stop_error: float
     batch_size: int
     through_shifts: bool
+    trip: RoundTrip | None
 
     def _shift(self, generator: torch.Generator) -> Shift | None:
         return Shift(crop_padding(self.dataset.resolution), generator) if self.through_shifts else None
@@ -124,7 +128,7 @@ class ClassStage(Stage):
     ) -> RoundRecord:
         """One round in place on ``state``; ``tell`` gets the share of the round that is done."""
         labels, delta = self._labels(), state["delta"]
-        loss = trainer.steps(self.theta_steps, delta_by_class(delta, labels), generator)
+        loss = trainer.steps(self.theta_steps, delta_by_class(delta, labels, self.trip), generator)
         tell(0.4)
         frozen, shift = trainer.frozen(), self._shift(generator)
         if self.paper_update:
@@ -138,13 +142,19 @@ class ClassStage(Stage):
             index = self._balanced(generator)
             for part in index:
                 gradient = class_gradient(
-                    frozen, self._images(part), labels[part], delta, shift=shift, batch_size=self.batch_size
+                    frozen,
+                    self._images(part),
+                    labels[part],
+                    delta,
+                    shift=shift,
+                    batch_size=self.batch_size,
+                    trip=self.trip,
                 )
                 state["momentum"].mul_(self.momentum).add_(gradient)
                 delta.sub_(self.step_size * state["momentum"].sign()).clamp_(-self.epsilon, self.epsilon)
             index = torch.cat(index)
         tell(0.9)
-        error = surrogate_error(frozen, self.dataset, delta_by_class(delta, labels), index.unique())
+        error = surrogate_error(frozen, self.dataset, delta_by_class(delta, labels, self.trip), index.unique())
         return RoundRecord(self.name, number, loss, error)
 
     def _balanced(self, generator: torch.Generator) -> list[Tensor]:
@@ -205,7 +215,7 @@ class SampleStage(Stage):
     ) -> RoundRecord:
         """One round in place on ``state``; ``tell`` gets the share of the round that is done."""
         labels, delta = self._labels(), state["delta"]
-        loss = trainer.steps(self.theta_steps, delta_by_row(delta), generator)
+        loss = trainer.steps(self.theta_steps, delta_by_row(delta, self.trip), generator)
         frozen, shift = trainer.frozen(), self._shift(generator)
         order = torch.randperm(len(labels), generator=generator).to(labels.device)
         for start in range(0, len(order), self.batch_size):
@@ -220,7 +230,8 @@ class SampleStage(Stage):
                 steps=self.steps,
                 shift=shift,
                 skip_below=self.skip_below,
+                trip=self.trip,
             ).to(torch.float16)
             tell(0.1 + 0.8 * start / len(order))
-        error = surrogate_error(frozen, self.dataset, delta_by_row(delta), order)
+        error = surrogate_error(frozen, self.dataset, delta_by_row(delta, self.trip), order)
         return RoundRecord(self.name, number, loss, error)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...surrogates import FrozenSurrogate
+from .round_trip import RoundTrip
 
 __all__ = ["Shift", "class_gradient", "input_gradient", "pgd_min", "pgd_min_class_mean"]
 
@@ -70,6 +71,7 @@ def pgd_min(
     steps: int,
     shift: Shift | None = None,
     skip_below: float = 0.0,
+    trip: RoundTrip | None = None,
 ) -> Tensor:
     """Signed gradient descent of the loss inside the epsilon ball (arXiv 2101.04898, equation 4; emn.md section 1).
 
@@ -83,18 +85,25 @@ def pgd_min(
         steps: T.
         shift: transform between image and surrogate.
         skip_below: images whose loss is below this keep what they have and are no longer computed.
+        trip: what the file does to delta before the surrogate sees it.
 
     Returns:
-        The new delta: within ``epsilon``, and ``images + delta`` within [0, 1].
+        The new delta: within ``epsilon``; without ``trip`` also ``images + delta`` within [0, 1].
     """
-    result = ((images + delta).clamp(0.0, 1.0) - images).clamp(-epsilon, epsilon)
+    result = delta.clamp(-epsilon, epsilon)
+    if trip is None:
+        result = ((images + result).clamp(0.0, 1.0) - images).clamp(-epsilon, epsilon)
     active = torch.arange(len(images), device=images.device)
     for _ in range(steps):
         part = images[active]
-        current = part + result[active]
-        gradient, losses = input_gradient(surrogate, current, labels[active], shift)
-        stepped = (current - step_size * gradient.sign() - part).clamp_(-epsilon, epsilon)
-        stepped = (part + stepped).clamp_(0.0, 1.0).sub_(part)
+        own = result[active]
+        seen = own if trip is None else trip(own)
+        gradient, losses = input_gradient(surrogate, (part + seen).clamp_(0.0, 1.0), labels[active], shift)
+        if trip is not None:
+            gradient = trip.adjoint(gradient)
+        stepped = (own - step_size * gradient.sign()).clamp_(-epsilon, epsilon)
+        if trip is None:
+            stepped = (part + stepped).clamp_(0.0, 1.0).sub_(part)
         if skip_below > 0.0:
             keep = losses >= skip_below
             active = active[keep]
@@ -138,19 +147,24 @@ def class_gradient(
     *,
     shift: Shift | None = None,
     batch_size: int = 128,
+    trip: RoundTrip | None = None,
 ) -> Tensor:
     """Gradient of the summed loss with respect to the class patterns, each row scaled to mean magnitude 1.
 
     Args:
         delta: ``[K, 3, R, R]``; other arguments as in :func:`pgd_min`.
         batch_size: images a pass; the result does not depend on it beyond rounding and the shifts drawn.
+        trip: what the file does to a pattern before the surrogate sees it.
 
     Returns:
         ``[K, 3, R, R]``; zero rows for classes without an image.
     """
     total = torch.zeros_like(delta)
+    seen = delta if trip is None else trip(delta)
     for start in range(0, len(images), batch_size):
         part, own = images[start : start + batch_size], labels[start : start + batch_size]
-        gradient, _ = input_gradient(surrogate, (part + delta[own]).clamp_(0.0, 1.0), own, shift)
+        gradient, _ = input_gradient(surrogate, (part + seen[own]).clamp_(0.0, 1.0), own, shift)
         total.index_add_(0, own, gradient)
+    if trip is not None:
+        total = trip.adjoint(total)
     return total / total.abs().mean(dim=(1, 2, 3), keepdim=True).clamp(min=1e-20)

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
 from bitterant.cli.demo_pictures import CLASSES, draw_picture, write_pictures
 from bitterant.imaging import load_image_set, scan_folder
 from bitterant.surrogates import create_surrogate, recipe_for, train_classifier
-from PIL import Image
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 

@@ -36,8 +36,10 @@ def test_a_transformer_of_timm_takes_the_working_resolution() -> None:
 def test_the_stem_follows_the_resolution() -> None:
     low = create_surrogate("resnet18", num_classes=2, resolution=64, seed=0).net
     high = create_surrogate("resnet18", num_classes=2, resolution=65, seed=0).net
-    assert low.conv1.kernel_size == (3, 3) and low.conv1.stride == (1, 1)  # type: ignore[union-attr]
-    assert high.conv1.kernel_size == (7, 7) and high.conv1.stride == (2, 2)  # type: ignore[union-attr]
+    assert low.conv1.kernel_size == (3, 3)
+    assert low.conv1.stride == (1, 1)
+    assert high.conv1.kernel_size == (7, 7)
+    assert high.conv1.stride == (2, 2)
 
 
 def test_the_seed_decides_the_weights_and_the_global_generator_is_left_alone() -> None:
@@ -140,5 +142,6 @@ class TestFrozen:
         logits = frozen(images)
         assert logits.dtype == torch.float32
         logits.sum().backward()
-        assert images.grad is not None and float(images.grad.abs().sum()) > 0
+        assert images.grad is not None
+        assert float(images.grad.abs().sum()) > 0
         assert all(p.grad is None for p in [*model.parameters(), *frozen.model.parameters()])

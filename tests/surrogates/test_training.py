@@ -29,7 +29,7 @@ def stripes(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     return (flat.unsqueeze(1) + noise).to(torch.uint8), labels
 
 
-def train(recipe: Recipe, seed: int = 0, **options: object):  # noqa: ANN201
+def train(recipe: Recipe, seed: int = 0, **options: object):
     images, labels = stripes(64, 0)
     test_images, test_labels = stripes(40, 1)
     model = create_surrogate("small-cnn", num_classes=2, resolution=16, seed=seed)
@@ -41,9 +41,11 @@ def train(recipe: Recipe, seed: int = 0, **options: object):  # noqa: ANN201
 def test_it_learns_and_reports_consistently() -> None:
     model, result = train(recipe_for("small-cnn", steps=40, batch_size=16))
     test_images, test_labels = stripes(40, 1)
-    assert result.finite and result.steps == 40
+    assert result.finite
+    assert result.steps == 40
     assert result.train_accuracy > 0.95
-    assert result.curve[-1].test_accuracy is not None and result.curve[-1].test_accuracy > 0.9
+    assert result.curve[-1].test_accuracy is not None
+    assert result.curve[-1].test_accuracy > 0.9
     assert [p.step for p in result.curve] == [10, 20, 30, 40]
     assert result.predictions is not None
     assert torch.equal(result.predictions, predict_logits(model, test_images).argmax(1))

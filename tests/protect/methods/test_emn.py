@@ -48,7 +48,7 @@ def test_a_killed_fit_ends_with_the_same_bytes(granularity: str, tiny: ImageSet,
         with pytest.raises(Killed):
             method.fit(tiny, progress=die, checkpoint=state)
         resumed_tells: list[str] = []
-        again = method.fit(tiny, progress=lambda p: resumed_tells.append(p.message), checkpoint=state)
+        again = method.fit(tiny, progress=lambda p, to=resumed_tells: to.append(p.message), checkpoint=state)
         assert torch.equal(again.levels, whole.levels), f"killed at tell {moment}"
         assert again.report == whole.report
         assert again.surrogate_sha256 == whole.surrogate_sha256
@@ -98,7 +98,7 @@ class TestClosedLoop:
         """Make the self-check return these residuals in turn; returns the list of attempts it was called with."""
         calls: list[int] = []
 
-        def scripted(self: SelfCheck, delta_of: object, *, attempt: int, clean_accuracy: float | None = None):  # noqa: ANN202
+        def scripted(self: SelfCheck, delta_of: object, *, attempt: int, clean_accuracy: float | None = None):
             calls.append(attempt)
             return CheckResult(0.25 + 0.5 * residuals[attempt], 0.75, 0.25, 1.0, 100)
 
@@ -110,7 +110,8 @@ class TestClosedLoop:
         bank = ErrorMinimizing(attempts=4, target=0.3, **QUICK).fit(tiny)  # type: ignore[arg-type]
         assert calls == [0, 1]
         outcome = bank.report["self_check"]
-        assert outcome["chosen_attempt"] == 1 and outcome["outcome"].startswith("reached")
+        assert outcome["chosen_attempt"] == 1
+        assert outcome["outcome"].startswith("reached")
 
     def test_it_keeps_the_best_and_says_so_when_the_budget_ends(
         self, tiny: ImageSet, monkeypatch: pytest.MonkeyPatch
@@ -118,14 +119,17 @@ class TestClosedLoop:
         self.check(monkeypatch, [0.8, 0.5, 0.6])
         bank = ErrorMinimizing(attempts=3, target=0.3, **QUICK).fit(tiny)  # type: ignore[arg-type]
         outcome = bank.report["self_check"]
-        assert outcome["chosen_attempt"] == 1 and outcome["attempts_made"] == 3
-        assert outcome["outcome"].startswith("not reached in 3 attempts") and "0.50" in outcome["outcome"]
+        assert outcome["chosen_attempt"] == 1
+        assert outcome["attempts_made"] == 3
+        assert outcome["outcome"].startswith("not reached in 3 attempts")
+        assert "0.50" in outcome["outcome"]
 
     def test_the_check_itself_tells_protection_from_none(self, tiny: ImageSet) -> None:
         check = SelfCheck(tiny, seed=0, device=torch.device("cpu"), steps=60)
         assert check.possible
         nothing = check(lambda index: torch.zeros(len(index), 3, 16, 16), attempt=0)
-        assert nothing.conclusive and nothing.residual > 0.7
+        assert nothing.conclusive
+        assert nothing.residual > 0.7
 
     def test_too_few_images_are_said_not_guessed(self, tiny: ImageSet) -> None:
         pair = tiny.select([0, 1])
@@ -136,14 +140,19 @@ class TestClosedLoop:
 def test_the_log_and_the_stop_rule_are_in_the_report(tiny: ImageSet) -> None:
     report = ErrorMinimizing(granularity="sample", attempts=0, **QUICK).fit(tiny).report  # type: ignore[arg-type]
     stages = [row["stage"] for row in report["rounds"]]
-    assert stages[:3] == ["class-wise"] * 3 and set(stages[3:]) == {"sample-wise"}
+    assert stages[:3] == ["class-wise"] * 3
+    assert set(stages[3:]) == {"sample-wise"}
     assert report["final_error"] == report["rounds"][-1]["error"]
     assert "surrogate error <= 0.01" in report["stop_rule"]
 
 
 def test_the_papers_schedule_is_the_published_one() -> None:
     sample = ErrorMinimizing(preset="paper", granularity="sample").settings()
-    assert sample["surrogate"] == "resnet18" and sample["pgd_steps"] == 20 and sample["theta_steps"] == 10
-    assert sample["step_size"] == pytest.approx(0.8 / 255) and sample["stop_error"] == 0.01 and sample["attempts"] == 0
+    assert sample["surrogate"] == "resnet18"
+    assert sample["pgd_steps"] == 20
+    assert sample["theta_steps"] == 10
+    assert sample["step_size"] == pytest.approx(0.8 / 255)
+    assert sample["stop_error"] == 0.01
+    assert sample["attempts"] == 0
     with pytest.raises(ConfigError, match="step_size"):
         ErrorMinimizing(step_size=1.0)

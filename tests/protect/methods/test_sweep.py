@@ -30,7 +30,7 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
     return images, torch.tensor([0, 1, 2, 0, 1, 2])
 
 
-def naive_pgd(model, image, label, delta, steps):  # noqa: ANN001, ANN201
+def naive_pgd(model, image, label, delta, steps):
     """One image, plain: descend, project on the ball, project on the range."""
     current = (image + delta).clamp(0, 1)
     for _ in range(steps):
@@ -42,7 +42,7 @@ def naive_pgd(model, image, label, delta, steps):  # noqa: ANN001, ANN201
     return current - image
 
 
-def test_pgd_equals_the_naive_loop_and_lowers_the_loss(frozen: FrozenSurrogate, batch) -> None:  # noqa: ANN001
+def test_pgd_equals_the_naive_loop_and_lowers_the_loss(frozen: FrozenSurrogate, batch) -> None:
     images, labels = batch
     start = torch.zeros_like(images)
     got = pgd_min(frozen, images, labels, start, epsilon=EPS, step_size=ALPHA, steps=3)
@@ -52,10 +52,11 @@ def test_pgd_equals_the_naive_loop_and_lowers_the_loss(frozen: FrozenSurrogate, 
     before, after = (F.cross_entropy(frozen(images + d), labels) for d in (start, got))
     assert float(after) < float(before)
     assert float(got.abs().max()) <= EPS + 1e-6
-    assert float((images + got).min()) >= 0 and float((images + got).max()) <= 1
+    assert float((images + got).min()) >= 0
+    assert float((images + got).max()) <= 1
 
 
-def test_summed_loss_gives_each_image_its_own_gradient(frozen: FrozenSurrogate, batch) -> None:  # noqa: ANN001
+def test_summed_loss_gives_each_image_its_own_gradient(frozen: FrozenSurrogate, batch) -> None:
     images, labels = batch
     gradient, losses = input_gradient(frozen, images, labels)
     for row in range(len(images)):
@@ -64,7 +65,7 @@ def test_summed_loss_gives_each_image_its_own_gradient(frozen: FrozenSurrogate, 
         assert torch.allclose(loss[0], losses[row], atol=1e-5)
 
 
-def test_converged_images_are_left_alone_and_the_others_are_not(frozen: FrozenSurrogate, batch) -> None:  # noqa: ANN001
+def test_converged_images_are_left_alone_and_the_others_are_not(frozen: FrozenSurrogate, batch) -> None:
     images, labels = batch
     _, losses = input_gradient(frozen, images, labels)
     threshold = float(losses.median())
@@ -75,7 +76,7 @@ def test_converged_images_are_left_alone_and_the_others_are_not(frozen: FrozenSu
         assert torch.allclose(got[row], start[row], atol=1e-6) == bool(now[row] < threshold)
 
 
-def test_the_papers_class_update_is_the_mean_of_own_steps(frozen: FrozenSurrogate, batch) -> None:  # noqa: ANN001
+def test_the_papers_class_update_is_the_mean_of_own_steps(frozen: FrozenSurrogate, batch) -> None:
     images, labels = batch
     delta = torch.full((4, 3, 16, 16), 0.001)
     got = pgd_min_class_mean(frozen, images, labels, delta, epsilon=EPS, step_size=ALPHA)
@@ -85,7 +86,7 @@ def test_the_papers_class_update_is_the_mean_of_own_steps(frozen: FrozenSurrogat
     assert torch.equal(got[3], delta[3]), "a class without images keeps its pattern"
 
 
-def test_class_gradient_equals_autograd_on_the_patterns(frozen: FrozenSurrogate, batch) -> None:  # noqa: ANN001
+def test_class_gradient_equals_autograd_on_the_patterns(frozen: FrozenSurrogate, batch) -> None:
     images, labels = batch
     images = images * 0.8 + 0.1  # inside the range, where the clamp is the identity
     delta = torch.zeros(4, 3, 16, 16, requires_grad=True)
@@ -97,7 +98,7 @@ def test_class_gradient_equals_autograd_on_the_patterns(frozen: FrozenSurrogate,
     assert float(got[3].abs().max()) == 0.0
 
 
-def test_shift_is_a_crop_of_the_reflected_image_with_half_the_batch_mirrored(batch) -> None:  # noqa: ANN001
+def test_shift_is_a_crop_of_the_reflected_image_with_half_the_batch_mirrored(batch) -> None:
     images, _ = batch
     side = images.shape[-1]
     top, left = torch.randint(0, 5, (2,), generator=torch.Generator().manual_seed(3)).tolist()
