@@ -22,7 +22,7 @@ slow: $(STAMP) ## Run the tests that take minutes
 check: $(STAMP) ## Lint, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/basedpyright
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
 bench: $(STAMP) ## Measure the speed figures of the README
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done

@@ -57,10 +57,9 @@ def protect(job: Job) -> str:
     cifar.write_folder(source, *cifar.train(0, job.images))
     if job.arm == "clean":
         return ""
-    method, _, granularity = job.arm.partition("-")
-    run = protect_folder(
-        source, target, method=method, granularity=granularity or "sample", seed=job.protection_seed, device="cpu"
-    )  # type: ignore[call-overload]
+    method = "noise" if job.arm == "noise" else "emn"
+    granularity = "class" if job.arm == "emn-class" else "sample"
+    run = protect_folder(source, target, method=method, granularity=granularity, seed=job.protection_seed, device="cpu")  # type: ignore[call-overload]
     return f"{target.name}: {json.dumps(run.to_json()['counts'])}, over budget {run.over_budget}, {run.seconds:.1f} s"
 
 

@@ -96,7 +96,7 @@ def _spread(entries: Sequence[Entry], count: int) -> list[Entry]:
     return [entries[(2 * i + 1) * len(entries) // (2 * count)] for i in range(count)]
 
 
-def _row(entry: Entry, deltas: Mapping[options.Strength, tuple[np.ndarray, Budget]]) -> dict[str, Any]:
+def _row(entry: Entry, deltas: Mapping[str, tuple[np.ndarray, Budget]]) -> dict[str, Any]:
     """One picture, unchanged and at each strength, as the page shows it."""
     from ..imaging import add_delta, decode, measure_change
 

@@ -186,7 +186,8 @@ def train_classifier(
     if bf16 is None:
         bf16 = bf16_pays(model, device)
     generator = torch.Generator().manual_seed(seed)
-    model.to(device, memory_format=torch.channels_last).train()
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.train()
     side, padding = images.shape[-1], recipe.padding_at(images.shape[-1])
     padded = pad_images(images.to(device), padding)
     labels = labels.to(device)

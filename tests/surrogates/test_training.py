@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -29,7 +31,7 @@ def stripes(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     return (flat.unsqueeze(1) + noise).to(torch.uint8), labels
 
 
-def train(recipe: Recipe, seed: int = 0, **options: object):
+def train(recipe: Recipe, seed: int = 0, **options: Any):
     images, labels = stripes(64, 0)
     test_images, test_labels = stripes(40, 1)
     model = create_surrogate("small-cnn", num_classes=2, resolution=16, seed=seed)

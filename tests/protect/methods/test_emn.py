@@ -26,7 +26,8 @@ class Killed(Exception):
 def _save_always(monkeypatch: pytest.MonkeyPatch) -> None:
     """State is normally kept every few seconds; here after every round, so that every round can be resumed."""
     clock = iter(range(0, 10**9, 100))
-    monkeypatch.setattr(SelfCheck.__init__, "__kwdefaults__", {**SelfCheck.__init__.__kwdefaults__, "steps": 5})
+    brief = {**(SelfCheck.__init__.__kwdefaults__ or {}), "steps": 5}
+    monkeypatch.setattr(SelfCheck.__init__, "__kwdefaults__", brief)
     monkeypatch.setattr("bitterant.protect.methods.emn.time.monotonic", lambda: float(next(clock)))
 
 
