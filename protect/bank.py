@@ -80,21 +80,25 @@ class Bank:
     def levels_for(self, key: str) -> np.ndarray:
         """The perturbation of a key, float32 ``[R, R, 3]`` in 8-bit levels.
 
+        Args:
+            key: a key of the bank, or an image's key (see :meth:`key_for`).
+
         Raises:
-            BankError: the bank has no such key.
+            BankError: the bank has nothing for it.
         """
-        if key not in self._rows:
+        row = self.key_for(key)
+        if row is None:
             kind = "class" if self.granularity == "class" else "image"
             known = f" It knows: {', '.join(self.keys[:10])}." if self.granularity == "class" else ""
             raise BankError(f"This bank has no perturbation for the {kind} {key!r}.{known}")
-        return self.levels[self._rows[key]].permute(1, 2, 0).to(torch.float32).numpy()
+        return self.levels[self._rows[row]].permute(1, 2, 0).to(torch.float32).numpy()
 
     def apply(self, image: _Image, key: str) -> _Image:
         """Protect one image of any size.
 
         Args:
             image: float tensor ``[3, H, W]`` in [0, 1], or uint8 array ``[H, W, 3]``.
-            key: a key of the bank: a class name, or an image's key.
+            key: a key of the bank, or an image's key: class-wise, its class name is enough.
 
         Returns:
             The same type and shape: image plus the perturbation resized to it, clipped, on the 8-bit grid. It differs

@@ -73,6 +73,12 @@ def test_absent_cut_foreign_and_newer_files(tmp_path: Path) -> None:
         load_bank(tmp_path / "newer")
 
 
+def test_an_images_key_finds_the_pattern_of_its_class() -> None:
+    image = np.full((4, 4, 3), 128, np.uint8)
+    assert np.array_equal(bank().apply(image, "b/some-digest"), bank().apply(image, "b"))
+    assert not np.array_equal(bank().apply(image, "b"), bank().apply(image, "a"))
+
+
 def test_wrong_keys_and_wrong_images_are_explained() -> None:
     with pytest.raises(BankError, match="knows: a, b"):
         bank().apply(np.zeros((4, 4, 3), np.uint8), "c")
