@@ -19,6 +19,7 @@ def main() -> None:
     labels = torch.arange(128) % 4
     wave = torch.sin(torch.arange(32) * (labels[:, None] + 1) * 0.4)
     images = (0.5 + 0.2 * wave[:, None, None, :] + 0.1 * torch.randn(128, 3, 32, 32, generator=generator)).clamp(0, 1)
+    images = (images * 255).round() / 255  # as decoded from 8-bit files
     data = ImageSet.from_tensors(images, labels, classes=["a", "b", "c", "d"])
 
     # One attempt keeps this script short; by default crafting starts again while a fresh victim still learns too much.
