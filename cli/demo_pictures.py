@@ -18,8 +18,12 @@ from PIL import Image, ImageDraw, ImageFilter
 
 __all__ = ["CLASSES", "draw_picture", "write_pictures"]
 
-CONTRAST = 0.04
+CONTRAST = 0.1
 """Least brightness between a shape and its ground, as a fraction of the full range; at most it is twice this."""
+
+ZOOM = 1.6
+"""How much larger than the sizes below shapes are drawn: fine shapes would drown in random noise of eight levels, and
+then the placebo itself would do harm."""
 
 Floats = NDArray[np.float64]
 Points = list[tuple[float, float]]
@@ -27,7 +31,7 @@ Points = list[tuple[float, float]]
 
 @dataclass(frozen=True)
 class _Canvas:
-    """One picture's frame: its size in pixels and coordinates in units of its short side, centre (0, 0)."""
+    """One picture's frame: its size in pixels, and coordinates around its centre in units of ``side``."""
 
     width: int
     height: int
@@ -35,12 +39,13 @@ class _Canvas:
     y: Floats
 
     @property
-    def side(self) -> int:
-        return min(self.width, self.height)
+    def side(self) -> float:
+        """The unit of length in pixels: the short side, enlarged."""
+        return ZOOM * min(self.width, self.height)
 
 
 def _canvas(width: int, height: int) -> _Canvas:
-    side = min(width, height)
+    side = ZOOM * min(width, height)
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)
     return _Canvas(width, height, (x - width / 2 + 0.5) / side, (y - height / 2 + 0.5) / side)
 
@@ -51,7 +56,7 @@ def _turned(canvas: _Canvas, angle: float) -> tuple[Floats, Floats]:
 
 
 def _edge(distance: Floats, canvas: _Canvas) -> Floats:
-    """Signed distance (in short sides, positive inside) to coverage in [0, 1], one pixel soft."""
+    """Signed distance (in units of length, positive inside) to coverage in [0, 1], one pixel soft."""
     return np.clip(distance * canvas.side + 0.5, 0.0, 1.0)
 
 
