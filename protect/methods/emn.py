@@ -107,7 +107,7 @@ class ErrorMinimizing(Method):
         self.sample_rounds = sample_rounds if sample_rounds is not None else (30 if paper else 3)
         self.pgd_steps = pgd_steps if pgd_steps is not None else (20 if paper else 5)
         self.stop_error = stop_error
-        self.attempts = attempts if attempts is not None else (0 if paper else 4)
+        self.attempts = attempts if attempts is not None else (0 if paper else 3)
         self.target = target
         whole = {"theta_steps": 1, "rounds": 1, "sample_rounds": 1, "pgd_steps": 1, "attempts": 0}
         for field, least in whole.items():
