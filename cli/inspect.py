@@ -100,22 +100,22 @@ def _pairs(before: Path, after: Path) -> tuple[list[_Pair], list[str]]:
         return [_Pair(before.name, before, after)], []
     firsts = {entry.relative: entry.path for entry in scan_folder(before).entries}
     seconds = {entry.relative: entry.path for entry in scan_folder(after).entries}
-    stems: dict[str, list[str]] = {}
-    for name in seconds:
-        stems.setdefault(str(PurePosixPath(name).with_suffix("")), []).append(name)
     renamed = _renamed(after)
+    free: dict[str, list[str]] = {}
+    for name in seconds:
+        if name not in firsts:
+            free.setdefault(str(PurePosixPath(name).with_suffix("")), []).append(name)
     pairs: list[_Pair] = []
     alone: list[str] = []
     for name, path in firsts.items():
-        # By the manifest, else by the same name, else by the only file of that name with another extension.
-        same_stem = stems.get(str(PurePosixPath(name).with_suffix("")), [])
-        partner = renamed.get(name) or (name if name in seconds else None)
-        if partner is None and len(same_stem) == 1:
-            partner = same_stem[0]
-        if partner is None or partner not in seconds:
+        # By the manifest; else the same name; else a.jpg.png for a.jpg; else the only file that differs in its ending.
+        others = free.get(str(PurePosixPath(name).with_suffix("")), [])
+        tried = [renamed.get(name), name, f"{name}.png", *(others if len(others) == 1 else [])]
+        partner = next((seconds[other] for other in tried if other in seconds), None)
+        if partner is None:
             alone.append(name)
         else:
-            pairs.append(_Pair(name, path, seconds[partner]))
+            pairs.append(_Pair(name, path, partner))
     if not pairs:
         raise FolderError(f"No picture in {after} belongs to one in {before}: no names agree.")
     return pairs, alone

@@ -1,0 +1,165 @@
+"""``inspect``, ``preview``, ``list`` and ``doctor``: what they show is what is there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import Result
+
+from bitterant.cli import doctor
+
+Run = Callable[..., Result]
+MakeFolder = Callable[..., Path]
+
+
+def save(path: Path, pixels: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels.astype(np.uint8)).save(path)
+    return path
+
+
+def test_inspect_measures_two_files_and_shows_their_difference(run: Run, tmp_path: Path) -> None:
+    before = np.full((24, 30, 3), 100)
+    after = before.copy()
+    after[3, 4, 1] += 5
+    a, b = save(tmp_path / "a.png", before), save(tmp_path / "b.png", after)
+    result = run("inspect", a, b, "--json", "--picture", tmp_path / "row.png", "--gain", "4")
+    assert result.exit_code == 0
+    (pair,) = json.loads(result.stdout)["pairs"]
+    assert pair["linf_levels"] == 5
+    assert pair["psnr"] == pytest.approx(10 * np.log10(255**2 / (25 / before.size)), abs=0.01)
+    row = np.asarray(Image.open(tmp_path / "row.png"))
+    assert row.shape == (24, 3 * 30 + 2 * 8, 3)
+    assert (row[:, :30] == before).all()
+    assert (row[:, 38:68] == after).all()
+    assert tuple(row[3, 76 + 4]) == (128, 148, 128)
+    assert (row[10:, 76:] == 128).all()
+
+
+def test_inspect_pairs_folders_by_name_by_stem_and_by_manifest(run: Run, make_folder: MakeFolder) -> None:
+    src = make_folder({"cats": 2, "dogs": 2})
+    grey = np.full((16, 20, 3), 90)
+    Image.fromarray(grey.astype(np.uint8)).save(src / "dogs/000.jpg")  # beside 000.png: its copy is 000.jpg.png
+    out = src.parent / "out"
+    assert run("protect", src, out, "--method", "noise").exit_code == 0
+    told = json.loads(run("inspect", src, out, "--json").stdout)
+    assert {pair["name"] for pair in told["pairs"]} == {p.relative_to(src).as_posix() for p in src.rglob("*.*")}
+    assert all(pair["linf_levels"] == 8 for pair in told["pairs"])
+    (out / "bitterant-manifest.jsonl").unlink()
+    told = json.loads(run("inspect", src, out, "--json").stdout)
+    assert told["unpaired"] == []
+    assert [pair["linf_levels"] for pair in told["pairs"]] == [8] * 5
+    (out / "dogs/000.jpg.png").unlink()
+    told = json.loads(run("inspect", src, out, "--json").stdout)
+    assert told["unpaired"] == ["dogs/000.jpg"]  # dogs/000.png is the copy of another picture
+    assert len(told["pairs"]) == 4
+
+
+def test_inspect_pairs_a_picture_with_its_only_copy_of_another_ending(run: Run, tmp_path: Path) -> None:
+    pixels = np.full((16, 20, 3), 90)
+    save(tmp_path / "a/cats/x.bmp", pixels)
+    save(tmp_path / "b/cats/x.png", pixels + 2)
+    (pair,) = json.loads(run("inspect", tmp_path / "a", tmp_path / "b", "--json").stdout)["pairs"]
+    assert (pair["name"], pair["linf_levels"]) == ("cats/x.bmp", 2)
+
+
+def test_inspect_says_what_cannot_be_compared(run: Run, make_folder: MakeFolder, tmp_path: Path) -> None:
+    src = make_folder({"cats": 1})
+    picture = src / "cats/000.png"
+    assert run("inspect", src, picture).exit_code == 2
+    assert run("inspect", src, tmp_path / "none").exit_code == 2
+    small = save(tmp_path / "small.png", np.zeros((4, 4, 3)))
+    result = run("inspect", picture, small)
+    assert result.exit_code == 1
+    assert "warning: " in result.stderr
+
+
+def test_a_table_in_a_pipe_has_one_line_a_row(run: Run) -> None:
+    lines = run("list", "adversaries").stdout.splitlines()
+    assert lines[0].split() == ["name", "what", "it", "is"]
+    assert any(line.startswith("jpeg ") and "transforms" in line for line in lines)
+    assert all(line == line.rstrip() for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("kind", "some"),
+    [
+        ("methods", {"emn", "noise"}),
+        ("surrogates", {"small-cnn", "efficientnet-lite0", "timm:NAME"}),
+        ("victims", {"small-cnn", "resnet18", "mobilenetv2"}),
+        ("adversaries", {"jpeg", "grayscale", "early-stop"}),
+    ],
+)
+def test_lists_name_what_there_is_with_a_word_on_each(run: Run, kind: str, some: set[str]) -> None:
+    rows = json.loads(run("list", kind, "--json").stdout)[kind]
+    assert some <= {row["name"] for row in rows}
+    assert all(row["about"] for row in rows)
+
+
+def test_a_pretrained_network_is_no_victim(run: Run) -> None:
+    assert "efficientnet-lite0" not in run("list", "victims").stdout
+
+
+def test_listing_something_else_is_a_usage_error(run: Run) -> None:
+    assert run("list", "animals").exit_code == 2
+
+
+def test_preview_shows_each_picture_four_times_and_promises_nothing(run: Run, make_folder: MakeFolder) -> None:
+    src = make_folder({"cats": 4, "dogs": 4})
+    page = src.parent / "page.html"
+    result = run("preview", src, "--output", page, "--count", "3", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["pictures"] == 3
+    html = page.read_text(encoding="utf-8")
+    assert html.count('src="data:image/png;base64,') == 3 * 4
+    for words in ("at most 4 of 255", "at most 8 of 255", "at most 16 of 255", "not how well it protects"):
+        assert words in html
+    assert "http:" not in html
+    assert "https:" not in html
+
+
+def test_preview_of_nothing(run: Run, tmp_path: Path) -> None:
+    assert run("preview", tmp_path).exit_code == 2
+    (tmp_path / "a.png").write_bytes(b"")
+    result = run("preview", tmp_path)
+    assert result.exit_code == 2
+    assert "can be read" in result.stderr
+
+
+def test_doctor_finds_this_machine_well(run: Run) -> None:
+    told = json.loads(run("doctor", "--json").stdout)
+    assert told["ok"]
+    checks = {check["name"]: check for check in told["checks"]}
+    assert checks["torch and torchvision"]["status"] == "ok"
+    assert "change 8 of 8" in checks["self-test"]["detail"]
+
+
+def test_doctor_knows_the_mismatched_pair(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise RuntimeError("operator torchvision::nms does not exist")
+
+    monkeypatch.setattr(doctor, "prepare_torch", broken)
+    result = run("doctor")
+    assert result.exit_code == 3
+    assert "BAD  torch and torchvision" in result.stdout
+    assert "matching pair" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("torch", "vision", "requires", "fits"),
+    [
+        ("2.15.0+cu132", "0.29.2+cu132", ["numpy", "torch (>=2.14.0)"], True),
+        ("2.13.0+cpu", "0.29.2+cpu", ["torch>=2.14.0"], False),
+        ("2.9.0", "0.24.0", ["torch==2.9.0"], True),
+        ("2.8.0", "0.24.0", ["torch==2.9.0"], False),
+        ("2.15.0+cpu", "0.29.2+cu132", ["torch>=2.14.0"], False),
+        ("2.15.0", "0.29.2", [], True),
+    ],
+)
+def test_which_versions_fit(torch: str, vision: str, requires: list[str], fits: bool) -> None:
+    assert (doctor.pair_problem(torch, vision, requires) is None) is fits

@@ -1,0 +1,93 @@
+"""``verify`` hands its options on and leaves with the report's exit code. What it computes is tested in attacks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import Result
+
+from bitterant import attacks
+
+Run = Callable[..., Result]
+MakeFolder = Callable[..., Path]
+
+
+class FakeVerdict:
+    headline = "Hinders a naive trainer."
+
+
+class FakeReport:
+    verdict = FakeVerdict()
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+
+    def exit_code(self) -> int:
+        return self.code
+
+    def model_dump(self, mode: str) -> dict[str, Any]:
+        return {"verdict": {"headline": self.verdict.headline}, "mode": mode}
+
+
+@pytest.mark.parametrize("code", [0, 4, 5])
+def test_options_go_in_and_the_exit_code_comes_out(run: Run, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    seen: dict[str, Any] = {}
+
+    def fake(clean: Path, protected: Path, **options: Any) -> FakeReport:
+        seen.update(options, clean=clean, protected=protected)
+        return FakeReport(code)
+
+    monkeypatch.setattr(attacks, "verify_folder", fake)
+    words = ["--victim", "small-cnn", "--victim", "resnet18", "--adversary", "jpeg:50", "--seeds", "2"]
+    words += ["--require-tier", "naive", "--require-grade", "strong", "--max-minutes", "1.5", "--resolution", "32"]
+    result = run("verify", "a", "b", "--test", "t", "--report", "r", "--preset", "smoke", *words, "--json")
+    assert result.exit_code == code
+    assert json.loads(result.stdout) == {"verdict": {"headline": "Hinders a naive trainer."}, "mode": "json"}
+    assert "Hinders a naive trainer." in result.stderr
+    assert str(Path("r/report.html")) in result.stderr
+    assert (seen["clean"], seen["protected"], seen["test"]) == (Path("a"), Path("b"), Path("t"))
+    assert seen["victims"] == ["small-cnn", "resnet18"]
+    assert seen["adversaries"] == ["jpeg:50"]
+    assert (seen["seeds"], seen["resolution"], seen["max_minutes"], seen["preset"]) == (2, 32, 1.5, "smoke")
+    assert (seen["require_tier"], seen["require_grade"]) == ("naive", "strong")
+
+
+def test_what_is_left_out_is_the_presets(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+
+    def fake(*folders: Path, **options: Any) -> FakeReport:
+        seen.update(options)
+        return FakeReport(0)
+
+    monkeypatch.setattr(attacks, "verify_folder", fake)
+    assert run("verify", "a", "b").exit_code == 0
+    assert seen["preset"] == "quick"
+    assert [seen[name] for name in ("victims", "adversaries", "seeds", "report", "test")] == [None] * 5
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (("--preset", "quik"), "Did you mean 'quick'?"),
+        (("--victim", "resnet-18"), "Did you mean 'resnet18'?"),
+        (("--adversary", "jpg"), "Did you mean 'jpeg'?"),
+        (("--adversary", "jpeg:200"), "JPEG quality"),
+        (("--max-minutes", "-1"), "positive"),
+    ],
+)
+def test_wrong_words_are_told_with_what_was_meant(
+    run: Run, make_folder: MakeFolder, words: tuple[str, ...], part: str
+) -> None:
+    src = make_folder({"cats": 3, "dogs": 3})
+    result = run("verify", src, src, *words)
+    assert result.exit_code == 2
+    assert part in " ".join(result.stderr.split())
+
+
+def test_a_missing_folder(run: Run, make_folder: MakeFolder) -> None:
+    src = make_folder({"cats": 3, "dogs": 3})
+    assert run("verify", src, src.parent / "none").exit_code == 2
