@@ -26,7 +26,7 @@ __all__ = ["preview"]
 TILE_SIDE = 480
 ABOUT = (
     "The pattern here is random noise of the same strength, because the real pattern needs a run over the whole "
-    "folder. The real one is a little smoother, so a plain area may show it somewhat differently."
+    "folder. The real one has stripes and patches and is seen more easily on plain areas than this noise."
 )
 
 

@@ -83,6 +83,7 @@ class ProgressDisplay:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._stage = ""
+        self._done = 0.0
         self._began = self._told = clock()
 
     def __enter__(self) -> ProgressDisplay:
@@ -111,8 +112,12 @@ class ProgressDisplay:
         if self.output.quiet:
             return
         fresh = stage != self._stage
-        if fresh:
+        if fresh or done < self._done:
+            # Going back is a new attempt: the time of the earlier ones says nothing about what is left of this one.
             self._stage, self._began = stage, self.clock()
+            if self._bar is not None and self._task is not None and not fresh:
+                self._bar.reset(self._task)
+        self._done = done
         if self._bar is None:
             self._plain(done, total, message, fresh=fresh)
             return

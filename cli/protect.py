@@ -73,7 +73,7 @@ def protect(
 ) -> None:
     """Write protected copies of the pictures in SRC to OUT.
 
-    The copies look the same to people. A model trained on them learns little of what they show.
+    The copies look nearly the same to people. A model trained on them learns little of what they show.
     """
     output = Output(as_json=as_json, quiet=quiet)
     with guarded(output, debug=debug):

@@ -60,6 +60,16 @@ def test_a_fraction_is_told_in_per_cent() -> None:
     assert shown(output).splitlines() == ["Making the noise", "Making the noise: 25 %, about 1 min 30 s left"]
 
 
+def test_a_new_attempt_starts_the_clock_anew() -> None:
+    """Otherwise the minutes of the first attempt would be taken for the first steps of the second."""
+    output, clock = output_to_text(terminal=False), Clock()
+    with ProgressDisplay(output, clock) as progress:
+        progress("fit", 0.9, 1.0)
+        for clock.now, done in ((100.0, 0.0), (120.0, 0.5)):
+            progress("fit", done, 1.0, "attempt 2")
+    assert shown(output).splitlines()[-1] == "Making the noise: 50 %, about 20 s left, attempt 2"
+
+
 def test_quiet_says_nothing() -> None:
     output = output_to_text(terminal=True, quiet=True)
     with ProgressDisplay(output) as progress:
