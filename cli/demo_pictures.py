@@ -18,10 +18,10 @@ from PIL import Image, ImageDraw, ImageFilter
 
 __all__ = ["CLASSES", "draw_picture", "write_pictures"]
 
-CONTRAST = 0.12
+CONTRAST = 0.1
 """Least brightness between a shape and its ground, as a fraction of the full range; at most it is twice this."""
 
-ZOOM = 2.0
+ZOOM = 1.6
 """How much larger than the sizes below shapes are drawn: fine shapes would drown in random noise of eight levels, and
 then the placebo itself would do harm."""
 
