@@ -29,11 +29,6 @@ class Checkpoint:
     def __init__(self, path: Path | None, identity: str) -> None:
         self._path, self._identity = path, identity
 
-    @property
-    def active(self) -> bool:
-        """Whether saving does anything."""
-        return self._path is not None
-
     def save(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Keep tensors and JSON-safe facts, replacing what was kept before."""
         if self._path is None:
