@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from .adversaries import Adversary, adversary_names, create_adversary, register_adversary
     from .presets import PRESETS, Preset
     from .schema import VerificationReport
+    from .training import victim_names
     from .verify import verify_folder, verify_sets
-    from .victims import victim_names
 
 __all__ = [
     "PRESETS",
@@ -32,8 +32,8 @@ _HOMES = {
     "adversaries": ("Adversary", "adversary_names", "create_adversary", "register_adversary"),
     "presets": ("PRESETS", "Preset"),
     "schema": ("VerificationReport",),
+    "training": ("victim_names",),
     "verify": ("verify_folder", "verify_sets"),
-    "victims": ("victim_names",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -11,7 +11,7 @@ from ..surrogates import Recipe
 from .adversaries import TIERS, Adversary, Tier, create_adversaries
 from .presets import preset_named
 from .schema import GRADES, Arm, Grade, PlannedCondition
-from .victims import check_victim, victim_recipe
+from .training import check_victim, victim_recipe
 
 __all__ = ["Request", "plan_conditions", "resolve_request"]
 

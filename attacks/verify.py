@@ -15,21 +15,12 @@ from .._version import __version__
 from ..errors import ConfigError, FolderError, OutputError
 from ..imaging import Budget, ImageSet
 from ..surrogates import Recipe, resolve_device
-from .analysis import analyse
-from .caveats import list_caveats
-from .cells import CellResult
-from .data import VerificationData, load_sets
-from .environment import describe_environment, verify_command
-from .executor import executor_for
-from .folders import load_folders
-from .gates import check_gates, set_aside
-from .grid import ArrayStore, GridResult, cells_of, run_grid
-from .report import plan_digest, write_plan, write_report
+from .data import VerificationData, load_folders, load_sets, summarise_stealth
+from .judgement import analyse, check_gates, judge, list_caveats, set_aside
+from .report import describe_environment, plan_digest, verify_command, write_plan, write_report
 from .request import Request, plan_conditions, resolve_request
 from .schema import Plan, Tool, VerificationReport
-from .stealth import summarise_stealth
-from .verdict import judge
-from .victims import create_victim, victim_seed
+from .training import ArrayStore, CellResult, GridResult, cells_of, create_victim, executor_for, run_grid, victim_seed
 
 __all__ = ["ProgressCallback", "verify_folder", "verify_sets"]
 

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from bitterant.imaging import ImageSet
 from bitterant.protect import create_method
-from bitterant.protect.methods.sweep import pgd_min
+from bitterant.protect.methods.emn.sweep import pgd_min
 from bitterant.surrogates import (
     FrozenSurrogate,
     Surrogate,

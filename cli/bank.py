@@ -48,7 +48,7 @@ def fit(
         side = options.parse_resolution(resolution)
         prepare_torch()
         from ..protect import fit_folder
-        from ..protect.interrupt import interruptible
+        from ..protect.folder.interrupt import interruptible
 
         with ProgressDisplay(output) as progress, interruptible(stopping(output)) as stop:
             summary = fit_folder(
@@ -101,7 +101,7 @@ def apply(
     with guarded(output, debug=debug):
         prepare_torch()
         from ..protect import apply_folder
-        from ..protect.interrupt import interruptible
+        from ..protect.folder.interrupt import interruptible
 
         with ProgressDisplay(output) as progress, interruptible(stopping(output)) as stop:
             summary = apply_folder(

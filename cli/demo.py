@@ -50,7 +50,7 @@ def demo(
         prepare_torch()
         from ..attacks import verify_folder
         from ..protect import protect_folder
-        from ..protect.interrupt import interruptible
+        from ..protect.folder.interrupt import interruptible
 
         output.say(f"\n2. bitterant protect {clean} {protected}", "bold")
         with ProgressDisplay(output) as progress, interruptible(stopping(output)) as stop:

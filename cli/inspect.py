@@ -123,7 +123,7 @@ def _pairs(before: Path, after: Path) -> tuple[list[_Pair], list[str]]:
 
 def _renamed(folder: Path) -> dict[str, str]:
     """Source name to output name, where ``folder`` was written by bitterant."""
-    from ..protect.manifest import MANIFEST_NAME, read_manifest
+    from ..protect.records.manifest import MANIFEST_NAME, read_manifest
 
     rows = read_manifest(folder / MANIFEST_NAME).rows
     return {row.source: row.output for row in rows if row.status == "protected" and row.output}

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..imaging import FileProblem
-    from ..protect.plan import Plan
-    from ..protect.summary import RunSummary
+    from ..protect.folder.plan import Plan
+    from ..protect.records.summary import RunSummary
 
 __all__ = ["protect", "tell_plan", "tell_problems", "tell_summary"]
 
@@ -80,8 +80,8 @@ def protect(
         side = options.parse_resolution(resolution)
         prepare_torch()
         from ..protect import protect_folder
-        from ..protect.interrupt import interruptible
-        from ..protect.plan import Plan
+        from ..protect.folder.interrupt import interruptible
+        from ..protect.folder.plan import Plan
 
         with ProgressDisplay(output) as progress, interruptible(stopping(output)) as stop:
             outcome = protect_folder(
@@ -159,7 +159,7 @@ def _size(count: float) -> str:
 
 def tell_summary(output: Output, summary: RunSummary) -> None:
     """Print what a run did: every input accounted for, what went wrong, and where the report lies."""
-    from ..protect.summary import BEFORE_PUBLISHING
+    from ..protect.records.summary import BEFORE_PUBLISHING
 
     for text in summary.warnings:
         output.warn(text)

@@ -1,9 +1,15 @@
 """What makes data unlearnable: methods, the bank of perturbations, and the run over a folder."""
 
 from .bank import Bank, load_bank
-from .folder import apply_folder, fit_folder, protect_folder
-from .interrupt import StopRequest, interruptible
-from .manifest import MANIFEST_NAME, ManifestRow, read_manifest
+from .folder import (
+    Plan,
+    ProgressCallback,
+    StopRequest,
+    apply_folder,
+    fit_folder,
+    interruptible,
+    protect_folder,
+)
 from .methods import (
     ErrorMinimizing,
     FitEstimate,
@@ -15,11 +21,17 @@ from .methods import (
     method_names,
     register_method,
 )
-from .plan import Plan
-from .progress import ProgressCallback
-from .report import REPORT_NAME
-from .run_file import RUN_FILE_NAME, RunFile, read_run_file
-from .summary import FitSummary, RunSummary
+from .records import (
+    MANIFEST_NAME,
+    REPORT_NAME,
+    RUN_FILE_NAME,
+    FitSummary,
+    ManifestRow,
+    RunFile,
+    RunSummary,
+    read_manifest,
+    read_run_file,
+)
 
 __all__ = [
     "MANIFEST_NAME",

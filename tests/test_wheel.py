@@ -90,7 +90,7 @@ def test_the_wheel_works_where_nothing_else_of_ours_is(wheel: Path, tmp_path: Pa
     page = (
         "from bitterant.imaging import render_page; "
         "from importlib.resources import files; "
-        "print(*[p.name for room in ('imaging', 'protect', 'attacks', 'cli') "
+        "print(*[p.name for room in ('imaging', 'protect/records', 'attacks/report', 'cli') "
         "for p in (files('bitterant') / room / 'templates').iterdir()])"
     )
     assert "page.html.j2" in run(python, "-c", page, cwd=tmp_path)

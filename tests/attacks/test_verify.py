@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from bitterant.attacks import VerificationReport, verify_folder, verify_sets
-from bitterant.attacks.report import plan_bytes, render_report
+from bitterant.attacks.report.files import plan_bytes, render_report
 from bitterant.attacks.schema import Plan
 from bitterant.errors import BitterantError, ConfigError, FolderError, UnknownNameError
 from bitterant.imaging import ImageSet

@@ -11,7 +11,7 @@ from bitterant.errors import ConfigError
 from bitterant.imaging import ImageSet
 from bitterant.protect import ErrorMinimizing, FitProgress
 from bitterant.protect.methods.checkpoint import Checkpoint
-from bitterant.protect.self_check import CheckResult, SelfCheck
+from bitterant.protect.methods.self_check import CheckResult, SelfCheck
 from bitterant.surrogates import create_surrogate, train_classifier
 from bitterant.surrogates.training import Recipe
 
@@ -28,7 +28,7 @@ def _save_always(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(0, 10**9, 100))
     brief = {**(SelfCheck.__init__.__kwdefaults__ or {}), "steps": 5}
     monkeypatch.setattr(SelfCheck.__init__, "__kwdefaults__", brief)
-    monkeypatch.setattr("bitterant.protect.methods.emn.time.monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr("bitterant.protect.methods.emn.fit.time.monotonic", lambda: float(next(clock)))
 
 
 @pytest.mark.parametrize("granularity", ["class", "sample"])

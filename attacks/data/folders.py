@@ -1,0 +1,198 @@
+"""Loads a verification's pictures from folders: pairs files, checks them, holds out or reads the test pictures."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from ...errors import FolderError, LabelError
+from ...imaging import Entry, FolderScan, ImageSet, auto_resolution, load_image_set
+from ..schema import PairIssue, Protection
+from .pairing import Pair, pair_folders, read_manifest_rows, read_run_settings, scan_labelled
+from .sets import Step, VerificationData, label_array
+from .split import stratified_split
+from .stealth import check_files
+
+__all__ = ["load_folders"]
+
+_FEWEST_CLASSES = 2
+
+
+def load_folders(
+    clean: Path,
+    protected: Path,
+    *,
+    test: Path | None,
+    resolution: int | Literal["auto"],
+    seed: int,
+    device_type: str,
+    epsilon: float | None,
+    step: Step,
+) -> VerificationData:
+    """Pair two folders, check the files, and load both at one working resolution.
+
+    Raises:
+        FolderError: a folder is missing, empty or the same as another, or no file of PROTECTED belongs to one of CLEAN.
+        LabelError: no class folders, one class only, or the test folder has other classes.
+    """
+    clean_scan, protected_scan = scan_labelled(clean, "CLEAN"), scan_labelled(protected, "PROTECTED")
+    if clean.resolve() == protected.resolve():
+        raise FolderError(
+            f"CLEAN and PROTECTED are the same folder: {clean}. Give the originals first, then the copies."
+        )
+    test_scan = None if test is None else _scan_test(test, clean_scan)
+    pairs, found = pair_folders(clean_scan, protected_scan, read_manifest_rows(protected))
+    if not pairs:
+        raise FolderError(
+            f"No file in {protected} belongs to one in {clean}. The copies must have the paths of the originals "
+            "(another extension does no harm), or PROTECTED must still hold its bitterant-manifest.jsonl."
+        )
+    threads = max(1, min(8, os.cpu_count() or 1))
+    step("compare", 0, len(pairs), "")
+    check = check_files(pairs, workers=threads, progress=lambda done, total: step("compare", done, total, ""))
+    if not check.pairs:
+        raise FolderError(f"None of the protected files can be compared with its original: {check.issues[0].detail}.")
+    side = auto_resolution(clean_scan, device_type) if resolution == "auto" else resolution
+    loader = _Loader(side, threads, step, 2 * len(check.pairs) + (len(test_scan.entries) if test_scan else 0))
+    pairs, before, after = loader.pairs(clean_scan, protected_scan, list(check.pairs))
+    issues = [*found, *check.issues]
+    if test_scan is None:
+        train, held_out = stratified_split(before.keys, label_array(before.labels).tolist(), seed=seed)
+        tested, test_source = before.select(held_out), "split"
+    else:
+        tested, train, leaked = _external_test(loader, test_scan, before, pairs)
+        issues += leaked
+        test_source = "folder"
+    issues += loader.problems
+    _check_enough(before, train, tested, clean)
+    run = read_run_settings(protected)
+    budget, budget_source = _budget(epsilon, run)
+    train_before = before.select(train)
+    return VerificationData(
+        clean=train_before.images.numpy(),
+        protected=after.select(train).images.numpy(),
+        labels=label_array(train_before.labels),
+        keys=train_before.keys,
+        test_images=tested.images.numpy(),
+        test_labels=label_array(tested.labels),
+        classes=clean_scan.classes,
+        test_source=test_source,
+        issues=tuple(issues),
+        files=check.files,
+        roots=(clean, protected),
+        noise_levels=max((file.linf_levels for file in check.files), default=0.0),
+        budget_levels=budget,
+        budget_source=budget_source,
+        protection=_protection(run),
+    )
+
+
+class _Loader:
+    """Loads parts of scans at one resolution and tells the progress of all of them together."""
+
+    def __init__(self, resolution: int, threads: int, step: Step, total: int) -> None:
+        self.resolution, self.threads, self.step, self.total = resolution, threads, step, total
+        self.done = 0
+        self.problems: list[PairIssue] = []
+
+    def load(
+        self, scan: FolderScan, entries: list[Entry], kind: Literal["unreadable", "untestable"] = "unreadable"
+    ) -> tuple[ImageSet, list[Entry]]:
+        base = self.done
+        images, kept, problems = load_image_set(
+            replace(scan, entries=tuple(entries)),
+            self.resolution,
+            workers=self.threads,
+            progress=lambda done, total: self.step("read", base + done, self.total, ""),
+        )
+        self.done = base + len(entries)
+        self.problems += [PairIssue(kind=kind, path=p.relative, detail=p.reason) for p in problems]
+        return images, kept
+
+    def pairs(
+        self, clean: FolderScan, protected: FolderScan, pairs: list[Pair]
+    ) -> tuple[list[Pair], ImageSet, ImageSet]:
+        """Both sides in the order of ``pairs``, less the pairs of which one side could not be read this time."""
+        before, kept_before = self.load(clean, [pair.clean for pair in pairs])
+        after, kept_after = self.load(protected, [pair.protected for pair in pairs])
+        rows_before = {entry.relative: row for row, entry in enumerate(kept_before)}
+        rows_after = {entry.relative: row for row, entry in enumerate(kept_after)}
+        whole = [p for p in pairs if p.clean.relative in rows_before and p.protected.relative in rows_after]
+        return (
+            whole,
+            before.select([rows_before[pair.clean.relative] for pair in whole]),
+            after.select([rows_after[pair.protected.relative] for pair in whole]),
+        )
+
+
+def _scan_test(test: Path, clean: FolderScan) -> FolderScan:
+    scan = scan_labelled(test, "The test folder")
+    if scan.classes != clean.classes:
+        missing = sorted(set(clean.classes) - set(scan.classes))
+        extra = sorted(set(scan.classes) - set(clean.classes))
+        parts = [f"missing: {', '.join(missing)}"] if missing else []
+        parts += [f"not in CLEAN: {', '.join(extra)}"] if extra else []
+        raise LabelError(
+            f"The test folder {test} must have the class folders of CLEAN ({'; '.join(parts)}). "
+            "Rename or complete them, or leave --test out to hold a part of CLEAN out."
+        )
+    return scan
+
+
+def _external_test(
+    loader: _Loader, scan: FolderScan, before: ImageSet, pairs: list[Pair]
+) -> tuple[ImageSet, list[int], list[PairIssue]]:
+    """The test pictures, and the training positions whose file is not among them."""
+    tested, _ = loader.load(scan, list(scan.entries), "untestable")
+    hashes = {key.rsplit("/", 1)[-1] for key in tested.keys}
+    train = [i for i, key in enumerate(before.keys) if key.rsplit("/", 1)[-1] not in hashes]
+    leaked = sorted(set(range(len(before))) - set(train))
+    detail = "the very same file is in the test folder; it is left out of training"
+    return tested, train, [PairIssue(kind="leaked", path=pairs[i].clean.relative, detail=detail) for i in leaked]
+
+
+def _check_enough(before: ImageSet, train: list[int], tested: ImageSet, clean: Path) -> None:
+    labels = label_array(before.labels)[train]
+    if len(set(labels.tolist())) < _FEWEST_CLASSES or not len(tested):
+        raise LabelError(
+            f"After pairing there are {len(labels)} pictures of {len(set(labels.tolist()))} classes left to train on "
+            f"and {len(tested)} to test on, from {clean}. At least two classes with a few pictures each are needed; "
+            "give more pictures, or a test folder of their own with --test."
+        )
+    if len(set(label_array(tested.labels).tolist())) < _FEWEST_CLASSES:
+        raise LabelError(
+            "The test pictures are of one class only, so a victim could be right without looking. "
+            "Give more pictures a class, or a test folder with --test."
+        )
+
+
+def _budget(epsilon: float | None, run: dict[str, Any] | None) -> tuple[float | None, str]:
+    if epsilon is not None:
+        return epsilon * 255.0, "given by the caller"
+    settings = run.get("settings") if run else None
+    stated = settings.get("epsilon") if isinstance(settings, dict) else None
+    if isinstance(stated, int | float) and not isinstance(stated, bool) and 0 < stated <= 1:
+        return float(stated) * 255.0, "stated by the run file"
+    return None, "not stated"
+
+
+def _protection(run: dict[str, Any] | None) -> Protection | None:
+    if run is None:
+        return None
+    settings = run.get("settings")
+    settings = settings if isinstance(settings, dict) else {}
+    surrogate, versions = run.get("surrogate"), run.get("versions")
+    named = surrogate.get("name") if isinstance(surrogate, dict) else surrogate
+    return Protection(
+        method=_text(settings.get("method")),
+        granularity=_text(settings.get("granularity")),
+        surrogate=_text(named),
+        seed=run["seed"] if isinstance(run.get("seed"), int) else None,
+        version=_text(versions.get("bitterant")) if isinstance(versions, dict) else None,
+    )
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,194 @@
+"""Which protected file belongs to which original."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ...errors import FolderError, LabelError
+from ...imaging import Entry, FolderScan, scan_folder
+from ..schema import PairIssue
+
+__all__ = [
+    "MANIFEST_NAME",
+    "RUN_FILE_NAME",
+    "Pair",
+    "pair_folders",
+    "read_manifest_rows",
+    "read_run_settings",
+    "scan_labelled",
+]
+
+MANIFEST_NAME = "bitterant-manifest.jsonl"
+RUN_FILE_NAME = "bitterant-run.json"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An original and its protected copy."""
+
+    clean: Entry
+    protected: Entry
+
+
+def scan_labelled(folder: Path, what: str) -> FolderScan:
+    """Scan a folder whose class folders hold the images.
+
+    Raises:
+        FolderError: it is missing or empty.
+        LabelError: there are no class folders, or only one.
+    """
+    scan = scan_folder(folder)
+    if not scan.entries:
+        raise FolderError(f"{what} holds no images: {folder}. Check the path.")
+    if not scan.labelled:
+        raise LabelError(
+            f"{what} has no class folders: {folder}. A model can only be trained on labelled pictures; "
+            "put each class into a folder of its own, in CLEAN, PROTECTED and the test folder alike."
+        )
+    if len(scan.classes) == 1:
+        raise LabelError(
+            f"{what} has one class folder only ({scan.classes[0]!r}): {folder}. At least two classes are needed, "
+            "or there is nothing to tell apart."
+        )
+    return scan
+
+
+def read_manifest_rows(folder: Path) -> list[dict[str, Any]]:
+    """Rows of the manifest that a protecting run left in ``folder``; empty where there is none.
+
+    A line that is not a row (a run that was killed leaves half a last line) is passed over.
+    """
+    path = folder / MANIFEST_NAME
+    rows: list[dict[str, Any]] = []
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return rows
+    except OSError as error:
+        raise FolderError(f"{path} cannot be read: {error.strerror or error}.") from error
+    for number, line in enumerate(data.split(b"\n"), start=1):
+        try:
+            row = json.loads(line) if line.strip() else None
+        except ValueError:
+            logger.warning("%s: line %d is no manifest row and is passed over", path.name, number)
+            continue
+        if isinstance(row, dict) and isinstance(row.get("source"), str):
+            rows.append(row)
+    return rows
+
+
+def read_run_settings(folder: Path) -> dict[str, Any] | None:
+    """The run file that a protecting run left in ``folder``, or ``None``."""
+    try:
+        content = json.loads((folder / RUN_FILE_NAME).read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        logger.warning("%s cannot be used: %s", RUN_FILE_NAME, error)
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def pair_folders(
+    clean: FolderScan, protected: FolderScan, rows: Iterable[dict[str, Any]] = ()
+) -> tuple[list[Pair], list[PairIssue]]:
+    """Match originals and protected copies.
+
+    First by the manifest (``source`` and ``output``), then, for what is left, by the relative path: the same path,
+    the path with ``.png`` behind it, or the same path but for the extension. A copy that lies in another class folder
+    than its original is reported as relabelled and is not a pair.
+
+    Returns:
+        Pairs in the order of ``clean``, and what did not fit.
+    """
+    matching = _Matching(clean, protected)
+    matching.by_manifest(rows)
+    for key in (_same, _with_png, _stem):
+        matching.by_name(key)
+    matching.by_name(_name, across_classes=True)
+    return matching.result()
+
+
+class _Matching:
+    """Originals and copies that are still without partner, and the partners found."""
+
+    def __init__(self, clean: FolderScan, protected: FolderScan) -> None:
+        self.entries = clean.entries
+        self.waiting = {entry.relative: entry for entry in clean.entries}
+        self.free = {entry.relative: entry for entry in protected.entries}
+        self.pairs: dict[str, Pair] = {}
+        self.relabelled: list[PairIssue] = []
+        self.reasons: dict[str, str] = {}
+
+    def join(self, entry: Entry, other: Entry) -> None:
+        del self.waiting[entry.relative]
+        del self.free[other.relative]
+        if entry.class_name == other.class_name:
+            self.pairs[entry.relative] = Pair(entry, other)
+            return
+        detail = f"its protected copy lies in class {other.class_name!r} ({other.relative})"
+        self.relabelled.append(PairIssue(kind="relabelled", path=entry.relative, detail=detail))
+
+    def by_manifest(self, rows: Iterable[dict[str, Any]]) -> None:
+        # The last row of a source counts: a resumed run may have tried a file twice.
+        for source, row in {row["source"]: row for row in rows}.items():
+            entry, output = self.waiting.get(source), row.get("output")
+            if entry is None:
+                continue
+            if isinstance(output, str) and output in self.free:
+                self.join(entry, self.free[output])
+            elif row.get("status") in ("skipped", "failed"):
+                self.reasons[source] = f"{row['status']}: {row.get('reason') or 'no reason given'}"
+
+    def by_name(self, key: Callable[[str, bool], str], *, across_classes: bool = False) -> None:
+        """Join what has the same key and is the only one of that key on either side."""
+        ours: dict[str, list[Entry]] = defaultdict(list)
+        theirs: dict[str, list[Entry]] = defaultdict(list)
+        for entry in self.waiting.values():
+            ours[key(entry.relative, True)].append(entry)
+        for entry in self.free.values():
+            theirs[key(entry.relative, False)].append(entry)
+        for name, found in ours.items():
+            others = theirs.get(name, [])
+            if len(found) == 1 and len(others) == 1:
+                moved = found[0].class_name != others[0].class_name
+                if moved == across_classes:
+                    self.join(found[0], others[0])
+
+    def result(self) -> tuple[list[Pair], list[PairIssue]]:
+        missing = [
+            PairIssue(
+                kind="missing", path=relative, detail=self.reasons.get(relative, "there is no protected copy of it")
+            )
+            for relative in self.waiting
+        ]
+        extra = [
+            PairIssue(kind="extra", path=relative, detail="there is no original of it, so it cannot be checked")
+            for relative in self.free
+        ]
+        pairs = [self.pairs[entry.relative] for entry in self.entries if entry.relative in self.pairs]
+        return pairs, [*self.relabelled, *missing, *extra]
+
+
+def _same(relative: str, original: bool) -> str:
+    return relative
+
+
+def _with_png(relative: str, original: bool) -> str:
+    return f"{relative}.png" if original else relative
+
+
+def _stem(relative: str, original: bool) -> str:
+    return PurePosixPath(relative).with_suffix("").as_posix()
+
+
+def _name(relative: str, original: bool) -> str:
+    return PurePosixPath(relative).stem

@@ -1,0 +1,165 @@
+"""What a verification works on: training pictures in two versions, and clean pictures to test on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import ConfigError, LabelError
+from ...imaging import ImageSet
+from ..schema import Dataset, PairIssue, Protection
+from ..statistics import chance_level
+from .arms import largest_change
+from .stealth import StealthFile
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Step", "VerificationData", "label_array", "load_sets"]
+
+Step = Callable[[str, float, float, str], None]
+
+
+@dataclass(frozen=True)
+class VerificationData:
+    """Everything in memory, at one working resolution.
+
+    Attributes:
+        clean: uint8 ``[N, 3, R, R]``, training pictures as they were.
+        protected: the same pictures as published, same order.
+        labels: int64 ``[N]``.
+        keys: identity of each training picture.
+        test_images: uint8 ``[M, 3, R, R]``, never protected, never trained on.
+        test_labels: int64 ``[M]``.
+        classes: class names.
+        test_source: where the test pictures come from.
+        issues: files that could not be used or are not as they should be.
+        files: how far each protected file is from its original, at full size.
+        roots: the folders CLEAN and PROTECTED; ``None`` for sets in memory.
+        noise_levels: the largest change in ``files``, in 1/255.
+        budget_levels: the bound that was promised, if it is known.
+        budget_source: who promised it.
+        protection: what the run file says.
+    """
+
+    clean: NDArray[np.uint8]
+    protected: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    keys: tuple[str, ...]
+    test_images: NDArray[np.uint8]
+    test_labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+    test_source: Literal["folder", "split", "given"]
+    issues: tuple[PairIssue, ...]
+    files: tuple[StealthFile, ...]
+    roots: tuple[Path, Path] | None
+    noise_levels: float
+    budget_levels: float | None
+    budget_source: str
+    protection: Protection | None
+
+    @property
+    def resolution(self) -> int:
+        """Working resolution R in pixels."""
+        return int(self.clean.shape[-1])
+
+    def describe(self) -> Dataset:
+        """The facts for the report."""
+        count = len(self.classes)
+        return Dataset(
+            classes=self.classes,
+            train_images=len(self.labels),
+            test_images=len(self.test_labels),
+            train_counts=tuple(np.bincount(self.labels, minlength=count).tolist()),
+            test_counts=tuple(np.bincount(self.test_labels, minlength=count).tolist()),
+            test_source=self.test_source,
+            resolution=self.resolution,
+            chance=chance_level(self.test_labels),
+            issues=self.issues,
+        )
+
+    def sha256(self) -> str:
+        """Over all pictures and labels: two plans with one digest are about the same data."""
+        digest = hashlib.sha256()
+        for array in (self.clean, self.protected, self.labels, self.test_images, self.test_labels):
+            digest.update(str(array.shape).encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+
+def load_sets(
+    clean: ImageSet, protected: ImageSet, test: ImageSet, *, epsilon: float | None = None
+) -> VerificationData:
+    """Take three sets in memory; ``clean[i]`` and ``protected[i]`` are the same picture.
+
+    Raises:
+        LabelError: labels are missing or differ between the sets, or there are fewer than two classes.
+        ConfigError: sizes do not fit, or a set is empty.
+    """
+    for name, group in (("clean", clean), ("protected", protected), ("test", test)):
+        if not len(group):
+            raise ConfigError(f"The {name} set is empty.")
+        if group.labels is None:
+            raise LabelError(f"The {name} set has no labels; a victim cannot be trained or tested without.")
+    if len(clean) != len(protected):
+        raise ConfigError(f"{len(clean)} clean but {len(protected)} protected images: they must come in pairs.")
+    if len({clean.resolution, protected.resolution, test.resolution}) > 1:
+        sizes = f"{clean.resolution}, {protected.resolution} and {test.resolution}"
+        raise ConfigError(f"Clean, protected and test images must have one resolution, not {sizes} pixels.")
+    if clean.classes != test.classes or clean.classes != protected.classes:
+        raise LabelError("Clean, protected and test set must have the same class names in the same order.")
+    labels, theirs = label_array(clean.labels), label_array(protected.labels)
+    if len(clean.classes) < 2:
+        raise LabelError("At least two classes are needed, or there is nothing to tell apart.")
+    issues = tuple(
+        PairIssue(
+            kind="relabelled", path=clean.keys[i], detail=f"its copy is labelled {clean.classes[int(theirs[i])]!r}"
+        )
+        for i in np.flatnonzero(labels != theirs)
+    )
+    kept = np.flatnonzero(labels == theirs)
+    before, after = clean.images.cpu().numpy()[kept], protected.images.cpu().numpy()[kept]
+    if not len(kept):
+        raise LabelError("Not one protected image has the label of its original.")
+    keys = tuple(clean.keys[i] for i in kept)
+    files = tuple(_array_change(key, a, b) for key, a, b in zip(keys, before, after, strict=True))
+    levels = largest_change(before, after)
+    return VerificationData(
+        clean=before,
+        protected=after,
+        labels=labels[kept],
+        keys=keys,
+        test_images=test.images.cpu().numpy(),
+        test_labels=label_array(test.labels),
+        classes=clean.classes,
+        test_source="given",
+        issues=issues,
+        files=files,
+        roots=None,
+        noise_levels=float(levels.max(initial=0)),
+        budget_levels=None if epsilon is None else epsilon * 255.0,
+        budget_source="not stated" if epsilon is None else "given by the caller",
+        protection=None,
+    )
+
+
+def label_array(labels: Tensor | None) -> NDArray[np.int64]:
+    """Labels as int64 ``[N]``; an empty array for ``None``."""
+    if labels is None:
+        return np.empty(0, dtype=np.int64)
+    return np.asarray(labels.cpu().numpy(), dtype=np.int64)
+
+
+def _array_change(key: str, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> StealthFile:
+    difference = after.astype(np.int64) - before
+    square = float(np.square(difference).mean())
+    psnr = None if square == 0 else float(10.0 * np.log10(255.0**2 / square))
+    return StealthFile(
+        source=key, output=key, linf_levels=float(np.abs(difference).max(initial=0)), psnr=psnr, ssim=None
+    )

@@ -1,0 +1,152 @@
+"""Runs independent tasks: one after the other here, or in several processes. The results are the same."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import types
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
+from typing import Protocol, TypeVar
+
+import torch
+
+from ...errors import ConfigError, SetupError
+
+__all__ = ["Executor", "ProcessExecutor", "SerialExecutor", "available_cpus", "executor_for"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Executor(Protocol):
+    """What the grid needs of a backend."""
+
+    workers: int
+
+    def run(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[tuple[int, R]]:
+        """Yield ``(position, function(tasks[position]))`` in the order in which they are done.
+
+        ``function`` must be importable by name and depend on its task alone.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give processes back. Tasks that have not begun are dropped."""
+        ...
+
+
+class SerialExecutor:
+    """One task after the other in this process."""
+
+    workers = 1
+
+    def run(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[tuple[int, R]]:
+        """See :class:`Executor`."""
+        for position, task in enumerate(tasks):
+            yield position, function(task)
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Hide the caller's script while processes start.
+
+    A spawned process imports the script again. Ours need nothing of it, and a script without the
+    ``if __name__ == "__main__"`` guard would start the whole verification anew in every worker.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def _prepare_worker() -> None:
+    """One thread a worker, or they get in each other's way. Ctrl-C is for the parent, which stops its workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    torch.set_num_threads(1)
+
+
+def _leave_with_parent() -> None:
+    """A killed parent can stop nobody; without this its workers would train on, and then wait for ever."""
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+class ProcessExecutor:
+    """Local processes, started afresh (never forked, which deadlocks with threads and CUDA).
+
+    Args:
+        workers: number of processes, at least 1.
+    """
+
+    def __init__(self, workers: int) -> None:
+        if workers < 1:
+            raise ConfigError(f"The number of workers must be at least 1, not {workers}.")
+        self.workers = workers
+        self._pool: ProcessPoolExecutor | None = None
+
+    def run(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[tuple[int, R]]:
+        """See :class:`Executor`.
+
+        Raises:
+            SetupError: a process died, most often for want of memory.
+        """
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(self.workers, mp_context=get_context("spawn"), initializer=_prepare_worker)
+        with _without_main():
+            positions = {self._pool.submit(function, task): position for position, task in enumerate(tasks)}
+        try:
+            for future in as_completed(positions):
+                yield positions.pop(future), future.result()
+        except BrokenProcessPool as error:
+            self.close()
+            raise SetupError(
+                f"A worker process died, most often because memory ran out with {self.workers} of them. "
+                "Try again with fewer: --workers 1."
+            ) from error
+
+    def close(self) -> None:
+        """Stop the processes at once, also those in the middle of a task."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            running = list((getattr(pool, "_processes", None) or {}).values())
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in running:
+                process.terminate()
+            for process in running:
+                process.join()
+
+
+def available_cpus() -> int:
+    """CPUs this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def executor_for(workers: int | None, device_type: str, tasks: int) -> Executor:
+    """The backend for so many tasks. By default one process a CPU, and this process alone on a GPU.
+
+    Raises:
+        ConfigError: ``workers`` is less than 1.
+    """
+    if workers is None:
+        workers = available_cpus() if device_type == "cpu" else 1
+    elif workers < 1:
+        raise ConfigError(f"The number of workers must be at least 1, not {workers}.")
+    workers = min(workers, max(1, tasks))
+    return SerialExecutor() if workers == 1 else ProcessExecutor(workers)

@@ -1,0 +1,122 @@
+"""Protecting a folder with a bank that was fitted before."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...errors import BankError, ConfigError
+from ...imaging.codec import MAX_PIXELS
+from ..records import RunSummary
+from ..records.state import StateFiles
+from ..request import FormatPolicy, MetadataPolicy, Problems, WriteOptions, check_source, check_write, holding
+from .interrupt import StopRequest
+from .progress import ProgressCallback, silent
+from .run import FolderRun
+
+if TYPE_CHECKING:
+    from ..bank import Bank
+
+__all__ = ["apply_folder"]
+
+
+def apply_folder(
+    source: Path | str,
+    output: Path | str,
+    *,
+    bank: Path | str | Bank,
+    format: FormatPolicy = "lossless",
+    metadata: MetadataPolicy = "keep",
+    resume: bool = True,
+    strict: bool = False,
+    workers: int | None = None,
+    max_pixels: int = MAX_PIXELS,
+    progress: ProgressCallback | None = None,
+    stop: StopRequest | None = None,
+) -> RunSummary:
+    """Protect a folder with a bank fitted before, without any optimisation.
+
+    A class-wise bank protects any picture of its classes, new ones too. A sample-wise bank protects only the pictures
+    it was fitted on; others are skipped, listed as problems, and not copied to OUT.
+
+    Args:
+        source: SRC.
+        output: OUT; see :func:`protect_folder`.
+        bank: a bank or the file it was saved in.
+        format: see :func:`protect_folder`.
+        metadata: see :func:`protect_folder`.
+        resume: see :func:`protect_folder`.
+        strict: see :func:`protect_folder`.
+        workers: see :func:`protect_folder`.
+        max_pixels: see :func:`protect_folder`.
+        progress: see :func:`protect_folder`.
+        stop: see :func:`protect_folder`.
+
+    Raises:
+        BankError: the bank is damaged, or holds nothing for any picture in SRC.
+        ConfigError: as :func:`protect_folder`.
+        ResumeError: as :func:`protect_folder`.
+        SetupError: OUT cannot be written.
+        Interrupted: ``stop`` was set; the same call goes on.
+    """
+    started = time.perf_counter()
+    source, output = Path(source), Path(output)
+    options = WriteOptions(format=format, metadata=metadata, max_pixels=max_pixels, workers=workers)
+    problems = Problems()
+    scan = check_source(source, problems)
+    loaded, digest = None, ""
+    with problems.collecting():
+        loaded, digest = _open_bank(bank)
+    existed = output.exists()
+    threads = check_write(source, output, options, problems, create=True)
+    problems.raise_all()
+    if scan is None or loaded is None:  # a problem was noted whenever one is missing
+        raise ConfigError("The request could not be checked.")
+    settings: dict[str, Any] = {
+        "method": loaded.method,
+        "granularity": loaded.granularity,
+        "epsilon": loaded.budget.epsilon,
+        "norm": loaded.budget.norm,
+        "resolution": loaded.resolution,
+        "seed": loaded.seed,
+        "bank_sha256": digest,
+        **options.settings(),
+    }
+    run = FolderRun(
+        command="apply",
+        scan=scan,
+        output=output,
+        options=options,
+        settings=settings,
+        seed=loaded.seed,
+        workers=threads,
+        strict=strict,
+        warnings=options.warnings(),
+        progress=progress or silent,
+        stop=stop or StopRequest(),
+        started=started,
+    )
+    with holding(output, StateFiles(output).lock, existed=existed):
+        return run.apply(loaded, resume=resume)
+
+
+def _open_bank(bank: Path | str | Bank) -> tuple[Bank, str]:
+    if not isinstance(bank, str | Path):
+        return bank, _bank_digest(bank)
+    from ..bank import load_bank
+
+    path = Path(bank)
+    if not path.is_file():
+        raise BankError(f"There is no bank file {path}. `bitterant fit SRC BANK` makes one.")
+    loaded = load_bank(path)
+    return loaded, _bank_digest(loaded)
+
+
+def _bank_digest(bank: Bank) -> str:
+    """sha256 over what decides about the pictures, so that a bank and its file are the same bank."""
+    digest = hashlib.sha256(repr((bank.granularity, bank.budget, bank.keys)).encode("utf-8", "backslashreplace"))
+    for row in bank.levels:
+        digest.update(row.numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,124 @@
+"""Reading a folder at the working resolution and fitting a method to it, so that a kill costs little."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ...errors import FolderError, LabelError
+from ...imaging.atomic import write_atomic
+from ...imaging.loading import load_image_set
+from ..records.run_file import json_safe
+from ..records.state import InputRecord, StateFiles
+from ..request import Request
+from .inputs import hash_paths, list_inputs
+from .interrupt import StopRequest
+from .progress import ProgressCallback
+
+if TYPE_CHECKING:
+    from ...imaging.image_set import ImageSet
+    from ..bank import Bank
+    from ..methods import FitProgress
+
+__all__ = ["FittedBank", "fit_and_keep", "load_fitted", "read_inputs"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FittedBank:
+    """A bank with what its file does not carry.
+
+    Attributes:
+        bank: the perturbations.
+        report: the method's own report.
+        seconds: how long the fit took.
+    """
+
+    bank: Bank
+    report: dict[str, Any]
+    seconds: float
+
+
+def read_inputs(
+    request: Request, *, workers: int, max_pixels: int, progress: ProgressCallback, stop: StopRequest
+) -> tuple[ImageSet, tuple[InputRecord, ...]]:
+    """Decode and hash everything once.
+
+    Returns:
+        The images at the working resolution, and every input in the order of the manifest.
+
+    Raises:
+        FolderError: no picture could be read.
+        LabelError: fewer than two classes are left of those that could be read.
+        Interrupted: a stop was asked for.
+    """
+    scan = request.scan
+
+    def tell(done: int, total: int) -> None:
+        progress("read", done, total, "reading pictures")
+        stop.check("Nothing was written yet.")
+
+    dataset, entries, problems = load_image_set(
+        scan, request.resolution, workers=workers, progress=tell, max_pixels=max_pixels
+    )
+    if not entries:
+        reasons = "; ".join(f"{problem.relative}: {problem.reason}" for problem in problems[:3])
+        raise FolderError(f"None of the {len(problems)} pictures in {scan.root} could be read ({reasons}).")
+    left = {entry.class_name for entry in entries}
+    if request.method.needs == "labels" and len(left) < 2:
+        raise LabelError(
+            f"Only the class {entries[0].class_name} of {scan.root} has pictures that can be read. "
+            f"The method {request.method.name} needs two classes or more."
+        )
+    digests: dict[str, str | None] = {
+        entry.relative: key.rsplit("/", 1)[-1] for entry, key in zip(entries, dataset.keys, strict=True)
+    }
+    rest = [*(problem.relative for problem in problems), *scan.captions]
+    found = hash_paths(
+        [scan.root / name for name in rest], workers=workers, stop=stop, progress=progress, message="reading captions"
+    )
+    digests.update(zip(rest, found, strict=True))
+    return dataset, list_inputs(scan, digests, {problem.relative: problem.reason for problem in problems})
+
+
+def fit_and_keep(
+    request: Request, dataset: ImageSet, files: StateFiles, *, progress: ProgressCallback, stop: StopRequest
+) -> FittedBank:
+    """Fit, with checkpoints, and leave the bank in the state files.
+
+    Raises:
+        Interrupted: a stop was asked for; the checkpoint is kept.
+        OutputError: the bank cannot be written.
+    """
+
+    def tell(step: FitProgress) -> None:
+        progress("fit", step.fraction, 1.0, step.message or step.stage)
+        stop.check("The fit is under way; its checkpoint is kept.")
+
+    started = time.perf_counter()
+    progress("fit", 0.0, 1.0, f"fitting {request.method.name}")
+    bank = request.method.fit(dataset, progress=tell, checkpoint=files.checkpoint)
+    fitted = FittedBank(bank, json_safe(bank.report), time.perf_counter() - started)
+    body = {"report": fitted.report, "seconds": fitted.seconds}
+    write_atomic(files.report, json.dumps(body).encode("ascii"), overwrite=True)
+    # Last: where the bank is, the fit is done.
+    bank.save(files.bank)
+    return fitted
+
+
+def load_fitted(files: StateFiles) -> FittedBank | None:
+    """The fit of an interrupted run, or ``None`` where it was not done.
+
+    Raises:
+        BankError: the file is damaged.
+    """
+    if not files.bank.exists():
+        return None
+    from ..bank import load_bank
+
+    body = json.loads(files.report.read_bytes())
+    return FittedBank(load_bank(files.bank), body["report"], float(body["seconds"]))

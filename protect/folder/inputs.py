@@ -1,0 +1,139 @@
+"""The account of a run: every file below SRC, once, in a fixed order, with what is to become of it."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from ...imaging.loading import sha256_file
+from ...imaging.scan import FolderScan
+from ..records.state import InputRecord
+from .interrupt import StopRequest
+from .progress import ProgressCallback
+
+__all__ = ["Job", "hash_paths", "list_inputs", "make_jobs", "ordered_map"]
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One input and what it becomes.
+
+    Attributes:
+        record: the input.
+        path: where it lies.
+        output: path below OUT; ``None`` where nothing is written.
+        encoder: file format of the output; ``None`` for what is not an image.
+    """
+
+    record: InputRecord
+    path: Path
+    output: str | None
+    encoder: str | None
+
+
+def ordered_map(
+    work: Callable[[_Item], _Result], items: Iterable[_Item], *, workers: int, stop: StopRequest | None = None
+) -> Generator[_Result]:
+    """Results in the order of the items, computed in a thread pool with a bounded number of items under way.
+
+    When a stop is asked for, what has begun is finished and yielded, and the rest is left out; the caller then asks
+    ``stop`` itself.
+    """
+    pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="bitterant")
+    waiting: deque[Future[_Result]] = deque()
+    source = iter(items)
+    try:
+        while True:
+            while len(waiting) < 2 * workers and not (stop is not None and stop.requested):
+                try:
+                    waiting.append(pool.submit(work, next(source)))
+                except StopIteration:
+                    break
+            if not waiting:
+                return
+            if stop is not None and stop.requested:
+                # The pool begins items in order, so that only the tail can still be called back.
+                while waiting and waiting[-1].cancel():
+                    waiting.pop()
+                if not waiting:
+                    return
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def hash_paths(
+    paths: Sequence[Path], *, workers: int, stop: StopRequest, progress: ProgressCallback, message: str
+) -> list[str | None]:
+    """sha256 of every file, ``None`` where it cannot be read.
+
+    Raises:
+        Interrupted: a stop was asked for.
+    """
+
+    def digest(path: Path) -> str | None:
+        try:
+            return sha256_file(path)
+        except OSError:
+            return None
+
+    digests: list[str | None] = []
+    for value in ordered_map(digest, paths, workers=workers, stop=stop):
+        digests.append(value)
+        progress("check", len(digests), len(paths), message)
+    if len(digests) < len(paths):
+        stop.check("Nothing was changed.")
+    return digests
+
+
+def list_inputs(
+    scan: FolderScan, digests: Mapping[str, str | None], problems: Mapping[str, str] | None = None
+) -> tuple[InputRecord, ...]:
+    """Every input below SRC in the order of the manifest: sorted by the bytes of the path.
+
+    Args:
+        scan: what lies in SRC.
+        digests: relative path to sha256, of images and captions.
+        problems: relative path to reason, of images that cannot be read.
+    """
+    bad = problems or {}
+    records = [
+        InputRecord(
+            entry.relative,
+            "failed" if entry.relative in bad else "image",
+            digests.get(entry.relative),
+            entry.class_name,
+            bad.get(entry.relative),
+        )
+        for entry in scan.entries
+    ]
+    records += [InputRecord(relative, "caption", digests.get(relative)) for relative in scan.captions]
+    records += [InputRecord(skip.relative, "skipped", reason=skip.reason) for skip in scan.skipped]
+    return tuple(sorted(records, key=lambda record: os.fsencode(record.relative)))
+
+
+def make_jobs(source: Path, records: Iterable[InputRecord], names: Mapping[str, tuple[str, str]]) -> list[Job]:
+    """What each input becomes.
+
+    Args:
+        source: SRC.
+        records: the inputs.
+        names: relative path of an image to its path below OUT and its file format there.
+    """
+    jobs = []
+    for record in records:
+        output, encoder = None, None
+        if record.kind == "image":
+            output, encoder = names[record.relative]
+        elif record.kind == "caption":
+            output = record.relative
+        jobs.append(Job(record, source / record.relative, output, encoder))
+    return jobs

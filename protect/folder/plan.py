@@ -1,0 +1,269 @@
+"""The dry run: what a run would do, how long it would take and how much memory, measured on a few of the pictures."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...errors import ConfigError, FolderError, ImageError, ResumeError
+from ...imaging.budget import Budget
+from ...imaging.codec import decode, encode
+from ...imaging.formats import format_of_file
+from ...imaging.loading import FileProblem, load_image_set
+from ...imaging.naming import resolve_output_names
+from ...imaging.perturb import add_delta, measure_change
+from ...imaging.scan import Entry, FolderScan
+from ..request import Request, WriteOptions
+from ..request.places import existing_parent
+from .inputs import ordered_map
+from .progress import ProgressCallback
+from .session import Session
+
+if TYPE_CHECKING:
+    from ...imaging.image_set import ImageSet
+
+__all__ = ["Plan", "PlannedSeconds", "make_plan"]
+
+_READ_SAMPLE = 64
+_WRITE_SAMPLE = 12
+#: Copies of a picture's pixels alive at once while it is written: before, protected, after, encoder, measuring.
+_COPIES = 6
+
+
+@dataclass(frozen=True)
+class PlannedSeconds:
+    """Estimated seconds of each stage."""
+
+    read: float
+    fit: float
+    write: float
+
+    @property
+    def total(self) -> float:
+        """All together."""
+        return self.read + self.fit + self.write
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What :func:`protect_folder` would do.
+
+    Attributes:
+        source: SRC.
+        output: OUT; nothing was written there.
+        images: number of pictures.
+        captions: caption files to be copied.
+        skipped: files that are neither.
+        by_class: pictures a class; empty in a flat folder.
+        by_format: pictures a file format, by their first bytes.
+        bytes_in: size of the pictures.
+        bytes_out: estimated size of the protected pictures.
+        settings: everything that decides about the result, resolved: method, granularity, epsilon, resolution, ...
+        workers: threads.
+        seconds: estimated from a measured sample.
+        peak_bytes: estimated largest memory use.
+        sampled: how many pictures were measured.
+        problems: pictures of the sample that cannot be read.
+        warnings: what the user should know.
+    """
+
+    source: Path
+    output: Path
+    images: int
+    captions: int
+    skipped: int
+    by_class: dict[str, int]
+    by_format: dict[str, int]
+    bytes_in: int
+    bytes_out: int
+    settings: dict[str, Any]
+    workers: int
+    seconds: PlannedSeconds
+    peak_bytes: int
+    sampled: int
+    problems: list[FileProblem] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def method(self) -> str:
+        """Name of the method."""
+        return str(self.settings["method"])
+
+    @property
+    def resolution(self) -> int:
+        """Working resolution in pixels."""
+        return int(self.settings["resolution"])
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-safe, for ``--json``."""
+        return {
+            **{name: getattr(self, name) for name in _PLAIN},
+            "source": str(self.source),
+            "output": str(self.output),
+            "seconds": {
+                **{k: round(v, 1) for k, v in asdict(self.seconds).items()},
+                "total": round(self.seconds.total, 1),
+            },
+            "problems": [{"source": problem.relative, "reason": problem.reason} for problem in self.problems],
+        }
+
+
+_PLAIN = (
+    "images",
+    "captions",
+    "skipped",
+    "by_class",
+    "by_format",
+    "bytes_in",
+    "bytes_out",
+    "settings",
+    "workers",
+    "peak_bytes",
+    "sampled",
+    "warnings",
+)
+
+
+def make_plan(
+    request: Request, options: WriteOptions, output: Path, *, workers: int, progress: ProgressCallback
+) -> Plan:
+    """Measure a sample and extrapolate. Writes nothing.
+
+    Args:
+        request: what to fit, checked.
+        options: how pictures are written.
+        output: OUT.
+        workers: threads.
+        progress: told about the stages.
+
+    Raises:
+        FolderError: no picture of the sample can be read.
+    """
+    scan = request.scan
+    total = len(scan.entries)
+    progress("read", 0, total, "measuring a few pictures")
+    sample = _spread(scan.entries, _READ_SAMPLE)
+    dataset, readable, problems, read_each = _measure_reading(scan, sample, request.resolution, options, workers)
+    progress("fit", 0, 1, "measuring the first steps of the fit")
+    estimate = request.method.estimate(dataset, total)
+    progress("write", 0, total, "measuring a few pictures")
+    rehearsal = _rehearse(_spread(readable, _WRITE_SAMPLE), request.method.budget, dataset.resolution, options, workers)
+    set_bytes = total * 3 * request.resolution**2
+    rows = len(scan.classes) if request.method.granularity == "class" else total
+    bank_bytes = rows * 3 * request.resolution**2 * 2  # int16
+    bytes_out = round(scan.total_bytes * rehearsal.growth)
+    return Plan(
+        source=scan.root,
+        output=output,
+        images=total,
+        captions=len(scan.captions),
+        skipped=len(scan.skipped),
+        by_class=dict(Counter(entry.class_name for entry in scan.entries if entry.class_name is not None)),
+        by_format=dict(Counter(format_of_file(entry.path) or "unknown" for entry in scan.entries).most_common()),
+        bytes_in=scan.total_bytes,
+        bytes_out=bytes_out,
+        settings={**request.settings, "format": options.format, "metadata": options.metadata},
+        workers=workers,
+        seconds=PlannedSeconds(read_each * total, estimate.seconds, rehearsal.seconds_each * total),
+        peak_bytes=_memory_in_use()
+        + bank_bytes
+        + max(set_bytes + estimate.peak_bytes, workers * rehearsal.largest * _COPIES),
+        sampled=len(sample),
+        problems=problems,
+        warnings=[*request.warnings, *_output_warnings(output, bytes_out)],
+    )
+
+
+def _spread(items: Sequence[Entry], count: int) -> list[Entry]:
+    """At most ``count`` items, evenly spread, so that all classes and sizes of a sorted folder are met."""
+    if len(items) <= count:
+        return list(items)
+    return [items[i * len(items) // count] for i in range(count)]
+
+
+def _measure_reading(
+    scan: FolderScan, sample: list[Entry], resolution: int, options: WriteOptions, workers: int
+) -> tuple[ImageSet, list[Entry], list[FileProblem], float]:
+    # One picture first, so that imports and caches are not taken for reading speed.
+    load_image_set(replace(scan, entries=tuple(sample[:1])), resolution, max_pixels=options.max_pixels)
+    started = time.perf_counter()
+    dataset, readable, problems = load_image_set(
+        replace(scan, entries=tuple(sample)), resolution, workers=workers, max_pixels=options.max_pixels
+    )
+    seconds = time.perf_counter() - started
+    if not readable:
+        raise FolderError(
+            f"None of {len(sample)} pictures tried in {scan.root} could be read "
+            f"({problems[0].relative}: {problems[0].reason})."
+        )
+    return dataset, readable, problems, seconds / len(sample)
+
+
+@dataclass(frozen=True)
+class _Rehearsal:
+    growth: float
+    seconds_each: float
+    largest: int
+
+
+def _rehearse(entries: list[Entry], budget: Budget, resolution: int, options: WriteOptions, workers: int) -> _Rehearsal:
+    """Do all that writing does, with random noise and into memory."""
+    noise = np.random.default_rng(0).uniform(-1, 1, (resolution, resolution, 3)) * budget.whole_levels
+    delta = np.rint(noise).astype(np.float32)
+    names = resolve_output_names(entries, options.format)
+
+    def rehearse(entry: Entry) -> tuple[int, int, int] | None:
+        try:
+            before = decode(entry.path, max_pixels=options.max_pixels, name=entry.relative)
+            data = encode(add_delta(before, delta, budget), format=names[entry.relative][1])
+            measure_change(before, decode(data, max_pixels=options.max_pixels))
+        except (ImageError, ConfigError):
+            return None
+        return entry.size, len(data), before.pixels.nbytes
+
+    started = time.perf_counter()
+    done = [result for result in ordered_map(rehearse, entries, workers=workers) if result is not None]
+    seconds = time.perf_counter() - started
+    if not done:
+        return _Rehearsal(1.0, seconds / len(entries), 0)
+    before, after = sum(item[0] for item in done), sum(item[1] for item in done)
+    return _Rehearsal(after / max(1, before), seconds / len(entries), max(item[2] for item in done))
+
+
+def _memory_in_use() -> int:
+    """Largest resident memory of this process so far, in bytes; 0 where the system does not say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _output_warnings(output: Path, bytes_out: int) -> list[str]:
+    warnings = []
+    free = shutil.disk_usage(existing_parent(output)).free
+    if free < bytes_out * 1.05:
+        warnings.append(
+            f"The disk of {output} has {free / 1e9:.1f} GB free; about {bytes_out / 1e9:.1f} GB are needed."
+        )
+    if output.is_dir():
+        try:
+            session = Session.open(output, resume=True)
+            if session.fresh:
+                session.check_foreign()
+            elif session.finished is not None:
+                warnings.append(f"{output} holds a finished run.")
+            else:
+                warnings.append(f"{output} holds an unfinished run with {len(session.log.rows)} files done.")
+        except ResumeError as error:
+            warnings.append(str(error))
+    return warnings

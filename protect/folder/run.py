@@ -1,0 +1,277 @@
+"""One run over a folder, from an opened OUT to the last file in it."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ...errors import BankError, ConfigError, OutputError, ResumeError
+from ...imaging.atomic import sweep_temporaries, write_atomic
+from ...imaging.loading import FileProblem, sha256_file
+from ...imaging.naming import resolve_output_names
+from ...imaging.scan import FolderScan
+from ..records import RunSummary
+from ..records.manifest import ManifestRow, ManifestWriter, count_statuses
+from ..records.report import write_report
+from ..records.run_file import RunFile, Timing, json_safe, measure_stealth, versions
+from ..records.state import InputRecord, Journal, RunState, plan_hash
+from ..request import Request, WriteOptions
+from .fitting import FittedBank, fit_and_keep, load_fitted, read_inputs
+from .inputs import hash_paths, list_inputs, make_jobs, ordered_map
+from .interrupt import StopRequest
+from .progress import ProgressCallback
+from .session import Session
+from .writing import FileWriter
+
+if TYPE_CHECKING:
+    from ..bank import Bank
+
+__all__ = ["FolderRun"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True)
+class FolderRun:
+    """A checked run. Attributes are as in :func:`protect_folder`; ``settings`` decide about the result."""
+
+    command: Literal["protect", "apply"]
+    scan: FolderScan
+    output: Path
+    options: WriteOptions
+    settings: dict[str, Any]
+    seed: int
+    workers: int
+    strict: bool
+    warnings: list[str]
+    progress: ProgressCallback
+    stop: StopRequest
+    started: float
+
+    def protect(self, request: Request, *, resume: bool, keep: Path | None) -> RunSummary:
+        """Fit where that is not done, then write; see :func:`protect_folder`."""
+        session = self._open(resume)
+        if session.finished is not None:
+            return self._already_done(session, keep)
+        fitted = load_fitted(session.files) if session.state is not None else None
+        self._check_keep(keep, session)
+        if fitted is None:
+            dataset, records = read_inputs(
+                request,
+                workers=self.workers,
+                max_pixels=self.options.max_pixels,
+                progress=self.progress,
+                stop=self.stop,
+            )
+            self._begin(session, records, resume)
+            fitted = fit_and_keep(request, dataset, session.files, progress=self.progress, stop=self.stop)
+            del dataset  # the working-resolution set is not needed for writing
+        else:
+            records = self._unchanged(session)
+        return self._write(session, records, fitted, keep)
+
+    def apply(self, bank: Bank, *, resume: bool) -> RunSummary:
+        """Write with a bank that is there; see :func:`apply_folder`."""
+        session = self._open(resume)
+        if session.finished is not None:
+            return self._already_done(session, None)
+        records = self._hashed()
+        keys = [record.key for record in records if record.kind == "image"]
+        if not any(key is not None and bank.key_for(key) is not None for key in keys):
+            raise BankError(
+                f"The bank holds no perturbation for any of the {len(keys)} pictures in {self.scan.root}. A class-wise "
+                "bank needs folders of the same class names; a sample-wise one the very files it was fitted on."
+            )
+        self._begin(session, records, resume)
+        return self._write(session, records, FittedBank(bank, json_safe(bank.report), 0.0), None)
+
+    def _open(self, resume: bool) -> Session:
+        sweep_temporaries(self.output)
+        session = Session.open(self.output, resume=resume)
+        if not resume:
+            session.prove_ours()  # refuse early; cleared when the new run is sure to begin
+            return session
+        session.check_settings(self.settings, versions())
+        if session.fresh:
+            session.check_foreign()
+        return session
+
+    def _begin(self, session: Session, records: Sequence[InputRecord], resume: bool) -> None:
+        if not resume:
+            session.clear()
+        if session.state is not None:
+            session.check_inputs([(record.relative, record.sha256) for record in records])
+            return
+        state = RunState(self.settings, tuple(records), versions())
+        write_atomic(session.files.plan, state.to_bytes(), overwrite=False)
+
+    def _hashed(self) -> tuple[InputRecord, ...]:
+        names = [*(entry.relative for entry in self.scan.entries), *self.scan.captions]
+        digests = hash_paths(
+            [self.scan.root / name for name in names],
+            workers=self.workers,
+            stop=self.stop,
+            progress=self.progress,
+            message="checking the source folder",
+        )
+        return list_inputs(self.scan, dict(zip(names, digests, strict=True)))
+
+    def _unchanged(self, session: Session) -> tuple[InputRecord, ...]:
+        """The inputs as the run began with them, after making sure that they still are so."""
+        session.check_inputs([(record.relative, record.sha256) for record in self._hashed()])
+        return session.state.inputs if session.state is not None else ()
+
+    def _already_done(self, session: Session, keep: Path | None) -> RunSummary:
+        run_file = session.finished
+        if run_file is None:
+            raise ResumeError(f"{self.output} holds no finished run.")
+        self._unchanged(session)
+        session.check_outputs(workers=self.workers, stop=self.stop, progress=self.progress)
+        if keep is not None and not (keep.exists() and sha256_file(keep) == run_file.bank_sha256):
+            raise ResumeError(
+                f"{self.output} is finished and its bank was not kept in {keep}; it cannot be written any more. "
+                "Leave the bank out, or start again with --no-resume (in Python: resume=False)."
+            )
+        return self._summary(session, session.log.rows, keep, new=0, warnings=run_file.warnings, already_done=True)
+
+    def _check_keep(self, keep: Path | None, session: Session) -> None:
+        if keep is None or not keep.exists():
+            return
+        bank = session.files.bank
+        if not (session.state is not None and bank.exists() and sha256_file(bank) == sha256_file(keep)):
+            raise ConfigError(
+                f"The bank {keep} exists already and is not replaced. Choose another name or move it away."
+            )
+
+    def _write(
+        self, session: Session, records: Sequence[InputRecord], fitted: FittedBank, keep: Path | None
+    ) -> RunSummary:
+        names = resolve_output_names(self.scan.entries, self.options.format)
+        jobs = make_jobs(self.scan.root, records, names)
+        session.check_foreign(planned={job.output for job in jobs if job.output is not None})
+        session.check_outputs(workers=self.workers, stop=self.stop, progress=self.progress)
+        rows = list(session.log.rows)
+        if [row.source for row in rows] != [job.record.relative for job in jobs[: len(rows)]]:
+            raise ResumeError(
+                f"{session.manifest} does not belong to this run. "
+                "Start again with --no-resume (in Python: resume=False)."
+            )
+        resumed = len(rows)
+        writer = FileWriter(
+            output=self.output,
+            bank=fitted.bank,
+            metadata=self.options.metadata,
+            max_pixels=self.options.max_pixels,
+            names={source: output for source, (output, _) in names.items()},
+            journal=Journal(session.files.journal),
+        )
+        writing = time.perf_counter()
+        # Closed even on a second Ctrl-C, so that no thread goes on writing after the run has ended.
+        results = ordered_map(writer, jobs[resumed:], workers=self.workers, stop=self.stop)
+        with ManifestWriter(session.manifest, session.log.size) as manifest, closing(results):
+            for row in results:
+                manifest.append([row])
+                rows.append(row)
+                self.progress("write", len(rows), len(jobs), row.source)
+        if len(rows) < len(jobs):
+            self.stop.check(f"{len(rows)} of {len(jobs)} files are finished and whole.")
+        writing = time.perf_counter() - writing
+        return self._finish(session, rows, records, fitted, keep, resumed=resumed, writing=writing)
+
+    def _finish(
+        self,
+        session: Session,
+        rows: Sequence[ManifestRow],
+        records: Sequence[InputRecord],
+        fitted: FittedBank,
+        keep: Path | None,
+        *,
+        resumed: int,
+        writing: float,
+    ) -> RunSummary:
+        self.progress("report", 0, 1, "writing the report")
+        bank_digest = _keep_bank(session.files.bank, keep)
+        new = sum(row.status == "protected" for row in rows[resumed:])
+        summary = self._summary(session, rows, keep, new=new, warnings=self.warnings, resumed=resumed)
+        run_file = RunFile(
+            command=self.command,
+            plan=plan_hash(self.settings, [(record.relative, record.sha256) for record in records]),
+            settings=self.settings,
+            seed=self.seed,
+            versions=versions(),
+            surrogate=_surrogate(fitted.bank),
+            counts=summary.counts,
+            over_budget=summary.over_budget,
+            stealth=measure_stealth(rows),
+            fit=fitted.report,
+            warnings=summary.warnings,
+            timing=Timing(
+                total=round(summary.seconds, 3),
+                fit=round(fitted.seconds, 3),
+                write=round(writing, 3),
+                images_per_second=round(summary.images_per_second, 3),
+                resumed_rows=resumed,
+            ),
+            bank_sha256=bank_digest,
+        )
+        write_report(session.report, run_file, rows, source=self.scan.root, max_pixels=self.options.max_pixels)
+        write_atomic(session.run_file, run_file.to_bytes(), overwrite=True)
+        session.files.remove()
+        self.progress("report", 1, 1, "done")
+        return summary
+
+    def _summary(
+        self,
+        session: Session,
+        rows: Sequence[ManifestRow],
+        bank: Path | None,
+        *,
+        new: int,
+        warnings: Sequence[str],
+        resumed: int = 0,
+        already_done: bool = False,
+    ) -> RunSummary:
+        seconds = time.perf_counter() - self.started
+        limit = float(self.settings["epsilon"]) * 255 + 1e-4
+        return RunSummary(
+            counts=count_statuses(rows),
+            over_budget=sum(row.linf_levels is not None and row.linf_levels > limit for row in rows),
+            seconds=seconds,
+            images_per_second=new / seconds if seconds > 0 else 0.0,
+            report=session.report,
+            run_file=session.run_file,
+            manifest=session.manifest,
+            bank=bank,
+            problems=[
+                FileProblem(row.source, row.reason or "")
+                for row in rows
+                if row.status in ("failed", "skipped") and row.reason != "hidden"
+            ],
+            warnings=list(warnings),
+            already_done=already_done,
+            resumed_rows=resumed,
+            strict=self.strict,
+        )
+
+
+def _keep_bank(bank: Path, keep: Path | None) -> str | None:
+    if keep is None:
+        return None
+    try:
+        data = bank.read_bytes()
+    except OSError as error:
+        raise OutputError(f"{bank} cannot be read: {error.strerror}.") from error
+    digest = hashlib.sha256(data).hexdigest()
+    if not keep.exists():
+        write_atomic(keep, data, overwrite=False)
+    return digest
+
+
+def _surrogate(bank: Bank) -> dict[str, str]:
+    return {"name": bank.surrogate, "sha256": bank.surrogate_sha256} if bank.surrogate else {}

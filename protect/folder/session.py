@@ -1,0 +1,206 @@
+"""What OUT holds: nothing, a run under way, or a finished one; and which of its files are provably ours."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...errors import OutputError, ResumeError
+from ...imaging.loading import sha256_file
+from ..records.manifest import MANIFEST_NAME, ManifestLog, read_manifest
+from ..records.report import REPORT_NAME
+from ..records.run_file import RUN_FILE_NAME, RunFile, read_run_file
+from ..records.state import Journal, RunState, StateFiles, explain_inputs, explain_settings
+from ..request.places import remove_empty_folders, survey_output
+from .inputs import hash_paths
+from .interrupt import StopRequest
+from .progress import ProgressCallback
+
+__all__ = ["Session"]
+
+_START_AGAIN = (
+    "Give another output folder, or start again with --no-resume (in Python: resume=False), "
+    "which replaces only files that bitterant itself wrote there."
+)
+
+
+@dataclass
+class Session:
+    """One output folder and what it held when the run began.
+
+    Attributes:
+        output: OUT.
+        files: where the state of a run under way lies.
+        log: the manifest so far.
+        state: of a run under way, else ``None``.
+        finished: the run file of a finished run, else ``None``.
+    """
+
+    output: Path
+    files: StateFiles
+    log: ManifestLog
+    state: RunState | None
+    finished: RunFile | None
+
+    @classmethod
+    def open(cls, output: Path, *, resume: bool) -> Session:
+        """Look at OUT.
+
+        Args:
+            output: OUT.
+            resume: whether to go on with what is there; otherwise only the manifest is read, for its proofs.
+
+        Raises:
+            ResumeError: its run files are damaged.
+        """
+        files = StateFiles(output)
+        log = read_manifest(output / MANIFEST_NAME)
+        if not resume:
+            return cls(output, files, log, None, None)
+        state = RunState.read(files.plan)
+        # With a plan the run is unfinished, whatever else is there: a kill can fall between run file and clean-up.
+        finished = None if state is not None else read_run_file(output / RUN_FILE_NAME)
+        return cls(output, files, log, state, finished)
+
+    @property
+    def fresh(self) -> bool:
+        """Whether no run has begun here."""
+        return self.state is None and self.finished is None and not self.log.rows
+
+    @property
+    def manifest(self) -> Path:
+        """Path of the manifest."""
+        return self.output / MANIFEST_NAME
+
+    @property
+    def run_file(self) -> Path:
+        """Path of the run file."""
+        return self.output / RUN_FILE_NAME
+
+    @property
+    def report(self) -> Path:
+        """Path of the report for people."""
+        return self.output / REPORT_NAME
+
+    def check_settings(self, settings: Mapping[str, Any], versions: Mapping[str, str]) -> None:
+        """Refuse to go on with other settings, or under way with other versions, than the run began with.
+
+        Raises:
+            ResumeError: says what differs and what to do.
+        """
+        if self.state is not None:
+            earlier = {**self.state.settings, "versions": self.state.versions}
+            differences = explain_settings(earlier, {**settings, "versions": versions})
+        elif self.finished is not None:
+            differences = explain_settings(self.finished.settings, settings)
+        elif self.log.rows:
+            raise ResumeError(f"{self.output} holds a manifest without its run file. {_START_AGAIN}")
+        else:
+            return
+        if differences:
+            what = "an unfinished run" if self.state is not None else "a finished run"
+            raise ResumeError(
+                f"{self.output} holds {what} with other settings: {'; '.join(differences)}. "
+                f"Use the earlier settings to go on with it. {_START_AGAIN}"
+            )
+
+    def check_inputs(self, inputs: Sequence[tuple[str, str | None]]) -> None:
+        """Refuse to go on when SRC is not what it was when the run began.
+
+        Args:
+            inputs: (relative path, sha256) of every input as it is now.
+
+        Raises:
+            ResumeError: says what is new, gone or changed, and what to do.
+        """
+        if self.state is not None:
+            earlier = [(record.relative, record.sha256) for record in self.state.inputs]
+        elif self.finished is not None:
+            earlier = [(row.source, row.sha256_in) for row in self.log.rows]
+        else:
+            return
+        differences = explain_inputs(earlier, inputs)
+        if differences:
+            raise ResumeError(
+                f"The source folder is not what it was when {self.output} was begun: {'; '.join(differences)}. "
+                f"Perturbations are fitted to all pictures together. {_START_AGAIN}"
+            )
+
+    def check_outputs(self, *, workers: int, stop: StopRequest, progress: ProgressCallback) -> None:
+        """Make sure that what the manifest says was written is still there, byte for byte.
+
+        Raises:
+            ResumeError: names what is missing or changed.
+        """
+        rows = [row for row in self.log.rows if row.output is not None]
+        paths = [self.output / str(row.output) for row in rows]
+        digests = hash_paths(paths, workers=workers, stop=stop, progress=progress, message="checking finished files")
+        wrong = [str(row.output) for row, digest in zip(rows, digests, strict=True) if digest != row.sha256_out]
+        if wrong:
+            raise ResumeError(
+                f"{len(wrong)} files that the manifest lists are missing or were changed in {self.output}: "
+                f"{', '.join(wrong[:3])}{', ...' if len(wrong) > 3 else ''}. {_START_AGAIN}"
+            )
+
+    def check_foreign(self, planned: Collection[str] = ()) -> None:
+        """Refuse files in OUT that are not of this run: they would be published as if they were protected.
+
+        Args:
+            planned: outputs of the run under way. What lies there is compared with what would be written, later.
+
+        Raises:
+            ResumeError: names the files.
+        """
+        self._refuse([name for name in survey_output(self.output, self._own_names()) if name not in planned])
+
+    def prove_ours(self) -> list[Path]:
+        """All files in OUT, each proved by its sha256 to be written by bitterant.
+
+        Raises:
+            ResumeError: a file is not, so nothing may be replaced.
+        """
+        noted = Journal(self.files.journal).read()
+        noted |= {(row.output, row.sha256_out) for row in self.log.rows if row.output and row.sha256_out}
+        by_name: dict[str, set[str]] = {}
+        for name, digest in noted:
+            by_name.setdefault(name, set()).add(digest)
+        ours, foreign = [], []
+        for name in survey_output(self.output, self._own_names()):
+            path = self.output / name
+            proved = name in by_name and not path.is_symlink() and sha256_file(path) in by_name[name]
+            (ours if proved else foreign).append(path if proved else name)
+        self._refuse([str(name) for name in foreign])
+        return [Path(path) for path in ours]
+
+    def clear(self) -> None:
+        """Remove the earlier run: pictures first and the manifest last, so that a kill leaves the proofs in place.
+
+        Raises:
+            ResumeError: a file is not ours.
+            OutputError: a file cannot be removed.
+        """
+        try:
+            for path in self.prove_ours():
+                path.unlink()
+                remove_empty_folders(path.parent, self.output)
+            for path in (self.report, self.run_file):
+                path.unlink(missing_ok=True)
+            self.files.remove()
+            self.manifest.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(f"{error.filename} cannot be removed: {error.strerror}.") from error
+        self.log, self.state, self.finished = ManifestLog(), None, None
+
+    @staticmethod
+    def _own_names() -> tuple[str, ...]:
+        return (MANIFEST_NAME, RUN_FILE_NAME, REPORT_NAME)
+
+    def _refuse(self, foreign: Sequence[str]) -> None:
+        if foreign:
+            names = ", ".join(foreign[:3]) + (", ..." if len(foreign) > 3 else "")
+            raise ResumeError(
+                f"{self.output} holds {len(foreign)} files that bitterant did not write: {names}. They are left alone. "
+                "Give an empty or new output folder, or move them away."
+            )

@@ -1,0 +1,208 @@
+"""One input to its output: add the perturbation, write the file, read it back from disk, and only then believe it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import math
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from ...errors import ImageError, ResumeError
+from ...imaging.atomic import write_atomic
+from ...imaging.budget import Budget
+from ...imaging.codec import Picture, decode, encode
+from ...imaging.metadata import apply_metadata_policy
+from ...imaging.perturb import Change, add_delta, measure_change
+from ..records.manifest import ManifestRow
+from ..records.state import Journal
+from .captions import follow_names
+from .inputs import Job
+
+if TYPE_CHECKING:
+    from ..bank import Bank
+
+__all__ = ["FileWriter"]
+
+logger = logging.getLogger(__name__)
+
+#: Room for the rounding of a measured change; far below one level of a 16-bit file (1/257).
+_SLACK = 1e-4
+
+
+@dataclass(frozen=True)
+class FileWriter:
+    """Turns jobs into files in OUT and manifest rows. Safe to call from several threads.
+
+    Attributes:
+        output: OUT.
+        bank: the fitted perturbations.
+        metadata: ``keep``, ``private`` or ``strip``.
+        max_pixels: larger pictures are refused before they are decoded.
+        names: path of each picture below SRC to its path below OUT, for the caption tables.
+        journal: notes each file before it appears.
+    """
+
+    output: Path
+    bank: Bank
+    metadata: Literal["keep", "private", "strip"]
+    max_pixels: int
+    names: Mapping[str, str]
+    journal: Journal
+
+    @property
+    def budget(self) -> Budget:
+        """The bound that every picture keeps on disk."""
+        return self.bank.budget
+
+    def __call__(self, job: Job) -> ManifestRow:
+        """Do one job. What is wrong with one file becomes its ``failed`` row.
+
+        Raises:
+            OutputError: OUT cannot be written; no file would succeed.
+            ResumeError: a file that is not ours lies in the way.
+        """
+        started = time.perf_counter()
+        try:
+            row = self._row(job)
+        except ImageError as error:
+            row = _plain(job, "failed", error.reason)
+        except OSError as error:
+            row = _plain(job, "failed", f"cannot be read: {error.strerror or error}")
+        return replace(row, seconds=round(time.perf_counter() - started, 4))
+
+    def _row(self, job: Job) -> ManifestRow:
+        record = job.record
+        if record.kind in ("skipped", "failed"):
+            return _plain(job, "skipped" if record.kind == "skipped" else "failed", record.reason)
+        data = job.path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != record.sha256:
+            raise ImageError(record.relative, "the file changed while the run was under way")
+        return self._copy(job, data) if record.kind == "caption" else self._protect(job, data)
+
+    def _copy(self, job: Job, data: bytes) -> ManifestRow:
+        data, changed = follow_names(job.record.relative, data, self.names)
+        target, digest = self._put(job, data)
+        if hashlib.sha256(target.read_bytes()).hexdigest() != digest:
+            _discard(target)
+            raise ImageError(job.record.relative, "the copy read back from disk differs; the file was removed")
+        reason = f"file names that follow the new names of the pictures: {changed}" if changed else None
+        return replace(_plain(job, "copied", reason), output=job.output, sha256_out=digest)
+
+    def _protect(self, job: Job, data: bytes) -> ManifestRow:
+        relative = job.record.relative
+        # Decoded first: a damaged file is a failure, with or without a perturbation for it.
+        before = decode(data, max_pixels=self.max_pixels, name=relative)
+        entry_key = job.record.key
+        key = None if entry_key is None else self.bank.key_for(entry_key)
+        if key is None:
+            return _plain(job, "skipped", "the bank holds no perturbation for this picture; it was not copied")
+        protected = add_delta(before, self.bank.levels_for(key), self.budget)
+        protected = replace(protected, metadata=apply_metadata_policy(protected.metadata, self.metadata))
+        encoder = job.encoder or "PNG"
+        target, _ = self._put(job, encode(protected, format=encoder))
+        try:
+            found = target.read_bytes()
+            after = decode(found, max_pixels=self.max_pixels, name=relative)
+            change = measure_change(before, after)
+        except (ImageError, OSError):
+            _discard(target)
+            raise
+        over = change.linf_levels > self.budget.levels + _SLACK
+        wrong = _difference(protected, after, lossless=encoder != "JPEG")
+        if wrong is None and over and encoder != "JPEG":
+            wrong = f"the change on disk is {change.linf_levels:g} levels, more than {self.budget.levels:g}"
+        if wrong is not None:
+            logger.error("%s: %s", relative, wrong)
+            _discard(target)
+            raise ImageError(
+                relative, f"read back from disk, {wrong}; the file was removed. Please report this as a bug"
+            )
+        return ManifestRow(
+            source=relative,
+            output=job.output,
+            sha256_in=job.record.sha256,
+            sha256_out=hashlib.sha256(found).hexdigest(),
+            status="protected",
+            reason=_say_over(change, self.budget) if over else None,
+            width=int(after.pixels.shape[1]),
+            height=int(after.pixels.shape[0]),
+            mode=after.mode,
+            format=after.format,
+            linf_levels=round(change.linf_levels, 4),
+            # Infinite where nothing changed, which JSON cannot say. Rounded below what threads can change in a sum.
+            psnr=None if math.isinf(change.psnr) else round(change.psnr, 3),
+            ssim=round(change.ssim, 5),
+            key=key,
+        )
+
+    def _put(self, job: Job, data: bytes) -> tuple[Path, str]:
+        """Bring bytes to their place; a file of ours that an interrupted run left there is taken as it is."""
+        output = job.output or job.record.relative
+        target = self.output / output
+        digest = hashlib.sha256(data).hexdigest()
+        if os.path.lexists(target):
+            if (
+                target.is_file()
+                and not target.is_symlink()
+                and hashlib.sha256(target.read_bytes()).hexdigest() == digest
+            ):
+                return target, digest
+            raise ResumeError(
+                f"{target} is in the way and bitterant did not write it. Nothing is overwritten: "
+                "move that file away and run the same command again."
+            )
+        self.journal.note(output, digest)
+        write_atomic(target, data, overwrite=False)
+        return target, digest
+
+
+def _plain(job: Job, status: Literal["copied", "skipped", "failed"], reason: str | None) -> ManifestRow:
+    return ManifestRow(
+        source=job.record.relative,
+        output=None,
+        sha256_in=job.record.sha256,
+        sha256_out=None,
+        status=status,
+        reason=reason,
+    )
+
+
+def _discard(target: Path) -> None:
+    with contextlib.suppress(OSError):
+        target.unlink()
+
+
+def _say_over(change: Change, budget: Budget) -> str:
+    return f"over budget: JPEG changed it by {change.linf_levels:g} levels, more than {budget.levels:g}"
+
+
+def _difference(meant: Picture, found: Picture, *, lossless: bool) -> str | None:
+    """How the picture on disk differs from the one that was meant; ``None`` where it does not."""
+    if found.pixels.shape[:2] != meant.pixels.shape[:2] or found.bit_depth != meant.bit_depth:
+        return (
+            f"it has {found.width} x {found.height} pixels of {found.bit_depth} bits, "
+            f"not {meant.width} x {meant.height} of {meant.bit_depth}"
+        )
+    if meant.pixels.shape[2] > found.pixels.shape[2]:
+        return "its colours are gone"
+    if not lossless:
+        return None
+    if not np.array_equal(_opacity(meant), _opacity(found)):
+        return "its transparency differs"
+    # WebP has no grey: there a grey picture comes back with three equal channels.
+    if not np.array_equal(np.broadcast_to(meant.pixels, found.pixels.shape), found.pixels):
+        return "its pixels differ from those that were written"
+    return None
+
+
+def _opacity(picture: Picture) -> np.ndarray:
+    # Encoders may leave out a transparency that is opaque everywhere.
+    return np.array(255, np.uint8) if picture.alpha is None or (picture.alpha == 255).all() else picture.alpha

@@ -1,0 +1,238 @@
+"""The two stages of error-minimizing noise, round by round: a pattern a class, then a perturbation an image.
+
+A round is a pure function of the state before it and of a generator seeded from (seed, attempt, stage, round), so a
+fit that is killed and resumed makes the same rounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ....imaging import ImageSet
+from ..round_trip import RoundTrip
+from ..theta import DeltaOf, SurrogateTrainer, crop_padding, surrogate_error
+from .sweep import Shift, class_gradient, pgd_min, pgd_min_class_mean
+
+__all__ = ["ClassStage", "RoundRecord", "SampleStage", "Stage", "delta_by_class", "delta_by_row"]
+
+
+@dataclass(frozen=True)
+class RoundRecord:
+    """One line of the fit log: losses and errors are those of the surrogate on perturbed images."""
+
+    stage: str
+    round: int
+    theta_loss: float
+    error: float
+
+    def to_json(self) -> dict[str, float | str | int]:
+        """JSON-safe, rounded for reading."""
+        return {
+            "stage": self.stage,
+            "round": self.round,
+            "theta_loss": round(self.theta_loss, 4),
+            "error": round(self.error, 4),
+        }
+
+
+def delta_by_class(delta: Tensor, labels: Tensor, trip: RoundTrip | None) -> DeltaOf:
+    """Look up the class pattern of each position, as a trainer sees it; a snapshot of ``delta`` as it is now."""
+    seen = delta.clone() if trip is None else trip(delta)
+    return lambda index: seen[labels[index]]
+
+
+def delta_by_row(delta: Tensor, trip: RoundTrip | None) -> DeltaOf:
+    """Look up each position's own perturbation as a trainer sees it; kept in half precision, handed out as float32."""
+    return lambda index: delta[index].float() if trip is None else trip(delta[index].float())
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What both stages share.
+
+    Attributes:
+        dataset: images and labels on the device of computation.
+        epsilon, step_size: bound and alpha, in units of the full range.
+        theta_steps: M, optimiser steps of the surrogate a round.
+        rounds: at most so many.
+        min_rounds: at least so many, whatever the error.
+        stop_error: lambda, the error of the surrogate at which a stage ends.
+        batch_size: images a pass of the sweep.
+        through_shifts: craft through random crops and flips.
+        trip: what the files do to a perturbation on its way to a trainer.
+    """
+
+    dataset: ImageSet
+    epsilon: float
+    step_size: float
+    theta_steps: int
+    rounds: int
+    min_rounds: int
+    stop_error: float
+    batch_size: int
+    through_shifts: bool
+    trip: RoundTrip | None
+
+    def shift(self, generator: torch.Generator) -> Shift | None:
+        """Random crops and flips for one round, or none."""
+        return Shift(crop_padding(self.dataset.resolution), generator) if self.through_shifts else None
+
+    def _labels(self) -> Tensor:
+        assert self.dataset.labels is not None
+        return self.dataset.labels
+
+    def _images(self, index: Tensor) -> Tensor:
+        return self.dataset.images[index].float().mul_(1 / 255)
+
+    def done(self, rounds_made: int, error: float) -> bool:
+        """The stop rule."""
+        return rounds_made >= self.rounds or (rounds_made >= self.min_rounds and error <= self.stop_error)
+
+
+@dataclass(frozen=True)
+class ClassStage(Stage):
+    """One pattern a class.
+
+    Attributes:
+        updates: sign steps of all patterns a round (ours), or one pass over the subset (the paper's).
+        per_class: images a class that each update's gradient is summed over.
+        momentum: of the normalised gradient.
+        paper_update: each image steps alone and its class takes the mean, instead of the sign of the class gradient.
+        subset: share of the images that the paper's update sweeps over (official: a stratified fifth).
+    """
+
+    updates: int = 8
+    per_class: int = 12
+    momentum: float = 0.5
+    paper_update: bool = False
+    subset: float = 0.2
+
+    name = "class-wise"
+
+    def start(self) -> dict[str, Tensor]:
+        """Zero patterns ``delta`` and zero ``momentum``, both ``[K, 3, R, R]``."""
+        side = self.dataset.resolution
+        zero = torch.zeros(len(self.dataset.classes), 3, side, side, device=self.dataset.images.device)
+        return {"delta": zero, "momentum": zero.clone()}
+
+    def run_round(
+        self,
+        number: int,
+        state: dict[str, Tensor],
+        trainer: SurrogateTrainer,
+        generator: torch.Generator,
+        tell: Callable[[float], None],
+    ) -> RoundRecord:
+        """One round in place on ``state``; ``tell`` gets the share of the round that is done."""
+        labels, delta = self._labels(), state["delta"]
+        loss = trainer.steps(self.theta_steps, delta_by_class(delta, labels, self.trip), generator)
+        tell(0.4)
+        frozen, shift = trainer.frozen(), self.shift(generator)
+        if self.paper_update:
+            index = self._stratified(generator)
+            for part in index.split(self.batch_size):
+                images, own = self._images(part), labels[part]
+                delta.copy_(
+                    pgd_min_class_mean(frozen, images, own, delta, epsilon=self.epsilon, step_size=self.step_size)
+                )
+        else:
+            index = self._balanced(generator)
+            for part in index:
+                gradient = class_gradient(
+                    frozen,
+                    self._images(part),
+                    labels[part],
+                    delta,
+                    shift=shift,
+                    batch_size=self.batch_size,
+                    trip=self.trip,
+                )
+                state["momentum"].mul_(self.momentum).add_(gradient)
+                delta.sub_(self.step_size * state["momentum"].sign()).clamp_(-self.epsilon, self.epsilon)
+            index = torch.cat(index)
+        tell(0.9)
+        error = surrogate_error(frozen, self.dataset, delta_by_class(delta, labels, self.trip), index.unique())
+        return RoundRecord(self.name, number, loss, error)
+
+    def _balanced(self, generator: torch.Generator) -> list[Tensor]:
+        """``updates`` index lists, each with about ``per_class`` images of every class, drawn without repeats where
+        the class is large enough: the cost of a round does not grow with the folder."""
+        labels = self._labels().cpu()
+        want = self.updates * self.per_class
+        chosen: list[list[Tensor]] = [[] for _ in range(self.updates)]
+        for label in range(len(self.dataset.classes)):
+            own = (labels == label).nonzero().flatten()
+            if len(own) == 0:
+                continue
+            times = -(-want // len(own))
+            order = torch.cat([own[torch.randperm(len(own), generator=generator)] for _ in range(times)])[:want]
+            for slot, part in enumerate(order.split(self.per_class)):
+                chosen[slot].append(part)
+        return [torch.cat(parts).to(self.dataset.images.device) for parts in chosen]
+
+    def _stratified(self, generator: torch.Generator) -> Tensor:
+        labels = self._labels().cpu()
+        parts = []
+        for label in range(len(self.dataset.classes)):
+            own = (labels == label).nonzero().flatten()
+            count = max(1, round(self.subset * len(own))) if len(own) else 0
+            parts.append(own[torch.randperm(len(own), generator=generator)[:count]])
+        index = torch.cat(parts)
+        return index[torch.randperm(len(index), generator=generator)].to(self.dataset.images.device)
+
+
+@dataclass(frozen=True)
+class SampleStage(Stage):
+    """One perturbation an image.
+
+    Attributes:
+        steps: T, PGD steps a round.
+        skip_below: images whose loss is below this are left as they are.
+    """
+
+    steps: int = 5
+    skip_below: float = 0.01
+
+    name = "sample-wise"
+
+    def start(self, patterns: Tensor | None) -> dict[str, Tensor]:
+        """``delta`` half ``[N, 3, R, R]``: each image's class pattern, or zero."""
+        images = self.dataset.images
+        if patterns is None:
+            return {"delta": torch.zeros(images.shape, dtype=torch.float16, device=images.device)}
+        return {"delta": patterns.to(torch.float16)[self._labels()]}
+
+    def run_round(
+        self,
+        number: int,
+        state: dict[str, Tensor],
+        trainer: SurrogateTrainer,
+        generator: torch.Generator,
+        tell: Callable[[float], None],
+    ) -> RoundRecord:
+        """One round in place on ``state``; ``tell`` gets the share of the round that is done."""
+        labels, delta = self._labels(), state["delta"]
+        loss = trainer.steps(self.theta_steps, delta_by_row(delta, self.trip), generator)
+        frozen, shift = trainer.frozen(), self.shift(generator)
+        order = torch.randperm(len(labels), generator=generator).to(labels.device)
+        for start in range(0, len(order), self.batch_size):
+            part = order[start : start + self.batch_size]
+            delta[part] = pgd_min(
+                frozen,
+                self._images(part),
+                labels[part],
+                delta[part].float(),
+                epsilon=self.epsilon,
+                step_size=self.step_size,
+                steps=self.steps,
+                shift=shift,
+                skip_below=self.skip_below,
+                trip=self.trip,
+            ).to(torch.float16)
+            tell(0.1 + 0.8 * start / len(order))
+        error = surrogate_error(frozen, self.dataset, delta_by_row(delta, self.trip), order)
+        return RoundRecord(self.name, number, loss, error)

@@ -1,0 +1,170 @@
+"""The inner problem: perturbations descend the loss of a frozen surrogate. Pure functions on tensors.
+
+All gradients are taken with respect to the clamped image itself, not through the clamp, whose gradient vanishes at
+black and white (emn.md section 7). Losses are summed, not averaged: near the end they are so small that a mean over
+the batch would underflow and ``sign`` would return 0.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ....surrogates import FrozenSurrogate
+from ..round_trip import RoundTrip
+
+__all__ = ["Shift", "class_gradient", "input_gradient", "pgd_min", "pgd_min_class_mean"]
+
+
+class Shift:
+    """One random crop offset for a batch, its second half mirrored: a cheap expectation over crop and flip.
+
+    A trainer crops and flips. Noise that is crafted through the same transforms keeps working under them.
+
+    Args:
+        padding: reflect padding in px; the offset is drawn from ``0..2 * padding`` in both directions.
+        generator: source of the offsets.
+    """
+
+    def __init__(self, padding: int, generator: torch.Generator) -> None:
+        self.padding, self._generator = padding, generator
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Shifted images of the same shape ``[B, 3, R, R]``; differentiable."""
+        side, p = images.shape[-1], self.padding
+        top, left = (int(v) for v in torch.randint(0, 2 * p + 1, (2,), generator=self._generator))
+        moved = F.pad(images, (p, p, p, p), mode="reflect")[:, :, top : top + side, left : left + side]
+        half = len(images) // 2
+        return torch.cat([moved[:half], moved[half:].flip(3)])
+
+
+def input_gradient(
+    surrogate: FrozenSurrogate, images: Tensor, labels: Tensor, shift: Shift | None = None
+) -> tuple[Tensor, Tensor]:
+    """Gradient of the summed cross-entropy with respect to the images.
+
+    Args:
+        surrogate: frozen.
+        images: float ``[B, 3, R, R]`` in [0, 1].
+        labels: int64 ``[B]``.
+        shift: transform between image and surrogate.
+
+    Returns:
+        Gradient of the shape of ``images``, and the losses ``[B]``.
+    """
+    leaf = images.detach().requires_grad_(True)
+    logits = surrogate(leaf if shift is None else shift(leaf))
+    losses = F.cross_entropy(logits, labels, reduction="none")
+    (gradient,) = torch.autograd.grad(losses.sum(), leaf)
+    return gradient, losses.detach()
+
+
+def pgd_min(
+    surrogate: FrozenSurrogate,
+    images: Tensor,
+    labels: Tensor,
+    delta: Tensor,
+    *,
+    epsilon: float,
+    step_size: float,
+    steps: int,
+    shift: Shift | None = None,
+    skip_below: float = 0.0,
+    trip: RoundTrip | None = None,
+) -> Tensor:
+    """Signed gradient descent of the loss inside the epsilon ball (arXiv 2101.04898, equation 4; emn.md section 1).
+
+    Args:
+        surrogate: frozen.
+        images: float ``[B, 3, R, R]`` in [0, 1].
+        labels: int64 ``[B]``.
+        delta: where to start, of the shape of ``images``.
+        epsilon: bound.
+        step_size: alpha.
+        steps: T.
+        shift: transform between image and surrogate.
+        skip_below: images whose loss is below this keep what they have and are no longer computed.
+        trip: what the file does to delta before the surrogate sees it.
+
+    Returns:
+        The new delta: within ``epsilon``; without ``trip`` also ``images + delta`` within [0, 1].
+    """
+    result = delta.clamp(-epsilon, epsilon)
+    if trip is None:
+        result = ((images + result).clamp(0.0, 1.0) - images).clamp(-epsilon, epsilon)
+    active = torch.arange(len(images), device=images.device)
+    for _ in range(steps):
+        part = images[active]
+        own = result[active]
+        seen = own if trip is None else trip(own)
+        gradient, losses = input_gradient(surrogate, (part + seen).clamp_(0.0, 1.0), labels[active], shift)
+        if trip is not None:
+            gradient = trip.adjoint(gradient)
+        stepped = (own - step_size * gradient.sign()).clamp_(-epsilon, epsilon)
+        if trip is None:
+            stepped = (part + stepped).clamp_(0.0, 1.0).sub_(part)
+        if skip_below > 0.0:
+            keep = losses >= skip_below
+            active = active[keep]
+            stepped = stepped[keep]
+            if len(active) == 0:
+                break
+        result[active] = stepped
+    return result
+
+
+def pgd_min_class_mean(
+    surrogate: FrozenSurrogate,
+    images: Tensor,
+    labels: Tensor,
+    delta: Tensor,
+    *,
+    epsilon: float,
+    step_size: float,
+    steps: int = 1,
+) -> Tensor:
+    """The paper's class-wise update: each image steps alone, its class takes the mean (emn.md section 1).
+
+    Args:
+        delta: ``[K, 3, R, R]``, a row a class; other arguments as in :func:`pgd_min`.
+
+    Returns:
+        New ``[K, 3, R, R]``; classes without an image in the batch keep theirs.
+    """
+    own = pgd_min(surrogate, images, labels, delta[labels], epsilon=epsilon, step_size=step_size, steps=steps)
+    total = torch.zeros_like(delta).index_add_(0, labels, own)
+    count = torch.bincount(labels, minlength=len(delta))
+    mean = (total / count.clamp(min=1).view(-1, 1, 1, 1)).clamp(-epsilon, epsilon)
+    return torch.where((count > 0).view(-1, 1, 1, 1), mean, delta)
+
+
+def class_gradient(
+    surrogate: FrozenSurrogate,
+    images: Tensor,
+    labels: Tensor,
+    delta: Tensor,
+    *,
+    shift: Shift | None = None,
+    batch_size: int = 128,
+    trip: RoundTrip | None = None,
+) -> Tensor:
+    """Gradient of the summed loss with respect to the class patterns, each row scaled to mean magnitude 1.
+
+    Args:
+        delta: ``[K, 3, R, R]``; other arguments as in :func:`pgd_min`.
+        batch_size: images a pass; the result does not depend on it beyond rounding and the shifts drawn.
+        trip: what the file does to a pattern before the surrogate sees it.
+
+    Returns:
+        ``[K, 3, R, R]``; zero rows for classes without an image.
+    """
+    total = torch.zeros_like(delta)
+    seen = delta if trip is None else trip(delta)
+    for start in range(0, len(images), batch_size):
+        part, own = images[start : start + batch_size], labels[start : start + batch_size]
+        gradient, _ = input_gradient(surrogate, (part + seen[own]).clamp_(0.0, 1.0), own, shift)
+        total.index_add_(0, own, gradient)
+    if trip is not None:
+        total = trip.adjoint(total)
+    return total / total.abs().mean(dim=(1, 2, 3), keepdim=True).clamp(min=1e-20)

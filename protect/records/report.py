@@ -1,0 +1,229 @@
+"""The report for people: one self-contained HTML page on what was done to a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...errors import ImageError
+from ...imaging.atomic import write_atomic
+from ...imaging.codec import decode
+from ...imaging.page import difference_tile, png_data_uri, render_page, thumbnail
+from .summary import BEFORE_PUBLISHING
+
+if TYPE_CHECKING:
+    from .manifest import ManifestRow
+    from .run_file import RunFile
+
+__all__ = ["REPORT_NAME", "Histogram", "write_report"]
+
+REPORT_NAME = "bitterant-report.html"
+
+_GAIN = 10
+_TILE_SIDE = 360
+_PROBLEMS_SHOWN = 100
+_FACTS_SHOWN = 60
+_ROWS_SHOWN = 50
+_BINS = 24
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar of a histogram, in the units of the drawing."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    title: str
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """A small inline drawing: how many pictures have which value.
+
+    Attributes:
+        title: what was measured, with its unit.
+        bars: from low to high.
+        low, high: ends of the axis, as text.
+        median: as text.
+        median_x: where the median lies.
+    """
+
+    title: str
+    bars: tuple[Bar, ...]
+    low: str
+    high: str
+    median: str
+    median_x: float
+
+    WIDTH = 320
+    HEIGHT = 96
+
+    @classmethod
+    def of(cls, title: str, values: Sequence[float], form: str) -> Histogram | None:
+        """The histogram of some values; ``None`` where there are none.
+
+        Args:
+            title: what was measured.
+            values: finite numbers.
+            form: format of a number, for example ``".1f"``.
+        """
+        if not values:
+            return None
+        low, high, median = min(values), max(values), float(np.median(values))
+        counts, edges = np.histogram(values, bins=_BINS if high > low else 1, range=(low, high) if high > low else None)
+        width, top = cls.WIDTH / len(counts), int(counts.max())
+        bars = []
+        for index, count in enumerate(counts.tolist()):
+            # A single picture in a folder of thousands stays visible.
+            height = max(1.5, cls.HEIGHT * count / top) if count else 0.0
+            span = f"{edges[index]:{form}} to {edges[index + 1]:{form}}"
+            title_text = f"{span}: {count} {'picture' if count == 1 else 'pictures'}"
+            bars.append(Bar(index * width, cls.HEIGHT - height, max(1.0, width - 1), height, title_text))
+        middle = (median - low) / (high - low) if high > low else 0.5
+        return cls(
+            title, tuple(bars), f"{low:{form}}", f"{high:{form}}", f"{median:{form}}", round(middle * cls.WIDTH, 1)
+        )
+
+
+@dataclass(frozen=True)
+class Table:
+    """A list of mappings as a table: its title, the names of its columns, the first rows, and how many there are."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    total: int
+
+
+@dataclass(frozen=True)
+class _Tile:
+    title: str
+    row: ManifestRow
+    before: str
+    after: str
+    difference: str
+    pixelated: bool
+
+
+def write_report(path: Path, run_file: RunFile, rows: Sequence[ManifestRow], *, source: Path, max_pixels: int) -> None:
+    """Write the page. Six pictures are decoded, one pair at a time, whatever the size of the folder.
+
+    Args:
+        path: where the page goes; pictures are read from the folder it lies in.
+        run_file: what was done.
+        rows: the manifest.
+        source: SRC.
+        max_pixels: as in the run.
+
+    Raises:
+        OutputError: the page cannot be written.
+    """
+    page = render_page(
+        __package__ or "bitterant.protect",
+        "run.html.j2",
+        run=run_file,
+        folder=source.name or str(source),
+        inputs=sum(run_file.counts.values()),
+        epsilon_levels=f"{float(run_file.settings['epsilon']) * 255:g}",
+        gain=_GAIN,
+        tiles=_tiles(rows, source, path.parent, max_pixels),
+        histograms=_histograms(rows),
+        fit_facts=flatten(run_file.fit)[:_FACTS_SHOWN],
+        fit_tables=tables(run_file.fit),
+        fit_outcome=_outcome(run_file.fit),
+        settings=flatten(run_file.settings),
+        problems=[row for row in rows if row.status in ("failed", "skipped") and row.reason != "hidden"][
+            :_PROBLEMS_SHOWN
+        ],
+        problem_count=sum(row.status in ("failed", "skipped") and row.reason != "hidden" for row in rows),
+        before_publishing=BEFORE_PUBLISHING,
+    )
+    write_atomic(path, page.encode("utf-8"), overwrite=True)
+
+
+def flatten(data: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested data as rows of name and text. Lists of mappings are left out: :func:`tables` shows them."""
+    facts: list[tuple[str, str]] = []
+    for name, value in data.items():
+        label = f"{prefix}{name}".replace("_", " ")
+        if isinstance(value, Mapping):
+            facts += flatten(value, f"{label}: ")
+        elif isinstance(value, list | tuple):
+            if not _is_table(value):
+                facts.append((label, _say_list(value)))
+        elif value is not None:
+            facts.append((label, _say(value)))
+    return facts
+
+
+def tables(data: Mapping[str, Any], prefix: str = "") -> list[Table]:
+    """The lists of mappings in nested data, such as the rounds of a fit."""
+    found: list[Table] = []
+    for name, value in data.items():
+        label = f"{prefix}{name}".replace("_", " ")
+        if isinstance(value, Mapping):
+            found += tables(value, f"{label}: ")
+        elif isinstance(value, list | tuple) and _is_table(value):
+            columns = list(dict.fromkeys(column for row in value for column in row))
+            rows = [tuple(_say(row[c]) if c in row else "" for c in columns) for row in value[:_ROWS_SHOWN]]
+            names = tuple(str(column).replace("_", " ") for column in columns)
+            found.append(Table(label, names, tuple(rows), len(value)))
+    return found
+
+
+def _is_table(values: Sequence[object]) -> bool:
+    return bool(values) and all(isinstance(value, Mapping) for value in values)
+
+
+def _say(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return _say_list(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _say_list(values: Sequence[object]) -> str:
+    if len(values) > 8:
+        return f"{len(values)} values, the last: {_say(values[-1])}"
+    return ", ".join(_say(value) for value in values) or "none"
+
+
+def _outcome(fit: Mapping[str, Any]) -> str | None:
+    """The sentence in which a self-check says what it found, where there is one."""
+    check = fit.get("self_check")
+    return str(check["outcome"]) if isinstance(check, Mapping) and "outcome" in check else None
+
+
+def _tiles(rows: Iterable[ManifestRow], source: Path, output: Path, max_pixels: int) -> list[_Tile]:
+    ranked = sorted((row for row in rows if row.ssim is not None), key=lambda row: (-(row.ssim or 0.0), row.source))
+    if not ranked:
+        return []
+    picks = {"best": ranked[0], "median": ranked[len(ranked) // 2], "worst": ranked[-1]}
+    tiles = []
+    for title, row in picks.items():
+        try:
+            before = decode(source / row.source, max_pixels=max_pixels).rgb8()
+            after = decode(output / str(row.output), max_pixels=max_pixels).rgb8()
+        except ImageError:  # gone since; the page is worth having without it
+            continue
+        if before.shape != after.shape:
+            continue
+        pictures = (before, after, difference_tile(before, after, _GAIN))
+        uris = [png_data_uri(thumbnail(pixels, _TILE_SIDE)) for pixels in pictures]
+        tiles.append(_Tile(title, row, *uris, pixelated=max(before.shape[:2]) < _TILE_SIDE // 2))
+    return tiles
+
+
+def _histograms(rows: Sequence[ManifestRow]) -> list[Histogram]:
+    drawn = (
+        Histogram.of("SSIM (1 is identical)", [row.ssim for row in rows if row.ssim is not None], ".3f"),
+        Histogram.of("PSNR in dB (higher is closer)", [row.psnr for row in rows if row.psnr is not None], ".1f"),
+    )
+    return [histogram for histogram in drawn if histogram is not None]

@@ -1,0 +1,22 @@
+"""What was asked for, checked as a whole before any work begins."""
+
+from .checks import Request, check_bank_place, check_fit, check_source, check_write
+from .options import FitOptions, FormatPolicy, MetadataPolicy, WriteOptions
+from .places import check_writable, exclusive, holding
+from .problems import Problems
+
+__all__ = [
+    "FitOptions",
+    "FormatPolicy",
+    "MetadataPolicy",
+    "Problems",
+    "Request",
+    "WriteOptions",
+    "check_bank_place",
+    "check_fit",
+    "check_source",
+    "check_writable",
+    "check_write",
+    "exclusive",
+    "holding",
+]

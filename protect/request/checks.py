@@ -1,0 +1,217 @@
+"""What was asked for, checked as a whole before any work: everything that is wrong is said in one message."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...errors import ConfigError, FolderError, UnknownNameError
+from ...imaging.budget import Budget
+from ...imaging.loading import auto_resolution, sha256_file
+from ...imaging.scan import FolderScan, scan_folder
+from ..records.manifest import MANIFEST_NAME
+from .labels import check_class_names, check_labels, choose_method, single_picture_warning
+from .options import FitOptions, WriteOptions
+from .places import check_writable, overlap_problem
+from .problems import Problems, check_choice
+
+if TYPE_CHECKING:
+    from ..methods import Method
+
+__all__ = ["Request", "check_bank_place", "check_fit", "check_source", "check_write"]
+
+_GRANULARITIES = ("sample", "class")
+_RESOLUTIONS = range(16, 1025)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A checked request to fit.
+
+    Attributes:
+        scan: what lies in SRC.
+        method: ready to fit.
+        resolution: working resolution R, in pixels.
+        settings: everything that decides about the fit, resolved and JSON-safe.
+        warnings: what the user should know although it is no error.
+    """
+
+    scan: FolderScan
+    method: Method
+    resolution: int
+    settings: dict[str, Any]
+    warnings: tuple[str, ...]
+
+
+def check_source(source: Path, problems: Problems) -> FolderScan | None:
+    """Scan SRC; notes a missing, unreadable or empty folder and returns ``None`` then."""
+    scan = None
+    with problems.collecting():
+        scan = scan_folder(source)
+        if not scan.entries:
+            beside = f" It holds {len(scan.skipped)} other files." if scan.skipped else ""
+            raise FolderError(
+                f"There is no picture in {source}.{beside} Put PNG, JPEG, WebP, TIFF or BMP files there, "
+                "one folder for each class."
+            )
+        check_class_names(scan)
+        return scan
+    return None
+
+
+def check_write(source: Path, output: Path, options: WriteOptions, problems: Problems, *, create: bool) -> int:
+    """Check OUT and how to write into it.
+
+    Args:
+        source: SRC.
+        output: OUT.
+        options: how to write.
+        problems: where errors are noted.
+        create: make OUT and test it by writing a file; not done while there are other problems.
+
+    Returns:
+        The number of threads.
+    """
+    workers = options.check(problems)
+    overlap = overlap_problem(source, output)
+    problems.add(overlap)
+    if overlap is None:
+        with problems.collecting():
+            check_writable(output, create=create and not problems.found)
+    return workers
+
+
+def check_bank_place(bank: Path | None, source: Path, output: Path | None, problems: Problems) -> None:
+    """Check where a bank is to be kept: it takes the protection off, so it may not lie among the pictures.
+
+    Args:
+        bank: the file, or ``None``.
+        source: SRC.
+        output: OUT, or ``None`` where only a bank is made.
+        problems: where errors are noted.
+    """
+    if bank is None:
+        return
+    place = bank.resolve()
+    for folder, why in (
+        (output, "whoever gets the pictures could take the protection off with it"),
+        (source, "originals are left as they are"),
+    ):
+        if folder is not None and folder.resolve() in (place, *place.parents):
+            problems.add(FolderError(f"The bank {bank} lies inside {folder}: {why}. Choose a place outside."))
+    if bank.is_dir():
+        problems.add(ConfigError(f"The bank {bank} is a folder. Give a file name, such as {bank / 'my.bank'}."))
+    with problems.collecting():
+        check_writable(bank.parent, create=False)
+
+
+def check_fit(scan: FolderScan | None, options: FitOptions, problems: Problems) -> Request | None:
+    """Check what to fit and make the method. Errors are noted in ``problems``; ``None`` if there are any.
+
+    Args:
+        scan: what lies in SRC, ``None`` where that was wrong.
+        options: what was asked for.
+        problems: where errors are noted; earlier ones are kept.
+    """
+    before = len(problems.found)
+    budget = _budget(options.epsilon, problems)
+    problems.add(check_choice("granularity", options.granularity, _GRANULARITIES) if options.granularity else None)
+    problems.add(check_choice("preset", options.preset, ("paper",)) if options.preset else None)
+    if options.resolution != "auto" and options.resolution not in _RESOLUTIONS:
+        problems.add(
+            ConfigError(f"resolution {options.resolution} is outside 16..1024 pixels. Leave it out to have it chosen.")
+        )
+    if not 0 <= options.seed < 2**31:
+        problems.add(ConfigError(f"seed {options.seed} is outside 0..{2**31 - 1}."))
+    if options.weights is not None and not options.weights.is_file():
+        problems.add(ConfigError(f"There is no weights file {options.weights}. Check the path."))
+    name = device = None
+    with problems.collecting():
+        name = choose_method(options.method, scan) if isinstance(options.method, str) else options.method
+    with problems.collecting():
+        from ...surrogates import resolve_device
+
+        device = resolve_device(options.device)
+    _check_surrogate(options.surrogate, problems)
+    if name is None or scan is None or budget is None or device is None or len(problems.found) > before:
+        return None
+    method = None
+    with problems.collecting():
+        method = _make_method(name, options, budget, str(device))
+        check_labels(scan, method)
+    if method is None or len(problems.found) > before:
+        return None
+    resolution = options.resolution if options.resolution != "auto" else auto_resolution(scan, method.device.type)
+    # The name of a weights file says nothing about its content and much about the owner's disk.
+    settings: dict[str, Any] = {
+        **{name: value for name, value in method.settings().items() if name != "weights"},
+        "method": method.name,
+        "granularity": method.granularity,
+        "epsilon": method.budget.epsilon,
+        "norm": method.budget.norm,
+        "seed": method.seed,
+        "preset": options.preset,
+        "resolution": resolution,
+        "weights_sha256": None if method.weights is None else sha256_file(method.weights),
+    }
+    warnings = _warnings(scan, method)
+    return Request(scan=scan, method=method, resolution=resolution, settings=settings, warnings=warnings)
+
+
+def _make_method(name: str | Method, options: FitOptions, budget: Budget, device: str) -> Method:
+    if not isinstance(name, str):
+        return name
+    from ..methods import create_method
+
+    return create_method(
+        name,
+        surrogate=options.surrogate,
+        budget=budget,
+        granularity=options.granularity,
+        seed=options.seed,
+        device=device,
+        preset=options.preset,
+        weights=options.weights,
+        allow_download=options.allow_download,
+    )
+
+
+def _check_surrogate(name: str | None, problems: Problems) -> None:
+    if name is None or name.startswith("timm:"):
+        return
+    from ...surrogates import surrogate_names
+
+    known = [*surrogate_names()]
+    if name not in known:
+        problems.add(UnknownNameError("surrogate", name, known if "timm:NAME" in known else [*known, "timm:NAME"]))
+
+
+def _budget(epsilon: float, problems: Problems) -> Budget | None:
+    try:
+        if epsilon > 0 and epsilon * 255 < 1 - 1e-6:
+            raise ConfigError("less than one 8-bit level would be rounded away")
+        return Budget(epsilon)
+    except (ConfigError, TypeError) as error:
+        levels = f"{epsilon * 255:g} levels" if isinstance(epsilon, int | float) else repr(epsilon)
+        problems.add(
+            ConfigError(
+                f"epsilon of {levels} is outside 1..255 levels. Usual values lie between 4 and 16: "
+                f"--epsilon 8, in Python epsilon=8/255. ({error})"
+            )
+        )
+    return None
+
+
+def _warnings(scan: FolderScan, method: Method) -> tuple[str, ...]:
+    warnings = []
+    single = single_picture_warning(scan)
+    if single is not None:
+        warnings.append(single)
+    if method.name == "noise":
+        warnings.append("Random noise is a placebo for comparisons: it protects nothing.")
+    if (scan.root / MANIFEST_NAME).exists():
+        warnings.append(
+            f"{scan.root} is itself the output of bitterant. Protecting pictures twice doubles the visible change."
+        )
+    return tuple(warnings)

@@ -1,0 +1,95 @@
+"""Which method fits a folder, and whether the folder has the labels that a method needs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from ...errors import FolderError, LabelError, UnknownNameError
+from ...imaging.scan import FolderScan
+
+if TYPE_CHECKING:
+    from ..methods import Method
+
+__all__ = ["check_class_names", "check_labels", "choose_method", "single_picture_warning"]
+
+
+def choose_method(name: str, scan: FolderScan | None) -> str:
+    """The method of a name; ``auto`` is ``emn`` for class folders and ``uc``, once it exists, for flat ones.
+
+    Args:
+        name: as given.
+        scan: what lies in SRC; ``None`` where that was wrong.
+
+    Raises:
+        UnknownNameError: no such method.
+        LabelError: ``auto``, and no method for flat folders exists.
+    """
+    from ..methods import method_names
+
+    known = method_names()
+    if name != "auto":
+        if name not in known:
+            raise UnknownNameError("method", name, [*known, "auto"])
+        return name
+    if scan is None or scan.labelled:
+        return "emn"
+    if "uc" in known:
+        return "uc"
+    raise _no_labels(scan, "the method emn")
+
+
+def check_labels(scan: FolderScan, method: Method) -> None:
+    """Make sure that SRC has the labels that the method needs.
+
+    Raises:
+        LabelError: it has none, or only one class.
+    """
+    needed = method.needs == "labels"
+    if not scan.labelled and needed:
+        raise _no_labels(scan, f"the method {method.name}")
+    if not scan.labelled and method.granularity == "class":
+        raise _no_labels(scan, "one pattern for each class (--granularity class)")
+    if needed and len(scan.classes) < 2:
+        raise LabelError(
+            f"There is only one class folder with pictures in {scan.root}: {', '.join(scan.classes)}. The method "
+            f"{method.name} needs two or more, since it works on what tells classes apart. "
+            "Add a second folder of other pictures."
+        )
+
+
+def check_class_names(scan: FolderScan) -> None:
+    """Make sure that class names are text: they become keys of the bank.
+
+    Raises:
+        FolderError: a name holds bytes that are no text.
+    """
+    for name in scan.classes:
+        try:
+            name.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise FolderError(
+                f"The name of the class folder {name!r} in {scan.root} is not valid text. Rename that folder."
+            ) from error
+
+
+def single_picture_warning(scan: FolderScan) -> str | None:
+    """What to say of classes with one picture; ``None`` where there are none."""
+    sizes = Counter(entry.class_name for entry in scan.entries)
+    single = [name for name in scan.classes if sizes[name] == 1]
+    if not single:
+        return None
+    names = ", ".join(single[:3]) + (", ..." if len(single) > 3 else "")
+    return (
+        f"{len(single)} of {len(scan.classes)} class folders hold a single picture ({names}). "
+        "A trainer learns little from one picture anyway, and nothing can be tested on it."
+    )
+
+
+def _no_labels(scan: FolderScan, what: str) -> LabelError:
+    return LabelError(
+        f"The {len(scan.entries)} pictures in {scan.root} lie in no class folders, and {what} needs to "
+        f"know which pictures belong together. Put them in one folder for each class, such as {scan.root.name}/cats "
+        f"and {scan.root.name}/dogs. A method for folders without classes is not built yet; --method noise runs on "
+        "them (sample-wise), but it is only a placebo and protects nothing."
+    )

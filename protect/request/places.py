@@ -1,0 +1,162 @@
+"""SRC and OUT: that they do not overlap, that OUT can be written, and which files in OUT are ours."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ...errors import FolderError, OutputError, ResumeError
+
+__all__ = [
+    "check_writable",
+    "exclusive",
+    "existing_parent",
+    "holding",
+    "overlap_problem",
+    "remove_empty_folders",
+    "survey_output",
+]
+
+#: Litter that desktops leave in any folder; never a reason to refuse one.
+_LITTER = frozenset({".ds_store", "thumbs.db", "desktop.ini", ".directory"})
+
+
+def overlap_problem(source: Path, output: Path) -> FolderError | None:
+    """Why OUT may not be used with SRC, or ``None``. Both are compared after links are resolved.
+
+    Args:
+        source: SRC.
+        output: OUT; need not exist.
+    """
+    src, out = source.resolve(), output.resolve()
+    remedy = "Originals are never touched. Choose an output folder beside it."
+    if out == src or (out.exists() and src.exists() and out.samefile(src)):
+        return FolderError(f"The output folder is the source folder itself: {source}. {remedy}")
+    if src in out.parents:
+        return FolderError(f"The output folder {output} lies inside the source folder {source}. {remedy}")
+    if out in src.parents:
+        return FolderError(f"The output folder {output} contains the source folder {source}. {remedy}")
+    return None
+
+
+def existing_parent(path: Path) -> Path:
+    """The nearest folder above (or at) ``path`` that exists."""
+    resolved = path.resolve()
+    return next((p for p in (resolved, *resolved.parents) if p.is_dir()), Path(resolved.anchor))
+
+
+def check_writable(output: Path, *, create: bool) -> None:
+    """Make sure that files can be written to OUT, by writing one.
+
+    Args:
+        output: OUT.
+        create: make the folder and write a file for a moment; otherwise only ask the system for the permission.
+
+    Raises:
+        OutputError: it cannot be written.
+        FolderError: it is a file.
+    """
+    if output.exists() and not output.is_dir():
+        raise FolderError(f"The output {output} is a file, not a folder. Choose another name.")
+    if not create:
+        parent = existing_parent(output)
+        if not os.access(parent, os.W_OK | os.X_OK):
+            raise OutputError(f"The output folder {output} cannot be written: no permission in {parent}.")
+        return
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=output, prefix=".bitterant-tmp-"):
+            pass
+    except OSError as error:
+        raise OutputError(
+            f"The output folder {output} cannot be written: {error.strerror or error}. "
+            "Choose another folder, or fix its permissions."
+        ) from error
+
+
+def remove_empty_folders(folder: Path, stop: Path) -> None:
+    """Remove ``folder`` and those above it, up to and with ``stop``, as long as they are empty."""
+    while True:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+        if folder == stop or stop not in folder.parents:
+            return
+        folder = folder.parent
+
+
+def survey_output(output: Path, ours_at_root: Sequence[str]) -> Iterator[str]:
+    """All files in OUT that are neither run files nor litter, as paths with forward slashes, sorted by folder.
+
+    Links count as files and are not followed, so that nothing is ever written through one.
+
+    Args:
+        output: OUT; may be missing.
+        ours_at_root: names of the manifest, the run file and the report.
+    """
+    for folder, folders, files in os.walk(output, followlinks=False):
+        here = Path(folder)
+        at_root = here == output
+        folders.sort()
+        linked = [name for name in folders if (here / name).is_symlink()]
+        for name in sorted([*files, *linked]):
+            ours = at_root and (name in ours_at_root or name.startswith(".bitterant-"))
+            if not ours and name.lower() not in _LITTER:
+                yield (here / name).relative_to(output).as_posix()
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold a lock file, so that two runs never write to one folder. Freed by the system when the process dies.
+
+    Raises:
+        ResumeError: another process holds it.
+        OutputError: the file cannot be made.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
+    try:
+        _take(descriptor, path)
+    except ResumeError:
+        os.close(descriptor)
+        raise
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def holding(output: Path, lock: Path, *, existed: bool) -> Iterator[None]:
+    """Hold OUT for one run; a folder that was made for nothing is taken away again."""
+    try:
+        with exclusive(lock):
+            yield
+    except BaseException:
+        if not existed:
+            with suppress(OSError):
+                output.rmdir()
+        raise
+
+
+def _take(descriptor: int, path: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:  # not on Windows; two runs at once are then not noticed
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise ResumeError(
+            f"Another bitterant is writing to {path.parent}. Wait for it, or stop it and run this again."
+        ) from error
+    except OSError:  # a file system without locks
+        return

@@ -1,0 +1,332 @@
+"""Tables of the verdict rule and of the gates: what must be graded how, and what must never pass."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bitterant.attacks.judgement.gates import check_gates, set_aside
+from bitterant.attacks.judgement.verdict import grade_of, judge, requirement_met, tier_verdict
+from bitterant.attacks.schema import (
+    ArmResult,
+    Condition,
+    Dataset,
+    Estimate,
+    Gate,
+    PairIssue,
+    Plan,
+    PlannedCondition,
+    Stealth,
+)
+from bitterant.attacks.training.cells import Cell, CellResult
+
+CHANCE = 0.1
+
+
+def arm(accuracy: float, train: float = 0.95, low: float | None = None) -> ArmResult:
+    estimate = Estimate(estimate=accuracy, low=accuracy - 0.02 if low is None else low, high=accuracy + 0.02)
+    return ArmResult(
+        accuracies=(accuracy,) * 3, accuracy=estimate, permuted_accuracy=accuracy, train_accuracies=(train,) * 3
+    )
+
+
+def condition(adversary: str = "none", *, tier: Any = "naive", victim: str = "small-cnn", **changes: Any) -> Condition:
+    values: dict[str, Any] = {
+        "id": f"{victim}/{adversary}",
+        "tier": tier,
+        "adversary": adversary,
+        "victim": victim,
+        "phrase": {"none": "a naive trainer", "jpeg:10": "a trainer who compresses"}.get(adversary, "a trainer"),
+        "source": "a test",
+        "readout": "final",
+        "status": "ok",
+        "clean": arm(0.9),
+        "protected": arm(0.14),
+        "noise": arm(0.9) if tier == "naive" else None,
+        "rho": Estimate(estimate=0.05, low=0.0, high=0.1),
+        "rho_upper": 0.12,
+        "rho_abs": Estimate(estimate=0.05, low=0.0, high=0.1),
+        "noise_loss": Estimate(estimate=0.0, low=-0.02, high=0.02) if tier == "naive" else None,
+    }
+    return Condition(**{**values, **changes})
+
+
+def rho(low: float, upper: float) -> dict[str, Any]:
+    return {"rho": Estimate(estimate=(low + upper) / 2, low=low, high=upper), "rho_upper": upper}
+
+
+def plan_for(*conditions: Condition, seeds: int = 3, **changes: Any) -> Plan:
+    planned = tuple(
+        PlannedCondition(
+            id=c.id,
+            tier=c.tier,
+            adversary=c.adversary,
+            runs_as="none" if c.adversary == "early-stop" else c.adversary,
+            victim=c.victim,
+            arms=("clean", "protected"),
+        )
+        for c in conditions
+    )
+    values: dict[str, Any] = {
+        "preset": "quick",
+        "seed": 0,
+        "victim_seeds": tuple(range(seeds)),
+        "conditions": planned,
+        "recipes": {},
+        "resolution": 32,
+        "train_images": 100,
+        "test_images": 100,
+        "noise_levels": 8.0,
+        "alpha": 0.05,
+        "draws": 2000,
+        "evals": 10,
+        "max_minutes": None,
+        "required_tier": None,
+        "required_grade": None,
+        "data_sha256": "0",
+    }
+    return Plan(**{**values, **changes})
+
+
+DATASET = Dataset(
+    classes=("a", "b"),
+    train_images=100,
+    test_images=100,
+    train_counts=(50, 50),
+    test_counts=(50, 50),
+    test_source="split",
+    resolution=32,
+    chance=CHANCE,
+    issues=(),
+)
+
+
+def verdict_of(*conditions: Condition, gates: list[Gate] | None = None, **changes: Any):
+    return judge(plan_for(*conditions, **changes), conditions, gates or [], DATASET, [])
+
+
+@pytest.mark.parametrize(
+    ("upper", "grade"),
+    [
+        (0.0, "strong"),
+        (0.15, "strong"),
+        (0.1501, "moderate"),
+        (0.4, "moderate"),
+        (0.41, "weak"),
+        (0.75, "weak"),
+        (0.76, "none"),
+        (1.0, "none"),
+    ],
+)
+def test_grades(upper: float, grade: str) -> None:
+    assert grade_of(upper) == grade
+
+
+@pytest.mark.parametrize(
+    ("low", "upper", "grade"),
+    [
+        (0.0, 0.12, "strong"),
+        (0.0, 0.24, "moderate"),  # reaches into strong, but is narrow
+        (0.0, 0.30, "inconclusive"),
+        (0.16, 0.40, "moderate"),
+        (0.30, 0.60, "inconclusive"),
+        (0.45, 0.75, "weak"),  # wide, but in one class
+        (0.60, 0.80, "none"),
+        (0.60, 0.90, "inconclusive"),
+        (0.60, 0.95, "none"),  # its middle is above 0.75: nothing is claimed, nothing has to be proven
+        (0.76, 1.00, "none"),
+    ],
+)
+def test_a_wide_interval_over_two_classes_decides_nothing(low: float, upper: float, grade: str) -> None:
+    assert tier_verdict("naive", [condition(**rho(low, upper))], graded=True).grade == grade
+
+
+def test_a_tier_is_as_good_as_its_worst_condition() -> None:
+    found = tier_verdict("naive", [condition(), condition("early-stop", **rho(0.5, 0.6))], graded=True)
+    assert (found.grade, found.worst, found.upper) == ("weak", "small-cnn/early-stop", 0.6)
+
+
+@pytest.mark.parametrize("status", ["dropped", "set aside"])
+def test_skipped_never_counts_as_survived(status: Any) -> None:
+    skipped = condition("jpeg:10", tier="transforms", status=status, reason="no time")
+    alone = tier_verdict("transforms", [skipped], graded=True)
+    assert (alone.grade, alone.complete) == ("not tested", False)
+    assert not requirement_met("weak", alone)
+    # A strong result for a part of a tier does not fulfil a requirement on the tier.
+    partly = tier_verdict("transforms", [skipped, condition("grayscale", tier="transforms")], graded=True)
+    assert (partly.grade, partly.complete) == ("strong", False)
+    assert not requirement_met("weak", partly)
+    told = verdict_of(condition(), skipped)
+    assert any("jpeg:10: no time" in text for text in told.not_tested)
+    assert "cheap transforms" in told.not_tested
+
+
+def test_the_headline_names_the_naive_and_the_weakest_tier() -> None:
+    broken = condition("jpeg:10", tier="transforms", protected=arm(0.81), **rho(0.9, 1.0))
+    told = verdict_of(condition(), broken)
+    assert told.headline == (
+        "Blocks a naive trainer (small-cnn, 3 seeds: 14 % where clean pictures give 90 %); "
+        "does not stop a trainer who compresses (small-cnn, 3 seeds: 81 % where clean pictures give 90 %). "
+        "Not tested: strong training, prior knowledge (pretrained models), other labels, mixing with clean pictures."
+    )
+    assert told.weakest == "transforms"
+    assert {tier.tier: tier.grade for tier in told.tiers}["prior"] == "not tested"
+
+
+def test_the_headline_takes_the_renamed_accuracy_where_it_is_higher() -> None:
+    undone = arm(0.06).model_copy(update={"permuted_accuracy": 0.7})
+    told = verdict_of(condition(protected=undone, renamed=True, **rho(0.7, 0.8)))
+    assert "70 % where clean pictures give 90 %" in told.headline
+
+
+def test_one_seed_gives_no_grade() -> None:
+    told = verdict_of(condition(), seeds=1)
+    assert (told.graded, told.valid) == (False, True)
+    assert {tier.grade for tier in told.tiers} == {"not graded", "not tested"}
+    assert told.headline.startswith("Smoke test, one seed, no grade: small-cnn reached 14 %")
+
+
+@pytest.mark.parametrize(
+    ("tier", "grade", "met"),
+    [
+        ("naive", "strong", True),
+        ("naive", "weak", True),
+        ("transforms", "weak", False),
+        (None, "weak", False),  # without a tier, every planned one has to reach it
+    ],
+)
+def test_requirements(tier: Any, grade: Any, met: bool) -> None:
+    broken = condition("jpeg:10", tier="transforms", **rho(0.9, 1.0))
+    told = verdict_of(condition(), broken, required_tier=tier, required_grade=grade)
+    assert told.required is not None
+    assert told.required.met is met
+
+
+def test_inconclusive_reaches_no_grade() -> None:
+    told = verdict_of(condition(**rho(0.0, 0.35)), required_tier="naive", required_grade="weak")
+    assert told.required is not None
+    assert told.required.met is False
+
+
+def stealth(**changes: Any) -> Stealth:
+    values: dict[str, Any] = {
+        "files": 10,
+        "budget_levels": 8.0,
+        "budget_source": "a test",
+        "linf_max": 8.0,
+        "linf_median": 8.0,
+        "psnr_median": 30.0,
+        "psnr_min": 29.0,
+        "ssim_median": 0.9,
+        "ssim_min": 0.8,
+        "ssim_files": 10,
+        "unchanged": 0,
+        "over_budget": (),
+    }
+    return Stealth(**{**values, **changes})
+
+
+def result(arm: Any = "clean", *, steps: int = 100, finite: bool = True) -> CellResult:
+    zeros = np.zeros(4, dtype=np.int64)
+    return CellResult(
+        cell=Cell(arm, "none", "small-cnn", 0, 1),
+        steps=steps,
+        train_accuracy=0.9,
+        final_loss=0.1 if finite else math.nan,
+        finite=finite,
+        predictions=zeros,
+        peak_predictions=zeros,
+        peak_step=1,
+        curve=(),
+        seconds=1.0,
+    )
+
+
+def gates_of(*conditions: Condition, **changes: Any) -> dict[tuple[str, str], Gate]:
+    values: dict[str, Any] = {"cells": [result()], "stealth": stealth(), "issues": [], **changes}
+    seeds = values.pop("seeds", 3)
+    found = check_gates(
+        plan_for(*conditions, seeds=seeds), conditions, values["cells"], values["stealth"], values["issues"], CHANCE
+    )
+    return {(gate.id, gate.scope): gate for gate in found}
+
+
+def test_all_gates_pass_on_a_sound_run() -> None:
+    found = gates_of(condition())
+    assert [gate.id for gate in found.values()] == ["G1", "G2", "G3", "G6", "G7"]
+    assert {gate.status for gate in found.values()} == {"pass"}
+
+
+# c = 0.1, so a clean victim must reach 0.1 + 0.3 * 0.9 = 0.37, as a lower bound.
+@pytest.mark.parametrize(("low", "status"), [(0.38, "pass"), (0.36, "fail"), (0.0, "fail")])
+def test_g1_wants_a_clean_victim_that_learned(low: float, status: str) -> None:
+    assert gates_of(condition(clean=arm(0.4, low=low)))["G1", "small-cnn/none"].status == status
+
+
+@pytest.mark.parametrize(
+    ("estimate", "low", "seeds", "status"),
+    [(0.02, 0.0, 3, "pass"), (0.07, 0.03, 3, "warn"), (0.09, 0.06, 3, "fail"), (0.09, 0.06, 1, "warn")],
+)
+def test_g2_wants_noise_to_be_harmless(estimate: float, low: float, seeds: int, status: str) -> None:
+    loss = Estimate(estimate=estimate, low=low, high=estimate + 0.04)
+    assert gates_of(condition(noise_loss=loss), seeds=seeds)["G2", "small-cnn/none"].status == status
+
+
+@pytest.mark.parametrize(
+    ("train", "status"), [((0.95,) * 3, "pass"), ((0.5, 1.0, 1.0), "fail"), ((0.85, 1.0, 1.0), "warn")]
+)
+def test_g3_wants_the_protected_pictures_fitted(train: tuple[float, ...], status: str) -> None:
+    fitted = arm(0.14).model_copy(update={"train_accuracies": train})
+    assert gates_of(condition(protected=fitted))["G3", "small-cnn/none"].status == status
+
+
+def test_g6_wants_files_as_they_should_be() -> None:
+    assert gates_of(condition(), stealth=stealth(over_budget=("a.png",)))["G6", "all"].status == "fail"
+    assert gates_of(condition(), stealth=stealth(budget_levels=None))["G6", "all"].status == "warn"
+    for kind, status in [("relabelled", "fail"), ("resized", "fail"), ("unreadable", "fail"), ("missing", "pass")]:
+        issue = PairIssue.model_validate({"kind": kind, "path": "a.png", "detail": "a test"})
+        assert gates_of(condition(), issues=[issue])["G6", "all"].status == status
+
+
+def test_g7_wants_sound_and_equally_long_trainings() -> None:
+    assert gates_of(condition(), cells=[result(finite=False)])["G7", "all"].status == "fail"
+    unequal = [result("clean", steps=100), result("protected", steps=90)]
+    assert gates_of(condition(), cells=unequal)["G7", "all"].status == "fail"
+
+
+def test_a_failed_decisive_gate_is_invalid_never_protected() -> None:
+    first = condition(clean=arm(0.2))
+    conditions = [first, condition("early-stop", readout="peak")]
+    gates = list(gates_of(*conditions).values())
+    conditions = set_aside(plan_for(*conditions), conditions, gates)
+    assert [c.status for c in conditions] == ["set aside"] * 2
+    told = verdict_of(*conditions, gates=gates, required_tier="naive", required_grade="weak")
+    assert (told.valid, told.graded, told.weakest) == (False, False, None)
+    assert told.headline.startswith("INVALID")
+    assert "did not learn the clean pictures" in told.headline
+    assert told.required is not None
+    assert not told.required.met
+
+
+def test_another_victim_that_fails_is_set_aside_and_not_survived() -> None:
+    other = condition(victim="convmixer", clean=arm(0.2))
+    free = condition("early-stop", victim="convmixer", readout="peak")
+    conditions = [condition(), other, free]
+    gates = list(gates_of(*conditions).values())
+    after = set_aside(plan_for(*conditions), conditions, gates)
+    assert [c.status for c in after] == ["ok", "set aside", "set aside"]
+    told = judge(plan_for(*conditions), after, gates, DATASET, [])
+    assert told.valid
+    assert told.tiers[0].complete is False
+    assert "Only partly tested: naive" in told.headline
+
+
+def test_an_adversary_under_which_nothing_is_learned_proves_nothing() -> None:
+    hard = condition("jpeg:10", tier="transforms", clean=arm(0.2), **rho(0.0, 0.1))
+    conditions = [condition(), hard]
+    gates = list(gates_of(*conditions).values())
+    after = set_aside(plan_for(*conditions), conditions, gates)
+    assert [c.status for c in after] == ["ok", "set aside"]

@@ -1,0 +1,388 @@
+"""A run that is killed anywhere goes on and ends with the same bytes; a run that is something else is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bitterant.errors import ConfigError, Interrupted, ResumeError
+from bitterant.protect.folder import apply_folder, fit_folder, protect_folder
+from bitterant.protect.folder import run as run_module
+from bitterant.protect.folder.interrupt import StopRequest, interruptible
+from bitterant.protect.records.state import Journal, StateFiles, explain_inputs, explain_settings, plan_hash
+
+NOISE: dict[str, Any] = {"method": "noise", "device": "cpu", "resolution": 16}
+
+
+def noise(**options: Any) -> dict[str, Any]:
+    """The cheap method, with some options changed."""
+    return {**NOISE, **options}
+
+
+# ------------------------------------------------------------------ kills
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list[int]]]:
+    """One folder protected, killed and resumed at every point by the script ``killing.py``."""
+    from PIL import Image
+
+    root = tmp_path_factory.mktemp("killed")
+    for index in range(6):
+        path = root / "src" / f"class{index % 2}" / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.linear_gradient("L").resize((17 + index, 20)).rotate(30 * index).convert("RGB").save(path)
+    (root / "src" / "class0" / "0.txt").write_text("a caption")
+    (root / "src" / "class1" / "bad.png").write_bytes(b"")
+    script = Path(__file__).with_name("killing.py")
+    done = subprocess.run(
+        [sys.executable, str(script), str(root / "src"), str(root)],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    return root, json.loads(done.stdout)
+
+
+POINTS = ("read", "fit-0", "fit-1", "begin", "bank-0", "bank-1", "before-1", "before-4", "half-2", "after-1", "after-3")
+POINTS += ("after-7", "row-1", "row-5", "report", "clean", "often")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("point", POINTS)
+def test_a_kill_changes_nothing_in_the_end(killed: tuple[Path, dict[str, list[int]]], kit: Any, point: str) -> None:
+    root, ends = killed
+    assert ends["none"] == [0]
+    assert set(ends[point][:-1]) == {-signal.SIGKILL}, "the process was meant to be killed"
+    assert ends[point][-1] == 0
+    assert kit.result(root / point) == kit.result(root / "none")
+    assert sorted(path.name for path in (root / point).rglob(".*")) == [], "state or temporary files were left"
+    runs = [json.loads((root / name / "bitterant-run.json").read_text()) for name in (point, "none")]
+    assert runs[0]["plan"] == runs[1]["plan"]
+    assert runs[0]["fit"] == runs[1]["fit"]
+
+
+# ------------------------------------------------------------------ finished
+def test_a_finished_folder_is_left_alone(kit: Any) -> None:
+    source, output = kit.folder(), kit.root / "out"
+    first = protect_folder(source, output, **NOISE)
+    before = {path: path.stat().st_mtime_ns for path in output.rglob("*")}
+    again = protect_folder(source, output, **NOISE)
+    assert again.already_done
+    assert "Nothing to do" in again.headline
+    assert again.counts == first.counts
+    assert {path: path.stat().st_mtime_ns for path in output.rglob("*")} == before
+
+
+def test_a_finished_folder_with_a_failed_file_says_so_again(kit: Any) -> None:
+    source, output = kit.folder(), kit.root / "out"
+    (source / "class0/bad.png").write_bytes(b"junk")
+    assert protect_folder(source, output, **NOISE).exit_code == 1
+    again = protect_folder(source, output, **NOISE)
+    assert (again.already_done, again.exit_code, again.problems[0].relative) == (True, 1, "class0/bad.png")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"epsilon": 4 / 255}, "epsilon was 8/255, is now 4/255"),
+        ({"seed": 3}, "seed was 0, is now 3"),
+        ({"granularity": "class"}, "granularity was sample, is now class"),
+        ({"format": "same"}, "format was lossless, is now same"),
+        ({"metadata": "strip"}, "metadata was keep, is now strip"),
+        ({"resolution": 32}, "resolution was 16, is now 32"),
+    ],
+)
+@pytest.mark.parametrize("finished", [True, False])
+def test_other_settings_are_refused_and_named(kit: Any, change: dict[str, Any], said: str, finished: bool) -> None:
+    source, output = kit.folder(), kit.root / "out"
+    start(source, output, finished=finished)
+    before = kit.tree(output)
+    with pytest.raises(ResumeError) as caught:
+        protect_folder(source, output, **noise(**change))
+    assert said in str(caught.value)
+    assert "--no-resume" in str(caught.value)
+    assert caught.value.exit_code == 2
+    assert kit.tree(output) == before
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_changed_source_is_refused_and_named(kit: Any, finished: bool) -> None:
+    source, output = kit.folder(), kit.root / "out"
+    start(source, output, finished=finished)
+    kit.draw(source / "class0/1.png", seed=99)
+    (source / "class1/0.png").unlink()
+    kit.draw(source / "class1/new.png", seed=98)
+    with pytest.raises(ResumeError) as caught:
+        protect_folder(source, output, **NOISE)
+    for said in ("1 file is new (class1/new.png)", "1 file is gone (class1/0.png)", "1 file is changed (class0/1.png)"):
+        assert said in str(caught.value)
+
+
+def test_other_versions_are_refused_under_way_but_not_when_done(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, done, half = kit.folder(), kit.root / "done", kit.root / "half"
+    start(source, done, finished=True)
+    start(source, half, finished=False)
+    real = run_module.versions()
+    monkeypatch.setattr(run_module, "versions", lambda: {**real, "pillow": "0.1"})
+    assert protect_folder(source, done, **NOISE).already_done
+    with pytest.raises(ResumeError, match=r"pillow was .* is now 0\.1"):
+        protect_folder(source, half, **NOISE)
+
+
+@pytest.mark.parametrize("damage", ["missing", "changed"])
+@pytest.mark.parametrize("finished", [True, False])
+def test_outputs_that_went_missing_are_noticed(kit: Any, damage: str, finished: bool) -> None:
+    source, output = kit.folder(), kit.root / "out"
+    start(source, output, finished=finished)
+    victim = output / "class0/0.png"
+    victim.unlink() if damage == "missing" else victim.write_bytes(b"x")
+    with pytest.raises(ResumeError, match=r"class0/0\.png"):
+        protect_folder(source, output, **NOISE)
+
+
+# ------------------------------------------------------------------ start again, foreign files
+@pytest.mark.parametrize("finished", [True, False])
+def test_no_resume_starts_again_with_other_settings(kit: Any, finished: bool) -> None:
+    source, output = kit.folder(), kit.root / "out"
+    start(source, output, finished=finished)
+    (source / "class0/1.png").unlink()
+    protect_folder(source, output, **noise(seed=7), resume=False)
+    protect_folder(source, kit.root / "fresh", **noise(seed=7))
+    assert kit.result(output) == kit.result(kit.root / "fresh")
+
+
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize("name", ["class0/0.png", "class0/foreign.png", "notes.txt"])
+def test_no_resume_never_touches_what_is_not_ours(kit: Any, name: str, finished: bool) -> None:
+    source, output = kit.folder(), kit.root / "out"
+    start(source, output, finished=finished)
+    (output / name).write_bytes(b"the user's own")
+    before = kit.tree(output)
+    with pytest.raises(ResumeError, match=name):
+        protect_folder(source, output, **NOISE, resume=False)
+    assert kit.tree(output) == before
+
+
+def test_no_resume_takes_a_file_that_was_written_but_not_yet_listed(kit: Any) -> None:
+    source, output = kit.folder(), kit.root / "out"
+    start(source, output, finished=False, unlisted=True)
+    assert protect_folder(source, output, **NOISE, resume=False).counts["protected"] == 6
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_foreign_file_in_a_new_output_is_refused(kit: Any, resume: bool) -> None:
+    source, output = kit.folder(), kit.root / "out"
+    kit.draw(output / "class0/0.png", seed=1)
+    before = kit.tree(output)
+    with pytest.raises(ResumeError, match=r"did not write: class0/0\.png"):
+        protect_folder(source, output, **NOISE, resume=resume)
+    assert kit.tree(output) == before
+
+
+def test_a_file_put_in_the_way_of_an_unfinished_run_is_not_overwritten(kit: Any) -> None:
+    source, output = kit.folder(), kit.root / "out"
+    start(source, output, finished=False)
+    (output / "class1").mkdir(exist_ok=True)
+    (output / "class1/2.png").write_bytes(b"the user's own")
+    with pytest.raises(ResumeError, match="in the way"):
+        protect_folder(source, output, **NOISE)
+    assert (output / "class1/2.png").read_bytes() == b"the user's own"
+    (output / "class1/2.png").unlink()
+    assert protect_folder(source, output, **NOISE).counts["protected"] == 6
+
+
+def test_litter_of_desktops_is_no_reason_to_refuse(kit: Any) -> None:
+    (kit.root / "out").mkdir()
+    (kit.root / "out/.DS_Store").write_text("")
+    assert protect_folder(kit.folder(), kit.root / "out", **NOISE).exit_code == 0
+
+
+def test_a_damaged_state_says_how_to_start_again(kit: Any) -> None:
+    source, output = kit.folder(), kit.root / "out"
+    start(source, output, finished=False)
+    (output / ".bitterant-state.json").write_bytes(b"{")
+    with pytest.raises(ResumeError, match="--no-resume"):
+        protect_folder(source, output, **NOISE)
+    assert protect_folder(source, output, **NOISE, resume=False).counts["protected"] == 6
+
+
+def test_a_manifest_without_its_run_file_is_refused(kit: Any) -> None:
+    source, output = kit.folder(), kit.root / "out"
+    start(source, output, finished=True)
+    (output / "bitterant-run.json").unlink()
+    with pytest.raises(ResumeError, match="without its run file"):
+        protect_folder(source, output, **NOISE)
+
+
+# ------------------------------------------------------------------ interruption
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stage", ["read", "fit", "write"])
+def test_a_first_signal_stops_between_files_and_the_run_goes_on(kit: Any, number: int, stage: str) -> None:
+    source, output = kit.folder(each=8), kit.root / "out"
+    told: list[bool] = []
+
+    def progress(now: str, done: float, total: float, message: str = "", /) -> None:
+        if now == stage and not told and (done or stage == "fit"):
+            signal.raise_signal(number)
+
+    earlier = signal.getsignal(number)
+    with pytest.raises(Interrupted) as caught, interruptible(lambda: told.append(True)) as stop:
+        protect_folder(source, output, **NOISE, workers=1, progress=progress, stop=stop)
+    assert signal.getsignal(number) == earlier
+    assert told == [True]
+    assert caught.value.exit_code == 130
+    assert "same command" in str(caught.value)
+    protect_folder(source, output, **NOISE)
+    protect_folder(source, kit.root / "whole", **NOISE)
+    assert kit.result(output) == kit.result(kit.root / "whole")
+
+
+def test_a_second_signal_aborts() -> None:
+    with pytest.raises(KeyboardInterrupt), interruptible() as stop:  # noqa: PT012 - the second raise is the test
+        signal.raise_signal(signal.SIGINT)
+        assert stop.requested
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_outside_the_main_thread_no_handler_is_installed() -> None:
+    import threading
+
+    earlier, seen = signal.getsignal(signal.SIGINT), []
+
+    def work() -> None:
+        with interruptible() as stop:
+            seen.append((signal.getsignal(signal.SIGINT), stop.requested))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [(earlier, False)]
+
+
+def test_a_failing_disk_stops_the_run_which_goes_on_later(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bitterant.errors import OutputError
+    from bitterant.protect.folder import writing
+
+    source, output = kit.folder(), kit.root / "out"
+    real, calls = writing.write_atomic, []
+
+    def full(path: Path, data: bytes, *, overwrite: bool) -> None:
+        calls.append(path)
+        if len(calls) == 3:
+            raise OutputError("the disk is full")
+        real(path, data, overwrite=overwrite)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writing, "write_atomic", full)
+        with pytest.raises(OutputError, match="disk is full"):
+            protect_folder(source, output, **NOISE, workers=1)
+    protect_folder(source, output, **NOISE)
+    protect_folder(source, kit.root / "whole", **NOISE)
+    assert kit.result(output) == kit.result(kit.root / "whole")
+
+
+# ------------------------------------------------------------------ bank
+def test_a_kept_bank_that_exists_is_not_replaced(kit: Any) -> None:
+    source, bank = kit.folder(), kit.root / "my.bank"
+    bank.write_bytes(b"the user's own")
+    with pytest.raises(ConfigError, match="exists already"):
+        protect_folder(source, kit.root / "out", **NOISE, bank=bank)
+    assert bank.read_bytes() == b"the user's own"
+
+
+def test_a_finished_folder_accepts_its_own_bank_and_refuses_to_promise_another(kit: Any) -> None:
+    source, output, bank = kit.folder(), kit.root / "out", kit.root / "my.bank"
+    protect_folder(source, output, **NOISE, bank=bank)
+    assert protect_folder(source, output, **NOISE, bank=bank).already_done
+    with pytest.raises(ResumeError, match="was not kept in"):
+        protect_folder(source, output, **NOISE, bank=kit.root / "other.bank")
+
+
+def test_an_interrupted_apply_goes_on(kit: Any) -> None:
+    source, bank = kit.folder(), kit.root / "my.bank"
+    fit_folder(source, bank, **NOISE)
+    stop = StopRequest()
+
+    def progress(stage: str, done: float, total: float, message: str = "", /) -> None:
+        if stage == "write" and done == 2:
+            stop.request()
+
+    with pytest.raises(Interrupted):
+        apply_folder(source, kit.root / "out", bank=bank, workers=1, progress=progress, stop=stop)
+    apply_folder(source, kit.root / "out", bank=bank)
+    apply_folder(source, kit.root / "whole", bank=bank)
+    assert kit.result(kit.root / "out") == kit.result(kit.root / "whole")
+
+
+def test_an_interrupted_fit_goes_on_and_leaves_only_the_bank(kit: Any) -> None:
+    source, bank = kit.folder(), kit.root / "banks" / "my.bank"
+    stop = StopRequest()
+
+    def progress(stage: str, done: float, total: float, message: str = "", /) -> None:
+        if stage == "fit":
+            stop.request()
+
+    with pytest.raises(Interrupted):
+        fit_folder(source, bank, **NOISE, progress=progress, stop=stop)
+    assert not bank.exists()
+    with pytest.raises(ResumeError, match="seed was 0, is now 1"):
+        fit_folder(source, bank, **NOISE, seed=1)
+    fit_folder(source, bank, **NOISE)
+    assert [path.name for path in bank.parent.iterdir()] == ["my.bank"]
+
+
+# ------------------------------------------------------------------ parts
+def test_a_journal_with_half_a_line_keeps_the_others(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal")
+    assert journal.read() == set()
+    journal.note("a/ä.png", "00")
+    with journal.path.open("ab") as file:
+        file.write(b'\n["b.pn')
+    journal.note("c.png", "11")
+    assert journal.read() == {("a/ä.png", "00"), ("c.png", "11")}
+
+
+def test_explanations_name_what_differs() -> None:
+    assert explain_settings({"a": (1, 2), "b": {"c": 1}}, {"a": [1, 2], "b": {"c": 1}}) == []
+    assert explain_settings({"b": {"c": 1}}, {"b": {"c": 2}}) == ["c was 1, is now 2"]
+    assert explain_settings({"x": None}, {"x": 1}) == ["x was not set, is now 1"]
+    assert explain_inputs([("a", "1")], [("a", "1")]) == []
+    many = [(f"{index}.png", "1") for index in range(5)]
+    assert explain_inputs([], many) == ["5 files are new (0.png, 1.png, 2.png, ...)"]
+
+
+def test_the_plan_is_one_for_all_orders_and_another_for_any_change() -> None:
+    inputs = [("a", "1"), ("b", None)]
+    plan = plan_hash({"x": 1, "y": 2}, inputs)
+    assert plan_hash({"y": 2, "x": 1}, inputs[::-1]) == plan
+    assert plan_hash({"x": 1, "y": 3}, inputs) != plan
+    assert plan_hash({"x": 1, "y": 2}, [("a", "2"), ("b", None)]) != plan
+    assert plan_hash({"x": 1, "y": 2}, [("a", "1"), ("c", None)]) != plan
+
+
+def start(source: Path, output: Path, *, finished: bool, unlisted: bool = False) -> None:
+    """A finished run, or one that was stopped after two rows (``unlisted``: with a file that has no row yet)."""
+    if finished:
+        protect_folder(source, output, **NOISE)
+        return
+    stop = StopRequest()
+
+    def progress(stage: str, done: float, total: float, message: str = "", /) -> None:
+        if stage == "write" and done == 2:
+            stop.request()
+
+    with pytest.raises(Interrupted):
+        protect_folder(source, output, **NOISE, workers=1, progress=progress, stop=stop)
+    if unlisted:
+        manifest = output / "bitterant-manifest.jsonl"
+        manifest.write_bytes(b"".join(manifest.read_bytes().splitlines(keepends=True)[:-1]))
+    assert StateFiles(output).plan.exists()

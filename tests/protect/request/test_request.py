@@ -1,0 +1,201 @@
+"""Bad requests: each is refused before any work, with what was wrong, where, and what to do."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bitterant.errors import (
+    BankError,
+    BitterantError,
+    ConfigError,
+    FolderError,
+    LabelError,
+    OutputError,
+    SetupError,
+    UnknownNameError,
+)
+from bitterant.protect.folder import apply_folder, fit_folder, protect_folder
+from bitterant.protect.request.checks import Problems
+
+NOISE: dict[str, Any] = {"method": "noise", "device": "cpu", "resolution": 16}
+
+
+def noise(**options: Any) -> dict[str, Any]:
+    """The cheap method, with some options changed."""
+    return {**NOISE, **options}
+
+
+def refuse(kind: type[BitterantError], code: int, *words: str, **call: Any) -> None:
+    with pytest.raises(kind) as caught:
+        protect_folder(**call)
+    assert caught.value.exit_code == code
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_a_missing_source(kit: Any) -> None:
+    refuse(FolderError, 2, "no folder", "nowhere", source=kit.root / "nowhere", output=kit.root / "out", **NOISE)
+    assert not (kit.root / "out").exists()
+
+
+def test_a_source_that_is_a_file(kit: Any) -> None:
+    (kit.root / "file").write_text("x")
+    refuse(FolderError, 2, "is a file", source=kit.root / "file", output=kit.root / "out", **NOISE)
+
+
+def test_an_empty_source(kit: Any) -> None:
+    (kit.root / "src").mkdir()
+    refuse(FolderError, 2, "no picture", "one folder for each", source=kit.root / "src", output=kit.root / "out")
+    (kit.root / "src/notes.pdf").write_text("x")
+    refuse(FolderError, 2, "1 other files", source=kit.root / "src", output=kit.root / "out", **NOISE)
+
+
+@pytest.mark.parametrize("place", ["src", "src/out", "."])
+def test_an_output_that_overlaps_the_source(kit: Any, place: str) -> None:
+    source = kit.folder()
+    before = kit.tree(kit.root)
+    refuse(FolderError, 2, "Originals are never touched", source=source, output=kit.root / place, **NOISE)
+    assert kit.tree(kit.root) == before
+
+
+def test_an_output_that_cannot_be_written(kit: Any) -> None:
+    (kit.root / "file").write_text("x")
+    refuse(OutputError, 3, "cannot be written", source=kit.folder(), output=kit.root / "file/out", **NOISE)
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 300 / 255, -1 / 255, float("nan"), 0.5 / 255, 1e9])
+def test_an_epsilon_out_of_range(kit: Any, epsilon: float) -> None:
+    refuse(
+        ConfigError, 2, "outside 1..255", "8/255", source=kit.folder(), output=kit.root / "o", epsilon=epsilon, **NOISE
+    )
+
+
+def test_unknown_names_come_with_the_nearest(kit: Any) -> None:
+    source, output = kit.folder(), kit.root / "out"
+    refuse(UnknownNameError, 2, "method", "Did you mean 'noise'?", source=source, output=output, method="nois")
+    refuse(UnknownNameError, 2, "surrogate", "'resnet18'", source=source, output=output, surrogate="resnet-18")
+    refuse(UnknownNameError, 2, "'lossless'", source=source, output=output, format="losless", **NOISE)
+    refuse(UnknownNameError, 2, "private", source=source, output=output, metadata="none", **NOISE)
+    refuse(UnknownNameError, 2, "sample", source=source, output=output, granularity="cluster", **NOISE)
+    refuse(ConfigError, 2, "not a device", source=source, output=output, method="noise", device="toaster")
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"resolution": 8}, "16..1024"),
+        ({"resolution": 5000}, "16..1024"),
+        ({"seed": -1}, "seed"),
+        ({"workers": 0}, "workers"),
+        ({"max_pixels": 0}, "max_pixels"),
+        ({"weights": "/nowhere/w.safetensors"}, "no weights file"),
+    ],
+)
+def test_values_out_of_range(kit: Any, options: dict[str, Any], word: str) -> None:
+    refuse(ConfigError, 2, word, source=kit.folder(), output=kit.root / "out", **noise(**options))
+
+
+def test_everything_that_is_wrong_is_said_at_once(kit: Any) -> None:
+    words = ("5 things are wrong", "no folder", "300 levels", "There is no method", "16..1024", "There is no format")
+    options: dict[str, Any] = {"method": "nois", "epsilon": 300 / 255, "resolution": 1, "format": "gif"}
+    refuse(ConfigError, 2, *words, source=kit.root / "nowhere", output=kit.root / "out", device="cpu", **options)
+
+
+def test_problems_of_the_machine_alone_keep_exit_code_3() -> None:
+    problems = Problems()
+    problems.add(OutputError("disk"))
+    problems.add(SetupError("weights"))
+    with pytest.raises(SetupError) as caught:
+        problems.raise_all()
+    assert caught.value.exit_code == 3
+    problems.add(ConfigError("epsilon"))
+    with pytest.raises(ConfigError):
+        problems.raise_all()
+
+
+@pytest.mark.parametrize("method", ["auto", "emn"])
+def test_a_flat_folder_says_what_to_do(kit: Any, method: str) -> None:
+    kit.draw(kit.root / "flat/a.png", 1)
+    words = ("one folder for each class", "flat/cats", "placebo", "--method noise")
+    refuse(LabelError, 2, *words, source=kit.root / "flat", output=kit.root / "out", method=method, device="cpu")
+    assert not (kit.root / "out").exists()
+
+
+def test_one_class_only(kit: Any, labelled: Any) -> None:
+    source = kit.folder(classes=1)
+    refuse(LabelError, 2, "only one class", "class0", source=source, output=kit.root / "out", method=labelled())
+    assert protect_folder(source, kit.root / "out", **NOISE).counts["protected"] == 3
+
+
+def test_only_one_class_can_be_read(kit: Any, labelled: Any) -> None:
+    source = kit.folder(classes=1)
+    (source / "class1").mkdir()
+    (source / "class1/bad.png").write_bytes(b"junk")
+    refuse(LabelError, 2, "Only the class class0", source=source, output=kit.root / "out", method=labelled())
+    assert not (kit.root / "out").exists()
+
+
+def test_no_picture_can_be_read(kit: Any) -> None:
+    (kit.root / "src/a").mkdir(parents=True)
+    (kit.root / "src/a/bad.png").write_bytes(b"")
+    refuse(FolderError, 2, "None of the 1", "0 bytes", source=kit.root / "src", output=kit.root / "out", **NOISE)
+    assert not (kit.root / "out").exists(), "a folder made for nothing is taken away again"
+
+
+def test_a_class_with_a_single_picture_works_with_a_warning(kit: Any, labelled: Any) -> None:
+    source = kit.folder()
+    kit.draw(source / "lonely/one.png", 7)
+    summary = protect_folder(source, kit.root / "out", method=labelled(device="cpu"))
+    assert (summary.exit_code, summary.counts["protected"]) == (0, 7)
+    assert any("single picture (lonely)" in text for text in summary.warnings)
+
+
+def test_protecting_the_protected_gets_a_warning(kit: Any) -> None:
+    protect_folder(kit.folder(), kit.root / "once", **NOISE)
+    summary = protect_folder(kit.root / "once", kit.root / "twice", **NOISE)
+    assert any("itself the output of bitterant" in text for text in summary.warnings)
+
+
+@pytest.mark.parametrize("place", ["out/my.bank", "out/deep/my.bank", "src/my.bank", "out"])
+def test_a_bank_may_not_lie_where_it_gets_published(kit: Any, place: str) -> None:
+    refuse(FolderError, 2, "bank", source=kit.folder(), output=kit.root / "out", bank=kit.root / place, **NOISE)
+
+
+def test_a_missing_or_damaged_or_useless_bank(kit: Any) -> None:
+    source, output, bank = kit.folder(), kit.root / "out", kit.root / "my.bank"
+    with pytest.raises(BankError, match="no bank file"):
+        apply_folder(source, output, bank=bank)
+    bank.write_bytes(b"junk")
+    with pytest.raises(BankError):
+        apply_folder(source, output, bank=bank)
+    other = kit.root / "other"
+    kit.draw(other / "elsewhere/x.png", 5)
+    fit_folder(other, kit.root / "fit.bank", **NOISE)
+    with pytest.raises(BankError, match="no perturbation for any of the 6"):
+        apply_folder(source, output, bank=kit.root / "fit.bank")
+    assert not output.exists()
+
+
+def test_fit_does_not_replace_a_file(kit: Any) -> None:
+    bank = kit.root / "my.bank"
+    bank.write_bytes(b"the user's own")
+    with pytest.raises(ConfigError, match="exists already"):
+        fit_folder(kit.folder(), bank, **NOISE)
+    assert bank.read_bytes() == b"the user's own"
+
+
+def test_a_dry_run_with_a_bad_request_is_refused_too(kit: Any) -> None:
+    with pytest.raises(FolderError):
+        protect_folder(Path(kit.root / "nowhere"), kit.root / "out", dry_run=True, **NOISE)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_a_class_name_that_is_no_text(kit: Any) -> None:
+    source = kit.folder()
+    kit.draw(source / os.fsdecode(b"cl\xff") / "x.png", 1)
+    refuse(FolderError, 2, "not valid text", source=source, output=kit.root / "out", **NOISE)
