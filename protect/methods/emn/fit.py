@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,10 +13,8 @@ from ..base import FitContext
 from ..round_trip import RoundTrip
 from ..self_check import CheckResult, SelfCheck
 from ..theta import SurrogateTrainer
+from .recipe import EmnRecipe
 from .stages import ClassStage, SampleStage, delta_by_class, delta_by_row
-
-if TYPE_CHECKING:
-    from .method import ErrorMinimizing
 
 __all__ = ["EmnFit"]
 
@@ -26,12 +24,12 @@ _Stage = ClassStage | SampleStage
 class EmnFit:
     """One fit: attempts, each of one or two stages, each of rounds; state goes to the checkpoint after every round."""
 
-    def __init__(self, method: ErrorMinimizing, dataset: ImageSet, context: FitContext) -> None:
-        self.method, self.dataset, self.context = method, dataset, context
+    def __init__(self, recipe: EmnRecipe, dataset: ImageSet, context: FitContext) -> None:
+        self.recipe, self.dataset, self.context = recipe, dataset, context
         assert dataset.labels is not None
         self.labels = dataset.labels
-        self.trip = None if method.preset == "paper" else RoundTrip.of(dataset)
-        self.check = SelfCheck(dataset.to("cpu"), seed=method.seed, device=method.device)
+        self.trip = None if recipe.paper else RoundTrip.of(dataset)
+        self.check = SelfCheck(dataset.to("cpu"), seed=recipe.seed, device=recipe.device)
         self.log: list[dict[str, Any]] = []
         self.checks: list[dict[str, Any]] = []
         self.best: Tensor | None = None
@@ -41,8 +39,8 @@ class EmnFit:
         self.last_saved = 0.0
 
     def go(self) -> Tensor:
-        method = self.method
-        attempts = max(1, method.attempts)
+        recipe = self.recipe
+        attempts = max(1, recipe.attempts)
         resumed = self.context.checkpoint.load()
         first = 0
         if resumed is not None:
@@ -50,8 +48,8 @@ class EmnFit:
         attempt = first
         while True:
             trainer, delta = self._craft(attempt, resumed if attempt == first else None)
-            if not method.attempts or not self.check.possible:
-                reason = "switched off" if not method.attempts else "too few images to hold some out"
+            if not recipe.attempts or not self.check.possible:
+                reason = "switched off" if not recipe.attempts else "too few images to hold some out"
                 self._conclude(trainer, attempt, None, f"self-check: {reason}")
                 return delta
             result = self._self_check(delta, attempt)
@@ -60,12 +58,12 @@ class EmnFit:
                 self.context.surrogate_sha256 = trainer.model.fingerprint()
             if not result.conclusive:
                 verdict = "inconclusive: clean images are not learned from either, so the check cannot tell"
-            elif result.residual <= method.target:
-                verdict = f"reached: residual learnability {result.residual:.2f} <= {method.target:g}"
+            elif result.residual <= recipe.target:
+                verdict = f"reached: residual learnability {result.residual:.2f} <= {recipe.target:g}"
             elif attempt + 1 >= attempts:
                 verdict = (
                     f"not reached in {attempts} attempts: the best left residual learnability "
-                    f"{self.best_residual:.2f} > {method.target:g}"
+                    f"{self.best_residual:.2f} > {recipe.target:g}"
                 )
             else:
                 attempt += 1
@@ -79,26 +77,26 @@ class EmnFit:
         SurrogateTrainer, Tensor
     ]:  # fmt: skip
         """One attempt: the stages in order, from the checkpoint if it lies in this attempt."""
-        method, dataset = self.method, self.dataset
-        trainer = method.trainer(dataset, attempt)
+        recipe, dataset = self.recipe, self.dataset
+        trainer = recipe.trainer(dataset, attempt)
         stages: list[_Stage] = []
-        if method.granularity == "class" or method.preset != "paper":
-            stages.append(method.class_stage(dataset))
-        if method.granularity == "sample":
-            stages.append(method.sample_stage(dataset))
+        if recipe.granularity == "class" or not recipe.paper:
+            stages.append(recipe.class_stage(dataset))
+        if recipe.granularity == "sample":
+            stages.append(recipe.sample_stage(dataset))
         first_stage, made, state = 0, 0, dict[str, Tensor]()
         if resumed is not None and resumed[1]["made"] + resumed[1]["stage"] > 0:
             tensors, facts = resumed
             first_stage, made = facts["stage"], facts["made"]
             trainer.unpack({k[8:]: v for k, v in tensors.items() if k.startswith("trainer.")})
-            state = {k[6:]: v.to(self.method.device) for k, v in tensors.items() if k.startswith("state.")}
+            state = {k[6:]: v.to(self.recipe.device) for k, v in tensors.items() if k.startswith("state.")}
         for position in range(first_stage, len(stages)):
             stage = stages[position]
             if not state:
                 state = stage.start() if isinstance(stage, ClassStage) else stage.start(None)
             error = self.log[-1]["error"] if made and self.log else 1.0
             while not stage.done(made, error):
-                seed = method.derived_seed(attempt, position + 1, made)
+                seed = recipe.derived_seed(attempt, position + 1, made)
                 generator = torch.Generator().manual_seed(seed)
                 where = (position + made / stage.rounds) / len(stages)
                 label = f"{stage.name}, round {made + 1} of at most {stage.rounds}"
@@ -120,9 +118,9 @@ class EmnFit:
         return trainer, state["delta"]
 
     def _delta_of(self, delta: Tensor) -> Any:
-        by_class = self.method.granularity == "class"
+        by_class = self.recipe.granularity == "class"
         lookup = delta_by_class(delta, self.labels, self.trip) if by_class else delta_by_row(delta, self.trip)
-        return lambda index: lookup(index.to(self.method.device))
+        return lambda index: lookup(index.to(self.recipe.device))
 
     def _self_check(self, delta: Tensor, attempt: int) -> CheckResult:
         self._tell(attempt, 0.9, "self-check: training a fresh victim")
@@ -132,10 +130,10 @@ class EmnFit:
         return result
 
     def _tell(self, attempt: int, share: float, message: str) -> None:
-        attempts = max(1, self.method.attempts)
+        attempts = max(1, self.recipe.attempts)
         prefix = f"attempt {attempt + 1} of at most {attempts}: " if attempt else ""
         # A second attempt is rare: the bar counts the first as the whole and starts again with a second.
-        self.context.tell("fit", share * (0.9 if self.method.attempts else 1.0), prefix + message)
+        self.context.tell("fit", share * (0.9 if self.recipe.attempts else 1.0), prefix + message)
 
     def _save(self, attempt: int, stage: int, made: int, tensors: dict[str, Tensor], *, force: bool = False) -> None:
         """Keep the state, at most every few seconds: rounds are redone alike, so a skipped save costs only time."""
@@ -160,29 +158,29 @@ class EmnFit:
         self.log, self.checks = facts["log"], facts["checks"]
         self.context.surrogate_sha256 = facts["surrogate_sha256"]
         if "best" in tensors:
-            self.best, self.best_residual = tensors["best"].to(self.method.device), facts["best_residual"]
+            self.best, self.best_residual = tensors["best"].to(self.recipe.device), facts["best_residual"]
             self.best_attempt = facts["best_attempt"]
         return int(facts["attempt"])
 
     def _conclude(self, trainer: SurrogateTrainer, attempt: int, result: CheckResult | None, verdict: str) -> None:
-        context, method = self.context, self.method
+        context, recipe = self.context, self.recipe
         if not context.surrogate_sha256:
             context.surrogate_sha256 = trainer.model.fingerprint()
         rounds = [row for row in self.log if row["attempt"] == self.best_attempt]
         last = rounds[-1] if rounds else {"error": None}
         context.report.update(
             {
-                "surrogate": method.surrogate,
+                "surrogate": recipe.surrogate,
                 "surrogate_source": trainer.model.source,
-                "stop_rule": f"surrogate error <= {method.stop_error:g}, or {method.rounds} class-wise"
-                + (f" and {method.sample_rounds} sample-wise" if method.granularity == "sample" else "")
+                "stop_rule": f"surrogate error <= {recipe.stop_error:g}, or {recipe.rounds} class-wise"
+                + (f" and {recipe.sample_rounds} sample-wise" if recipe.granularity == "sample" else "")
                 + " rounds",
                 "final_error": last["error"],
                 "rounds": self.log,
                 "self_check": {
-                    "target_residual": method.target if method.attempts else None,
+                    "target_residual": recipe.target if recipe.attempts else None,
                     "attempts_made": attempt + 1,
-                    "attempts_allowed": method.attempts,
+                    "attempts_allowed": recipe.attempts,
                     "chosen_attempt": self.best_attempt,
                     "results": self.checks,
                     "outcome": verdict,

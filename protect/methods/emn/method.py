@@ -13,19 +13,19 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ....errors import ConfigError, UnknownNameError
+from ....errors import UnknownNameError
 from ....imaging import Budget, ImageSet
-from ....surrogates import create_surrogate
 from ...bank import Granularity
 from ..base import FitContext, FitEstimate, Method
 from ..registry import register_method
-from ..round_trip import RoundTrip
-from ..theta import SurrogateTrainer
 from .fit import EmnFit
-from .stages import ClassStage, SampleStage, delta_by_class
+from .recipe import EmnRecipe
+from .stages import delta_by_class
 from .sweep import class_gradient
 
 __all__ = ["ErrorMinimizing"]
+
+_SURROGATE, _PAPER_SURROGATE = "small-cnn", "resnet18"
 
 
 @register_method
@@ -64,7 +64,7 @@ class ErrorMinimizing(Method):
     name = "emn"
     needs = "labels"
     granularities = ("class", "sample")
-    default_surrogate = "small-cnn"
+    default_surrogate = _SURROGATE
 
     def __init__(
         self,
@@ -89,103 +89,45 @@ class ErrorMinimizing(Method):
         if preset not in (None, "paper"):
             raise UnknownNameError("preset of emn", str(preset), ["paper"])
         paper = preset == "paper"
+        model = surrogate or (_PAPER_SURROGATE if paper else _SURROGATE)
         super().__init__(
             budget=budget,
             granularity=granularity,
-            surrogate=surrogate or ("resnet18" if paper else None),
+            surrogate=model,
             seed=seed,
             device=device,
             weights=weights,
             allow_download=allow_download,
         )
-        self.preset = preset
-        self.step_size = step_size if step_size is not None else self.budget.epsilon / 10
-        self.theta_steps = theta_steps
-        self.rounds = rounds
-        self.sample_rounds = sample_rounds if sample_rounds is not None else (30 if paper else 3)
-        self.pgd_steps = pgd_steps if pgd_steps is not None else (20 if paper else 5)
-        self.stop_error = stop_error
-        self.attempts = attempts if attempts is not None else (0 if paper else 3)
-        self.target = target
-        whole = {"theta_steps": 1, "rounds": 1, "sample_rounds": 1, "pgd_steps": 1, "attempts": 0}
-        for field, least in whole.items():
-            if getattr(self, field) < least:
-                raise ConfigError(f"{field} must be at least {least}, not {getattr(self, field)}.")
-        if not 0 < self.step_size <= 2 * self.budget.epsilon:
-            raise ConfigError(f"step_size {self.step_size:g} must lie in (0, 2 epsilon].")
-        for field in ("stop_error", "target"):
-            if not 0.0 <= getattr(self, field) <= 1.0:
-                raise ConfigError(f"{field} is a share in [0, 1], not {getattr(self, field)}.")
+        self.recipe = EmnRecipe(
+            granularity=self.granularity,
+            epsilon=self.budget.epsilon,
+            surrogate=model,
+            seed=seed,
+            device=self.device,
+            weights=weights,
+            allow_download=allow_download,
+            preset=preset,
+            step_size=step_size if step_size is not None else self.budget.epsilon / 10,
+            theta_steps=theta_steps,
+            rounds=rounds,
+            sample_rounds=sample_rounds if sample_rounds is not None else (30 if paper else 3),
+            pgd_steps=pgd_steps if pgd_steps is not None else (20 if paper else 5),
+            stop_error=stop_error,
+            attempts=attempts if attempts is not None else (0 if paper else 3),
+            target=target,
+        )
 
     def settings(self) -> dict[str, Any]:
         """The resolved hyper-parameters, JSON-safe."""
-        names = ("preset", "step_size", "theta_steps", "rounds", "sample_rounds", "pgd_steps", "stop_error")
-        return {**super().settings(), **{n: getattr(self, n) for n in (*names, "attempts", "target")}}
+        return {**super().settings(), **self.recipe.settings()}
 
-    # ------------------------------------------------------------------ stages
-    def class_stage(self, dataset: ImageSet) -> ClassStage:
-        """The class-wise stage with these hyper-parameters."""
-        paper = self.preset == "paper"
-        return ClassStage(
-            dataset=dataset,
-            epsilon=self.budget.epsilon,
-            step_size=self.step_size,
-            theta_steps=self.theta_steps,
-            rounds=self.rounds,
-            min_rounds=1 if paper else min(self.rounds, 20),
-            stop_error=self.stop_error,
-            batch_size=512 if paper else 128,
-            through_shifts=not paper,
-            trip=None if paper else RoundTrip.of(dataset),
-            paper_update=paper,
-        )
-
-    def sample_stage(self, dataset: ImageSet) -> SampleStage:
-        """The sample-wise stage with these hyper-parameters."""
-        paper = self.preset == "paper"
-        return SampleStage(
-            dataset=dataset,
-            epsilon=self.budget.epsilon,
-            step_size=self.budget.epsilon / 10,
-            theta_steps=self.theta_steps,
-            rounds=self.sample_rounds,
-            min_rounds=1,
-            stop_error=self.stop_error,
-            batch_size=512 if paper else 128,
-            through_shifts=not paper,
-            trip=None if paper else RoundTrip.of(dataset),
-            steps=self.pgd_steps,
-            skip_below=0.0 if paper else 0.01,
-        )
-
-    def trainer(self, dataset: ImageSet, attempt: int) -> SurrogateTrainer:
-        """A fresh surrogate; another draw of its weights in every attempt."""
-        assert self.surrogate is not None
-        assert dataset.labels is not None
-        model = create_surrogate(
-            self.surrogate,
-            num_classes=len(dataset.classes),
-            resolution=dataset.resolution,
-            seed=self.derived_seed(attempt, 0, 0),
-            weights=self.weights,
-            allow_download=self.allow_download,
-        )
-        paper = self.preset == "paper"
-        return SurrogateTrainer(
-            model, dataset.images, dataset.labels, batch_size=512 if paper else 128, augment=not paper
-        )
-
-    def derived_seed(self, attempt: int, stage: int, number: int) -> int:
-        """The seed of one round: a round that is done again is the same round."""
-        return ((self.seed * 1009 + attempt) * 1009 + stage) * 10007 + number
-
-    # ------------------------------------------------------------------ the fit
     def _fit(self, dataset: ImageSet, context: FitContext) -> Tensor:
-        return EmnFit(self, dataset.to(self.device), context).go()
+        return EmnFit(self.recipe, dataset.to(self.device), context).go()
 
     def _estimate(self, dataset: ImageSet, total: int) -> FitEstimate:
-        dataset = dataset.to(self.device)
-        trainer, stage = self.trainer(dataset, 0), self.class_stage(dataset)
+        recipe, dataset = self.recipe, dataset.to(self.device)
+        trainer, stage = recipe.trainer(dataset, 0), recipe.class_stage(dataset)
         generator = torch.Generator().manual_seed(0)
         labels = stage.dataset.labels
         assert labels is not None
@@ -202,14 +144,14 @@ class ErrorMinimizing(Method):
         for _ in range(2):
             class_gradient(frozen, images, own, state["delta"], shift=shift)
         sweep = (time.perf_counter() - begun) / 2 / len(images)
-        classes, paper = len(dataset.classes), self.preset == "paper"
+        classes, paper = len(dataset.classes), recipe.paper
         seconds = 0.0
         if self.granularity == "class" or not paper:
             per_round = stage.subset * total if paper else stage.updates * stage.per_class * classes
-            seconds += self.rounds * (self.theta_steps * theta + per_round * sweep * 1.3)
+            seconds += recipe.rounds * (recipe.theta_steps * theta + per_round * sweep * 1.3)
         if self.granularity == "sample":
-            seconds += self.sample_rounds * (self.theta_steps * theta + total * self.pgd_steps * sweep)
-        if self.attempts:  # 300 steps of 64 images for each of two victims cost about 300 surrogate steps of 128
+            seconds += recipe.sample_rounds * (recipe.theta_steps * theta + total * recipe.pgd_steps * sweep)
+        if recipe.attempts:  # 300 steps of 64 images for each of two victims cost about 300 surrogate steps of 128
             seconds += 300 * theta
         pixel = 3 * dataset.resolution**2
         rows = total if self.granularity == "sample" else classes
