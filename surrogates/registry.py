@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -11,14 +11,22 @@ from torch import nn
 
 from ..errors import ConfigError, SetupError, UnknownNameError
 from .base import IMAGENET_MEAN, IMAGENET_STD, Surrogate
+from .clip import build_clip, check_clip_name
 from .embedded import LITE0_MEAN, LITE0_STD, build_efficientnet_lite0
-from .resnet import build_mobilenet_v2, build_resnet
+from .ensemble import Ensemble
+from .resnet import IMAGENET_TAGS, build_imagenet_resnet, build_mobilenet_v2, build_resnet
 from .small_cnn import ConvMixer, SmallCNN
 from .weights import load_weights
 
-__all__ = ["SurrogateSpec", "create_surrogate", "surrogate_family", "surrogate_names"]
+__all__ = ["SurrogateSpec", "check_surrogate", "create_surrogate", "surrogate_family", "surrogate_names"]
+
+OPEN_NAMES = ("timm:NAME", "clip:ARCH/TAG", *(f"{name}/TAG" for name in IMAGENET_TAGS), "A+B")
+"""Patterns of the names that are not in the table."""
 
 Builder = Callable[[int, int], nn.Module]
+
+IMAGENET_SIDE = 112
+"""Weights trained on ImageNet see smaller images enlarged to this many px: below, things are too small for them."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,7 @@ class SurrogateSpec:
         mean, std: normalisation of the [0, 1] input, one value a channel.
         embedded: whether the builder brings trained weights of its own.
         bf16_on_cpu: whether bfloat16 pays on a CPU (measured: small-cnn 2.2 times faster, convmixer slower).
+        at_least: images below this many px are enlarged first: trained weights expect things of some size.
     """
 
     build: Builder
@@ -39,6 +48,7 @@ class SurrogateSpec:
     std: Sequence[float] = (0.25, 0.25, 0.25)
     embedded: bool = False
     bf16_on_cpu: bool = False
+    at_least: int | None = None
 
 
 _SPECS: dict[str, SurrogateSpec] = {
@@ -54,26 +64,54 @@ _SPECS: dict[str, SurrogateSpec] = {
         lambda k, r: build_mobilenet_v2(k, resolution=r), "inverted-residual", IMAGENET_MEAN, IMAGENET_STD
     ),
     "efficientnet-lite0": SurrogateSpec(
-        lambda k, r: build_efficientnet_lite0(k), "inverted-residual", LITE0_MEAN, LITE0_STD, embedded=True
+        lambda k, r: build_efficientnet_lite0(k),
+        "inverted-residual",
+        LITE0_MEAN,
+        LITE0_STD,
+        embedded=True,
+        at_least=IMAGENET_SIDE,
     ),
 }
 
 
 def surrogate_names() -> tuple[str, ...]:
-    """Names of the registry; besides these, ``timm:NAME`` takes any network of timm."""
+    """Names of the registry. Besides these: ``timm:NAME`` takes any network of timm, ``clip:ARCH/TAG`` any CLIP of
+    open_clip, ``resnet18/TAG`` and ``resnet50/TAG`` torchvision's ImageNet weights, ``A+B`` several as an ensemble."""
     return tuple(_SPECS)
 
 
 def surrogate_family(name: str) -> str:
-    """The architecture family of a registry name or ``timm:NAME``."""
+    """The architecture family of a name: networks of one family share their building blocks."""
+    if "+" in name:
+        return "+".join(dict.fromkeys(surrogate_family(part) for part in name.split("+")))
     if name.startswith("timm:"):
         return name[5:].split(".")[0].split("_")[0]
-    return _spec(name).family
+    if name.startswith("clip:"):
+        return "clip"
+    return _spec(name.partition("/")[0]).family
+
+
+def check_surrogate(name: str) -> str:
+    """``name`` itself if there is such a surrogate; builds nothing. Networks of timm are looked up when built.
+
+    Raises:
+        UnknownNameError: no such network, architecture or tag.
+        SetupError: a CLIP is named and open_clip is not installed.
+    """
+    for part in name.split("+"):
+        if part.startswith("clip:"):
+            check_clip_name(part)
+        elif not part.startswith("timm:"):
+            base, slash, tag = part.partition("/")
+            _spec(base)
+            if slash and tag not in IMAGENET_TAGS.get(base, ()):
+                raise UnknownNameError(f"tag of {base}", tag, IMAGENET_TAGS.get(base, ()))
+    return name
 
 
 def _spec(name: str) -> SurrogateSpec:
     if name not in _SPECS:
-        raise UnknownNameError("surrogate", name, [*_SPECS, "timm:NAME"])
+        raise UnknownNameError("surrogate", name, [*_SPECS, *OPEN_NAMES])
     return _SPECS[name]
 
 
@@ -89,35 +127,66 @@ def create_surrogate(
     """A network with its preprocessing inside, ready to be trained or frozen.
 
     Args:
-        name: a name of :func:`surrogate_names`, or ``timm:NAME``.
+        name: see :func:`surrogate_names`.
         num_classes: logits K, at least 2.
         resolution: side of the images in px; decides the stem.
         seed: of the initial weights. The global generator is left as it was.
         weights: a .safetensors or tensors-only torch file. A head of another size starts fresh.
-        allow_download: let timm fetch pretrained weights; without it nothing touches the network.
+        allow_download: let pretrained weights be fetched; without it nothing touches the network.
 
     Raises:
         UnknownNameError: no such network.
-        ConfigError: fewer than two classes, or the network cannot take this resolution.
+        ConfigError: fewer than two classes, the network cannot take this resolution, or a file of weights is given
+            for an ensemble.
+        SetupError: weights are not on this machine and may not be fetched.
         WeightsError: the weights do not fit.
     """
     if num_classes < 2:
         raise ConfigError(f"A classifier needs at least 2 classes, not {num_classes}.")
-    mean: Sequence[float]
-    std: Sequence[float]
-    dense = False
+    if "+" in name:
+        return _ensemble(name, num_classes, resolution, seed, weights, allow_download)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        if name.startswith("clip:"):
+            return build_clip(name, num_classes=num_classes, weights=weights, allow_download=allow_download)
+        check_surrogate(name)
         if name.startswith("timm:"):
             net, mean, std, source = _build_timm(name[5:], num_classes, resolution, allow_download and weights is None)
+            spec = SurrogateSpec(lambda k, r: net, "", mean, std)
         else:
-            spec = _spec(name)
-            net, mean, std, dense = spec.build(num_classes, resolution), spec.mean, spec.std, spec.bf16_on_cpu
+            base, _, tag = name.partition("/")
+            spec = _spec(base)
             source = "embedded" if spec.embedded else "random"
+            if tag:
+                spec = replace(spec, at_least=IMAGENET_SIDE)
+                net = build_imagenet_resnet(base, tag, num_classes, fetch=allow_download, weights=weights)
+                source = tag
+            else:
+                net = spec.build(num_classes, resolution)
         if weights is not None:
-            load_weights(net, Path(weights))
+            if "/" not in name:
+                load_weights(net, Path(weights))
             source = Path(weights).name
-    return Surrogate(net, name=name, num_classes=num_classes, mean=mean, std=std, source=source, bf16_on_cpu=dense)
+    return Surrogate(
+        net, name=name, num_classes=num_classes, mean=spec.mean, std=spec.std, source=source,
+        bf16_on_cpu=spec.bf16_on_cpu, side=spec.at_least, enlarge_only=True,
+    )  # fmt: skip
+
+
+def _ensemble(
+    name: str, num_classes: int, resolution: int, seed: int, weights: Path | None, allow_download: bool
+) -> Ensemble:
+    if weights is not None:
+        raise ConfigError(f"--weights holds one network, but {name} names several. Name one, or leave the file out.")
+    return Ensemble(
+        [
+            create_surrogate(
+                part, num_classes=num_classes, resolution=resolution, seed=(seed + 104_729 * number) % 2**63,
+                allow_download=allow_download,
+            )
+            for number, part in enumerate(name.split("+"))
+        ]
+    )  # fmt: skip
 
 
 def _build_timm(

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import torch
 from torch import nn
 
-__all__ = ["build_mobilenet_v2", "build_resnet"]
+from ..errors import SetupError
+from .weights import load_weights
+
+__all__ = ["IMAGENET_TAGS", "build_imagenet_resnet", "build_mobilenet_v2", "build_resnet"]
+
+IMAGENET_TAGS = {"resnet18": ("IMAGENET1K_V1",), "resnet50": ("IMAGENET1K_V1", "IMAGENET1K_V2")}
+"""torchvision's weights by network; V1 of ResNet-50 are those that the code of Unlearnable Clusters uses."""
 
 LOW_RESOLUTION = 64
 """Up to this many px the stem is 3x3 stride 1 without pooling (He et al. 2016, section 4.2). With the 7x7 stride-2
@@ -36,4 +45,39 @@ def build_mobilenet_v2(num_classes: int, *, resolution: int, width: float = 0.5)
         strided = [m for m in net.features.modules() if isinstance(m, nn.Conv2d) and m.stride == (2, 2)]
         for conv in strided[: 2 if resolution <= 48 else 1]:
             conv.stride = (1, 1)
+    return net
+
+
+def build_imagenet_resnet(name: str, tag: str, num_classes: int, *, fetch: bool, weights: Path | None) -> nn.Module:
+    """A ResNet with torchvision's ImageNet weights and the standard stem; a head of another size starts fresh.
+
+    Args:
+        name: ``resnet18`` or ``resnet50``.
+        tag: one of :data:`IMAGENET_TAGS`.
+        num_classes: number of logits.
+        fetch: whether the weights may be fetched.
+        weights: a file instead of the tag's.
+
+    Raises:
+        SetupError: the weights are not on this machine and may not be fetched.
+        WeightsError: they do not fit.
+    """
+    from torchvision import models
+
+    net = getattr(models, name)(weights=None, num_classes=num_classes)
+    file = weights
+    if file is None:
+        url = models.get_model_weights(name)[tag].url
+        file = Path(torch.hub.get_dir(), "checkpoints", url.rsplit("/", 1)[-1])
+        if not file.is_file():
+            if not fetch:
+                raise SetupError(
+                    f"The weights of {name}/{tag} are not on this machine. Give a file with --weights FILE, or let "
+                    "them be fetched with --allow-download."
+                )
+            try:
+                torch.hub.load_state_dict_from_url(url, check_hash=True, progress=False, weights_only=True)
+            except (OSError, RuntimeError) as error:
+                raise SetupError(f"{name}/{tag} could not be fetched: {error}. Use --weights FILE.") from error
+    load_weights(net, Path(file))
     return net

@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...imaging import ImageSet
-from ...surrogates import FrozenSurrogate, Surrogate, bf16_pays, crop_flip, draw_crops, pad_images
+from ...surrogates import (
+    FrozenSurrogate,
+    Surrogate,
+    bf16_pays,
+    class_losses,
+    class_scores,
+    crop_flip,
+    draw_crops,
+    pad_images,
+)
 
 __all__ = ["DeltaOf", "SurrogateTrainer"]
 
@@ -60,7 +68,7 @@ class SurrogateTrainer:
             batch = batch.contiguous(memory_format=torch.channels_last)
             with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
                 logits = self.model(batch).float()
-            loss = F.cross_entropy(logits, self._labels[index])
+            loss = class_losses(logits, self._labels[index], reduction="mean")
             self._optimiser.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
@@ -74,7 +82,11 @@ class SurrogateTrainer:
 
     def pack(self) -> dict[str, Tensor]:
         """Weights and momentum by name, for a checkpoint."""
-        state = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        learned = {name for name, parameter in self.model.named_parameters() if parameter.requires_grad}
+        kept = self.model.state_dict().items()
+        if not all(parameter.requires_grad for parameter in self.model.parameters()):
+            kept = [(name, value) for name, value in kept if name in learned]  # the rest comes with its weights file
+        state = {f"model.{name}": value for name, value in kept}
         for name, parameter in self.model.named_parameters():
             momentum = self._optimiser.state.get(parameter, {}).get("momentum_buffer")
             if momentum is not None:
@@ -83,7 +95,7 @@ class SurrogateTrainer:
 
     def unpack(self, state: dict[str, Tensor]) -> None:
         """Put back what :meth:`pack` gave."""
-        self.model.load_state_dict({k[6:]: v for k, v in state.items() if k.startswith("model.")})
+        self.model.load_state_dict({k[6:]: v for k, v in state.items() if k.startswith("model.")}, strict=False)
         for name, parameter in self.model.named_parameters():
             if f"momentum.{name}" in state:
                 momentum = state[f"momentum.{name}"].to(self.device)
@@ -103,5 +115,5 @@ def surrogate_error(frozen: FrozenSurrogate, dataset: ImageSet, delta_of: DeltaO
     assert dataset.labels is not None
     for part in index.split(256):
         images = dataset.images[part].float().mul_(1 / 255).add_(delta_of(part)).clamp_(0.0, 1.0)
-        wrong += int((frozen(images).argmax(1) != dataset.labels[part]).sum())
+        wrong += int((class_scores(frozen(images)).argmax(1) != dataset.labels[part]).sum())
     return wrong / max(1, len(index))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...errors import ConfigError, FolderError, UnknownNameError
+from ...errors import ConfigError, FolderError
 from ...imaging.budget import Budget
 from ...imaging.loading import auto_resolution, sha256_file
 from ...imaging.scan import FolderScan, scan_folder
@@ -178,28 +178,27 @@ def _make_method(name: str | Method, options: FitOptions, budget: Budget, device
 
 
 def _check_surrogate(name: str | None, problems: Problems) -> None:
-    if name is None or name.startswith("timm:"):
+    if name is None:
         return
-    from ...surrogates import surrogate_names
+    from ...surrogates import check_surrogate
 
-    known = [*surrogate_names()]
-    if name not in known:
-        problems.add(UnknownNameError("surrogate", name, known if "timm:NAME" in known else [*known, "timm:NAME"]))
+    with problems.collecting():
+        check_surrogate(name)
 
 
 def _budget(epsilon: float, problems: Problems) -> Budget | None:
     try:
-        if epsilon > 0 and epsilon * 255 < 1 - 1e-6:
-            raise ConfigError("less than one 8-bit level would be rounded away")
-        return Budget(epsilon)
-    except (ConfigError, TypeError) as error:
-        levels = f"{epsilon * 255:g} levels" if isinstance(epsilon, int | float) else repr(epsilon)
-        problems.add(
-            ConfigError(
-                f"epsilon of {levels} is outside 1..255 levels. Usual values lie between 4 and 16: "
-                f"--epsilon 8, in Python epsilon=8/255. ({error})"
-            )
+        if not 0 < epsilon * 255 < 1 - 1e-6:  # less than a level would be rounded away
+            return Budget(epsilon)
+    except (ConfigError, TypeError):
+        pass
+    levels = f"{epsilon * 255:g} levels" if isinstance(epsilon, int | float) else repr(epsilon)
+    problems.add(
+        ConfigError(
+            f"epsilon of {levels} is outside 1..255 levels. Usual values lie between 4 and 16: "
+            "--epsilon 8, in Python epsilon=8/255."
         )
+    )
     return None
 
 

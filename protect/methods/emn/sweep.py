@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ....surrogates import FrozenSurrogate
+from ....surrogates import FrozenSurrogate, class_losses
 from ..round_trip import RoundTrip
 
 __all__ = ["Shift", "class_gradient", "input_gradient", "pgd_min", "pgd_min_class_mean"]
@@ -55,7 +55,7 @@ def input_gradient(
     """
     leaf = images.detach().requires_grad_(True)
     logits = surrogate(leaf if shift is None else shift(leaf))
-    losses = F.cross_entropy(logits, labels, reduction="none")
+    losses = class_losses(logits, labels)
     (gradient,) = torch.autograd.grad(losses.sum(), leaf)
     return gradient, losses.detach()
 
