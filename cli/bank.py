@@ -19,6 +19,7 @@ __all__ = ["apply", "fit"]
 
 
 def fit(
+    ctx: typer.Context,
     source: SourceArgument,
     bank: Annotated[
         Path, typer.Argument(metavar="BANK", help="File to write, for example noise.safetensors. Keep it private.")
@@ -56,7 +57,7 @@ def fit(
                 bank,
                 method=method,
                 granularity=granularity,
-                epsilon=options.epsilon_levels(epsilon, strength) / 255,
+                epsilon=options.epsilon_levels(ctx, epsilon, strength) / 255,
                 surrogate=surrogate,
                 resolution=side,
                 seed=seed,

@@ -45,6 +45,11 @@ def guarded(output: Output, *, debug: bool = False) -> Iterator[None]:
             known = explain_import_failure(error)
             if known is not None:
                 _leave(output, error, known, 3, debug=debug)
+            if isinstance(error, OSError) and error.filename is not None:
+                text = (
+                    f"{error.filename}: {error.strerror or error}. Check the path, its permissions and the free space."
+                )
+                _leave(output, error, text, 3, debug=debug)
             if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
                 text = "Out of memory. Try a smaller --resolution, or a machine with more memory."
                 _leave(output, error, text, 3, debug=debug)

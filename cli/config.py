@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["ConfigOption", "load_defaults"]
+__all__ = ["ConfigOption", "load_defaults", "typed"]
 
 
 def load_defaults(ctx: typer.Context, path: Path | None) -> Path | None:
@@ -54,6 +54,12 @@ def load_defaults(ctx: typer.Context, path: Path | None) -> Path | None:
         raise typer.BadParameter(f"{path}: " + "; ".join(mistakes) + ".")
     ctx.default_map = {**(ctx.default_map or {}), **defaults}
     return path
+
+
+def typed(ctx: typer.Context, name: str) -> bool:
+    """Whether an option was typed on the command line, rather than read from a file or left at its default."""
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 ConfigOption = Annotated[

@@ -87,4 +87,4 @@ def demo(
                 "seconds": round(time.monotonic() - began, 1),
             }
         )
-        raise typer.Exit(run.exit_code)
+        raise typer.Exit(run.exit_code or result.exit_code())

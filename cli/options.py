@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from ..errors import ConfigError
+from .config import typed
 
 __all__ = [
     "ADVANCED",
@@ -133,9 +134,14 @@ MaxPixelsOption = Annotated[
 ]
 
 
-def epsilon_levels(epsilon: float | None, strength: Strength | None) -> float:
-    """The budget in 1/255 levels: ``--epsilon`` where given, else the word of ``--strength``, else 8."""
-    return STRENGTHS[strength or "balanced"] if epsilon is None else epsilon
+def epsilon_levels(ctx: typer.Context, epsilon: float | None, strength: Strength | None) -> float:
+    """The budget in 1/255 levels: ``--epsilon`` where given, else the word of ``--strength``, else 8.
+
+    A word that was typed wins over a number that a configuration file holds.
+    """
+    if epsilon is None or (typed(ctx, "strength") and not typed(ctx, "epsilon")):
+        return STRENGTHS[strength or "balanced"]
+    return epsilon
 
 
 def parse_resolution(text: str) -> int | Literal["auto"]:

@@ -44,7 +44,8 @@ class Output:
     def result(self, payload: Mapping[str, Any]) -> None:
         """The machine's summary: one JSON object on stdout, where ``--json`` was given."""
         if self.as_json:
-            sys.stdout.write(json.dumps(payload, indent=2, ensure_ascii=False, default=str) + "\n")
+            # ASCII only: a file name may hold bytes that no terminal can show, and JSON escapes them without loss.
+            sys.stdout.write(json.dumps(payload, indent=2, default=str) + "\n")
             sys.stdout.flush()
 
     def facts(self, rows: Sequence[tuple[str, str]]) -> None:
@@ -68,6 +69,6 @@ class Output:
         lines = [columns, *rows]
         widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
         for line in lines:
-            sys.stdout.write(
-                "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n"
-            )
+            row_text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+            encoding = sys.stdout.encoding or "utf-8"
+            sys.stdout.write(row_text.encode(encoding, "backslashreplace").decode(encoding) + "\n")

@@ -35,6 +35,7 @@ OutputArgument = Annotated[
 
 
 def protect(
+    ctx: typer.Context,
     source: SourceArgument,
     output_folder: OutputArgument,
     strength: options.StrengthOption = None,
@@ -89,7 +90,7 @@ def protect(
                 output_folder,
                 method=method,
                 granularity=granularity,
-                epsilon=options.epsilon_levels(epsilon, strength) / 255,
+                epsilon=options.epsilon_levels(ctx, epsilon, strength) / 255,
                 surrogate=surrogate,
                 resolution=side,
                 format=file_format,

@@ -9,6 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from bitterant.cli import options
 from bitterant.cli.config import ConfigOption
 
 seen: dict[str, Any] = {}
@@ -82,3 +83,39 @@ def test_a_missing_file_is_a_usage_error(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["bake", "here", "--config", str(tmp_path / "none.toml")], env={"COLUMNS": "400"})
     assert result.exit_code == 2
     assert "cannot be read" in result.output
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "levels"),
+    [
+        ("epsilon = 16", [], 16),
+        ("epsilon = 16", ["--strength", "subtle"], 4),
+        ("epsilon = 16", ["--strength", "subtle", "--epsilon", "6"], 6),
+        ('strength = "strong"', [], 16),
+        ('strength = "strong"', ["--epsilon", "5"], 5),
+        ("", [], 8),
+    ],
+)
+def test_a_strength_that_is_typed_wins_over_an_epsilon_from_the_file(
+    tmp_path: Path, text: str, words: list[str], levels: float
+) -> None:
+    found: list[float] = []
+    tool = typer.Typer()
+
+    @tool.callback()
+    def top() -> None:
+        """Two levels, as the real one."""
+
+    @tool.command()
+    def bake(
+        ctx: typer.Context,
+        strength: options.StrengthOption = None,
+        epsilon: options.EpsilonOption = None,
+        config: ConfigOption = None,
+    ) -> None:
+        found.append(options.epsilon_levels(ctx, epsilon, strength))
+
+    (tmp_path / "settings.toml").write_text(f"[bake]\n{text}\n", encoding="utf-8")
+    result = CliRunner().invoke(tool, ["bake", "--config", str(tmp_path / "settings.toml"), *words])
+    assert result.exit_code == 0, result.output
+    assert found == [levels]

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -163,3 +167,25 @@ def test_doctor_knows_the_mismatched_pair(run: Run, monkeypatch: pytest.MonkeyPa
 )
 def test_which_versions_fit(torch: str, vision: str, requires: list[str], fits: bool) -> None:
     assert (doctor.pair_problem(torch, vision, requires) is None) is fits
+
+
+def test_names_that_are_no_text_are_told_without_a_crash(make_folder: MakeFolder, tmp_path: Path) -> None:
+    """On a strict UTF-8 stdout, both as JSON and as a table."""
+    before, after = make_folder({"a": 2, "b": 2}, "before"), make_folder({"a": 2, "b": 2}, "after")
+    odd = os.fsdecode(b"odd-\xff.png")
+    for folder in (before, after):
+        picture = next(path for path in sorted(folder.rglob("*")) if path.is_file())
+        try:
+            shutil.copy(picture, picture.parent / odd)
+        except OSError:
+            pytest.skip("this file system takes no such names")
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+
+    def inspect(*words: str) -> str:
+        command = [sys.executable, "-m", "bitterant", "inspect", str(before), str(after), *words]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert any("odd-" in pair["name"] for pair in json.loads(inspect("--json"))["pairs"])
+    assert "largest" in inspect()
