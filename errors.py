@@ -11,6 +11,7 @@
     │   ├── WeightsError                3   weights are absent, damaged or do not fit the architecture
     │   └── OutputError                 3   OUT cannot be written: permission or a full disk
     ├── ImageError                      1   one image cannot be read or written; the run goes on without it
+    ├── FitError                        1   an optimisation broke down numerically: nothing of it is kept
     ├── BudgetExceeded                  1   a perturbation broke its budget: always a bug, never let through
     └── Interrupted                   130   stopped by the user; the same command resumes
 
@@ -27,6 +28,7 @@ __all__ = [
     "BitterantError",
     "BudgetExceeded",
     "ConfigError",
+    "FitError",
     "FolderError",
     "ImageError",
     "Interrupted",
@@ -98,6 +100,10 @@ class ImageError(BitterantError):
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
         self.path, self.reason = path, reason
+
+
+class FitError(BitterantError):
+    """An optimisation broke down: it gave NaN or infinity. Nothing of it is kept."""
 
 
 class BudgetExceeded(BitterantError):

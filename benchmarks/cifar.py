@@ -18,7 +18,8 @@ TRAIN, TEST = 50_000, 10_000
 
 
 class Cifar:
-    """Draws reproducible subsets: subset ``s`` is the first ``n`` of a permutation seeded with ``1000 + s``."""
+    """Draws reproducible subsets: subset ``s`` is the first ``n`` of a permutation of the training or test part, each
+    with a seed of its own."""
 
     def __init__(self, file: Path = DEFAULT_FILE) -> None:
         with np.load(file, allow_pickle=False) as data:

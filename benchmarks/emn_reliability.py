@@ -4,7 +4,7 @@ For each data subset and protection seed: fit EMN with default settings on CIFAR
 train a fresh victim of each architecture on the result, and test it on clean images. Finished rows are kept in the
 output file (JSON lines), so that an interrupted run goes on. Two processes, one thread each.
 
-    python benchmarks/emn_reliability.py --granularity class --images 1000 --subsets 3 --seeds 10
+    python benchmarks/emn_reliability.py --granularity class --images 1000 --subsets 0 1 2 --seeds 10
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ def one(job: tuple[Path, str, int, int, int, int, tuple[str, ...]]) -> dict[str,
     images, labels = cifar.train(subset, count)
     test_images, test_labels = cifar.test(subset, tests)
     row: dict[str, object] = {"granularity": granularity, "subset": subset, "seed": seed, "images": count}
+    row["tests"] = tests
     begun = time.perf_counter()
     if granularity in ("class", "sample"):
         dataset = ImageSet.from_tensors(images, labels, classes=cifar.classes)
@@ -73,6 +74,8 @@ def main() -> None:
     args = parser.parse_args()
 
     rows = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
+    if any(r.get("tests", args.tests) != args.tests or any(v not in r for v in args.victims) for r in rows):
+        raise SystemExit(f"{args.out} holds rows of other --tests or --victims. Name another file.")
     done = {(r["granularity"], r["subset"], r["seed"], r["images"]) for r in rows}
     jobs = [
         (args.data, args.granularity, subset, seed, args.images, args.tests, tuple(args.victims))

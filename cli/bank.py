@@ -87,16 +87,20 @@ def apply(
     metadata: options.MetadataOption = "keep",
     resume: options.ResumeOption = True,
     strict: options.StrictOption = False,
+    device: options.DeviceOption = "auto",
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
     config: ConfigOption = None,
+    weights: options.WeightsOption = None,
+    allow_download: options.AllowDownloadOption = False,
     workers: options.WorkersOption = None,
     max_pixels: options.MaxPixelsOption = 200_000_000,
     debug: options.DebugOption = False,
 ) -> None:
     """Protect the pictures in SRC with the noise in a bank, without any optimisation.
 
-    A class-wise bank also serves new pictures of its classes; a sample-wise bank only the pictures it was made for.
+    A class-wise bank also serves new pictures of its classes, a bank of clusters any picture. A sample-wise
+    bank only serves the pictures it was made for.
     """
     output = Output(as_json=as_json, quiet=quiet)
     with guarded(output, debug=debug):
@@ -113,6 +117,9 @@ def apply(
                 metadata=metadata,
                 resume=resume,
                 strict=strict,
+                device=device,
+                weights=weights,
+                allow_download=allow_download,
                 workers=workers,
                 max_pixels=max_pixels,
                 progress=progress,

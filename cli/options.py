@@ -57,11 +57,14 @@ EpsilonOption = Annotated[
     typer.Option(metavar="LEVELS", help="The same as a number, 1 to 255; wins over --strength.", show_default=False),
 ]
 MethodOption = Annotated[
-    str, typer.Option(metavar="NAME", help="auto, emn or noise. 'bitterant list methods' explains them.")
+    str, typer.Option(metavar="NAME", help="auto, emn, uc, beo or noise. 'bitterant list methods' explains them.")
 ]
 GranularityOption = Annotated[
-    Literal["sample", "class"] | None,
-    typer.Option(help="One pattern a picture, or one a class.", show_default="the method's own"),
+    Literal["sample", "class", "cluster"] | None,
+    typer.Option(
+        help="One pattern a picture, a class, or a cluster of pictures that look alike.",
+        show_default="the method's own",
+    ),
 ]
 SurrogateOption = Annotated[
     str | None,

@@ -25,6 +25,7 @@ __all__ = ["ProgressDisplay", "duration"]
 LABELS = {
     "check": "Checking the folder",
     "read": "Loading pictures",
+    "assign": "Finding the cluster of each picture",
     "fit": "Making the noise",
     "write": "Writing protected copies",
     "report": "Writing the report",

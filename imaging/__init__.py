@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .atomic import sweep_temporaries, write_atomic
+from .atomic import sweep_temporaries, sweep_temporaries_of, write_atomic
 from .budget import Budget
 from .codec import (
     MAX_PIXELS,
@@ -20,7 +20,7 @@ from .codec import (
     resolve_output_names,
 )
 from .formats import EXTENSIONS
-from .loading import FileProblem, auto_resolution, common_size, entry_key, load_image_set, sha256_file
+from .loading import FileProblem, auto_resolution, common_size, entry_key, image_key, load_image_set, sha256_file
 from .metadata import Metadata
 from .page import difference_tile, png_data_uri, render_page, thumbnail
 from .perturb import Change, add_delta, measure_change, upsample_delta
@@ -52,6 +52,7 @@ __all__ = [
     "difference_tile",
     "encode",
     "entry_key",
+    "image_key",
     "load_image_set",
     "measure_change",
     "output_name",
@@ -63,6 +64,7 @@ __all__ = [
     "sha256_file",
     "squash",
     "sweep_temporaries",
+    "sweep_temporaries_of",
     "thumbnail",
     "upsample_delta",
     "write_atomic",

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import logging
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from ..errors import OutputError
 
-__all__ = ["sweep_temporaries", "write_atomic"]
+__all__ = ["TEMPORARY_PREFIX", "sweep_temporaries", "sweep_temporaries_of", "write_atomic"]
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +50,7 @@ def write_atomic(path: Path, data: bytes, *, overwrite: bool) -> None:
     path = Path(path)
     if not overwrite and os.path.lexists(path):
         raise OutputError(f"{path} exists already and is left alone. Choose another place or allow overwriting.")
-    temporary = path.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
+    temporary = path.parent / f"{_temporary_stem(path)}{secrets.token_hex(8)}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -62,6 +64,12 @@ def write_atomic(path: Path, data: bytes, *, overwrite: bool) -> None:
     except OSError as error:
         remedy = _REMEDIES.get(error.errno or 0, "check the folder and the disk")
         raise OutputError(f"Cannot write {path}: {error.strerror or error} ({remedy}).") from error
+
+
+def _temporary_stem(path: Path) -> str:
+    """How the half-written versions of one file are called: a digest of its name, since the name may fill all 255 bytes
+    that a file name can have."""
+    return f"{TEMPORARY_PREFIX}{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}-"
 
 
 def _write_through(path: Path, data: bytes) -> None:
@@ -94,13 +102,33 @@ def sweep_temporaries(root: Path) -> int:
     Returns:
         How many were removed.
     """
+    found = (Path(folder) / name for folder, _, names in os.walk(root) for name in names)
+    return _remove(path for path in found if path.name.startswith(TEMPORARY_PREFIX))
+
+
+def sweep_temporaries_of(path: Path) -> int:
+    """Remove the half-written versions of one file that a killed run left beside it; nothing else is touched.
+
+    For folders that other runs write into at the same time. Only call it while no other run writes that very file.
+
+    Returns:
+        How many were removed.
+    """
+    try:
+        with os.scandir(path.parent) as listing:
+            names = [item.name for item in listing]
+    except OSError:
+        return 0
+    stem = _temporary_stem(path)
+    return _remove(path.parent / name for name in names if name.startswith(stem))
+
+
+def _remove(paths: Iterable[Path]) -> int:
     removed = 0
-    for folder, _, names in os.walk(root):
-        for name in names:
-            if name.startswith(TEMPORARY_PREFIX):
-                with contextlib.suppress(OSError):
-                    (Path(folder) / name).unlink()
-                    removed += 1
+    for path in paths:
+        with contextlib.suppress(OSError):
+            path.unlink()
+            removed += 1
     if removed:
         logger.info("removed %d half-written files of an earlier run", removed)
     return removed

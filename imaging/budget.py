@@ -18,6 +18,8 @@ __all__ = ["Budget"]
 EXACT_SLACK = 1e-6
 FLOAT32_SLACK = 1e-4
 
+_BLOCK = 1 << 20
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -104,6 +106,10 @@ class Budget:
     def violations(self, levels: Tensor | np.ndarray) -> int:
         """How many entries (in 8-bit levels, signed) lie outside the budget. NaN counts as outside."""
         limit = self.levels + FLOAT32_SLACK
-        # Two comparisons instead of abs(): abs(-128) of an int8 is -128.
-        inside = (levels <= limit) & (levels >= -limit)
-        return math.prod(levels.shape) - int(inside.sum())
+        flat = levels.reshape(-1)
+        inside = 0
+        for start in range(0, len(flat), _BLOCK):  # in blocks: comparing whole numbers makes float copies of them
+            part = flat[start : start + _BLOCK]
+            # Two comparisons instead of abs(): abs(-128) of an int8 is -128.
+            inside += int(((part <= limit) & (part >= -limit)).sum())
+        return math.prod(levels.shape) - inside

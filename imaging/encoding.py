@@ -74,17 +74,30 @@ def _save(image: Image.Image, format: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
+def _zip_pays(size: int) -> bool:
+    """Whether a PNG text of so many bytes is compressed. Pillow refuses a file that holds a larger compressed one."""
+    return 1024 < size <= PngImagePlugin.MAX_TEXT_CHUNK
+
+
 def _png(picture: Picture) -> bytes:
     metadata = picture.metadata
+    if metadata.icc is not None and len(metadata.icc) > PngImagePlugin.MAX_TEXT_CHUNK:
+        # A PNG holds its profile compressed or not at all, and Pillow, so every trainer, refuses to open the file then.
+        raise ImageError(
+            picture.source,
+            f"its colour profile has {len(metadata.icc) / 2**20:.1f} MiB, and a PNG file with more than "
+            f"{PngImagePlugin.MAX_TEXT_CHUNK / 2**20:g} MiB cannot be read by many programs; convert the picture to a "
+            "common profile such as sRGB",
+        )
     chunks = PngImagePlugin.PngInfo()
     for name, data in metadata.png_colour:
         chunks.add(name, data)
     for key, value in metadata.text.items():
         try:
             value.encode("latin-1")
-            chunks.add_text(key, value, zip=len(value) > 1024)
+            chunks.add_text(key, value, zip=_zip_pays(len(value)))
         except UnicodeEncodeError:
-            chunks.add_itxt(key, value, zip=len(value) > 1024)
+            chunks.add_itxt(key, value, zip=_zip_pays(len(value.encode("utf-8", "surrogateescape"))))
     if metadata.xmp:
         chunks.add_itxt("XML:com.adobe.xmp", cast(str, metadata.xmp.decode("utf-8", "replace")))
     return _save(

@@ -22,6 +22,7 @@ _UNIT_SIZE: Final = {**_VALUE_SIZE, 5: 4, 10: 4}
 _POINTERS: Final = (0x8769, 0x8825, 0xA005)  # Exif, GPS, interoperability: entries that lead to another directory
 _MAKER_NOTE: Final = 0x927C
 _MAX_VALUE: Final = 1 << 20  # no honest tag is larger; picture layers and previews are
+_MAX_TOTAL: Final = 16 << 20  # of all tags: thousands of tags of a few bytes may all point to one large value
 _JPEG_START: Final = b"\xff\xd8\xff"
 
 #: Tags of the main directory that say how the pixels lie in the file, or hold a picture. They belong to the encoder.
@@ -96,11 +97,26 @@ def _parse(read: Callable[[int, int], bytes]) -> Directory | None:
     order = {b"II*\x00": "<", b"MM\x00*": ">"}.get(head[:4])
     if order is None or len(head) < 8:
         return None
-    return _parse_directory(read, order, struct.unpack(order + "I", head[4:])[0], depth=0)
+    return _parse_directory(_Rationed(read), order, struct.unpack(order + "I", head[4:])[0], depth=0)
 
 
-def _parse_directory(read: Callable[[int, int], bytes], order: str, start: int, depth: int) -> Directory | None:
-    """One directory. Entries that are damaged, of an unknown type, or hold a picture are left out."""
+class _Rationed:
+    """Reads until so many bytes were read in all, and nothing from then on."""
+
+    def __init__(self, read: Callable[[int, int], bytes], total: int = _MAX_TOTAL) -> None:
+        self._read, self._left = read, total
+
+    def __call__(self, offset: int, size: int) -> bytes:
+        if size > self._left:
+            return b""
+        data = self._read(offset, size)
+        self._left -= len(data)
+        return data
+
+
+def _parse_directory(read: _Rationed, order: str, start: int, depth: int) -> Directory | None:
+    """One directory. Entries that are damaged, of an unknown type, hold a picture, or come after more bytes than any
+    honest file has are left out."""
     head = read(start, 2)
     if start < 8 or len(head) < 2:
         return None

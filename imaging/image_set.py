@@ -44,10 +44,7 @@ class ImageSet:
         if len(self.keys) != n:
             raise ConfigError(f"{n} images but {len(self.keys)} keys.")
         if self.labels is not None:
-            if self.labels.shape != (n,):
-                raise LabelError(f"{n} images but labels of shape {tuple(self.labels.shape)}.")
-            if n and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
-                raise LabelError(f"Labels must lie in 0..{len(self.classes) - 1}.")
+            _check_labels(self.labels, n, len(self.classes))
 
     def __len__(self) -> int:
         return len(self.images)
@@ -87,8 +84,9 @@ class ImageSet:
         images = images.contiguous()
         if labels is not None:
             labels = labels.to(torch.int64)
-            count = int(labels.max()) + 1 if len(labels) else 0
+            count = int(labels.max()) + 1 if labels.numel() else 0
             names = tuple(classes) if classes is not None else tuple(str(i) for i in range(count))
+            _check_labels(labels, len(images), len(names))  # here too: the keys below are made of them
         else:
             names = ()
         if keys is None:
@@ -112,3 +110,11 @@ class ImageSet:
         """The same set with images and labels on a device."""
         labels = None if self.labels is None else self.labels.to(device)
         return replace(self, images=self.images.to(device), labels=labels)
+
+
+def _check_labels(labels: Tensor, images: int, classes: int) -> None:
+    if labels.shape != (images,):
+        raise LabelError(f"{images} images but labels of shape {tuple(labels.shape)}. Give one label an image.")
+    if images and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        low, high = int(labels.min()), int(labels.max())
+        raise LabelError(f"Labels must lie in 0..{classes - 1} for {classes} classes, not in {low}..{high}.")

@@ -19,9 +19,11 @@ from .scan import Entry, FolderScan
 if TYPE_CHECKING:
     from .image_set import ImageSet
 
-__all__ = ["FileProblem", "auto_resolution", "common_size", "entry_key", "load_image_set", "sha256_file"]
+__all__ = ["FileProblem", "auto_resolution", "common_size", "entry_key", "image_key", "load_image_set", "sha256_file"]
 
-#: ``auto_resolution``: images up to this side keep their size; larger ones are squashed to the device's default.
+#: ``auto_resolution``: images of these sides keep their size. Larger ones are squashed to the device's default; smaller
+#: ones are enlarged to it, because networks halve the picture several times.
+SMALLEST_OWN_SIZE: Final = 16
 LARGEST_OWN_SIZE: Final = 96
 CPU_RESOLUTION: Final = 64
 GPU_RESOLUTION: Final = 224
@@ -47,12 +49,17 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def entry_key(entry: Entry, sha256: str) -> str:
-    """The identity of an image: ``class/sha256`` of its file's bytes, or the hash alone in a flat folder.
+def image_key(class_name: str | None, sha256: str) -> str:
+    """The identity of an image: ``class/sha256`` of its file's bytes, or the hash alone where there are no classes.
 
     Names do not enter, so a perturbation finds its image again after renaming.
     """
-    return sha256 if entry.class_name is None else f"{entry.class_name}/{sha256}"
+    return sha256 if class_name is None else f"{class_name}/{sha256}"
+
+
+def entry_key(entry: Entry, sha256: str) -> str:
+    """The identity of an image of a scan, see :func:`image_key`."""
+    return image_key(entry.class_name, sha256)
 
 
 def load_image_set(
@@ -181,13 +188,13 @@ def common_size(scan: FolderScan) -> tuple[int, int] | None:
 def auto_resolution(scan: FolderScan, device_type: str) -> int:
     """The working resolution of ``--resolution auto``.
 
-    The images' own size where all share one square of at most 96 pixels; else 64 on a CPU and 224 on a GPU.
+    The images' own size where all share one square of 16 to 96 pixels; else 64 on a CPU and 224 on a GPU.
 
     Args:
         scan: the folder.
         device_type: ``"cpu"``, ``"cuda"``, ...
     """
     size = common_size(scan)
-    if size is not None and size[0] == size[1] <= LARGEST_OWN_SIZE:
+    if size is not None and size[0] == size[1] and SMALLEST_OWN_SIZE <= size[0] <= LARGEST_OWN_SIZE:
         return size[0]
     return CPU_RESOLUTION if device_type == "cpu" else GPU_RESOLUTION

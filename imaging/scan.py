@@ -10,15 +10,22 @@ from pathlib import Path
 from typing import Final, Literal
 
 from ..errors import FolderError
+from .atomic import TEMPORARY_PREFIX
 from .formats import EXTENSIONS
 
-__all__ = ["Entry", "FolderScan", "SkippedPath", "scan_folder"]
+__all__ = ["HIDDEN", "OWN_NAMES", "OWN_PREFIXES", "Entry", "FolderScan", "SkippedPath", "is_own_file", "scan_folder"]
 
 #: Caption files of the Hugging Face ``imagefolder`` layout; same-stem ``.txt`` files are captions too.
 CAPTION_NAMES: Final = ("metadata.jsonl", "metadata.csv")
 
-#: Our own files at the root of an output folder start so; a protected folder can be scanned like any other.
-OWN_PREFIXES: Final = ("bitterant-", ".bitterant-")
+#: Our own files at the root of an output folder; a protected folder can be scanned like any other. Exact names, so that
+#: no folder or picture of the user is taken for one of ours.
+OWN_NAMES: Final = ("bitterant-manifest.jsonl", "bitterant-run.json", "bitterant-report.html")
+#: How the files are called that lie there only while a run is under way.
+OWN_PREFIXES: Final = (".bitterant-state.", TEMPORARY_PREFIX)
+
+#: The reason why a hidden file is left aside. Nobody needs to be told of these.
+HIDDEN: Final = "hidden"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +58,8 @@ class SkippedPath:
 
 @dataclass(frozen=True)
 class FolderScan:
-    """What :func:`scan_folder` found. Every file below the root stands in exactly one of the three lists.
+    """What :func:`scan_folder` found. Every file below the root stands in exactly one of the three lists; what lies in
+    a folder that is left aside as a whole (hidden, a link, unreadable) is represented by that folder.
 
     Attributes:
         root: the folder.
@@ -93,7 +101,7 @@ def scan_folder(root: Path, *, follow_links: bool = False) -> FolderScan:
     of torchvision's ``ImageFolder``. A folder without class folders is *flat*: its images have no labels. Nothing is
     opened, so damaged files are listed too. A folder without images gives an empty scan, not an error.
 
-    Hidden files and folders, and our own ``bitterant-*`` files at the root, are no input.
+    Hidden files and folders are left aside, and our own files at the root (:func:`is_own_file`) are not listed at all.
 
     Args:
         root: the folder.
@@ -127,6 +135,11 @@ def scan_folder(root: Path, *, follow_links: bool = False) -> FolderScan:
         entries.append(Entry(item.relative, item.path, None if name is None else index[name], name, item.size))
     skipped.sort(key=lambda path: os.fsencode(path.relative))
     return FolderScan(root, tuple(entries), classes, tuple(skipped), captions)
+
+
+def is_own_file(name: str) -> bool:
+    """Whether a file of this name at the root of a folder is one that bitterant writes there."""
+    return name in OWN_NAMES or name.startswith(OWN_PREFIXES)
 
 
 def _is_caption(relative: str) -> bool:
@@ -172,10 +185,13 @@ def _walk(folder: Path, prefix: str, follow_links: bool, above: frozenset[tuple[
     for item in items:
         relative = prefix + item.name
         path = folder / item.name
-        if not prefix and item.name.startswith(OWN_PREFIXES):
+        if not prefix and is_own_file(item.name) and not item.is_dir(follow_symlinks=False):
             continue
         if item.name.startswith("."):
-            yield _skip(path, relative, "hidden")
+            yield _skip(path, relative, HIDDEN)
+            continue
+        if not prefix and item.name in OWN_NAMES:
+            yield _skip(path, relative, "a folder with the name of a file that bitterant writes; rename the folder")
             continue
         if item.is_symlink() and not follow_links:
             yield _skip(path, relative, "a symbolic link, not followed", "link")

@@ -20,11 +20,12 @@ from torch import Tensor
 
 from .._version import __version__
 from ..errors import BankError, BudgetExceeded, ConfigError
-from ..imaging import Budget, upsample_delta, write_atomic
+from ..imaging import Budget, Picture, add_delta, write_atomic
+from .cluster_index import ClusterIndex
 
 __all__ = ["Bank", "Granularity", "load_bank"]
 
-Granularity = Literal["sample", "class"]
+Granularity = Literal["sample", "class", "cluster"]
 _FORMAT = "bitterant-bank"
 _VERSION = 1
 _Image = TypeVar("_Image", Tensor, np.ndarray)
@@ -36,7 +37,8 @@ class Bank:
 
     Attributes:
         method: registry name of the method that made it.
-        granularity: ``class`` (keys are class names) or ``sample`` (keys are those of the images).
+        granularity: ``class`` (keys are class names), ``sample`` (keys are those of the images) or ``cluster``
+            (keys are ``cluster-0``, ...; see :class:`ClusterIndex`).
         budget: the bound every entry keeps.
         levels: int16 ``[M, 3, R, R]``, in 8-bit levels.
         keys: ``M`` distinct strings.
@@ -44,6 +46,7 @@ class Bank:
         surrogate_sha256: digest of its weights at the end of the fit.
         seed: of the fit.
         report: what happened during the fit; JSON-safe; not saved with the bank.
+        clusters: centres and known pictures, where patterns belong to clusters.
     """
 
     method: str
@@ -55,6 +58,7 @@ class Bank:
     surrogate_sha256: str = ""
     seed: int = 0
     report: dict[str, Any] = field(default_factory=dict, compare=False)
+    clusters: ClusterIndex | None = field(default=None, compare=False)
     _rows: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -65,6 +69,10 @@ class Bank:
             raise BankError("A bank's keys must be distinct.")
         if outside := self.budget.violations(self.levels):
             raise BudgetExceeded(f"{outside} entries of the bank lie outside ±{self.budget.levels:g} levels.")
+        if (self.granularity == "cluster") != (self.clusters is not None) or (
+            self.clusters is not None and len(self.clusters.centres) != len(self.keys)
+        ):
+            raise BankError("A bank of clusters needs one centre for each of its patterns.")
         object.__setattr__(self, "_rows", {key: i for i, key in enumerate(self.keys)})
 
     @property
@@ -74,6 +82,9 @@ class Bank:
 
     def key_for(self, image_key: str) -> str | None:
         """The bank's key for an image's key (``class/sha256``), or ``None`` where it has no perturbation for it."""
+        if self.clusters is not None and image_key not in self._rows:
+            number = self.clusters.find(image_key)
+            return None if number is None else self.keys[number]
         key = image_key.rpartition("/")[0] if self.granularity == "class" and "/" in image_key else image_key
         return key if key in self._rows else None
 
@@ -111,16 +122,17 @@ class Bank:
         if isinstance(image, Tensor):
             if image.ndim != 3 or image.shape[0] != 3 or not image.is_floating_point():
                 raise ConfigError(f"Expected a float tensor [3, H, W], got {image.dtype} {tuple(image.shape)}.")
-            pixels = image.detach().permute(1, 2, 0).mul(255.0).round().cpu().numpy()
-            protected = torch.from_numpy(self._add(pixels, key)).permute(2, 0, 1).contiguous()
-            return protected.to(image.dtype).div(255.0).to(image.device)
+            # At least single precision: half precision cannot tell all 256 levels apart, and numpy has no bfloat16.
+            exact = image.dtype if image.dtype == torch.float64 else torch.float32
+            scaled = image.detach().to(exact).permute(1, 2, 0).mul(255.0).round().clamp(0.0, 255.0)
+            protected = torch.from_numpy(self._add(scaled.to(torch.uint8).cpu().numpy(), key))
+            return protected.permute(2, 0, 1).contiguous().to(exact).div(255.0).to(image.device, image.dtype)
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ConfigError(f"Expected a uint8 array [H, W, 3], got {image.dtype} {image.shape}.")
-        return self._add(image.astype(np.float32), key).astype(np.uint8)
+        return self._add(image, key)
 
     def _add(self, pixels: np.ndarray, key: str) -> np.ndarray:
-        delta = upsample_delta(self.levels_for(key), pixels.shape[0], pixels.shape[1])
-        return np.clip(np.rint(pixels + np.rint(delta)), 0.0, 255.0).astype(np.float32)
+        return add_delta(Picture(pixels), self.levels_for(key), self.budget).pixels
 
     def save(self, path: str | Path, *, overwrite: bool = True) -> None:
         """Write the bank whole or not at all. The same bank gives the same bytes."""
@@ -140,7 +152,8 @@ class Bank:
             "keys": json.dumps(list(self.keys), ensure_ascii=False),
         }
         levels = self.levels.to(torch.int8 if small else torch.int16).contiguous()
-        write_atomic(Path(path), _in_stable_order(save({"levels": levels}, metadata)), overwrite=overwrite)
+        tensors = {"levels": levels, **({} if self.clusters is None else self.clusters.to_tensors())}
+        write_atomic(Path(path), _in_stable_order(save(tensors, metadata)), overwrite=overwrite)
 
 
 def _in_stable_order(data: bytes) -> bytes:
@@ -149,7 +162,12 @@ def _in_stable_order(data: bytes) -> bytes:
     length = int.from_bytes(data[:8], "little")
     header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
-    return len(header).to_bytes(8, "little") + header + data[8 + length :]
+    return b"".join((len(header).to_bytes(8, "little"), header, memoryview(data)[8 + length :]))
+
+
+def _read_clusters(handle: Any) -> ClusterIndex:
+    names = ("centres", "member_digests", "member_clusters")
+    return ClusterIndex.from_tensors({name: handle.get_tensor(name) for name in names})
 
 
 def load_bank(path: str | Path) -> Bank:
@@ -172,19 +190,26 @@ def load_bank(path: str | Path) -> Bank:
                     f"It was written by bitterant {metadata.get('tool_version', '?')}."
                 )
             granularity = metadata["granularity"]
-            if granularity not in ("sample", "class"):
+            if granularity not in ("sample", "class", "cluster"):
                 raise BankError(f"{path}: unknown granularity {granularity!r}.")
+            keys = json.loads(metadata["keys"])
+            if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+                raise ValueError("its keys are no list of texts")
+            levels = handle.get_tensor("levels")
+            if levels.dtype not in (torch.int8, torch.int16):
+                raise ValueError(f"its levels are {levels.dtype}")
             return Bank(
                 method=metadata["method"],
                 granularity=granularity,
                 budget=Budget(float(metadata["epsilon"]), metadata["norm"]),  # type: ignore[arg-type]
-                levels=handle.get_tensor("levels").to(torch.int16),
-                keys=tuple(json.loads(metadata["keys"])),
+                levels=levels.to(torch.int16),
+                keys=tuple(keys),
                 surrogate=metadata["surrogate"],
                 surrogate_sha256=metadata["surrogate_sha256"],
                 seed=int(metadata["seed"]),
+                clusters=_read_clusters(handle) if granularity == "cluster" else None,
             )
-    except (SafetensorError, KeyError, ValueError, OSError, ConfigError, BudgetExceeded) as error:
+    except (SafetensorError, KeyError, ValueError, RecursionError, OSError, ConfigError, BudgetExceeded) as error:
         if isinstance(error, BankError):
             raise
         raise BankError(f"{path} is damaged and cannot be used ({error}). Fit it again.") from error

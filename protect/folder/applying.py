@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import BankError, ConfigError
 from ...imaging.codec import MAX_PIXELS
 from ..records import RunSummary
-from ..records.state import StateFiles
+from ..records.state import InputRecord, StateFiles
 from ..request import FormatPolicy, MetadataPolicy, Problems, WriteOptions, check_source, check_write, holding
 from .interrupt import StopRequest
 from .progress import ProgressCallback, silent
@@ -31,6 +32,9 @@ def apply_folder(
     metadata: MetadataPolicy = "keep",
     resume: bool = True,
     strict: bool = False,
+    device: str = "auto",
+    weights: Path | str | None = None,
+    allow_download: bool = False,
     workers: int | None = None,
     max_pixels: int = MAX_PIXELS,
     progress: ProgressCallback | None = None,
@@ -38,7 +42,8 @@ def apply_folder(
 ) -> RunSummary:
     """Protect a folder with a bank fitted before, without any optimisation.
 
-    A class-wise bank protects any picture of its classes, new ones too. A sample-wise bank protects only the pictures
+    A class-wise bank protects any picture of its classes, new ones too. A bank of clusters protects any picture: one
+    forward pass of its surrogate finds the cluster. A sample-wise bank protects only the pictures
     it was fitted on; others are skipped, listed as problems, and not copied to OUT.
 
     Args:
@@ -49,6 +54,9 @@ def apply_folder(
         metadata: see :func:`protect_folder`.
         resume: see :func:`protect_folder`.
         strict: see :func:`protect_folder`.
+        device: where the surrogate of a bank of clusters runs; other banks need none.
+        weights: weights of that surrogate, where the fit was given a file.
+        allow_download: let that surrogate fetch its weights.
         workers: see :func:`protect_folder`.
         max_pixels: see :func:`protect_folder`.
         progress: see :func:`protect_folder`.
@@ -84,6 +92,23 @@ def apply_folder(
         "bank_sha256": digest,
         **options.settings(),
     }
+
+    def assign(bank: Bank, records: Sequence[InputRecord]) -> Bank:
+        from .assigning import assign_pictures
+
+        return assign_pictures(
+            bank,
+            scan,
+            records,
+            weights=None if weights is None else Path(weights),
+            allow_download=allow_download,
+            device=device,
+            workers=threads,
+            max_pixels=max_pixels,
+            progress=progress or silent,
+            stop=stop or StopRequest(),
+        )
+
     run = FolderRun(
         command="apply",
         scan=scan,
@@ -99,7 +124,7 @@ def apply_folder(
         started=started,
     )
     with holding(output, StateFiles(output).lock, existed=existed):
-        return run.apply(loaded, resume=resume)
+        return run.apply(loaded, resume=resume, assign=None if loaded.clusters is None else assign)
 
 
 def _open_bank(bank: Path | str | Bank) -> tuple[Bank, str]:
@@ -119,4 +144,6 @@ def _bank_digest(bank: Bank) -> str:
     digest = hashlib.sha256(repr((bank.granularity, bank.budget, bank.keys)).encode("utf-8", "backslashreplace"))
     for row in bank.levels:
         digest.update(row.numpy().tobytes())
+    if bank.clusters is not None:
+        digest.update(bank.clusters.centres.numpy().tobytes())
     return digest.hexdigest()

@@ -7,11 +7,34 @@ import io
 import json
 import posixpath
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
-__all__ = ["follow_names"]
+__all__ = ["Followed", "follow_names"]
 
 
-def follow_names(relative: str, data: bytes, names: Mapping[str, str]) -> tuple[bytes, int]:
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A caption file for OUT.
+
+    Attributes:
+        data: its bytes.
+        changed: how many names in it were changed.
+        problem: why it could not be understood and is as it was; ``None`` where it could.
+    """
+
+    data: bytes
+    changed: int = 0
+    problem: str | None = None
+
+    @property
+    def reason(self) -> str | None:
+        """What the manifest says of it."""
+        if self.problem is not None:
+            return f"copied as it is, the names of pictures in it too, since it cannot be understood: {self.problem}"
+        return f"file names that follow the new names of the pictures: {self.changed}" if self.changed else None
+
+
+def follow_names(relative: str, data: bytes, names: Mapping[str, str]) -> Followed:
     """The caption file with the file names of OUT.
 
     ``metadata.jsonl`` and ``metadata.csv`` of the Hugging Face ``imagefolder`` layout name their pictures in a
@@ -22,9 +45,6 @@ def follow_names(relative: str, data: bytes, names: Mapping[str, str]) -> tuple[
         relative: path of the caption file below SRC.
         data: its bytes.
         names: path of each picture below SRC to its path below OUT.
-
-    Returns:
-        The bytes for OUT, and how many names were changed.
     """
     folder, _, name = relative.rpartition("/")
 
@@ -43,15 +63,17 @@ def follow_names(relative: str, data: bytes, names: Mapping[str, str]) -> tuple[
             return _follow_jsonl(data, follow)
         if name.lower() == "metadata.csv":
             return _follow_csv(data, follow)
-    except (ValueError, csv.Error):
-        return data, 0
-    return data, 0
+    except RecursionError:
+        return Followed(data, problem="a line of it is nested too deeply")
+    except (ValueError, csv.Error) as error:
+        return Followed(data, problem=str(error))
+    return Followed(data)
 
 
 _Follow = Callable[[object], str | None]
 
 
-def _follow_jsonl(data: bytes, follow: _Follow) -> tuple[bytes, int]:
+def _follow_jsonl(data: bytes, follow: _Follow) -> Followed:
     lines, changed = data.split(b"\n"), 0
     for index, line in enumerate(lines):
         if not line.strip():
@@ -62,14 +84,14 @@ def _follow_jsonl(data: bytes, follow: _Follow) -> tuple[bytes, int]:
             entry["file_name"] = new
             lines[index] = json.dumps(entry, ensure_ascii=False).encode("utf-8")
             changed += 1
-    return b"\n".join(lines) if changed else data, changed
+    return Followed(b"\n".join(lines) if changed else data, changed)
 
 
-def _follow_csv(data: bytes, follow: _Follow) -> tuple[bytes, int]:
+def _follow_csv(data: bytes, follow: _Follow) -> Followed:
     text = data.decode("utf-8-sig")
     rows = list(csv.reader(io.StringIO(text, newline="")))
     if not rows or "file_name" not in rows[0]:
-        return data, 0
+        return Followed(data)
     column, changed = rows[0].index("file_name"), 0
     for row in rows[1:]:
         new = follow(row[column]) if len(row) > column else None
@@ -77,7 +99,7 @@ def _follow_csv(data: bytes, follow: _Follow) -> tuple[bytes, int]:
             row[column] = new
             changed += 1
     if not changed:
-        return data, 0
+        return Followed(data)
     out = io.StringIO(newline="")
     csv.writer(out, lineterminator="\r\n" if "\r\n" in text else "\n").writerows(rows)
-    return out.getvalue().encode("utf-8"), changed
+    return Followed(out.getvalue().encode("utf-8"), changed)

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ...errors import ConfigError, OutputError, ResumeError
-from ...imaging.atomic import sweep_temporaries, write_atomic
+from ...imaging.atomic import sweep_temporaries_of, write_atomic
 from ...imaging.codec import MAX_PIXELS
-from ...imaging.loading import FileProblem
+from ...imaging.loading import FileProblem, sha256_file
 from ..records import FitSummary
 from ..records.run_file import versions
-from ..records.state import InputRecord, RunState, StateFiles, explain_inputs, explain_settings
+from ..records.state import (
+    InputRecord,
+    RunState,
+    StateFiles,
+    decisive_inputs,
+    explain_inputs,
+    explain_settings,
+)
 from ..request import (
     FitOptions,
     Problems,
@@ -22,10 +30,10 @@ from ..request import (
     check_bank_place,
     check_fit,
     check_source,
-    check_writable,
     exclusive,
 )
 from .fitting import fit_and_keep, load_fitted, read_inputs
+from .inputs import hash_inputs
 from .interrupt import StopRequest
 from .progress import ProgressCallback, silent
 
@@ -40,7 +48,7 @@ def fit_folder(
     bank_path: Path | str,
     *,
     method: str | Method = "auto",
-    granularity: Literal["sample", "class"] | None = None,
+    granularity: Literal["sample", "class", "cluster"] | None = None,
     epsilon: float = 8 / 255,
     surrogate: str | None = None,
     resolution: int | Literal["auto"] = "auto",
@@ -100,13 +108,9 @@ def fit_folder(
     scan = check_source(source, problems)
     request = check_fit(scan, options, problems)
     threads = WriteOptions(max_pixels=max_pixels, workers=workers).check(problems)
-    check_bank_place(bank_path, source, None, problems)
-    if bank_path.exists():
-        problems.add(
-            ConfigError(f"{bank_path} exists already and is not replaced. Choose another name or move it away.")
-        )
-    with problems.collecting():
-        check_writable(bank_path.parent, create=not problems.found)
+    if bank_path.is_file() and not (resume and _files(bank_path).plan.exists()):
+        problems.add(_exists_already(bank_path))
+    check_bank_place(bank_path, source, None, problems, create=True)
     problems.raise_all()
     if request is None:  # the check notes a problem whenever it gives none
         raise ConfigError("The request could not be checked.")
@@ -133,29 +137,58 @@ def _fit_to_bank(
     stop: StopRequest,
     started: float,
 ) -> FitSummary:
-    files = StateFiles(bank_path.parent, f"{bank_path.name}.")
+    files = _files(bank_path)
     with exclusive(files.lock):
-        sweep_temporaries(bank_path.parent)
+        for path in files.kept:
+            sweep_temporaries_of(path)
         state = RunState.read(files.plan) if resume else None
         now = {**request.settings, "max_pixels": max_pixels}
         _check_same(state, now, None, bank_path)
-        dataset, inputs = read_inputs(request, workers=workers, max_pixels=max_pixels, progress=progress, stop=stop)
-        _check_same(state, now, inputs, bank_path)
-        if state is None:
-            files.remove()
-            write_atomic(files.plan, RunState(now, inputs, versions()).to_bytes(), overwrite=False)
-        fitted = load_fitted(files) or fit_and_keep(request, dataset, files, progress=progress, stop=stop)
-        _take_over(files.bank, bank_path)
+        if bank_path.exists():
+            if state is None or not _is_fitted(state, bank_path):
+                raise _exists_already(bank_path)
+            # An earlier call was killed when all that was left to do was to remove its state.
+            _check_same(state, now, hash_inputs(request.scan, workers=workers, stop=stop, progress=progress), bank_path)
+        else:
+            dataset, inputs = read_inputs(request, workers=workers, max_pixels=max_pixels, progress=progress, stop=stop)
+            _check_same(state, now, inputs, bank_path)
+            if state is None:
+                files.remove()
+                state = RunState(now, inputs, versions())
+                write_atomic(files.plan, state.to_bytes(), overwrite=False)
+            fitted = load_fitted(files) or fit_and_keep(request, dataset, files, progress=progress, stop=stop)
+            done = {"bank": sha256_file(files.bank), "report": fitted.report, "seconds": fitted.seconds}
+            state = replace(state, fitted=done)
+            write_atomic(files.plan, state.to_bytes(), overwrite=True)
+            _take_over(files.bank, bank_path)
         files.remove()
-    problems = [FileProblem(record.relative, record.reason or "") for record in inputs if record.kind == "failed"]
+    return _summary(bank_path, state, request.warnings, time.perf_counter() - started)
+
+
+def _summary(bank: Path, state: RunState, warnings: Sequence[str], seconds: float) -> FitSummary:
     return FitSummary(
-        bank=bank_path,
-        images=len(dataset),
-        seconds=time.perf_counter() - started,
-        problems=problems,
-        warnings=list(request.warnings),
-        report=fitted.report,
+        bank=bank,
+        images=sum(record.kind == "image" for record in state.inputs),
+        seconds=seconds,
+        problems=[
+            FileProblem(record.relative, record.reason or "") for record in state.inputs if record.kind == "failed"
+        ],
+        warnings=list(warnings),
+        report=dict((state.fitted or {}).get("report", {})),
     )
+
+
+def _files(bank: Path) -> StateFiles:
+    """Where the state of a fit lies: beside its bank, under the bank's name."""
+    return StateFiles(bank.parent, f"{bank.name}.")
+
+
+def _is_fitted(state: RunState, bank: Path) -> bool:
+    return state.fitted is not None and state.fitted.get("bank") == sha256_file(bank)
+
+
+def _exists_already(bank: Path) -> ConfigError:
+    return ConfigError(f"{bank} exists already and is not replaced. Choose another name or move it away.")
 
 
 def _check_same(
@@ -167,8 +200,7 @@ def _check_same(
         before = {**state.settings, "versions": state.versions}
         differences = explain_settings(before, {**settings, "versions": versions()})
     else:
-        pairs = [(record.relative, record.sha256) for record in state.inputs]
-        differences = explain_inputs(pairs, [(record.relative, record.sha256) for record in inputs])
+        differences = explain_inputs(state.decisive, decisive_inputs(inputs))
     if differences:
         raise ResumeError(
             f"An interrupted fit for {bank} was begun otherwise: {'; '.join(differences)}. "

@@ -16,7 +16,7 @@ from ..records.state import InputRecord
 from .interrupt import StopRequest
 from .progress import ProgressCallback
 
-__all__ = ["Job", "hash_paths", "list_inputs", "make_jobs", "ordered_map"]
+__all__ = ["Job", "hash_inputs", "hash_paths", "list_inputs", "make_jobs", "ordered_map"]
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -92,6 +92,25 @@ def hash_paths(
     if len(digests) < len(paths):
         stop.check("Nothing was changed.")
     return digests
+
+
+def hash_inputs(
+    scan: FolderScan, *, workers: int, stop: StopRequest, progress: ProgressCallback
+) -> tuple[InputRecord, ...]:
+    """Every input below SRC as it is now, without decoding any.
+
+    Raises:
+        Interrupted: a stop was asked for.
+    """
+    names = [*(entry.relative for entry in scan.entries), *scan.captions]
+    digests = hash_paths(
+        [scan.root / name for name in names],
+        workers=workers,
+        stop=stop,
+        progress=progress,
+        message="checking the source folder",
+    )
+    return list_inputs(scan, dict(zip(names, digests, strict=True)))
 
 
 def list_inputs(

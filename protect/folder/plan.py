@@ -6,7 +6,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,8 @@ _READ_SAMPLE = 64
 _WRITE_SAMPLE = 12
 #: Copies of a picture's pixels alive at once while it is written: before, protected, after, encoder, measuring.
 _COPIES = 6
+#: Of a value in the bank: int16. Saving takes as much again for the int8 copy and the bytes of the file, twice.
+_BANK_BYTES = 2
 
 
 @dataclass(frozen=True)
@@ -150,15 +152,15 @@ def make_plan(
     scan = request.scan
     total = len(scan.entries)
     progress("read", 0, total, "measuring a few pictures")
-    sample = _spread(scan.entries, _READ_SAMPLE)
-    dataset, readable, problems, read_each = _measure_reading(scan, sample, request.resolution, options, workers)
+    dataset, readable, problems, read_each = _measure_reading(request, options, workers)
     progress("fit", 0, 1, "measuring the first steps of the fit")
     estimate = request.method.estimate(dataset, total)
     progress("write", 0, total, "measuring a few pictures")
     rehearsal = _rehearse(_spread(readable, _WRITE_SAMPLE), request.method.budget, dataset.resolution, options, workers)
-    set_bytes = total * 3 * request.resolution**2
-    rows = len(scan.classes) if request.method.granularity == "class" else total
-    bank_bytes = rows * 3 * request.resolution**2 * 2  # int16
+    # As read, and once more in the order of the keys.
+    set_bytes = 2 * total * 3 * request.resolution**2
+    rows = {"class": len(scan.classes), "cluster": min(total, 64)}.get(request.method.granularity, total)
+    bank_bytes = rows * 3 * request.resolution**2 * _BANK_BYTES
     bytes_out = round(scan.total_bytes * rehearsal.growth)
     return Plan(
         source=scan.root,
@@ -174,37 +176,67 @@ def make_plan(
         workers=workers,
         seconds=PlannedSeconds(read_each * total, estimate.seconds, rehearsal.seconds_each * total),
         peak_bytes=_memory_in_use()
-        + bank_bytes
-        + max(set_bytes + estimate.peak_bytes, workers * rehearsal.largest * _COPIES),
-        sampled=len(sample),
+        + max(
+            set_bytes + estimate.peak_bytes + bank_bytes,  # while fitting
+            set_bytes + bank_bytes * 3,  # while saving
+            bank_bytes + workers * rehearsal.largest * _COPIES,  # while writing
+        ),
+        sampled=len(readable) + len(problems),
         problems=problems,
         warnings=[*request.warnings, *_output_warnings(output, bytes_out)],
     )
 
 
 def _spread(items: Sequence[Entry], count: int) -> list[Entry]:
-    """At most ``count`` items, evenly spread, so that all classes and sizes of a sorted folder are met."""
+    """At most ``count`` items, evenly spread, so that all sizes of a sorted folder are met."""
     if len(items) <= count:
         return list(items)
     return [items[i * len(items) // count] for i in range(count)]
 
 
+def _pick(items: Sequence[Entry], count: int) -> list[Entry]:
+    """At most ``count`` items in their order: the first of each class, be it ever so small, and the others spread."""
+    firsts = {item.class_name: item for item in reversed(items)}
+    chosen = {item.relative for item in _spread(sorted(firsts.values(), key=lambda item: item.relative), count)}
+    rest = [item for item in items if item.relative not in chosen]
+    chosen |= {item.relative for item in _spread(rest, count - len(chosen))}
+    return [item for item in items if item.relative in chosen]
+
+
 def _measure_reading(
-    scan: FolderScan, sample: list[Entry], resolution: int, options: WriteOptions, workers: int
+    request: Request, options: WriteOptions, workers: int
 ) -> tuple[ImageSet, list[Entry], list[FileProblem], float]:
-    # One picture first, so that imports and caches are not taken for reading speed.
-    load_image_set(replace(scan, entries=tuple(sample[:1])), resolution, max_pixels=options.max_pixels)
+    """Read a sample: the set, its entries, what could not be read, and seconds a picture."""
+    scan = request.scan
+
+    def load(entries: Sequence[Entry], workers: int = 0) -> tuple[ImageSet, list[Entry], list[FileProblem]]:
+        part = replace(scan, entries=tuple(entries))
+        return load_image_set(part, request.resolution, workers=workers, max_pixels=options.max_pixels)
+
+    sample = _pick(scan.entries, _READ_SAMPLE)
+    load(sample[:1])  # so that imports and caches are not taken for reading speed
     started = time.perf_counter()
-    dataset, readable, problems = load_image_set(
-        replace(scan, entries=tuple(sample)), resolution, workers=workers, max_pixels=options.max_pixels
-    )
+    dataset, readable, problems = load(sample, workers)
     seconds = time.perf_counter() - started
     if not readable:
         raise FolderError(
             f"None of {len(sample)} pictures tried in {scan.root} could be read "
             f"({problems[0].relative}: {problems[0].reason})."
         )
+    missing = request.method.needs == "labels" and len({entry.class_name for entry in readable}) < 2
+    another = _readable_of_another_class(scan, sample, readable[0].class_name, load) if missing else None
+    if another is not None:  # a method that needs two classes cannot be measured on one
+        dataset, readable, _ = load([*readable, another])
     return dataset, readable, problems, seconds / len(sample)
+
+
+def _readable_of_another_class(
+    scan: FolderScan, tried: Sequence[Entry], known: str | None, load: Callable[[Sequence[Entry]], tuple[Any, ...]]
+) -> Entry | None:
+    """A picture that can be read, of another class than the one known; ``None`` where there is none."""
+    names = {entry.relative for entry in tried}
+    rest = (entry for entry in scan.entries if entry.class_name != known and entry.relative not in names)
+    return next((entry for entry in rest if load([entry])[1]), None)
 
 
 @dataclass(frozen=True)

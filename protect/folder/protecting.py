@@ -35,7 +35,7 @@ __all__ = ["protect_folder"]
 
 class _ProtectOptions(TypedDict, total=False):
     method: str | Method
-    granularity: Literal["sample", "class"] | None
+    granularity: Literal["sample", "class", "cluster"] | None
     epsilon: float
     surrogate: str | None
     resolution: int | Literal["auto"]
@@ -72,7 +72,7 @@ def protect_folder(
     output: Path | str,
     *,
     method: str | Method = "auto",
-    granularity: Literal["sample", "class"] | None = None,
+    granularity: Literal["sample", "class", "cluster"] | None = None,
     epsilon: float = 8 / 255,
     surrogate: str | None = None,
     resolution: int | Literal["auto"] = "auto",
@@ -97,7 +97,8 @@ def protect_folder(
     SRC is scanned, decoded to the working resolution, and the method is fitted to all pictures together. Then each file
     is perturbed at its own size, written whole, and read back from disk: only what keeps the budget there counts as
     protected. Files that cannot be read become ``failed`` rows of the manifest and the run goes on. After a kill the
-    same call goes on where it stopped and gives the same bytes; on a finished folder it does nothing.
+    same call goes on where it stopped, and gives the same bytes where the fit runs on a CPU; on a finished folder it
+    does nothing.
 
     Args:
         source: SRC; one sub-folder for each class.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +20,10 @@ from ..records import RunSummary
 from ..records.manifest import ManifestRow, ManifestWriter, count_statuses
 from ..records.report import write_report
 from ..records.run_file import RunFile, Timing, json_safe, measure_stealth, versions
-from ..records.state import InputRecord, Journal, RunState, plan_hash
+from ..records.state import InputRecord, Journal, RunState, decisive_inputs, plan_hash
 from ..request import Request, WriteOptions
 from .fitting import FittedBank, fit_and_keep, load_fitted, read_inputs
-from .inputs import hash_paths, list_inputs, make_jobs, ordered_map
+from .inputs import hash_inputs, make_jobs, ordered_map
 from .interrupt import StopRequest
 from .progress import ProgressCallback
 from .session import Session
@@ -69,26 +69,30 @@ class FolderRun:
                 progress=self.progress,
                 stop=self.stop,
             )
-            self._begin(session, records, resume)
+            records = self._begin(session, records, resume)
             fitted = fit_and_keep(request, dataset, session.files, progress=self.progress, stop=self.stop)
             del dataset  # the working-resolution set is not needed for writing
         else:
             records = self._unchanged(session)
         return self._write(session, records, fitted, keep)
 
-    def apply(self, bank: Bank, *, resume: bool) -> RunSummary:
-        """Write with a bank that is there; see :func:`apply_folder`."""
+    def apply(
+        self, bank: Bank, *, resume: bool, assign: Callable[[Bank, Sequence[InputRecord]], Bank] | None = None
+    ) -> RunSummary:
+        """Write with a bank that is there; see :func:`apply_folder`. ``assign`` makes it know new pictures."""
         session = self._open(resume)
         if session.finished is not None:
             return self._already_done(session, None)
         records = self._hashed()
+        if assign is not None:
+            bank = assign(bank, records)
         keys = [record.key for record in records if record.kind == "image"]
         if not any(key is not None and bank.key_for(key) is not None for key in keys):
             raise BankError(
                 f"The bank holds no perturbation for any of the {len(keys)} pictures in {self.scan.root}. A class-wise "
                 "bank needs folders of the same class names; a sample-wise one the very files it was fitted on."
             )
-        self._begin(session, records, resume)
+        records = self._begin(session, records, resume)
         return self._write(session, records, FittedBank(bank, json_safe(bank.report), 0.0), None)
 
     def _open(self, resume: bool) -> Session:
@@ -98,33 +102,29 @@ class FolderRun:
             session.prove_ours()  # refuse early; cleared when the new run is sure to begin
             return session
         session.check_settings(self.settings, versions())
+        if session.finished is not None:
+            session.files.remove()  # what a kill within the clean-up left
         if session.fresh:
             session.check_foreign()
         return session
 
-    def _begin(self, session: Session, records: Sequence[InputRecord], resume: bool) -> None:
+    def _begin(self, session: Session, records: tuple[InputRecord, ...], resume: bool) -> tuple[InputRecord, ...]:
+        """Write down what the run is about, or go on with what is written down; returns the inputs it is about."""
         if not resume:
             session.clear()
         if session.state is not None:
-            session.check_inputs([(record.relative, record.sha256) for record in records])
-            return
-        state = RunState(self.settings, tuple(records), versions())
+            session.check_inputs(records)
+            return session.state.inputs
+        state = RunState(self.settings, records, versions())
         write_atomic(session.files.plan, state.to_bytes(), overwrite=False)
+        return records
 
     def _hashed(self) -> tuple[InputRecord, ...]:
-        names = [*(entry.relative for entry in self.scan.entries), *self.scan.captions]
-        digests = hash_paths(
-            [self.scan.root / name for name in names],
-            workers=self.workers,
-            stop=self.stop,
-            progress=self.progress,
-            message="checking the source folder",
-        )
-        return list_inputs(self.scan, dict(zip(names, digests, strict=True)))
+        return hash_inputs(self.scan, workers=self.workers, stop=self.stop, progress=self.progress)
 
     def _unchanged(self, session: Session) -> tuple[InputRecord, ...]:
         """The inputs as the run began with them, after making sure that they still are so."""
-        session.check_inputs([(record.relative, record.sha256) for record in self._hashed()])
+        session.check_inputs(self._hashed())
         return session.state.inputs if session.state is not None else ()
 
     def _already_done(self, session: Session, keep: Path | None) -> RunSummary:
@@ -152,7 +152,7 @@ class FolderRun:
     def _write(
         self, session: Session, records: Sequence[InputRecord], fitted: FittedBank, keep: Path | None
     ) -> RunSummary:
-        names = resolve_output_names(self.scan.entries, self.options.format)
+        names = resolve_output_names(self.scan.entries, self.options.format, beside=self.scan.captions)
         jobs = make_jobs(self.scan.root, records, names)
         session.check_foreign(planned={job.output for job in jobs if job.output is not None})
         session.check_outputs(workers=self.workers, stop=self.stop, progress=self.progress)
@@ -201,7 +201,7 @@ class FolderRun:
         summary = self._summary(session, rows, keep, new=new, warnings=self.warnings, resumed=resumed)
         run_file = RunFile(
             command=self.command,
-            plan=plan_hash(self.settings, [(record.relative, record.sha256) for record in records]),
+            plan=plan_hash(self.settings, decisive_inputs(records)),
             settings=self.settings,
             seed=self.seed,
             versions=versions(),
@@ -248,11 +248,7 @@ class FolderRun:
             run_file=session.run_file,
             manifest=session.manifest,
             bank=bank,
-            problems=[
-                FileProblem(row.source, row.reason or "")
-                for row in rows
-                if row.status in ("failed", "skipped") and row.reason != "hidden"
-            ],
+            problems=[FileProblem(row.source, row.reason or "") for row in rows if row.is_problem],
             warnings=list(warnings),
             already_done=already_done,
             resumed_rows=resumed,

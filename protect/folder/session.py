@@ -12,7 +12,15 @@ from ...imaging.loading import sha256_file
 from ..records.manifest import MANIFEST_NAME, ManifestLog, read_manifest
 from ..records.report import REPORT_NAME
 from ..records.run_file import RUN_FILE_NAME, RunFile, read_run_file
-from ..records.state import Journal, RunState, StateFiles, explain_inputs, explain_settings
+from ..records.state import (
+    InputRecord,
+    Journal,
+    RunState,
+    StateFiles,
+    decisive_inputs,
+    explain_inputs,
+    explain_settings,
+)
 from ..request.places import remove_empty_folders, survey_output
 from .inputs import hash_paths
 from .interrupt import StopRequest
@@ -59,10 +67,10 @@ class Session:
         log = read_manifest(output / MANIFEST_NAME)
         if not resume:
             return cls(output, files, log, None, None)
-        state = RunState.read(files.plan)
-        # With a plan the run is unfinished, whatever else is there: a kill can fall between run file and clean-up.
-        finished = None if state is not None else read_run_file(output / RUN_FILE_NAME)
-        return cls(output, files, log, state, finished)
+        # The run file is written last and removed before a new run begins: with one the run is finished, even where a
+        # kill left some of its state behind.
+        finished = read_run_file(output / RUN_FILE_NAME)
+        return cls(output, files, log, None if finished is not None else RunState.read(files.plan), finished)
 
     @property
     def fresh(self) -> bool:
@@ -106,22 +114,24 @@ class Session:
                 f"Use the earlier settings to go on with it. {_START_AGAIN}"
             )
 
-    def check_inputs(self, inputs: Sequence[tuple[str, str | None]]) -> None:
-        """Refuse to go on when SRC is not what it was when the run began.
+    def check_inputs(self, records: Sequence[InputRecord]) -> None:
+        """Refuse to go on when SRC is not what it was when the run began. Skipped files may come and go.
 
         Args:
-            inputs: (relative path, sha256) of every input as it is now.
+            records: every input as it is now.
 
         Raises:
             ResumeError: says what is new, gone or changed, and what to do.
         """
         if self.state is not None:
-            earlier = [(record.relative, record.sha256) for record in self.state.inputs]
+            earlier = self.state.decisive
         elif self.finished is not None:
-            earlier = [(row.source, row.sha256_in) for row in self.log.rows]
+            # A picture that the bank holds nothing for is skipped, too, but it was read.
+            read = [row for row in self.log.rows if row.status != "skipped" or row.sha256_in is not None]
+            earlier = [(row.source, row.sha256_in) for row in read]
         else:
             return
-        differences = explain_inputs(earlier, inputs)
+        differences = explain_inputs(earlier, decisive_inputs(records))
         if differences:
             raise ResumeError(
                 f"The source folder is not what it was when {self.output} was begun: {'; '.join(differences)}. "
@@ -153,7 +163,7 @@ class Session:
         Raises:
             ResumeError: names the files.
         """
-        self._refuse([name for name in survey_output(self.output, self._own_names()) if name not in planned])
+        self._refuse([name for name in survey_output(self.output) if name not in planned])
 
     def prove_ours(self) -> list[Path]:
         """All files in OUT, each proved by its sha256 to be written by bitterant.
@@ -167,7 +177,7 @@ class Session:
         for name, digest in noted:
             by_name.setdefault(name, set()).add(digest)
         ours, foreign = [], []
-        for name in survey_output(self.output, self._own_names()):
+        for name in survey_output(self.output):
             path = self.output / name
             proved = name in by_name and not path.is_symlink() and sha256_file(path) in by_name[name]
             (ours if proved else foreign).append(path if proved else name)
@@ -192,10 +202,6 @@ class Session:
         except OSError as error:
             raise OutputError(f"{error.filename} cannot be removed: {error.strerror}.") from error
         self.log, self.state, self.finished = ManifestLog(), None, None
-
-    @staticmethod
-    def _own_names() -> tuple[str, ...]:
-        return (MANIFEST_NAME, RUN_FILE_NAME, REPORT_NAME)
 
     def _refuse(self, foreign: Sequence[str]) -> None:
         if foreign:

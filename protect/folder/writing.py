@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import logging
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ...errors import ImageError, ResumeError
+from ...errors import ImageError, OutputError, ResumeError
 from ...imaging.atomic import write_atomic
 from ...imaging.budget import Budget
 from ...imaging.codec import Picture, decode, encode
@@ -35,6 +36,9 @@ logger = logging.getLogger(__name__)
 
 #: Room for the rounding of a measured change; far below one level of a 16-bit file (1/257).
 _SLACK = 1e-4
+
+#: What the disk says of one path and not of the whole place: the name is too long, or a file and a folder want it both.
+_OF_ONE_PATH = frozenset({errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY})
 
 
 @dataclass(frozen=True)
@@ -88,13 +92,12 @@ class FileWriter:
         return self._copy(job, data) if record.kind == "caption" else self._protect(job, data)
 
     def _copy(self, job: Job, data: bytes) -> ManifestRow:
-        data, changed = follow_names(job.record.relative, data, self.names)
-        target, digest = self._put(job, data)
-        if hashlib.sha256(target.read_bytes()).hexdigest() != digest:
-            _discard(target)
-            raise ImageError(job.record.relative, "the copy read back from disk differs; the file was removed")
-        reason = f"file names that follow the new names of the pictures: {changed}" if changed else None
-        return replace(_plain(job, "copied", reason), output=job.output, sha256_out=digest)
+        followed = follow_names(job.record.relative, data, self.names)
+        target, digest = self._put(job, followed.data)
+        with _discarding(target, job.record.relative):
+            if hashlib.sha256(target.read_bytes()).hexdigest() != digest:
+                raise ImageError(job.record.relative, "the copy read back from disk differs; the file was removed")
+        return replace(_plain(job, "copied", followed.reason), output=job.output, sha256_out=digest)
 
     def _protect(self, job: Job, data: bytes) -> ManifestRow:
         relative = job.record.relative
@@ -104,27 +107,26 @@ class FileWriter:
         key = None if entry_key is None else self.bank.key_for(entry_key)
         if key is None:
             return _plain(job, "skipped", "the bank holds no perturbation for this picture; it was not copied")
-        protected = add_delta(before, self.bank.levels_for(key), self.budget)
+        levels = self.bank.levels_for(key)
+        if not levels.any():
+            raise ImageError(
+                relative, f"the perturbation of {key} is zero everywhere and would protect nothing; fit the bank again"
+            )
+        protected = add_delta(before, levels, self.budget)
         protected = replace(protected, metadata=apply_metadata_policy(protected.metadata, self.metadata))
         encoder = job.encoder or "PNG"
         target, _ = self._put(job, encode(protected, format=encoder))
-        try:
+        with _discarding(target, relative):
             found = target.read_bytes()
             after = decode(found, max_pixels=self.max_pixels, name=relative)
+            wrong = _difference(protected, after, lossless=encoder != "JPEG")
+            if wrong is not None:
+                raise _not_as_meant(relative, wrong)
             change = measure_change(before, after)
-        except (ImageError, OSError):
-            _discard(target)
-            raise
-        over = change.linf_levels > self.budget.levels + _SLACK
-        wrong = _difference(protected, after, lossless=encoder != "JPEG")
-        if wrong is None and over and encoder != "JPEG":
-            wrong = f"the change on disk is {change.linf_levels:g} levels, more than {self.budget.levels:g}"
-        if wrong is not None:
-            logger.error("%s: %s", relative, wrong)
-            _discard(target)
-            raise ImageError(
-                relative, f"read back from disk, {wrong}; the file was removed. Please report this as a bug"
-            )
+            over = change.linf_levels > self.budget.levels + _SLACK
+            if over and encoder != "JPEG":
+                wrong = f"the change on disk is {change.linf_levels:g} levels, more than {self.budget.levels:g}"
+                raise _not_as_meant(relative, wrong)
         return ManifestRow(
             source=relative,
             output=job.output,
@@ -155,12 +157,22 @@ class FileWriter:
                 and hashlib.sha256(target.read_bytes()).hexdigest() == digest
             ):
                 return target, digest
+            if target.is_dir() and not target.is_symlink():
+                raise ImageError(
+                    job.record.relative, f"cannot be written: a folder {output} is in its way; rename one of them"
+                )
             raise ResumeError(
                 f"{target} is in the way and bitterant did not write it. Nothing is overwritten: "
                 "move that file away and run the same command again."
             )
         self.journal.note(output, digest)
-        write_atomic(target, data, overwrite=False)
+        try:
+            write_atomic(target, data, overwrite=False)
+        except OutputError as error:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in _OF_ONE_PATH:
+                why = error.__cause__.strerror or error.__cause__
+                raise ImageError(job.record.relative, f"cannot be written as {output}: {why}; rename it") from error
+            raise
         return target, digest
 
 
@@ -175,9 +187,28 @@ def _plain(job: Job, status: Literal["copied", "skipped", "failed"], reason: str
     )
 
 
-def _discard(target: Path) -> None:
-    with contextlib.suppress(OSError):
-        target.unlink()
+@contextlib.contextmanager
+def _discarding(target: Path, relative: str) -> Iterator[None]:
+    """Remove the file again unless the block finds it sound; whatever goes wrong is a failure of that file.
+
+    Raises:
+        ImageError: it is not.
+    """
+    try:
+        yield
+    except Exception as error:
+        with contextlib.suppress(OSError):
+            target.unlink()
+        if isinstance(error, ImageError):
+            raise
+        logger.error("%s: %r", relative, error)
+        why = (error.strerror if isinstance(error, OSError) else None) or error or type(error).__name__
+        raise ImageError(relative, f"cannot be read back from disk: {why}; the file was removed") from error
+
+
+def _not_as_meant(relative: str, wrong: str) -> ImageError:
+    logger.error("%s: %s", relative, wrong)
+    return ImageError(relative, f"read back from disk, {wrong}; the file was removed. Please report this as a bug")
 
 
 def _say_over(change: Change, budget: Budget) -> str:

@@ -4,6 +4,7 @@ from .base import FitContext, FitEstimate, FitProgress, Method
 from .emn import ErrorMinimizing
 from .noise import RandomNoise
 from .registry import create_method, method_class, method_names, register_method
+from .uc import UnlearnableClusters
 
 __all__ = [
     "ErrorMinimizing",
@@ -12,6 +13,7 @@ __all__ = [
     "FitProgress",
     "Method",
     "RandomNoise",
+    "UnlearnableClusters",
     "create_method",
     "method_class",
     "method_names",

@@ -6,11 +6,13 @@ and checked before it becomes a bank.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Literal, final
 
@@ -18,13 +20,17 @@ import torch
 from torch import Tensor
 
 from ..._version import __version__
-from ...errors import ConfigError, LabelError
+from ...errors import ConfigError, FitError, LabelError
 from ...imaging import Budget, ImageSet
 from ...surrogates import resolve_device
 from ..bank import Bank, Granularity
+from ..cluster_index import ClusterIndex
 from .checkpoint import Checkpoint
 
 __all__ = ["FitContext", "FitEstimate", "FitProgress", "Method", "ProgressCallback"]
+
+#: Values that are quantised at once.
+_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -56,11 +62,22 @@ class FitContext:
         self.checkpoint = checkpoint
         self.report: dict[str, Any] = {}
         self.surrogate_sha256 = ""
+        self.clusters: ClusterIndex | None = None
 
     def tell(self, stage: str, fraction: float, message: str = "", **metrics: float) -> None:
         """Report progress; never fails without a listener."""
         if self._progress is not None:
             self._progress(FitProgress(stage, min(1.0, max(0.0, fraction)), message, metrics))
+
+    def part(self, low: float, high: float) -> FitContext:
+        """A context for a fit inside this one: it reports into this stretch of the progress and shares the rest."""
+
+        def inside(step: FitProgress) -> None:
+            self.tell(step.stage, low + (high - low) * step.fraction, step.message, **step.metrics)
+
+        part = copy.copy(self)
+        part._progress = inside
+        return part
 
 
 class Method(ABC):
@@ -94,6 +111,8 @@ class Method(ABC):
             raise ConfigError(f"{self.name} works per {' or per '.join(self.granularities)}, not per {chosen}.")
         if not 0 <= seed < 2**31:
             raise ConfigError(f"The seed must lie in 0..{2**31 - 1}, not {seed}.")
+        if surrogate is not None and self.default_surrogate is None:
+            raise ConfigError(f"{self.name} uses no surrogate, so {surrogate!r} would do nothing. Leave it out.")
         self.budget = budget or Budget(8 / 255)
         self.granularity: Granularity = chosen
         self.surrogate = surrogate or self.default_surrogate
@@ -101,6 +120,11 @@ class Method(ABC):
         self.device = resolve_device(device)
         self.weights = weights
         self.allow_download = allow_download
+
+    @property
+    def least_images(self) -> int:
+        """Pictures that the method needs at least."""
+        return 1
 
     # ------------------------------------------------------------------ for users
     @final
@@ -121,31 +145,40 @@ class Method(ABC):
                 with the same bank. It is removed at the end by the caller.
 
         Returns:
-            A bank with one perturbation a class, or one a distinct key.
+            A bank with one perturbation a class that has images, or one a distinct key.
 
         Raises:
             LabelError: labels are needed and absent, or fewer than two classes have images.
             ConfigError: no images.
+            FitError: the perturbations are not finite numbers.
         """
         self._check(dataset)
         ordered = _in_key_order(dataset)
-        rows = ordered.classes if self.granularity == "class" else ordered.keys
         context = FitContext(progress, Checkpoint(checkpoint, self._identity(ordered)))
         delta = self._fit(ordered, context)
+        rows = self._rows(ordered, context)
         expected = (len(rows), 3, ordered.resolution, ordered.resolution)
         if tuple(delta.shape) != expected:
             raise RuntimeError(f"{self.name} returned {tuple(delta.shape)} where {expected} was due.")
-        levels = self.budget.quantise(self.budget.project(torch.nan_to_num(delta.detach().float().cpu())))
+        levels, keys = self._quantised(delta.detach()), tuple(rows)
+        del delta
+        if self.granularity == "class":
+            # A class without images was fitted to nothing: the bank must not claim to protect pictures of it.
+            assert ordered.labels is not None
+            kept: list[int] = torch.bincount(ordered.labels, minlength=len(rows)).nonzero().flatten().tolist()
+            if len(kept) < len(rows):
+                levels, keys = levels[kept], tuple(rows[row] for row in kept)
         return Bank(
             method=self.name,
             granularity=self.granularity,
             budget=self.budget,
             levels=levels,
-            keys=tuple(rows),
+            keys=keys,
             surrogate=self.surrogate or "",
             surrogate_sha256=context.surrogate_sha256,
             seed=self.seed,
             report=context.report,
+            clusters=context.clusters,
         )
 
     def settings(self) -> dict[str, Any]:
@@ -160,6 +193,13 @@ class Method(ABC):
             "seed": self.seed,
             "device": str(self.device),
         }
+
+    def _rows(self, dataset: ImageSet, context: FitContext) -> Sequence[str]:
+        """The bank's keys, one a row."""
+        if self.granularity == "cluster":
+            count = 0 if context.clusters is None else len(context.clusters.centres)
+            return [f"cluster-{number}" for number in range(count)]
+        return dataset.classes if self.granularity == "class" else dataset.keys
 
     def estimate(self, dataset: ImageSet, total: int) -> FitEstimate:
         """The cost of fitting ``total`` images like those of ``dataset``, measured on a first batch."""
@@ -179,6 +219,22 @@ class Method(ABC):
         return FitEstimate(seconds=0.0, peak_bytes=0)
 
     # ------------------------------------------------------------------ inside
+    def _quantised(self, delta: Tensor) -> Tensor:
+        """Projected and put on the 8-bit grid, int16 on the CPU; in blocks of rows, so that no second float copy of
+        everything is made."""
+        levels = torch.empty(delta.shape, dtype=torch.int16)
+        step = max(1, _BLOCK // max(1, delta[:1].numel()))
+        for rows in (slice(start, start + step) for start in range(0, len(delta), step)):
+            part = delta[rows].float().cpu()
+            if not bool(part.isfinite().all()):
+                raise FitError(
+                    f"The fit of {self.name} broke down: it gave numbers that are not finite, and a perturbation made "
+                    "of them would protect nothing. Nothing was saved. Try another --seed, or --device cpu; if it "
+                    "happens again, please report it as a bug."
+                )
+            levels[rows] = self.budget.quantise(self.budget.project(part))
+        return levels
+
     def _check(self, dataset: ImageSet) -> None:
         if len(dataset) == 0:
             raise ConfigError("There are no images to fit on.")
@@ -199,12 +255,14 @@ class Method(ABC):
             [__version__, self.settings(), dataset.classes, dataset.keys, dataset.native_size], sort_keys=True
         )
         digest = hashlib.sha256(parts.encode())
-        digest.update(dataset.images.numpy().tobytes())
+        digest.update(dataset.images.cpu().contiguous().view(-1).numpy().data)
         return digest.hexdigest()
 
 
 def _in_key_order(dataset: ImageSet) -> ImageSet:
     """One image a key, sorted by key: the order of files, and their copies, cannot change the result."""
+    if all(before < after for before, after in pairwise(dataset.keys)):
+        return dataset  # as it is: a copy would take as much memory as the set
     first: dict[str, int] = {}
     for position, key in enumerate(dataset.keys):
         first.setdefault(key, position)

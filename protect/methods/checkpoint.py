@@ -1,4 +1,4 @@
-"""State of a fit on disk, so that a killed fit goes on where it stood and ends with the same bytes."""
+"""State of a fit on disk, so that a killed fit goes on where it stood; on a CPU it ends with the same bytes."""
 
 from __future__ import annotations
 

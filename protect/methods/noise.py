@@ -45,4 +45,4 @@ class RandomNoise(Method):
     def _estimate(self, dataset: ImageSet, total: int) -> FitEstimate:
         rows = len(dataset.classes) if self.granularity == "class" else total
         size = 3 * dataset.resolution**2
-        return FitEstimate(seconds=rows * size * 1e-8, peak_bytes=rows * size * 4)
+        return FitEstimate(seconds=rows * size * 1e-8, peak_bytes=rows * size * 4)  # the float32 signs

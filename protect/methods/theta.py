@@ -52,13 +52,31 @@ class SurrogateTrainer:
         self._augment = augment
         self._optimiser = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, weight_decay=5e-4)
 
-    def steps(self, count: int, delta_of: DeltaOf, generator: torch.Generator) -> float:
-        """``count`` optimiser steps with the perturbations as they are. Returns the mean loss."""
+    def set_learning_rate(self, lr: float) -> None:
+        """For the steps from here on; not part of what :meth:`pack` keeps."""
+        for group in self._optimiser.param_groups:
+            group["lr"] = lr
+
+    def steps(
+        self,
+        count: int,
+        delta_of: DeltaOf,
+        generator: torch.Generator,
+        tell: Callable[[float], None] | None = None,
+    ) -> float:
+        """``count`` optimiser steps with the perturbations as they are. Returns the mean loss.
+
+        Args:
+            count: steps.
+            delta_of: the perturbations.
+            generator: of the order and the augmentation.
+            tell: called after every tenth step with the share done.
+        """
         self.model.train()
         need = count * self._batch_size
         orders = [torch.randperm(len(self._images), generator=generator) for _ in range(-(-need // len(self._images)))]
         total = torch.zeros((), device=self.device)
-        for index in torch.cat(orders)[:need].split(self._batch_size):
+        for number, index in enumerate(torch.cat(orders)[:need].split(self._batch_size), start=1):
             crops = draw_crops(len(index), self._padding, self._augment, generator)
             index = index.to(self.device)
             batch = self._images[index].float().mul_(1 / 255).add_(delta_of(index)).clamp_(0.0, 1.0)
@@ -74,6 +92,8 @@ class SurrogateTrainer:
             nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
             self._optimiser.step()
             total += loss.detach()
+            if tell is not None and number % 10 == 0:
+                tell(number / count)
         return float(total) / max(1, count)
 
     def frozen(self) -> FrozenSurrogate:

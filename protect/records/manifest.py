@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import BinaryIO, Literal, get_args
 
 from ...errors import OutputError, ResumeError
+from ...imaging.scan import HIDDEN
 
 __all__ = ["MANIFEST_NAME", "ManifestLog", "ManifestRow", "ManifestWriter", "Status", "count_statuses", "read_manifest"]
 
@@ -57,6 +58,11 @@ class ManifestRow:
     ssim: float | None = None
     key: str | None = None
     seconds: float = 0.0
+
+    @property
+    def is_problem(self) -> bool:
+        """Whether the user should hear of it: failed, or skipped for another reason than being hidden."""
+        return self.status == "failed" or (self.status == "skipped" and self.reason != HIDDEN)
 
     def to_line(self) -> bytes:
         """One line of JSON with its newline. Pure ASCII, so that any file name and any line splitter are safe."""

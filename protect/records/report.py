@@ -124,6 +124,7 @@ def write_report(path: Path, run_file: RunFile, rows: Sequence[ManifestRow], *, 
     Raises:
         OutputError: the page cannot be written.
     """
+    problems = [row for row in rows if row.is_problem]
     page = render_page(
         __package__ or "bitterant.protect",
         "run.html.j2",
@@ -138,10 +139,8 @@ def write_report(path: Path, run_file: RunFile, rows: Sequence[ManifestRow], *, 
         fit_tables=tables(run_file.fit),
         fit_outcome=_outcome(run_file.fit),
         settings=flatten(run_file.settings),
-        problems=[row for row in rows if row.status in ("failed", "skipped") and row.reason != "hidden"][
-            :_PROBLEMS_SHOWN
-        ],
-        problem_count=sum(row.status in ("failed", "skipped") and row.reason != "hidden" for row in rows),
+        problems=problems[:_PROBLEMS_SHOWN],
+        problem_count=len(problems),
         before_publishing=BEFORE_PUBLISHING,
     )
     write_atomic(path, page.encode("utf-8"), overwrite=True)

@@ -67,7 +67,7 @@ class Timing(_Part):
 
     Attributes:
         total: from the first check to the run file.
-        fit: the whole optimisation, resumed parts included.
+        fit: the optimisation; of one that was interrupted, its last part.
         write: adding, encoding, reading back.
         images_per_second: pictures protected in the last part of the run over ``total``.
         resumed_rows: rows that an earlier, interrupted part of the run had finished.
@@ -86,7 +86,8 @@ class RunFile(_Part):
     Attributes:
         schema_version: of this file.
         command: what made it.
-        plan: sha256 over settings and inputs; two runs with one plan give the same pictures.
+        plan: sha256 over settings and inputs but skipped ones; on a CPU, two runs with one plan and the same versions
+            give the same pictures.
         settings: everything that decides about the result, resolved.
         seed: the one seed.
         versions: of Python and the packages that matter.

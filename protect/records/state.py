@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...errors import OutputError, ResumeError
+from ...imaging.loading import image_key
 
 __all__ = [
     "STATE_PREFIX",
@@ -22,6 +23,7 @@ __all__ = [
     "Journal",
     "RunState",
     "StateFiles",
+    "decisive_inputs",
     "explain_inputs",
     "explain_settings",
     "plan_hash",
@@ -54,9 +56,7 @@ class InputRecord:
     @property
     def key(self) -> str | None:
         """The identity that perturbations are tied to: ``class/sha256``, or ``sha256`` without classes."""
-        if self.sha256 is None:
-            return None
-        return self.sha256 if self.class_name is None else f"{self.class_name}/{self.sha256}"
+        return None if self.sha256 is None else image_key(self.class_name, self.sha256)
 
 
 @dataclass(frozen=True)
@@ -104,16 +104,18 @@ class StateFiles:
         """Held by the process that is running."""
         return self._path("lock")
 
+    @property
+    def kept(self) -> tuple[Path, ...]:
+        """All but the lock, the plan last. Exact names: in a folder of banks those of another may begin alike."""
+        return (self.checkpoint, self.bank, self.journal, self.report, self.plan)
+
     def remove(self) -> None:
         """Remove all state, the plan last.
 
         Raises:
             OutputError: a file cannot be removed.
         """
-        # A method may keep several files, all beginning like the checkpoint.
-        beside = sorted(self.folder.iterdir()) if self.folder.is_dir() else []
-        parts = [path for path in beside if path.name.startswith((self.checkpoint.name, self.bank.name))]
-        for path in [*parts, self.journal, self.report, self.plan]:
+        for path in self.kept:
             try:
                 path.unlink(missing_ok=True)
             except OSError as error:
@@ -128,17 +130,25 @@ class RunState:
         settings: everything that decides about the result, JSON-safe.
         inputs: every input, in the order of the manifest.
         versions: of the packages that can change a byte of the result.
+        fitted: of a fit alone, once it is done: ``bank`` (its sha256), ``report``, ``seconds``. What is left to do then
+            is to put the bank in its place and to remove the state.
     """
 
     settings: Mapping[str, Any]
     inputs: tuple[InputRecord, ...]
     versions: Mapping[str, str]
+    fitted: Mapping[str, Any] | None = None
+
+    @property
+    def decisive(self) -> list[tuple[str, str | None]]:
+        """See :func:`decisive_inputs`."""
+        return decisive_inputs(self.inputs)
 
     def to_bytes(self) -> bytes:
         """As JSON."""
         rows = [[r.relative, r.kind, r.sha256, r.class_name, r.reason] for r in self.inputs]
         body = {"schema": _SCHEMA, "settings": self.settings, "versions": self.versions, "inputs": rows}
-        return json.dumps(body).encode("ascii")
+        return json.dumps({**body, "fitted": self.fitted}).encode("ascii")
 
     @classmethod
     def read(cls, path: Path) -> RunState | None:
@@ -151,7 +161,8 @@ class RunState:
             data = json.loads(path.read_bytes())
             if data["schema"] != _SCHEMA:
                 raise ValueError(f"schema {data['schema']}")
-            return cls(data["settings"], tuple(InputRecord(*row) for row in data["inputs"]), data["versions"])
+            inputs = tuple(InputRecord(*row) for row in data["inputs"])
+            return cls(data["settings"], inputs, data["versions"], data.get("fitted"))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -159,6 +170,12 @@ class RunState:
                 f"{path} is damaged or of another version of bitterant ({error}). "
                 "Start again with --no-resume (in Python: resume=False)."
             ) from error
+
+
+def decisive_inputs(records: Iterable[InputRecord]) -> list[tuple[str, str | None]]:
+    """(relative path, sha256) of the inputs that decide about the result: all but the skipped ones. A desktop's hidden
+    file that appears between two parts of a run changes no picture."""
+    return [(record.relative, record.sha256) for record in records if record.kind != "skipped"]
 
 
 def plan_hash(settings: Mapping[str, Any], inputs: Iterable[tuple[str, str | None]]) -> str:

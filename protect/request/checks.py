@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Request", "check_bank_place", "check_fit", "check_source", "check_write"]
 
-_GRANULARITIES = ("sample", "class")
+_GRANULARITIES = ("sample", "class", "cluster")
 _RESOLUTIONS = range(16, 1025)
 
 
@@ -82,7 +82,9 @@ def check_write(source: Path, output: Path, options: WriteOptions, problems: Pro
     return workers
 
 
-def check_bank_place(bank: Path | None, source: Path, output: Path | None, problems: Problems) -> None:
+def check_bank_place(
+    bank: Path | None, source: Path, output: Path | None, problems: Problems, *, create: bool = False
+) -> None:
     """Check where a bank is to be kept: it takes the protection off, so it may not lie among the pictures.
 
     Args:
@@ -90,6 +92,7 @@ def check_bank_place(bank: Path | None, source: Path, output: Path | None, probl
         source: SRC.
         output: OUT, or ``None`` where only a bank is made.
         problems: where errors are noted.
+        create: make its folder and test it by writing a file; not done while there are other problems.
     """
     if bank is None:
         return
@@ -103,7 +106,7 @@ def check_bank_place(bank: Path | None, source: Path, output: Path | None, probl
     if bank.is_dir():
         problems.add(ConfigError(f"The bank {bank} is a folder. Give a file name, such as {bank / 'my.bank'}."))
     with problems.collecting():
-        check_writable(bank.parent, create=False)
+        check_writable(bank.parent, create=create and not problems.found, what="folder of the bank")
 
 
 def check_fit(scan: FolderScan | None, options: FitOptions, problems: Problems) -> Request | None:
@@ -211,6 +214,8 @@ def _warnings(scan: FolderScan, method: Method) -> tuple[str, ...]:
         warnings.append("Random noise is a placebo for comparisons: it protects nothing.")
     if (scan.root / MANIFEST_NAME).exists():
         warnings.append(
-            f"{scan.root} is itself the output of bitterant. Protecting pictures twice doubles the visible change."
+            # Its name alone: this text stands in files that are published, where the owner's disk is nobody's business.
+            f"{scan.root.resolve().name or 'SRC'} is itself the output of bitterant. "
+            "Protecting pictures twice doubles the visible change."
         )
     return tuple(warnings)

@@ -15,7 +15,7 @@ __all__ = ["check_class_names", "check_labels", "choose_method", "single_picture
 
 
 def choose_method(name: str, scan: FolderScan | None) -> str:
-    """The method of a name; ``auto`` is ``emn`` for class folders and ``uc``, once it exists, for flat ones.
+    """The method of a name; ``auto`` is ``emn`` for class folders and ``uc`` for flat ones.
 
     Args:
         name: as given.
@@ -23,7 +23,6 @@ def choose_method(name: str, scan: FolderScan | None) -> str:
 
     Raises:
         UnknownNameError: no such method.
-        LabelError: ``auto``, and no method for flat folders exists.
     """
     from ..methods import method_names
 
@@ -32,11 +31,7 @@ def choose_method(name: str, scan: FolderScan | None) -> str:
         if name not in known:
             raise UnknownNameError("method", name, [*known, "auto"])
         return name
-    if scan is None or scan.labelled:
-        return "emn"
-    if "uc" in known:
-        return "uc"
-    raise _no_labels(scan, "the method emn")
+    return "emn" if scan is None or scan.labelled else "uc"
 
 
 def check_labels(scan: FolderScan, method: Method) -> None:
@@ -44,7 +39,13 @@ def check_labels(scan: FolderScan, method: Method) -> None:
 
     Raises:
         LabelError: it has none, or only one class.
+        FolderError: too few pictures.
     """
+    if len(scan.entries) < method.least_images:
+        raise FolderError(
+            f"{scan.root} holds {len(scan.entries)} pictures, but the method {method.name} needs at least "
+            f"{method.least_images} different ones. Add pictures."
+        )
     needed = method.needs == "labels"
     if not scan.labelled and needed:
         raise _no_labels(scan, f"the method {method.name}")
@@ -54,7 +55,7 @@ def check_labels(scan: FolderScan, method: Method) -> None:
         raise LabelError(
             f"There is only one class folder with pictures in {scan.root}: {', '.join(scan.classes)}. The method "
             f"{method.name} needs two or more, since it works on what tells classes apart. "
-            "Add a second folder of other pictures."
+            "Add a second folder of other pictures, or take --method uc, which needs no classes."
         )
 
 
@@ -90,6 +91,5 @@ def _no_labels(scan: FolderScan, what: str) -> LabelError:
     return LabelError(
         f"The {len(scan.entries)} pictures in {scan.root} lie in no class folders, and {what} needs to "
         f"know which pictures belong together. Put them in one folder for each class, such as {scan.root.name}/cats "
-        f"and {scan.root.name}/dogs. A method for folders without classes is not built yet; --method noise runs on "
-        "them (sample-wise), but it is only a placebo and protects nothing."
+        f"and {scan.root.name}/dogs. --method uc works without classes."
     )

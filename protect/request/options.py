@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ...errors import ConfigError
 from ...imaging.codec import MAX_PIXELS
+from ...imaging.naming import FormatPolicy
 from .problems import Problems, check_choice
 
 if TYPE_CHECKING:
@@ -16,10 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["FitOptions", "FormatPolicy", "MetadataPolicy", "WriteOptions", "default_workers"]
 
-FormatPolicy = Literal["lossless", "same"]
 MetadataPolicy = Literal["keep", "private", "strip"]
-_FORMATS = ("lossless", "same")
-_METADATA = ("keep", "private", "strip")
+_FORMATS = get_args(FormatPolicy)
+_METADATA = get_args(MetadataPolicy)
 
 
 def default_workers() -> int:
@@ -36,7 +36,7 @@ class FitOptions:
     """What ``fit`` is told; see :func:`bitterant.protect.protect_folder`."""
 
     method: str | Method = "auto"
-    granularity: Literal["sample", "class"] | None = None
+    granularity: Literal["sample", "class", "cluster"] | None = None
     epsilon: float = 8 / 255
     surrogate: str | None = None
     resolution: int | Literal["auto"] = "auto"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ...errors import FolderError, OutputError, ResumeError
+from ...imaging.atomic import TEMPORARY_PREFIX
+from ...imaging.scan import is_own_file
 
 __all__ = [
     "check_writable",
@@ -22,6 +24,9 @@ __all__ = [
 
 #: Litter that desktops leave in any folder; never a reason to refuse one.
 _LITTER = frozenset({".ds_store", "thumbs.db", "desktop.ini", ".directory"})
+
+#: Far more than can fail by chance.
+_LOCK_TRIES = 100
 
 
 def overlap_problem(source: Path, output: Path) -> FolderError | None:
@@ -48,31 +53,32 @@ def existing_parent(path: Path) -> Path:
     return next((p for p in (resolved, *resolved.parents) if p.is_dir()), Path(resolved.anchor))
 
 
-def check_writable(output: Path, *, create: bool) -> None:
-    """Make sure that files can be written to OUT, by writing one.
+def check_writable(output: Path, *, create: bool, what: str = "output folder") -> None:
+    """Make sure that files can be written to a folder, by writing one.
 
     Args:
-        output: OUT.
+        output: OUT, or the folder of a bank.
         create: make the folder and write a file for a moment; otherwise only ask the system for the permission.
+        what: what messages call it.
 
     Raises:
         OutputError: it cannot be written.
         FolderError: it is a file.
     """
     if output.exists() and not output.is_dir():
-        raise FolderError(f"The output {output} is a file, not a folder. Choose another name.")
+        raise FolderError(f"The {what} {output} is a file, not a folder. Choose another name.")
     if not create:
         parent = existing_parent(output)
         if not os.access(parent, os.W_OK | os.X_OK):
-            raise OutputError(f"The output folder {output} cannot be written: no permission in {parent}.")
+            raise OutputError(f"The {what} {output} cannot be written: no permission in {parent}.")
         return
     try:
         output.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=output, prefix=".bitterant-tmp-"):
+        with tempfile.NamedTemporaryFile(dir=output, prefix=TEMPORARY_PREFIX):
             pass
     except OSError as error:
         raise OutputError(
-            f"The output folder {output} cannot be written: {error.strerror or error}. "
+            f"The {what} {output} cannot be written: {error.strerror or error}. "
             "Choose another folder, or fix its permissions."
         ) from error
 
@@ -89,14 +95,13 @@ def remove_empty_folders(folder: Path, stop: Path) -> None:
         folder = folder.parent
 
 
-def survey_output(output: Path, ours_at_root: Sequence[str]) -> Iterator[str]:
-    """All files in OUT that are neither run files nor litter, as paths with forward slashes, sorted by folder.
+def survey_output(output: Path) -> Iterator[str]:
+    """All files in OUT that are neither ours at its root nor litter, as paths with forward slashes, sorted by folder.
 
     Links count as files and are not followed, so that nothing is ever written through one.
 
     Args:
         output: OUT; may be missing.
-        ours_at_root: names of the manifest, the run file and the report.
     """
     for folder, folders, files in os.walk(output, followlinks=False):
         here = Path(folder)
@@ -104,8 +109,7 @@ def survey_output(output: Path, ours_at_root: Sequence[str]) -> Iterator[str]:
         folders.sort()
         linked = [name for name in folders if (here / name).is_symlink()]
         for name in sorted([*files, *linked]):
-            ours = at_root and (name in ours_at_root or name.startswith(".bitterant-"))
-            if not ours and name.lower() not in _LITTER:
+            if not (at_root and is_own_file(name)) and name.lower() not in _LITTER:
                 yield (here / name).relative_to(output).as_posix()
 
 
@@ -117,21 +121,17 @@ def exclusive(path: Path) -> Iterator[None]:
         ResumeError: another process holds it.
         OutputError: the file cannot be made.
     """
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
-    try:
-        _take(descriptor, path)
-    except ResumeError:
-        os.close(descriptor)
-        raise
+    descriptor = _acquire(path)
     try:
         yield
     finally:
-        os.close(descriptor)
+        # Removed while it is held: afterwards it could be another run's.
         with suppress(OSError):
             path.unlink(missing_ok=True)
+        os.close(descriptor)
+        if os.name == "nt":  # where an open file cannot be removed, and nothing is locked
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -147,6 +147,36 @@ def holding(output: Path, lock: Path, *, existed: bool) -> Iterator[None]:
         raise
 
 
+def _acquire(path: Path) -> int:
+    """A descriptor of the lock file, held."""
+    for _ in range(_LOCK_TRIES):
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
+        try:
+            _take(descriptor, path)
+            if _is_still_there(descriptor, path):
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        # Its last holder removed the file between our opening and locking it: what we hold keeps nobody out.
+        os.close(descriptor)
+    raise _held_elsewhere(path)
+
+
+def _is_still_there(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _held_elsewhere(path: Path) -> ResumeError:
+    return ResumeError(f"Another bitterant is writing to {path.parent}. Wait for it, or stop it and run this again.")
+
+
 def _take(descriptor: int, path: Path) -> None:
     try:
         import fcntl
@@ -155,8 +185,6 @@ def _take(descriptor: int, path: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise ResumeError(
-            f"Another bitterant is writing to {path.parent}. Wait for it, or stop it and run this again."
-        ) from error
+        raise _held_elsewhere(path) from error
     except OSError:  # a file system without locks
         return

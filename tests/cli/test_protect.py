@@ -109,8 +109,10 @@ def test_folders_that_cannot_be_learned_from(run: Run, make_folder: MakeFolder) 
     one = make_folder({"cats": 4}, "one")
     assert "only one class folder" in wrong(run, "protect", one, one.parent / "out")
     flat_folder = make_folder({"": 4}, "flat")
-    told = wrong(run, "protect", flat_folder, flat_folder.parent / "out")
+    told = wrong(run, "protect", flat_folder, flat_folder.parent / "out", "--method", "emn")
     assert "one folder for each class" in told
+    alone = make_folder({"": 1}, "alone")
+    assert "at least 2 different" in wrong(run, "protect", alone, alone.parent / "out")
 
 
 def test_a_flat_folder_takes_the_placebo(run: Run, make_folder: MakeFolder) -> None:

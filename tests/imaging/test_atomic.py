@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bitterant.errors import OutputError
-from bitterant.imaging import sweep_temporaries, write_atomic
+from bitterant.imaging import sweep_temporaries, sweep_temporaries_of, write_atomic
 
 
 def names(folder: Path) -> list[str]:
@@ -154,3 +154,32 @@ def test_what_a_killed_write_leaves_is_swept(tmp_path, monkeypatch):
     assert len(names(tmp_path)) == 1
     assert sweep_temporaries(tmp_path) == 1
     assert names(tmp_path) == []
+
+
+def killed_write(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a process leaves that is killed while it writes this file."""
+
+    class Killed(BaseException):
+        pass
+
+    def kill(*_args, **_options):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", kill)
+        patch.setattr(os, "fsync", kill)
+        with pytest.raises(Killed):
+            write_atomic(path, b"new", overwrite=True)
+
+
+@pytest.mark.parametrize("name", ["my.bank", "ä" * 127, "x" * 255])
+def test_the_debris_of_one_file_is_swept_and_that_of_no_other(tmp_path, monkeypatch, name):
+    (tmp_path / "below").mkdir()
+    for path in (tmp_path / name, tmp_path / "other", tmp_path / "my.bank.json", tmp_path / "below" / name):
+        killed_write(path, monkeypatch)
+    assert len(names(tmp_path)) == 4
+    assert sweep_temporaries_of(tmp_path / name) == 1
+    assert len(names(tmp_path)) == 3
+    assert len(names(tmp_path / "below")) == 1
+    assert sweep_temporaries_of(tmp_path / name) == 0
+    assert sweep_temporaries_of(tmp_path / "gone" / name) == 0

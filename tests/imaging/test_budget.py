@@ -97,3 +97,12 @@ def test_a_float32_budget_is_no_violation_of_itself():
         budget = Budget.from_levels(levels)
         delta = torch.full((1,), budget.epsilon, dtype=torch.float32) * 255.0
         assert budget.violations(delta) == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.int16, torch.float32])
+def test_violations_are_counted_in_large_tensors_as_in_small_ones(dtype):
+    values = torch.randint(-20, 21, (3, 700_001), generator=torch.Generator().manual_seed(0)).to(dtype)
+    wanted = sum(int((np.abs(row.astype(np.float64)) > 8).sum()) for row in values.numpy())
+    assert Budget(8 / 255).violations(values) == wanted
+    assert Budget(8 / 255).violations(values.numpy()) == wanted
+    assert Budget(8 / 255).violations(values.T) == wanted

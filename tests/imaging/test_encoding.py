@@ -223,3 +223,20 @@ def test_oversized_exif_costs_a_jpeg_its_exif_not_the_picture(caplog):
 def test_encoding_is_deterministic():
     for format in ("PNG", "WEBP", "TIFF", "BMP", "JPEG"):
         assert encode(picture(), format=format) == encode(picture(), format=format)
+
+
+@pytest.mark.parametrize("size", [1024, 1025, 2**20, 2**20 + 1, 3 * 2**20])
+@pytest.mark.parametrize("letter", ["x", "é", "日"])
+def test_long_texts_can_be_read_back(letter, size):
+    text = letter * (size // len(letter.encode()))
+    again = decode(encode(picture(metadata=Metadata(text={"parameters": text})), format="PNG"))
+    assert again.metadata.text == {"parameters": text}
+
+
+def test_a_colour_profile_that_no_png_reader_takes_is_a_true_reason():
+    rng = np.random.default_rng(0)
+    small, large = rng.bytes(2**20), rng.bytes(2**20 + 1)
+    assert decode(encode(picture(metadata=Metadata(icc=small)), format="PNG")).metadata.icc == small
+    with pytest.raises(ImageError, match=r"colour profile has 1\.0 MiB.*sRGB"):
+        encode(picture(metadata=Metadata(icc=large)), format="PNG")
+    assert decode(encode(picture(metadata=Metadata(icc=large)), format="TIFF")).metadata.icc == large

@@ -64,6 +64,21 @@ def test_other_tensors_are_refused(images):
         ImageSet.from_tensors(images)
 
 
+@pytest.mark.parametrize(
+    ("labels", "classes", "words"),
+    [
+        ([0, 1], None, "4 images but labels of shape"),
+        ([0, 1, 1, 0, 0], ["a", "b"], "4 images but labels of shape"),
+        ([[0], [1], [1], [0]], None, "4 images but labels of shape"),
+        ([0, 1, 2, 0], ["a", "b"], r"0\.\.1 for 2 classes, not in 0\.\.2"),
+        ([0, -1, 1, 0], ["a", "b"], r"not in -1\.\.1"),
+    ],
+)
+def test_labels_that_do_not_fit_are_said_to_be_so(labels, classes, words):
+    with pytest.raises(LabelError, match=words):
+        ImageSet.from_tensors(pixels(), torch.tensor(labels), classes=classes)
+
+
 def test_what_does_not_fit_together_is_refused():
     with pytest.raises(ConfigError, match="uint8"):
         ImageSet(torch.zeros(2, 3, 4, 4), None, (), ("a", "b"))

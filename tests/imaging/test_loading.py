@@ -174,7 +174,16 @@ def test_common_size_reads_no_pixels(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("size", "cpu", "gpu"),
-    [((32, 32), 32, 32), ((96, 96), 96, 96), ((97, 97), 64, 224), ((32, 31), 64, 224), ((640, 480), 64, 224)],
+    [
+        ((32, 32), 32, 32),
+        ((96, 96), 96, 96),
+        ((97, 97), 64, 224),
+        ((32, 31), 64, 224),
+        ((640, 480), 64, 224),
+        ((16, 16), 16, 16),
+        ((15, 15), 64, 224),
+        ((1, 1), 64, 224),
+    ],
 )
 def test_auto_resolution(tmp_path, size, cpu, gpu):
     write_image(tmp_path / "a.png", size)

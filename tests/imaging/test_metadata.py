@@ -319,3 +319,23 @@ def _values(directory: Directory) -> dict:
     values = {number: (tag.kind, tag.count, tag.data) for number, tag in directory.tags.items()}
     children = {n: _values(child) for n, child in directory.children.items() if child.tags or child.children}
     return {**values, **children}
+
+
+def test_many_tags_that_point_to_one_large_value_do_not_fill_the_memory():
+    count, size = 500, 1 << 20
+    entries = b"".join(struct.pack("<HHII", 50000 + i, 7, size, 8 + 2 + 12 * count + 4) for i in range(count))
+    block = b"II*\x00" + struct.pack("<IH", 8, count) + entries + bytes(4) + bytes(size)
+    directory = parse_exif(block)
+    assert directory is not None
+    assert 1 <= len(directory.tags) <= 16
+    assert sum(len(tag.data) for tag in directory.tags.values()) <= 16 << 20
+
+
+def test_tags_before_a_pile_of_large_ones_are_kept():
+    tags = {270: Tag(2, 5, b"text\x00")} | {40000 + i: Tag(7, 1 << 20, bytes(1 << 20)) for i in range(20)}
+    block = build_exif(Directory("<", tags))
+    assert block is not None
+    directory = parse_exif(block)
+    assert directory is not None
+    assert directory.text(270) == b"text"
+    assert len(directory.tags) < 21

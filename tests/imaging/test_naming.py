@@ -112,3 +112,43 @@ def test_the_bytes_of_a_real_folder_decide(tmp_path):
 def test_format_of_a_file_that_says_nothing_is_that_of_its_name(tmp_path):
     assert format_of_file(tmp_path / "gone.tif") == "TIFF"
     assert format_of_file(tmp_path / "gone.xyz") is None
+
+
+def test_a_folder_of_that_name_is_a_collision_too():
+    found = names("c0/photo.jpg", "c0/photo.png/x.png", "c0/photo.png/y.jpg")
+    assert found["c0/photo.jpg"] == "c0/photo.jpg.png"
+    assert found["c0/photo.png/y.jpg"] == "c0/photo.png/y.png"
+    assert names("c0/p.jpg", "c0/P.PNG/x.png")["c0/p.jpg"] == "c0/p.jpg.png"
+    assert names("p.jpg", "p.png/x.png", "p.jpg.png/x.png")["p.jpg"] == "p.jpg-2.png"
+
+
+def test_folders_that_hold_only_captions_count():
+    entry = entries("c0/photo.jpg")
+    assert resolve_output_names(entry, "lossless", beside=["c0/photo.png/a.txt"]) == {
+        "c0/photo.jpg": ("c0/photo.jpg.png", "PNG")
+    }
+    assert resolve_output_names(entry, "lossless", beside=["c0/photo.txt"])["c0/photo.jpg"][0] == "c0/photo.png"
+
+
+@pytest.mark.parametrize("letter", ["x", "ä", "😀"])
+def test_no_name_is_longer_than_a_disk_allows(letter):
+    longest = 255 // len(letter.encode()) * len(letter.encode())
+    stem = letter * ((longest - 8) // len(letter.encode()))
+    jpeg, twin = f"a/{stem}.jpg", f"a/{stem}.png"  # the twin makes the JPEG want four bytes more
+    many = [f"a/{stem[:-1]}{letter}{i}.jpeg" for i in range(3)]
+    found = names(jpeg, twin, *many, *(name.replace(".jpeg", ".png") for name in many))
+    assert len(set(found.values())) == len(found)
+    for old, new in found.items():
+        last = new.rpartition("/")[2]
+        assert len(last.encode()) <= 255
+        assert new.endswith(".png")
+        assert new.rpartition("/")[0] == old.rpartition("/")[0]
+    assert found[twin] == twin
+
+
+def test_a_name_that_is_cut_says_from_which_it_came():
+    one, two = f"{'x' * 251}.jpg", f"{'x' * 250}y.jpg"
+    found = names(one, two, one.replace(".jpg", ".png"), two.replace(".jpg", ".png"))
+    assert len(found[one]) == len(found[two]) == 255
+    assert found[one] != found[two]
+    assert found[one].startswith("x" * 200)

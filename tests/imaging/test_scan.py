@@ -250,3 +250,22 @@ def test_order_is_that_of_the_path_bytes_and_nothing_is_lost(tmp_path_factory, f
     for entry in scan.entries:
         assert entry.path.is_file()
         assert flat or scan.classes[entry.label or 0] == entry.class_name == entry.relative.split("/")[0]
+
+
+def test_names_of_the_user_that_begin_like_ours_are_input(tmp_path):
+    touch(
+        tmp_path, "bitterant-photos/1.png", "a/2.png", "bitterant-notes.txt", "bitterant-run.json.bak", ".bitterant-x"
+    )
+    scan = scan_folder(tmp_path)
+    assert scan.classes == ("a", "bitterant-photos")
+    assert scan.captions == ("bitterant-notes.txt",)
+    assert reasons(scan) == {"bitterant-run.json.bak": "other", ".bitterant-x": "other"}
+    touch(tmp_path / "flat", "bitterant-tree.png")
+    assert relatives(scan_folder(tmp_path / "flat")) == ["bitterant-tree.png"]
+
+
+def test_a_folder_with_the_name_of_a_run_file_is_named_not_lost(tmp_path):
+    touch(tmp_path, "a/1.png", "bitterant-run.json/2.png")
+    (skip,) = scan_folder(tmp_path).skipped
+    assert skip.relative == "bitterant-run.json"
+    assert "rename" in skip.reason

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from bitterant.errors import ConfigError
+from bitterant.errors import ConfigError, FitError
 from bitterant.imaging import ImageSet
 from bitterant.protect import Method, create_method, method_names, protect_folder, read_manifest, register_method
 from bitterant.protect.methods import registry
@@ -66,7 +66,8 @@ def test_a_name_is_taken_once(tint: type[Method]) -> None:
 def test_a_method_that_returns_nonsense_is_found_out(tint: type[Method], monkeypatch: pytest.MonkeyPatch) -> None:
     data = ImageSet.from_tensors(torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 0, 1]))
     monkeypatch.setattr(Tint, "_fit", lambda self, dataset, context: torch.full((2, 3, 8, 8), float("nan")))
-    assert int(create_method("tint", device="cpu").fit(data).levels.abs().max()) == 0
+    with pytest.raises(FitError, match=r"not finite.*--seed"):
+        create_method("tint", device="cpu").fit(data)
     monkeypatch.setattr(Tint, "_fit", lambda self, dataset, context: torch.zeros(1, 3, 8, 8))
     with pytest.raises(RuntimeError, match="tint returned"):
         create_method("tint", device="cpu").fit(data)

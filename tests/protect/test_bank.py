@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from bitterant.errors import BankError, BudgetExceeded, ConfigError
@@ -49,8 +50,6 @@ def test_over_budget_banks_do_not_exist(tmp_path: Path) -> None:
     bank().save(tmp_path / "b")
     levels = load_file(tmp_path / "b")["levels"]
     levels[0, 0, 0, 0] = 100
-    from safetensors import safe_open
-
     with safe_open(tmp_path / "b", framework="pt") as handle:
         metadata = handle.metadata()
     save_file({"levels": levels}, tmp_path / "tampered", metadata)
@@ -71,6 +70,50 @@ def test_absent_cut_foreign_and_newer_files(tmp_path: Path) -> None:
     save_file({"levels": torch.zeros(1)}, tmp_path / "newer", {"format": "bitterant-bank", "version": "99"})
     with pytest.raises(BankError, match="format 99"):
         load_bank(tmp_path / "newer")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("keys", "5"),
+        ("keys", "null"),
+        ("keys", '{"a": 1, "b": 2}'),
+        ("keys", "[1, 2]"),
+        ("keys", '"ab"'),
+        ("keys", "[" * 100_000),
+        ("seed", "many"),
+        ("epsilon", "[]"),
+        ("norm", "l2"),
+        ("granularity", "folder"),
+    ],
+)
+def test_metadata_of_another_kind_is_a_damaged_bank(tmp_path: Path, name: str, value: str) -> None:
+    bank().save(tmp_path / "b")
+    with safe_open(tmp_path / "b", framework="pt") as handle:
+        metadata = handle.metadata()
+    save_file(load_file(tmp_path / "b"), tmp_path / "odd", {**metadata, name: value})
+    with pytest.raises(BankError):
+        load_bank(tmp_path / "odd")
+
+
+def test_levels_that_are_no_whole_numbers_are_a_damaged_bank(tmp_path: Path) -> None:
+    bank().save(tmp_path / "b")
+    with safe_open(tmp_path / "b", framework="pt") as handle:
+        metadata = handle.metadata()
+    save_file({"levels": load_file(tmp_path / "b")["levels"].float() + 0.5}, tmp_path / "odd", metadata)
+    with pytest.raises(BankError, match="float32"):
+        load_bank(tmp_path / "odd")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_tensors_of_any_precision_are_protected_alike(dtype: torch.dtype) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
+    tensor = (torch.from_numpy(image).permute(2, 0, 1).double() / 255).to(dtype)
+    out = bank().apply(tensor, "a")
+    assert (out.dtype, out.shape) == (dtype, tensor.shape)
+    seen = (tensor.double() * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()  # bfloat16 moves some by a level
+    wanted = torch.from_numpy(bank().apply(seen, "a")).permute(2, 0, 1).double() / 255
+    assert torch.equal(out, wanted.to(dtype))
 
 
 def test_an_images_key_finds_the_pattern_of_its_class() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from ..round_trip import RoundTrip
 from ..self_check import CheckResult, SelfCheck
 from ..theta import SurrogateTrainer
 from .recipe import EmnRecipe
-from .stages import ClassStage, SampleStage, delta_by_class, delta_by_row
+from .stages import ClassStage, ExtraGradient, SampleStage, delta_by_class, delta_by_row
 
 __all__ = ["EmnFit"]
 
@@ -24,8 +25,10 @@ _Stage = ClassStage | SampleStage
 class EmnFit:
     """One fit: attempts, each of one or two stages, each of rounds; state goes to the checkpoint after every round."""
 
-    def __init__(self, recipe: EmnRecipe, dataset: ImageSet, context: FitContext) -> None:
-        self.recipe, self.dataset, self.context = recipe, dataset, context
+    def __init__(
+        self, recipe: EmnRecipe, dataset: ImageSet, context: FitContext, *, extra: ExtraGradient | None = None
+    ) -> None:
+        self.recipe, self.dataset, self.context, self.extra = recipe, dataset, context, extra
         assert dataset.labels is not None
         self.labels = dataset.labels
         self.trip = None if recipe.paper else RoundTrip.of(dataset)
@@ -81,20 +84,19 @@ class EmnFit:
         trainer = recipe.trainer(dataset, attempt)
         stages: list[_Stage] = []
         if recipe.granularity == "class" or not recipe.paper:
-            stages.append(recipe.class_stage(dataset))
+            stages.append(replace(recipe.class_stage(dataset), extra=self.extra))
         if recipe.granularity == "sample":
             stages.append(recipe.sample_stage(dataset))
-        first_stage, made, state = 0, 0, dict[str, Tensor]()
+        first_stage, made, error, state = 0, 0, 1.0, dict[str, Tensor]()
         if resumed is not None and resumed[1]["made"] + resumed[1]["stage"] > 0:
             tensors, facts = resumed
-            first_stage, made = facts["stage"], facts["made"]
+            first_stage, made, error = facts["stage"], facts["made"], facts["error"]
             trainer.unpack({k[8:]: v for k, v in tensors.items() if k.startswith("trainer.")})
             state = {k[6:]: v.to(self.recipe.device) for k, v in tensors.items() if k.startswith("state.")}
         for position in range(first_stage, len(stages)):
             stage = stages[position]
             if not state:
                 state = stage.start() if isinstance(stage, ClassStage) else stage.start(None)
-            error = self.log[-1]["error"] if made and self.log else 1.0
             while not stage.done(made, error):
                 seed = recipe.derived_seed(attempt, position + 1, made)
                 generator = torch.Generator().manual_seed(seed)
@@ -109,11 +111,11 @@ class EmnFit:
                 record = stage.run_round(made, state, trainer, generator, tell)
                 made, error = made + 1, record.error
                 self.log.append({"attempt": attempt, **record.to_json()})
-                self._save(attempt, position, made, _packed(state, trainer))
+                self._save(attempt, position, made, _packed(state, trainer), error=error)
             if position + 1 < len(stages):
                 following = stages[position + 1]
                 assert isinstance(following, SampleStage)
-                state, made = following.start(state["delta"]), 0
+                state, made, error = following.start(state["delta"]), 0, 1.0
                 self._save(attempt, position + 1, 0, _packed(state, trainer), force=True)
         return trainer, state["delta"]
 
@@ -135,8 +137,20 @@ class EmnFit:
         # A second attempt is rare: the bar counts the first as the whole and starts again with a second.
         self.context.tell("fit", share * (0.9 if self.recipe.attempts else 1.0), prefix + message)
 
-    def _save(self, attempt: int, stage: int, made: int, tensors: dict[str, Tensor], *, force: bool = False) -> None:
-        """Keep the state, at most every few seconds: rounds are redone alike, so a skipped save costs only time."""
+    def _save(
+        self,
+        attempt: int,
+        stage: int,
+        made: int,
+        tensors: dict[str, Tensor],
+        *,
+        error: float = 1.0,
+        force: bool = False,
+    ) -> None:
+        """Keep the state, at most every few seconds: rounds are redone alike, so a skipped save costs only time.
+
+        ``error`` is that of the last round as it is: the log holds it rounded, which the stop rule must not see.
+        """
         now = time.monotonic()
         if not force and now - self.last_saved < 5.0:
             return
@@ -145,6 +159,7 @@ class EmnFit:
             "attempt": attempt,
             "stage": stage,
             "made": made,
+            "error": error,
             "log": self.log,
             "checks": self.checks,
             "best_residual": self.best_residual if self.best is not None else None,

@@ -137,6 +137,8 @@ class ErrorMinimizing(Method):
         begun = time.perf_counter()
         trainer.steps(2, patterns, generator)
         theta = (time.perf_counter() - begun) / 2
+        # The sample may be smaller than a batch of the fit.
+        theta *= min(recipe.batch_size, total) / min(recipe.batch_size, len(dataset))
         frozen, images = trainer.frozen(), stage.dataset.images[:128].float() / 255
         own, shift = labels[: len(images)], stage.shift(generator)
         class_gradient(frozen, images, own, state["delta"], shift=shift)
@@ -154,5 +156,5 @@ class ErrorMinimizing(Method):
         if recipe.attempts:  # 300 steps of 64 images for each of two victims cost about 300 surrogate steps of 128
             seconds += 300 * theta
         pixel = 3 * dataset.resolution**2
-        rows = total if self.granularity == "sample" else classes
-        return FitEstimate(seconds=seconds, peak_bytes=rows * pixel * 6 + 512 * pixel * 64)
+        rows = total if self.granularity == "sample" else classes  # half precision: now, best, and both in a checkpoint
+        return FitEstimate(seconds=seconds, peak_bytes=rows * pixel * 8 + 512 * pixel * 64)

@@ -60,6 +60,11 @@ class EmnRecipe:
         """Whether this is the published schedule."""
         return self.preset == "paper"
 
+    @property
+    def batch_size(self) -> int:
+        """Images a step of the surrogate and a pass of the sweep."""
+        return 512 if self.paper else 128
+
     def settings(self) -> dict[str, Any]:
         """Those that the base class does not know, JSON-safe."""
         names = ("preset", "step_size", "theta_steps", "rounds", "sample_rounds", "pgd_steps", "stop_error")
@@ -76,7 +81,7 @@ class EmnRecipe:
             rounds=self.rounds,
             min_rounds=1 if paper else min(self.rounds, 20),
             stop_error=self.stop_error,
-            batch_size=512 if paper else 128,
+            batch_size=self.batch_size,
             through_shifts=not paper,
             trip=None if paper else RoundTrip.of(dataset),
             paper_update=paper,
@@ -93,7 +98,7 @@ class EmnRecipe:
             rounds=self.sample_rounds,
             min_rounds=1,
             stop_error=self.stop_error,
-            batch_size=512 if paper else 128,
+            batch_size=self.batch_size,
             through_shifts=not paper,
             trip=None if paper else RoundTrip.of(dataset),
             steps=self.pgd_steps,
@@ -111,11 +116,11 @@ class EmnRecipe:
             weights=self.weights,
             allow_download=self.allow_download,
         )
-        paper = self.paper
         return SurrogateTrainer(
-            model, dataset.images, dataset.labels, batch_size=512 if paper else 128, augment=not paper
+            model, dataset.images, dataset.labels, batch_size=self.batch_size, augment=not self.paper
         )
 
     def derived_seed(self, attempt: int, stage: int, number: int) -> int:
         """The seed of one round: a round that is done again is the same round."""
-        return ((self.seed * 1009 + attempt) * 1009 + stage) * 10007 + number
+        # torch takes 64 bits; a seed of 31 would need 65.
+        return (((self.seed * 1009 + attempt) * 1009 + stage) * 10007 + number) % 2**63

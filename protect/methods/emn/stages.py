@@ -17,7 +17,11 @@ from ..round_trip import RoundTrip
 from ..theta import DeltaOf, SurrogateTrainer, crop_padding, surrogate_error
 from .sweep import Shift, class_gradient, pgd_min, pgd_min_class_mean
 
-__all__ = ["ClassStage", "RoundRecord", "SampleStage", "Stage", "delta_by_class", "delta_by_row"]
+__all__ = ["ClassStage", "ExtraGradient", "RoundRecord", "SampleStage", "Stage", "delta_by_class", "delta_by_row"]
+
+
+ExtraGradient = Callable[[Tensor, Tensor, Tensor, torch.Generator], Tensor]
+"""Positions [B], whose pattern each image carries [B], patterns [K, 3, R, R], a generator -> gradient [K, 3, R, R]."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,7 @@ class ClassStage(Stage):
         per_class: images a class that each update's gradient is summed over.
         momentum: of the normalised gradient.
         paper_update: each image steps alone and its class takes the mean, instead of the sign of the class gradient.
+        extra: another gradient of the same scale, added to that of the labels.
         subset: share of the images that the paper's update sweeps over (official: a stratified fifth).
     """
 
@@ -110,6 +115,7 @@ class ClassStage(Stage):
     momentum: float = 0.5
     paper_update: bool = False
     subset: float = 0.2
+    extra: ExtraGradient | None = None
 
     name = "class-wise"
 
@@ -151,6 +157,8 @@ class ClassStage(Stage):
                     batch_size=self.batch_size,
                     trip=self.trip,
                 )
+                if self.extra is not None:
+                    gradient = gradient + self.extra(part, labels[part], delta, generator)
                 state["momentum"].mul_(self.momentum).add_(gradient)
                 delta.sub_(self.step_size * state["momentum"].sign()).clamp_(-self.epsilon, self.epsilon)
             index = torch.cat(index)

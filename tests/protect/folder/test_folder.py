@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -19,9 +20,13 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from bitterant.errors import ImageError
-from bitterant.imaging import decode, scan_folder
+from bitterant.imaging import Picture, decode, scan_folder
+from bitterant.imaging.scan import OWN_NAMES, OWN_PREFIXES
 from bitterant.protect.bank import load_bank
 from bitterant.protect.folder import apply_folder, fit_folder, protect_folder, writing
+from bitterant.protect.methods import create_method
+from bitterant.protect.records import MANIFEST_NAME, REPORT_NAME, RUN_FILE_NAME
+from bitterant.protect.records.state import STATE_PREFIX
 
 NOISE: dict[str, Any] = {"method": "noise", "device": "cpu", "resolution": 16}
 
@@ -340,3 +345,130 @@ def test_pnginfo_text_survives(kit: Any) -> None:
     kit.draw(source / "class0/text.png", 1, pnginfo=text)
     protect_folder(source, kit.root / "out", **NOISE)
     assert Image.open(kit.root / "out/class0/text.png").info["Author"] == "somebody"
+
+
+# ------------------------------------------------------------------ nothing counts as protected that is not
+def test_a_class_that_could_not_be_read_gets_no_row(kit: Any) -> None:
+    source = kit.folder()
+    (source / "lost").mkdir()
+    (source / "lost/bad.png").write_bytes(b"junk")
+    fit_folder(source, kit.root / "my.bank", **NOISE, granularity="class")
+    assert load_bank(kit.root / "my.bank").keys == ("class0", "class1")
+    kit.draw(source / "lost/bad.png", 5)  # repaired since
+    summary = apply_folder(source, kit.root / "out", bank=kit.root / "my.bank")
+    assert summary.counts == {"protected": 6, "copied": 0, "skipped": 1, "failed": 0}
+    assert "holds no perturbation" in summary.problems[0].reason
+
+
+def test_a_row_of_zeros_protects_nothing_and_fails(kit: Any) -> None:
+    source = kit.folder()
+    fit_folder(source, kit.root / "my.bank", **NOISE, granularity="class")
+    bank = load_bank(kit.root / "my.bank")
+    bank.levels[1] = 0
+    summary = apply_folder(source, kit.root / "out", bank=bank)
+    assert summary.counts == {"protected": 3, "copied": 0, "skipped": 0, "failed": 3}
+    assert all("zero everywhere" in problem.reason for problem in summary.problems)
+    assert not (kit.root / "out/class1").exists()
+
+
+# ------------------------------------------------------------------ names
+def test_a_folder_named_as_a_picture_will_be_is_no_obstacle(kit: Any) -> None:
+    source = kit.folder()
+    kit.draw(source / "class0/photo.jpg", 20)
+    kit.draw(source / "class0/photo.png/inner.png", 21)
+    kit.draw(source / "class1/other.jpg", 22)
+    (source / "class1/other.png").mkdir()
+    (source / "class1/other.png/caption.txt").write_text("x")
+    kit.draw(source / "class1" / f"{'x' * 251}.jpg", 23)
+    kit.draw(source / "class1" / f"{'x' * 251}.png", 24)
+    summary = protect_folder(source, kit.root / "out", **NOISE)
+    assert summary.counts == {"protected": 11, "copied": 1, "skipped": 0, "failed": 0}
+    outputs = {row["source"]: row["output"] for row in kit.rows(kit.root / "out")}
+    assert outputs["class0/photo.jpg"] == "class0/photo.jpg.png"
+    assert outputs["class1/other.jpg"] == "class1/other.jpg.png"
+    assert protect_folder(source, kit.root / "out", **NOISE).already_done
+
+
+@pytest.mark.parametrize("number", [errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST])
+@pytest.mark.parametrize("name", ["class0/1.png", "class0/1.txt"])
+def test_a_path_that_the_disk_refuses_fails_alone(
+    kit: Any, monkeypatch: pytest.MonkeyPatch, number: int, name: str
+) -> None:
+    source, output = kit.folder(), kit.root / "out"
+    (source / "class0/1.txt").write_text("a caption")
+    real = Path.replace
+
+    def refuse(path: Path, target: Path) -> Path:
+        if target == output / name:
+            raise OSError(number, os.strerror(number))
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    summary = protect_folder(source, output, **NOISE)
+    assert (summary.counts["failed"], summary.inputs, summary.exit_code) == (1, 7, 1)
+    assert summary.problems[0].relative == name
+    assert os.strerror(number) in summary.problems[0].reason
+    assert not (output / name).exists()
+
+
+def test_a_folder_in_the_way_of_one_file_fails_alone(kit: Any) -> None:
+    source, output = kit.folder(), kit.root / "out"
+    (output / "class0/1.png").mkdir(parents=True)
+    summary = protect_folder(source, output, **NOISE)
+    assert summary.counts["failed"] == 1
+    assert "a folder class0/1.png is in its way" in summary.problems[0].reason
+
+
+# ------------------------------------------------------------------ read back
+def test_a_file_that_comes_back_with_another_size_fails_alone(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = writing.encode
+
+    def cropping(picture: Any, *, format: Any) -> bytes:
+        if picture.width == 21:
+            return real(Picture(picture.pixels[:, :-1]), format=format)
+        return real(picture, format=format)
+
+    monkeypatch.setattr(writing, "encode", cropping)
+    summary = protect_folder(kit.folder(), kit.root / "out", **NOISE)
+    assert (summary.counts["protected"], summary.counts["failed"]) == (4, 2)
+    assert all("20 x 24 pixels of 8 bits, not 21 x 24" in problem.reason for problem in summary.problems)
+    assert not (kit.root / "out/class0/1.png").exists()
+
+
+@pytest.mark.parametrize("error", [MemoryError(), ValueError("what ever"), OSError(errno.EIO, "Input/output error")])
+def test_whatever_goes_wrong_in_reading_back_fails_that_file_alone(
+    kit: Any, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    real = writing.measure_change
+
+    def measure(before: Any, after: Any) -> Any:
+        if before.width == 21:
+            raise error
+        return real(before, after)
+
+    monkeypatch.setattr(writing, "measure_change", measure)
+    summary = protect_folder(kit.folder(), kit.root / "out", **NOISE)
+    assert (summary.counts["protected"], summary.counts["failed"]) == (4, 2)
+    assert all("cannot be read back from disk" in problem.reason for problem in summary.problems)
+    assert not (kit.root / "out/class0/1.png").exists()
+
+
+# ------------------------------------------------------------------ tiny pictures
+@pytest.mark.parametrize("side", [1, 2])
+@pytest.mark.parametrize("method", ["noise", "emn"])
+def test_pictures_of_a_pixel_or_two_can_be_protected(kit: Any, method: str, side: int) -> None:
+    for label in range(2):
+        for index in range(3):
+            kit.draw(kit.root / f"src/class{label}/{index}.png", 10 * label + index, (side, side))
+    quick: dict[str, Any] = {"rounds": 2, "theta_steps": 2, "attempts": 0} if method == "emn" else {}
+    made = create_method(method, device="cpu", **quick)
+    plan = protect_folder(kit.root / "src", kit.root / "out", method=made, dry_run=True)
+    assert plan.resolution == 64
+    summary = protect_folder(kit.root / "src", kit.root / "out", method=made)
+    assert summary.counts == {"protected": 6, "copied": 0, "skipped": 0, "failed": 0}
+    assert all(0 <= row["linf_levels"] <= 8 for row in kit.rows(kit.root / "out"))
+
+
+def test_our_own_files_are_those_that_a_scan_passes_over() -> None:
+    assert set(OWN_NAMES) == {MANIFEST_NAME, RUN_FILE_NAME, REPORT_NAME}
+    assert STATE_PREFIX in OWN_PREFIXES

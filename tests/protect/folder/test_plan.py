@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bitterant.errors import FolderError
+from bitterant.errors import FolderError, LabelError
+from bitterant.imaging import Entry, scan_folder
 from bitterant.protect.folder import plan as plan_module
 from bitterant.protect.folder import protect_folder
 from bitterant.protect.folder.plan import Plan
@@ -86,10 +88,6 @@ def test_estimates_grow_with_the_folder_not_with_the_sample(kit: Any, monkeypatc
 
 
 def test_a_sample_meets_all_classes() -> None:
-    from pathlib import Path
-
-    from bitterant.imaging import Entry
-
     entries = [Entry(f"c{i // 10}/{i}", Path(), i // 10, f"c{i // 10}", 1) for i in range(100)]
     picked = plan_module._spread(entries, 10)
     assert {entry.class_name for entry in picked} == {f"c{i}" for i in range(10)}
@@ -112,3 +110,51 @@ def test_a_folder_of_junk_is_refused(kit: Any) -> None:
     (kit.root / "src/a/x.png").write_bytes(b"junk")
     with pytest.raises(FolderError, match="could be read"):
         make(kit)
+
+
+def unbalanced(kit: Any) -> None:
+    """Two classes, of which an even spread meets only the large one."""
+    kit.folder(classes=1, each=30)
+    for index in range(2):
+        kit.draw(kit.root / f"src/small/{index}.png", index)
+
+
+def test_a_small_class_beside_a_large_one_is_in_the_sample(
+    kit: Any, labelled: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unbalanced(kit)
+    monkeypatch.setattr(plan_module, "_READ_SAMPLE", 4)
+    assert {entry.class_name for entry in plan_module._spread(scan_folder(kit.root / "src").entries, 4)} == {"class0"}
+    plan = make(kit, method=labelled(device="cpu"))
+    assert (plan.images, plan.sampled) == (32, 4)
+
+
+def test_a_small_class_whose_first_picture_is_damaged_is_found(
+    kit: Any, labelled: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unbalanced(kit)
+    (kit.root / "src/small/0.png").write_bytes(b"junk")
+    monkeypatch.setattr(plan_module, "_READ_SAMPLE", 4)
+    plan = make(kit, method=labelled(device="cpu"))
+    assert [problem.relative for problem in plan.problems] == ["small/0.png"]
+    (kit.root / "src/small/1.png").write_bytes(b"junk")
+    with pytest.raises(LabelError):
+        make(kit, method=labelled(device="cpu"))
+
+
+def test_picked_are_the_first_of_each_class_and_then_a_spread() -> None:
+    entries = [Entry(f"a/{i:02}", Path(), 0, "a", 1) for i in range(50)] + [Entry("b/0", Path(), 1, "b", 1)]
+    picked = plan_module._pick(entries, 10)
+    assert len(picked) == 10
+    assert picked == sorted(picked, key=lambda entry: entry.relative)
+    assert {"a/00", "b/0"} < {entry.relative for entry in picked}
+    assert max(int(entry.relative[2:]) for entry in picked if entry.class_name == "a") > 40
+    many = [Entry(f"c{i:02}/0", Path(), i, f"c{i:02}", 1) for i in range(30)]
+    assert len({entry.class_name for entry in plan_module._pick(many, 10)}) == 10
+
+
+def test_the_memory_of_a_fit_is_counted(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two copies of the pictures (as read, in the order of the keys), float32 noise and the int16 bank."""
+    kit.folder(each=20)
+    monkeypatch.setattr(plan_module, "_memory_in_use", lambda: 0)
+    assert make(kit, resolution=128).peak_bytes == (2 + 4 + 2) * 40 * 3 * 128**2

@@ -16,7 +16,15 @@ from bitterant.errors import ConfigError, Interrupted, ResumeError
 from bitterant.protect.folder import apply_folder, fit_folder, protect_folder
 from bitterant.protect.folder import run as run_module
 from bitterant.protect.folder.interrupt import StopRequest, interruptible
-from bitterant.protect.records.state import Journal, StateFiles, explain_inputs, explain_settings, plan_hash
+from bitterant.protect.records.state import (
+    InputRecord,
+    Journal,
+    StateFiles,
+    decisive_inputs,
+    explain_inputs,
+    explain_settings,
+    plan_hash,
+)
 
 NOISE: dict[str, Any] = {"method": "noise", "device": "cpu", "resolution": 16}
 
@@ -386,3 +394,125 @@ def start(source: Path, output: Path, *, finished: bool, unlisted: bool = False)
         manifest = output / "bitterant-manifest.jsonl"
         manifest.write_bytes(b"".join(manifest.read_bytes().splitlines(keepends=True)[:-1]))
     assert StateFiles(output).plan.exists()
+
+
+# ------------------------------------------------------------------ skipped files
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_hidden_file_that_comes_or_goes_does_not_matter(kit: Any, finished: bool) -> None:
+    source, output = kit.folder(), kit.root / "out"
+    (source / "class0/notes.pdf").write_text("x")
+    (source / "class0/.gone").write_text("x")
+    protect_folder(source, kit.root / "whole", **NOISE)
+    start(source, output, finished=finished)
+    (source / "class0/.DS_Store").write_text("x")
+    (source / ".hidden").mkdir()
+    (source / "class0/.gone").unlink()
+    (source / "class0/notes.pdf").unlink()
+    summary = protect_folder(source, output, **NOISE)
+    assert summary.already_done == finished
+    assert kit.result(output) == kit.result(kit.root / "whole"), "the run is about what was there when it began"
+    plans = [json.loads((kit.root / name / "bitterant-run.json").read_text())["plan"] for name in ("out", "whole")]
+    assert plans[0] == plans[1]
+    assert protect_folder(source, output, **NOISE).already_done
+
+
+def test_a_hidden_file_does_not_stop_a_fit_or_an_apply_from_going_on(kit: Any) -> None:
+    source, bank = kit.folder(), kit.root / "my.bank"
+
+    def interrupted(stage: str, call: Any) -> None:
+        stop = StopRequest()
+
+        def progress(now: str, done: float, total: float, message: str = "", /) -> None:
+            if now == stage and (done or stage == "fit"):
+                stop.request()
+
+        with pytest.raises(Interrupted):
+            call(progress=progress, stop=stop)
+
+    interrupted("fit", lambda **more: fit_folder(source, bank, **NOISE, **more))
+    (source / ".DS_Store").write_text("x")
+    fit_folder(source, bank, **NOISE)
+    interrupted("write", lambda **more: apply_folder(source, kit.root / "out", bank=bank, workers=1, **more))
+    (source / "class0/.DS_Store").write_text("x")
+    assert apply_folder(source, kit.root / "out", bank=bank).counts["protected"] == 6
+
+
+# ------------------------------------------------------------------ clean-up
+def remove_some(files: StateFiles, count: int) -> None:
+    """What a kill leaves within the clean-up, after so many files."""
+    if not files.plan.exists():
+        return  # a run that begins
+    for path in files.kept[:count]:
+        path.unlink(missing_ok=True)
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("count", range(5))
+def test_a_kill_within_the_clean_up_costs_no_second_fit(kit: Any, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    source, output, bank = kit.folder(), kit.root / "out", kit.root / "my.bank"
+    with monkeypatch.context() as patch:
+        patch.setattr(StateFiles, "remove", lambda files: remove_some(files, count))
+        with pytest.raises(KeyboardInterrupt):
+            protect_folder(source, output, **NOISE, bank=bank)
+    monkeypatch.setattr(run_module, "fit_and_keep", None)
+    assert protect_folder(source, output, **NOISE, bank=bank).already_done
+    assert not list(output.glob(".bitterant-*"))
+
+
+@pytest.mark.parametrize("count", range(5))
+def test_a_fit_that_was_killed_within_its_clean_up_is_done(
+    kit: Any, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    source, bank = kit.folder(), kit.root / "banks" / "my.bank"
+    (source / "class0/bad.png").write_bytes(b"junk")
+    with monkeypatch.context() as patch:
+        patch.setattr(StateFiles, "remove", lambda files: remove_some(files, count))
+        with pytest.raises(KeyboardInterrupt):
+            fit_folder(source, bank, **NOISE)
+    made = bank.read_bytes()
+    with pytest.raises(ConfigError, match="exists already"):
+        fit_folder(source, bank, **NOISE, resume=False)
+    with pytest.raises(ResumeError, match="seed was 0, is now 1"):
+        fit_folder(source, bank, **NOISE, seed=1)
+    summary = fit_folder(source, bank, **NOISE)
+    assert (summary.images, len(summary.problems), summary.exit_code) == (6, 1, 1)
+    assert "placebo" in summary.report["note"]
+    assert bank.read_bytes() == made
+    assert [path.name for path in bank.parent.iterdir()] == ["my.bank"]
+    with pytest.raises(ConfigError, match="exists already"):
+        fit_folder(source, bank, **NOISE)
+
+
+def test_a_foreign_bank_put_beside_an_interrupted_fit_is_not_taken_for_its_own(kit: Any) -> None:
+    source, bank = kit.folder(), kit.root / "my.bank"
+    stop = StopRequest()
+
+    def progress(stage: str, done: float, total: float, message: str = "", /) -> None:
+        if stage == "fit":
+            stop.request()
+
+    with pytest.raises(Interrupted):
+        fit_folder(source, bank, **NOISE, stop=stop, progress=progress)
+    assert StateFiles(kit.root, "my.bank.").plan.exists()
+    bank.write_bytes(b"the user's own")
+    with pytest.raises(ConfigError, match="exists already"):
+        fit_folder(source, bank, **NOISE)
+    assert bank.read_bytes() == b"the user's own"
+    bank.unlink()
+    assert fit_folder(source, bank, **NOISE).images == 6
+
+
+def test_banks_in_one_folder_leave_each_other_alone(kit: Any) -> None:
+    """Neither the state nor the half-written files of another fit are touched, and nothing below or in SRC."""
+    source, banks = kit.folder("banks/src"), kit.root / "banks"
+    debris = [banks / ".bitterant-tmp-0123", source / ".bitterant-tmp-4567", source / "class0/.bitterant-tmp-89ab"]
+    others = [path for tag in ("my.bank.", "my.fit.") for path in StateFiles(banks, tag).kept]
+    for path in (*debris, *others):
+        path.write_bytes(b"of another run")
+    fit_folder(source, banks / "my", **NOISE)
+    assert all(path.exists() for path in (*debris, *others))
+
+
+def test_only_inputs_that_are_read_decide() -> None:
+    records = [InputRecord("a", "image", "1"), InputRecord("b", "skipped"), InputRecord("c", "failed")]
+    assert decisive_inputs(records) == [("a", "1"), ("c", None)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from bitterant.imaging import ImageSet
 from bitterant.protect import ErrorMinimizing, FitProgress
 from bitterant.protect.methods.checkpoint import Checkpoint
 from bitterant.protect.methods.self_check import CheckResult, SelfCheck
+from bitterant.protect.methods.theta import SurrogateTrainer
 from bitterant.surrogates import create_surrogate, train_classifier
 from bitterant.surrogates.training import Recipe
 
@@ -157,3 +159,55 @@ def test_the_papers_schedule_is_the_published_one() -> None:
     assert sample["attempts"] == 0
     with pytest.raises(ConfigError, match="step_size"):
         ErrorMinimizing(step_size=1.0)
+
+
+def test_the_stop_rule_sees_the_same_error_after_a_kill(
+    tiny: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """3 of 299 wrong is 0.01003: above the 0.01 at which a stage ends, though the log shows 0.01."""
+    monkeypatch.setattr("bitterant.protect.methods.emn.stages.surrogate_error", lambda *_: 3 / 299)
+    method = ErrorMinimizing(preset="paper", surrogate="small-cnn", rounds=4, theta_steps=1, device="cpu")
+    whole = method.fit(tiny)
+    assert [row["error"] for row in whole.report["rounds"]] == [0.01] * 4
+
+    def die(progress: FitProgress) -> None:
+        if "round 3" in progress.message:
+            raise Killed
+
+    with pytest.raises(Killed):
+        method.fit(tiny, progress=die, checkpoint=tmp_path / "state")
+    again = method.fit(tiny, checkpoint=tmp_path / "state")
+    assert again.report == whole.report
+    assert torch.equal(again.levels, whole.levels)
+
+
+@pytest.mark.parametrize("seed", [0, 3, 2**30, 2**31 - 1])
+def test_every_seed_can_be_fitted_with(tiny: ImageSet, seed: int) -> None:
+    method = ErrorMinimizing(seed=seed, attempts=0, rounds=1, theta_steps=1, device="cpu")
+    derived = method.recipe.derived_seed(2, 1, 29)
+    assert 0 <= derived < 2**63
+    plain = ((seed * 1009 + 2) * 1009 + 1) * 10007 + 29
+    assert derived == plain or plain >= 2**63
+    assert method.recipe.derived_seed(2, 1, 30) != derived
+    assert method.fit(tiny).seed == seed
+
+
+@pytest.mark.parametrize(("preset", "batch"), [(None, 128), ("paper", 512)])
+def test_the_estimate_is_for_the_batches_of_the_fit_not_of_the_sample(
+    tiny: ImageSet, monkeypatch: pytest.MonkeyPatch, preset: Literal["paper"] | None, batch: int
+) -> None:
+    """A clock on which each image of a surrogate step takes a second, and all else no time."""
+    clock = [0.0]
+
+    def steps(self: SurrogateTrainer, count: int, *_: object, **__: object) -> float:
+        clock[0] += count * self._batch_size
+        return 0.0
+
+    monkeypatch.setattr(SurrogateTrainer, "steps", steps)
+    monkeypatch.setattr("bitterant.protect.methods.emn.method.time.perf_counter", lambda: clock[0])
+    method = ErrorMinimizing(
+        preset=preset, surrogate="small-cnn", rounds=7, theta_steps=3, attempts=0, device="cpu", granularity="class"
+    )
+    assert len(tiny) == 36
+    assert method.estimate(tiny, 10_000).seconds == pytest.approx(7 * 3 * batch)
+    assert method.estimate(tiny, 50).seconds == pytest.approx(7 * 3 * 50)

@@ -24,6 +24,8 @@ TABLE: list[tuple[str, str, dict[str, Any], bool]] = [
         {"preset": "paper", "surrogate": "small-cnn", "sample_rounds": 1, "theta_steps": 1, "pgd_steps": 2},
         True,
     ),
+    ("uc", "cluster", {"surrogate": "small-cnn", "rounds": 2, "objective": "features"}, True),
+    ("uc", "cluster", {"surrogate": "small-cnn", "rounds": 2, "attempts": 0}, True),
     ("noise", "sample", {}, False),
     ("noise", "class", {}, False),
 ]
@@ -88,7 +90,7 @@ def test_save_and_load(
     bank.save(tmp_path / "bank.safetensors")
     again = load_bank(tmp_path / "bank.safetensors")
     assert again == Bank(**{**{f: getattr(bank, f) for f in ("method", "granularity", "budget", "keys", "surrogate",
-                            "surrogate_sha256", "seed")}, "levels": again.levels})  # fmt: skip
+                            "surrogate_sha256", "seed", "clusters")}, "levels": again.levels})  # fmt: skip
     assert torch.equal(again.levels, bank.levels)
     assert (bank.surrogate != "") == (bank.surrogate_sha256 != "") == has_surrogate
 

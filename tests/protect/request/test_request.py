@@ -81,7 +81,8 @@ def test_unknown_names_come_with_the_nearest(kit: Any) -> None:
     refuse(UnknownNameError, 2, "surrogate", "'resnet18'", source=source, output=output, surrogate="resnet-18")
     refuse(UnknownNameError, 2, "'lossless'", source=source, output=output, format="losless", **NOISE)
     refuse(UnknownNameError, 2, "private", source=source, output=output, metadata="none", **NOISE)
-    refuse(UnknownNameError, 2, "sample", source=source, output=output, granularity="cluster", **NOISE)
+    refuse(UnknownNameError, 2, "sample", source=source, output=output, granularity="pixel", **NOISE)
+    refuse(ConfigError, 2, "per sample or per class", source=source, output=output, granularity="cluster", **NOISE)
     refuse(ConfigError, 2, "not a device", source=source, output=output, method="noise", device="toaster")
 
 
@@ -121,8 +122,9 @@ def test_problems_of_the_machine_alone_keep_exit_code_3() -> None:
 @pytest.mark.parametrize("method", ["auto", "emn"])
 def test_a_flat_folder_says_what_to_do(kit: Any, method: str) -> None:
     kit.draw(kit.root / "flat/a.png", 1)
-    words = ("one folder for each class", "flat/cats", "placebo", "--method noise")
-    refuse(LabelError, 2, *words, source=kit.root / "flat", output=kit.root / "out", method=method, device="cpu")
+    words = ("at least 2",) if method == "auto" else ("one folder for each class", "flat/cats", "--method uc")
+    kind = FolderError if method == "auto" else LabelError
+    refuse(kind, 2, *words, source=kit.root / "flat", output=kit.root / "out", method=method, device="cpu")
     assert not (kit.root / "out").exists()
 
 
@@ -158,7 +160,11 @@ def test_a_class_with_a_single_picture_works_with_a_warning(kit: Any, labelled: 
 def test_protecting_the_protected_gets_a_warning(kit: Any) -> None:
     protect_folder(kit.folder(), kit.root / "once", **NOISE)
     summary = protect_folder(kit.root / "once", kit.root / "twice", **NOISE)
-    assert any("itself the output of bitterant" in text for text in summary.warnings)
+    (text,) = [text for text in summary.warnings if "itself the output of bitterant" in text]
+    assert text.startswith("once is ")
+    for name in ("bitterant-run.json", "bitterant-report.html", "bitterant-manifest.jsonl"):
+        published = (kit.root / "twice" / name).read_text()
+        assert str(kit.root) not in published, "published files say nothing of the owner's disk"
 
 
 @pytest.mark.parametrize("place", ["out/my.bank", "out/deep/my.bank", "src/my.bank", "out"])
@@ -199,3 +205,20 @@ def test_a_class_name_that_is_no_text(kit: Any) -> None:
     source = kit.folder()
     kit.draw(source / os.fsdecode(b"cl\xff") / "x.png", 1)
     refuse(FolderError, 2, "not valid text", source=source, output=kit.root / "out", **NOISE)
+
+
+def test_a_surrogate_for_a_method_without_one(kit: Any) -> None:
+    source, output = kit.folder(), kit.root / "out"
+    options = noise(surrogate="resnet18")
+    refuse(ConfigError, 2, "noise uses no surrogate", "resnet18", source=source, output=output, **options)
+    with pytest.raises(ConfigError, match="noise uses no surrogate"):
+        fit_folder(source, kit.root / "my.bank", **options)
+
+
+def test_a_place_of_a_bank_that_cannot_be_written_is_said_once(kit: Any) -> None:
+    (kit.root / "file").write_text("x")
+    with pytest.raises(OutputError) as caught:
+        fit_folder(kit.folder(), kit.root / "file/below/my.bank", **NOISE)
+    assert str(caught.value).count("cannot be written") == 1
+    assert "folder of the bank" in str(caught.value)
+    assert "output folder" not in str(caught.value)

@@ -1,0 +1,89 @@
+"""Photos without labels: what do the objectives of ``uc`` leave to trainers, next to EMN that knows the classes?
+
+Perturbations are fitted to the photos of a class folder whose labels only ``emn`` sees; victims from scratch then train
+under the true classes, under superclasses (pairs of classes put together by name) and under a random regrouping, three
+seeds each, and are tested on clean photos. Everything at one working resolution, in memory.
+
+    python benchmarks/uc_photos.py TRAIN TEST --epsilon 8
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bitterant.attacks.training import fit_recipe
+from bitterant.imaging import Budget, ImageSet, load_image_set, scan_folder
+from bitterant.protect import Bank, create_method
+from bitterant.surrogates import create_surrogate, recipe_for, train_classifier
+from bitterant.surrogates.allocator import tune_allocator
+
+
+def protect(bank: Bank, dataset: ImageSet) -> torch.Tensor:
+    """What a trainer sees at the working resolution; photos are larger, but the fit has been through that."""
+    rows = [torch.from_numpy(bank.levels_for(key)) for key in dataset.keys]
+    return (dataset.images + torch.stack(rows).permute(0, 3, 1, 2)).clamp(0, 255).to(torch.uint8)
+
+
+def relabellings(classes: int, seed: int) -> dict[str, torch.Tensor]:
+    order = torch.randperm(classes, generator=torch.Generator().manual_seed(seed))
+    regroup = torch.empty(classes, dtype=torch.int64)
+    regroup[order] = torch.arange(classes) % 3
+    return {"classes": torch.arange(classes), "superclasses": torch.arange(classes) // 2, "random 3 groups": regroup}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("train", type=Path, metavar="TRAIN")
+    parser.add_argument("test", type=Path, metavar="TEST")
+    parser.add_argument("--epsilon", type=float, default=8.0)
+    parser.add_argument("--resolution", type=int, default=64)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--victim", default="small-cnn")
+    parser.add_argument("--images", type=int, default=0, help="at most so many training photos; 0: all")
+    parser.add_argument("--arms", nargs="*", default=["noise", "emn", "uc-labels", "uc-joint", "uc-features"])
+    args = parser.parse_args()
+    tune_allocator()
+    data, _, _ = load_image_set(scan_folder(args.train), args.resolution)
+    test, _, _ = load_image_set(scan_folder(args.test), args.resolution)
+    if args.images:
+        pick = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[: args.images].sort().values
+        data = data.select(pick)
+    assert data.labels is not None
+    assert test.labels is not None
+    budget = Budget.from_levels(args.epsilon)
+    versions = {"clean": data.images}
+    for arm in args.arms:
+        name, _, objective = arm.partition("-")
+        options: dict[str, object] = {"objective": objective} if objective else {}
+        begun = time.perf_counter()
+        bank = create_method(name, budget=budget, seed=0, **options).fit(data)  # type: ignore[arg-type]
+        print(f"{arm}: fitted in {time.perf_counter() - begun:.0f} s", flush=True)
+        if "clusters" in bank.report:
+            print(f"  {bank.report['clusters']}", flush=True)
+        versions[arm] = protect(bank, data)
+    maps = relabellings(len(data.classes), seed=0)
+    print(f"{len(data)} photos, epsilon {args.epsilon:g}, {args.victim}, {args.seeds} seeds: mean (least - most)")
+    for task, mapping in maps.items():
+        labels, answers = mapping[data.labels], mapping[test.labels]
+        majority = float(torch.bincount(answers).max()) / len(answers)
+        print(f"{task}: chance {majority:.3f}", flush=True)
+        for arm, images in versions.items():
+            found = []
+            for seed in range(args.seeds):
+                model = create_surrogate(args.victim, num_classes=int(mapping.max()) + 1, resolution=args.resolution,
+                                         seed=900_000 + seed)  # fmt: skip
+                result = train_classifier(
+                    model, images, labels, fit_recipe(recipe_for(args.victim), len(images)), seed=seed,
+                    test_images=test.images, test_labels=answers, evals=1,
+                )  # fmt: skip
+                found.append(float((result.predictions == answers).float().mean()))
+            print(f"  {arm:12s} {np.mean(found):.3f} ({min(found):.3f} - {max(found):.3f})", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""A new picture and a bank of clusters: one forward pass finds the pattern, no optimisation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from ....errors import BankError
+from ....imaging import ImageSet
+from ....surrogates import create_surrogate, resolve_device
+from ...bank import Bank
+from .clusters import nearest
+from .features import FeatureSpace
+from .recipe import derived_seed
+
+__all__ = ["assign", "open_space"]
+
+
+def open_space(
+    bank: Bank, *, weights: Path | None = None, allow_download: bool = False, device: str | torch.device = "cpu"
+) -> FeatureSpace:
+    """The feature space that a bank's centres lie in.
+
+    Args:
+        bank: a bank of clusters.
+        weights: of the surrogate, where they do not come with a package.
+        allow_download: let the surrogate fetch its weights.
+        device: where to compute.
+
+    Raises:
+        BankError: the surrogate's weights are not those of the fit.
+        SetupError: they are not on this machine.
+    """
+    model = create_surrogate(
+        bank.surrogate, num_classes=2, resolution=bank.resolution, seed=derived_seed(bank.seed, 0, 0), weights=weights,
+        allow_download=allow_download,
+    )  # fmt: skip
+    if model.fingerprint(head=False) != bank.surrogate_sha256:
+        raise BankError(
+            f"The bank was fitted with other weights of {bank.surrogate} than those found now ({model.source}), "
+            "so clusters would be mixed up. Give the weights of the fit with --weights FILE."
+        )
+    return FeatureSpace(model, resolve_device(str(device)))
+
+
+def assign(bank: Bank, dataset: ImageSet, space: FeatureSpace) -> Bank:
+    """The same bank, knowing more pictures: each goes to the cluster whose centre is nearest.
+
+    Every picture is looked at alone, so that its cluster does not depend on the others of the call.
+
+    Args:
+        bank: a bank of clusters.
+        dataset: pictures at the bank's resolution, ``[N, 3, R, R]``.
+        space: of :func:`open_space`.
+
+    Raises:
+        BankError: the bank holds no clusters.
+    """
+    if bank.clusters is None:
+        raise BankError("Only a bank of clusters takes pictures by what they look like.")
+    found = nearest(space.of(dataset.images, batch_size=1), bank.clusters.centres)
+    return replace(bank, clusters=bank.clusters.knowing(dataset.keys, found))

@@ -1,0 +1,53 @@
+"""Features of pictures, frozen: the space in which clusters are found and perturbations push."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ....errors import ConfigError
+from ....surrogates import FrozenSurrogate, Surrogate, bf16_pays
+
+__all__ = ["FeatureSpace"]
+
+
+class FeatureSpace:
+    """The features of one surrogate, or of an ensemble's members side by side.
+
+    Args:
+        model: the surrogate; frozen here.
+        device: where to compute.
+    """
+
+    def __init__(self, model: Surrogate, device: torch.device) -> None:
+        self.device = device
+        model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.exact = FrozenSurrogate(model, features=True)
+        self.members = tuple(
+            FrozenSurrogate(member, features=True, bf16=bf16_pays(member, device)) for member in model.members
+        )
+        self.widths = tuple(_width(member) for member in self.members)
+
+    @torch.no_grad()
+    def of(self, images: Tensor, *, batch_size: int = 64) -> Tensor:
+        """Features float32 ``[N, D]`` on the CPU of uint8 images ``[N, 3, R, R]``.
+
+        ``batch_size=1`` gives the features that an image has on its own: sums in a batch may run in another order.
+
+        Raises:
+            ConfigError: they are not finite.
+        """
+        parts = [self.exact(part.to(self.device).float().mul_(1 / 255)).cpu() for part in images.split(batch_size)]
+        features = torch.cat(parts) if parts else torch.empty(0, sum(self.widths))
+        if not torch.isfinite(features).all():
+            raise ConfigError(
+                "The surrogate's features are not finite for some pictures: its weights may be damaged. Try another."
+            )
+        return features
+
+
+def _width(frozen: FrozenSurrogate) -> int:
+    head = [m for m in frozen.model.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)]
+    with torch.no_grad():
+        device = next(iter(frozen.model.parameters())).device if head else torch.device("cpu")
+        return int(frozen(torch.zeros(1, 3, 64, 64, device=device)).shape[1])

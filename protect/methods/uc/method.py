@@ -1,0 +1,186 @@
+"""Unlearnable Clusters (Zhang et al., CVPR 2023, arXiv 2301.01217)."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ....errors import UnknownNameError
+from ....imaging import Budget, ImageSet
+from ....surrogates import create_surrogate
+from ...bank import Granularity
+from ..base import FitContext, FitEstimate, Method
+from ..registry import register_method
+from ..round_trip import RoundTrip
+from .clusters import default_count, find_clusters
+from .features import FeatureSpace
+from .fit import UcFit
+from .pull import FeaturePull
+from .recipe import UcRecipe
+
+__all__ = ["UnlearnableClusters"]
+
+_SURROGATE, _PAPER_SURROGATE, _LABEL_SURROGATE = "efficientnet-lite0", "resnet50/IMAGENET1K_V1", "small-cnn"
+
+
+@register_method
+class UnlearnableClusters(Method):
+    """Unlearnable Clusters: no labels needed; one pattern for each cluster of pictures that look alike.
+
+    Pictures are clustered by the features of a surrogate, and each cluster's pattern pulls its pictures towards the
+    centre of the next cluster. ``preset="paper"`` is the published schedule (uc.md section 3): a generator a cluster,
+    one cluster after the other over all images for 50 epochs, Adam 1e-4, hard clamp, epsilon 16/255 unless another
+    budget is given. Our default moves pixels instead, all clusters in one shared batch, through random windows and
+    through what files do to a pattern, and adds error-minimizing noise for the clusters as if they were labels:
+    features alone hardly harm a network that is trained from scratch (docs/methods/uc.md has the figures).
+
+    Args:
+        budget: default 8/255, in the paper preset 16/255.
+        granularity: ``cluster``.
+        surrogate: whose features are used; default ``efficientnet-lite0`` (ImageNet weights), in the paper preset
+            ``resnet50/IMAGENET1K_V1``. ``a+b``: an ensemble.
+        seed: of everything random.
+        device: where to compute.
+        weights: weights of the surrogate.
+        allow_download: let the surrogate fetch weights.
+        preset: ``None`` or ``"paper"``.
+        clusters: number p; by default ten, fewer for small folders.
+        objective: ``joint`` (features and cluster labels), ``features`` (the paper's), or ``labels`` (error-minimizing
+            noise for the cluster numbers alone).
+        parametrisation: ``pixels`` or ``generator``; the generator serves the objective ``features`` only.
+        bound: of the generator, ``clamp`` or ``tanh``.
+        width: of the generator.
+        lr: of the generator.
+        weight_decay: of the generator.
+        step_size: of pixels, in units of the full range; default epsilon / 10.
+        rounds: at most; in the paper preset epochs a cluster.
+        updates: steps a round.
+        batch_size: images a step.
+        windows: craft through random windows of the pictures.
+        train_on: ``cluster``: a pattern sees its own cluster's pictures; ``all``: every picture (the paper's code).
+        label_surrogate: network for the cluster labels.
+        attempts: how often crafting for the labels may start anew after a failed self-check; 0 switches it off.
+        pull_weight: weight of the features in ``joint``, relative to the labels.
+        pull_images: images an update whose features are looked at in ``joint``.
+
+    Raises:
+        ConfigError: a value out of range, or too few different pictures.
+    """
+
+    name = "uc"
+    needs = "nothing"
+    granularities = ("cluster",)
+    default_surrogate = _SURROGATE
+
+    def __init__(
+        self,
+        *,
+        budget: Budget | None = None,
+        granularity: Granularity | None = None,
+        surrogate: str | None = None,
+        seed: int = 0,
+        device: str = "auto",
+        weights: Path | None = None,
+        allow_download: bool = False,
+        preset: Literal["paper"] | None = None,
+        clusters: int | None = None,
+        objective: str | None = None,
+        parametrisation: str | None = None,
+        bound: str | None = None,
+        width: int | None = None,
+        lr: float | None = None,
+        weight_decay: float | None = None,
+        step_size: float | None = None,
+        rounds: int | None = None,
+        updates: int = 8,
+        batch_size: int | None = None,
+        windows: bool = True,
+        train_on: str | None = None,
+        label_surrogate: str = _LABEL_SURROGATE,
+        attempts: int = 3,
+        pull_weight: float = 0.5,
+        pull_images: int = 24,
+    ) -> None:
+        if preset not in (None, "paper"):
+            raise UnknownNameError("preset of uc", str(preset), ["paper"])
+        paper = preset == "paper"
+        model = surrogate or (_PAPER_SURROGATE if paper else _SURROGATE)
+        super().__init__(
+            budget=budget or (Budget(16 / 255) if paper else None),
+            granularity=granularity,
+            surrogate=model,
+            seed=seed,
+            device=device,
+            weights=weights,
+            allow_download=allow_download,
+        )
+        made = parametrisation or ("generator" if paper else "pixels")
+        self.recipe = UcRecipe(
+            epsilon=self.budget.epsilon,
+            surrogate=model,
+            seed=seed,
+            device=self.device,
+            weights=weights,
+            allow_download=allow_download,
+            preset=preset,
+            clusters=clusters if clusters is not None or not paper else 10,
+            objective=objective or ("features" if paper or made == "generator" else "joint"),
+            parametrisation=made,
+            bound=bound or ("clamp" if paper else "tanh"),
+            width=width if width is not None else (64 if paper else 16),
+            lr=lr if lr is not None else (1e-4 if paper else 2e-3),
+            weight_decay=weight_decay if weight_decay is not None else (5e-4 if paper else 0.0),
+            step_size=step_size if step_size is not None else self.budget.epsilon / 10,
+            rounds=rounds if rounds is not None else (50 if paper else 30),
+            updates=updates,
+            batch_size=batch_size if batch_size is not None else (256 if paper else 64),
+            windows=windows,
+            train_on=train_on or ("all" if paper else "cluster"),
+            label_surrogate=label_surrogate,
+            attempts=attempts,
+            pull_weight=pull_weight,
+            pull_images=pull_images,
+        )
+
+    @property
+    def least_images(self) -> int:
+        """One for each cluster, two where their number is left to us."""
+        return self.recipe.clusters or 2
+
+    def settings(self) -> dict[str, Any]:
+        """The resolved hyper-parameters, JSON-safe."""
+        return {**super().settings(), **self.recipe.settings()}
+
+    def _fit(self, dataset: ImageSet, context: FitContext) -> Tensor:
+        return UcFit(self.recipe, dataset.to(self.device), context).go()
+
+    def _estimate(self, dataset: ImageSet, total: int) -> FitEstimate:
+        recipe, dataset = self.recipe, dataset.to(self.device)
+        model = create_surrogate(
+            recipe.surrogate, num_classes=2, resolution=dataset.resolution, seed=recipe.derived_seed(0, 0),
+            weights=recipe.weights, allow_download=recipe.allow_download,
+        )  # fmt: skip
+        space = FeatureSpace(model, self.device)
+        begun = time.perf_counter()
+        features = space.of(dataset.images)
+        reading = (time.perf_counter() - begun) / len(dataset)
+        found = find_clusters(features, min(default_count(len(dataset)), len(dataset)), seed=0)
+        pull = FeaturePull(dataset, space, found, RoundTrip.of(dataset), recipe.windows)
+        side = dataset.resolution
+        delta = torch.zeros(len(found.centres), 3, side, side, device=self.device)
+        index = torch.arange(min(recipe.batch_size, len(dataset)), device=self.device)
+        own = found.assignment.to(self.device)[index]
+        generator = torch.Generator().manual_seed(0)
+        begun = time.perf_counter()
+        pull.on_patterns(index, own, delta, generator)
+        step = (time.perf_counter() - begun) * recipe.batch_size / len(index)
+        steps = recipe.rounds * recipe.updates
+        if recipe.paper:
+            steps = recipe.rounds * (recipe.clusters or 10) * max(1, total // recipe.batch_size)
+        seconds = total * reading + steps * step + 4 * min(total, 1000) * reading
+        pixel = 3 * side**2
+        return FitEstimate(seconds=seconds, peak_bytes=20 * pixel * 4 * 4 + recipe.batch_size * pixel * 4 * 200)
