@@ -120,7 +120,8 @@ class Condition(_Part):
         status: ``ok``; ``set aside`` where a validity gate failed; ``dropped`` where time ran out.
         reason: why it is not ``ok``.
         rho: residual learnability, same adversary in numerator and denominator; after the best renaming of classes
-            where that helps the trainer.
+            where that helps the trainer. Of accuracy or of class-balanced accuracy, whichever leaves the trainer more.
+        rho_of: ``accuracy`` or ``balanced accuracy``: which one that was.
         rho_upper: upper bound that holds for all conditions of the tier together (95 %).
         rho_abs: the same share of what clean pictures give without the adversary.
         noise_loss: clean minus noise accuracy.
@@ -142,6 +143,7 @@ class Condition(_Part):
     rho: Estimate | None = None
     rho_upper: float | None = None
     rho_abs: Estimate | None = None
+    rho_of: str = "accuracy"
     noise_loss: Estimate | None = None
     renamed: bool = False
     seconds: float = 0.0
@@ -170,7 +172,7 @@ class TierVerdict(_Part):
     """The grade of one tier.
 
     Attributes:
-        upper: largest simultaneous upper bound of rho among its conditions.
+        upper: simultaneous upper bound of rho of its worst condition.
         worst: id of that condition.
         complete: whether everything planned for the tier was tested.
     """
@@ -327,6 +329,7 @@ class Protection(_Part):
     surrogate: str | None = None
     seed: int | None = None
     version: str | None = None
+    format: str | None = None
 
 
 class VerificationReport(_Part):

@@ -24,6 +24,7 @@ from scipy.optimize import linear_sum_assignment
 __all__ = [
     "Draws",
     "Interval",
+    "balancing_weights",
     "best_permutation",
     "bootstrap_accuracies",
     "chance_level",
@@ -46,15 +47,22 @@ class Interval:
     low: float
     high: float
 
-    @property
-    def width(self) -> float:
-        """``high - low``."""
-        return self.high - self.low
-
 
 def chance_level(labels: NDArray[np.int64]) -> float:
     """Share of the largest class of the test set: what a trainer gets without looking at any picture."""
     return float(np.bincount(labels).max() / len(labels))
+
+
+def balancing_weights(labels: NDArray[np.int64]) -> NDArray[np.float64] | None:
+    """Weights ``[N]`` with mean 1 under which every class of the test set counts alike; ``None`` where it does anyway.
+
+    A trainer who learns the small classes and gives up on a large one stays below the rate of the majority class, which
+    plain accuracy would call nothing learned.
+    """
+    classes, index, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    if len(set(counts.tolist())) == 1:
+        return None
+    return (len(labels) / (len(classes) * counts))[index]
 
 
 def _example_draws(labels: NDArray[np.int64], draws: int, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -89,12 +97,12 @@ def _between_seed_share(correct: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def bootstrap_accuracies(
-    correct: NDArray[np.bool_], labels: NDArray[np.int64], *, draws: int = 2000, seed: int = 0
+    correct: NDArray[np.bool_] | NDArray[np.float32], labels: NDArray[np.int64], *, draws: int = 2000, seed: int = 0
 ) -> Draws:
     """Two-level bootstrap of the accuracies of several conditions with shared draws.
 
     Args:
-        correct: ``[K, S, N]``: condition, seed, test example.
+        correct: ``[K, S, N]``: condition, seed, test example; true and false, or weights for the true ones.
         labels: true classes ``[N]``.
         draws: number of bootstrap draws B.
         seed: of the draws.
@@ -113,7 +121,7 @@ def bootstrap_accuracies(
     for start in range(0, draws, chunk):
         rows = slice(start, min(draws, start + chunk))
         counts = _example_draws(labels, rows.stop - rows.start, rng)
-        # Whole numbers below 2**24, so float32 counts exactly.
+        # Whole numbers below 2**24 (where there are no weights), so float32 counts exactly.
         by_seed = (counts @ flat).astype(np.float64).reshape(-1, conditions, seeds) / examples
         moved = np.einsum("bks,bs->bk", by_seed, deviations[rows])
         result[rows] = by_seed.mean(axis=2) + share * moved

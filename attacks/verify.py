@@ -16,11 +16,21 @@ from ..errors import ConfigError, FolderError, OutputError
 from ..imaging import Budget, ImageSet
 from ..surrogates import Recipe, resolve_device
 from .data import VerificationData, load_folders, load_sets, summarise_stealth
-from .judgement import analyse, check_gates, judge, list_caveats, set_aside
+from .judgement import analyse, check_gates, judge, list_caveats, note_gates, set_aside
 from .report import describe_environment, plan_digest, verify_command, write_plan, write_report
 from .request import Request, plan_conditions, resolve_request
 from .schema import Plan, Tool, VerificationReport
-from .training import ArrayStore, CellResult, GridResult, cells_of, create_victim, executor_for, run_grid, victim_seed
+from .training import (
+    NO_TEMPORARY,
+    ArrayStore,
+    CellResult,
+    GridResult,
+    cells_of,
+    create_victim,
+    executor_for,
+    run_grid,
+    victim_seed,
+)
 
 __all__ = ["ProgressCallback", "verify_folder", "verify_sets"]
 
@@ -143,7 +153,9 @@ def verify_folder(
         step=show,
     )
     given = {"test": test, "report": folder}
-    command = verify_command(clean, protected, given, request, data.resolution, seeds, victims, adversaries, epsilon)
+    command = verify_command(
+        clean, protected, given, request, data.resolution, seeds, victims, adversaries, epsilon, device
+    )
     return _verify(data, request, _Context(str(torch_device), workers, folder, command, show, begun))
 
 
@@ -228,9 +240,10 @@ def _verify(data: VerificationData, request: Request, context: _Context) -> Veri
     stealth = summarise_stealth(data.files, budget_levels=data.budget_levels, budget_source=data.budget_source)
     dataset = data.describe()
     conditions = analyse(plan, grid, request.adversaries, data.test_labels, len(data.classes))
-    gates = check_gates(plan, conditions, cells, stealth, data.issues, dataset.chance)
+    lossy = data.protection is not None and data.protection.format == "same"
+    gates = check_gates(plan, conditions, cells, stealth, data.issues, dataset.chance, lossy=lossy)
     conditions = set_aside(plan, conditions, gates)
-    verdict = judge(plan, conditions, gates, dataset, list_caveats(request, data))
+    verdict = judge(plan, conditions, gates, dataset, [*note_gates(gates), *list_caveats(request, data)])
     result = VerificationReport(
         tool=Tool(version=__version__),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -280,7 +293,7 @@ def _train(
     cells = {cell for condition in plan.conditions for cell in cells_of(condition, plan.victim_seeds)}
     executor = executor_for(context.workers, context.device.partition(":")[0], len(cells))
     try:
-        with tempfile.TemporaryDirectory(prefix="bitterant-verify-") as temporary:
+        with _temporary_folder() as temporary:
             store = ArrayStore(Path(temporary), data, request.adversaries, noise_seed=request.seed)
             grid = run_grid(
                 plan,
@@ -291,14 +304,16 @@ def _train(
                 device=context.device,
                 step=context.progress,
             )
-    except OSError as error:
-        raise OutputError(
-            f"The temporary folder {tempfile.gettempdir()} cannot be used: {error.strerror or error}. "
-            "Free some space, or name another one in the environment variable TMPDIR."
-        ) from error
     finally:
         executor.close()
     return grid, executor.workers
+
+
+def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="bitterant-verify-")
+    except OSError as error:
+        raise OutputError(NO_TEMPORARY.format(folder=tempfile.gettempdir(), why=error.strerror or error)) from error
 
 
 def _in_plan_order(plan: Plan, grid: GridResult) -> list[CellResult]:

@@ -18,6 +18,7 @@ from .output import Output
 
 __all__ = ["guarded", "stopping"]
 
+GOES_ON = "Stopped. The same command goes on where it stopped."
 REPORT_A_BUG = (
     "This is a fault in bitterant, not in what you typed. Please report it, with the output of the same command "
     "and --debug at its end."
@@ -25,8 +26,13 @@ REPORT_A_BUG = (
 
 
 @contextmanager
-def guarded(output: Output, *, debug: bool = False) -> Iterator[None]:
+def guarded(output: Output, *, debug: bool = False, stopped: str = GOES_ON) -> Iterator[None]:
     """Run a command's body; whatever it raises ends as a message on stderr and an exit code.
+
+    Args:
+        output: where messages go.
+        debug: print tracebacks.
+        stopped: what to say on Ctrl-C.
 
     Raises:
         typer.Exit: with the error's ``exit_code``; 130 for Ctrl-C and SIGTERM; 1 for a fault of our own, whose
@@ -40,7 +46,7 @@ def guarded(output: Output, *, debug: bool = False) -> Iterator[None]:
         except BitterantError as error:
             _leave(output, error, str(error), error.exit_code, debug=debug)
         except KeyboardInterrupt as error:
-            _leave(output, error, "Stopped. The same command goes on where it stopped.", 130, debug=debug)
+            _leave(output, error, stopped, 130, debug=debug)
         except Exception as error:
             known = explain_import_failure(error)
             if known is not None:

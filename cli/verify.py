@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["tell_verdict", "verify"]
 
+SHOWN_CAVEATS = 4
+
 
 def verify(
     clean: Annotated[Path, typer.Argument(metavar="CLEAN", help="The originals, in class folders.")],
@@ -83,7 +85,15 @@ def verify(
         ),
     ] = None,
     resolution: options.ResolutionOption = "auto",
-    workers: options.WorkersOption = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Trainings at the same time.",
+            show_default="one a processor",
+            rich_help_panel=options.ADVANCED,
+        ),
+    ] = None,
     debug: options.DebugOption = False,
 ) -> None:
     """Train models on CLEAN, on PROTECTED and on random noise, and say how much a trainer still learns.
@@ -91,7 +101,7 @@ def verify(
     Exit code 4: the required grade was not reached. 5: the test itself is not valid, see the report.
     """
     output = Output(as_json=as_json, quiet=quiet)
-    with guarded(output, debug=debug):
+    with guarded(output, debug=debug, stopped="Stopped. Nothing was decided; the same command starts over."):
         side = options.parse_resolution(resolution)
         prepare_torch()
         from ..attacks import verify_folder
@@ -121,7 +131,20 @@ def verify(
 
 
 def tell_verdict(output: Output, result: VerificationReport, report: Path | None) -> None:
-    """Print the verdict and where the report lies."""
-    output.say(result.verdict.headline, style="bold")
+    """Print the verdict, what each kind of trainer still learns, what to keep in mind, and where the report lies."""
+    verdict = result.verdict
+    output.say(verdict.headline, style="bold")
+    if verdict.valid:
+        by_id = {condition.id: condition for condition in result.conditions}
+        rows = []
+        for tier in verdict.tiers:
+            worst = by_id.get(tier.worst or "")
+            if worst is None or worst.rho is None:
+                continue
+            share = f"{worst.rho.estimate:.2f} ({worst.rho.low:.2f} to {worst.rho.high:.2f})"
+            rows.append((tier.tier, f"{tier.grade}; still learnable {share} of what clean pictures teach: {worst.id}"))
+        output.facts(rows)
+    for caveat in verdict.caveats[:SHOWN_CAVEATS]:
+        output.say(f"  - {caveat}", style="dim")
     if report is not None:
         output.facts([("report", str(report / "report.html")), ("for programs", str(report / "report.json"))])

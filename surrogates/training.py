@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -149,6 +150,18 @@ def _lr_factor(step: int, recipe: Recipe) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, recipe.steps - rise)))
 
 
+@contextmanager
+def _own_randomness(device: torch.device, seed: int) -> Iterator[None]:
+    """Seed the global generators for a while, and put them back.
+
+    Dropout and drop path draw from them and take no generator. Without this a training would depend on what the same
+    process had trained before it.
+    """
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
 def train_classifier(
     model: nn.Module,
     images: Tensor,
@@ -170,7 +183,8 @@ def train_classifier(
         images: uint8 ``[N, 3, R, R]``.
         labels: int64 ``[N]``.
         recipe: how; equal in every arm.
-        seed: of the batch order and the augmentation (the model brings its own initial weights).
+        seed: of the batch order, the augmentation and dropout (the model brings its own initial weights). The global
+            generators are left as they were.
         test_images: uint8 ``[M, 3, R, R]``, looked at ``evals`` times along the way; never trained on.
         test_labels: int64 ``[M]``.
         evals: number of points of the learning curve.
@@ -202,42 +216,43 @@ def train_classifier(
     seen, finite = 0, True
     mean_loss = float("nan")
     batches: list[Tensor] = []
-    while step < recipe.steps and finite:
-        if not batches:
-            batches = epoch_order(len(images), recipe.batch_size, generator)[::-1]
-        index = batches.pop()
-        crops = draw_crops(len(index), padding, recipe.flip, generator)
-        index = index.to(device)
-        batch, target = take_batch(padded, index, crops, side), labels[index]
-        for group in optimiser.param_groups:
-            group["lr"] = recipe.lr * _lr_factor(step, recipe)
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-            logits = model(batch).float()
-        loss = F.cross_entropy(logits, target)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
-        optimiser.step()
-        step += 1
-        loss_sum += loss.detach() * len(index)
-        hits += (logits.detach().argmax(1) == target).sum()
-        seen += len(index)
-        if step in marks:
-            mean_loss = float(loss_sum) / seen
-            finite = math.isfinite(mean_loss)
-            accuracy = None
-            if test_images is not None and test_labels is not None:
-                predictions = predict_logits(model, test_images).argmax(1)
-                accuracy = float((predictions == test_labels.cpu()).float().mean())
-                if accuracy > peak_accuracy:
-                    peak_accuracy, peak_step, peak_predictions = accuracy, step, predictions
-            epoch = step * recipe.batch_size / max(1, len(images))
-            curve.append(CurvePoint(step, epoch, mean_loss, float(hits) / seen, accuracy))
-            loss_sum.zero_()
-            hits.zero_()
-            seen = 0
-            if progress is not None:
-                progress(step / recipe.steps)
+    with _own_randomness(device, seed):
+        while step < recipe.steps and finite:
+            if not batches:
+                batches = epoch_order(len(images), recipe.batch_size, generator)[::-1]
+            index = batches.pop()
+            crops = draw_crops(len(index), padding, recipe.flip, generator)
+            index = index.to(device)
+            batch, target = take_batch(padded, index, crops, side), labels[index]
+            for group in optimiser.param_groups:
+                group["lr"] = recipe.lr * _lr_factor(step, recipe)
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+                logits = model(batch).float()
+            loss = F.cross_entropy(logits, target)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
+            optimiser.step()
+            step += 1
+            loss_sum += loss.detach() * len(index)
+            hits += (logits.detach().argmax(1) == target).sum()
+            seen += len(index)
+            if step in marks:
+                mean_loss = float(loss_sum) / seen
+                finite = math.isfinite(mean_loss)
+                accuracy = None
+                if test_images is not None and test_labels is not None:
+                    predictions = predict_logits(model, test_images).argmax(1)
+                    accuracy = float((predictions == test_labels.cpu()).float().mean())
+                    if accuracy > peak_accuracy:
+                        peak_accuracy, peak_step, peak_predictions = accuracy, step, predictions
+                epoch = step * recipe.batch_size / max(1, len(images))
+                curve.append(CurvePoint(step, epoch, mean_loss, float(hits) / seen, accuracy))
+                loss_sum.zero_()
+                hits.zero_()
+                seen = 0
+                if progress is not None:
+                    progress(step / recipe.steps)
     fitted = predict_logits(model, images).argmax(1) == labels.cpu()
     return TrainingResult(
         steps=step,

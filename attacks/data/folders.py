@@ -11,7 +11,7 @@ from ...errors import FolderError, LabelError
 from ...imaging import Entry, FolderScan, ImageSet, auto_resolution, load_image_set
 from ..schema import PairIssue, Protection
 from .pairing import Pair, pair_folders, read_manifest_rows, read_run_settings, scan_labelled
-from .sets import Step, VerificationData, label_array
+from .sets import Step, VerificationData, label_array, pixel_twins, placebo_levels
 from .split import stratified_split
 from .stealth import check_files
 
@@ -42,7 +42,7 @@ def load_folders(
         raise FolderError(
             f"CLEAN and PROTECTED are the same folder: {clean}. Give the originals first, then the copies."
         )
-    test_scan = None if test is None else _scan_test(test, clean_scan)
+    test_scan = None if test is None else _scan_test(test, clean_scan, {"CLEAN": clean, "PROTECTED": protected})
     pairs, found = pair_folders(clean_scan, protected_scan, read_manifest_rows(protected))
     if not pairs:
         raise FolderError(
@@ -62,7 +62,7 @@ def load_folders(
         train, held_out = stratified_split(before.keys, label_array(before.labels).tolist(), seed=seed)
         tested, test_source = before.select(held_out), "split"
     else:
-        tested, train, leaked = _external_test(loader, test_scan, before, pairs)
+        tested, train, leaked = _external_test(loader, test_scan, before, after, pairs)
         issues += leaked
         test_source = "folder"
     issues += loader.problems
@@ -82,7 +82,7 @@ def load_folders(
         issues=tuple(issues),
         files=check.files,
         roots=(clean, protected),
-        noise_levels=max((file.linf_levels for file in check.files), default=0.0),
+        noise_levels=placebo_levels([file.linf_levels for file in check.files], budget),
         budget_levels=budget,
         budget_source=budget_source,
         protection=_protection(run),
@@ -127,7 +127,15 @@ class _Loader:
         )
 
 
-def _scan_test(test: Path, clean: FolderScan) -> FolderScan:
+def _scan_test(test: Path, clean: FolderScan, others: dict[str, Path]) -> FolderScan:
+    place = test.resolve()
+    for name, folder in others.items():
+        other = folder.resolve()
+        if place == other or other in place.parents or place in other.parents:
+            raise FolderError(
+                f"The test folder {test} and {name}, {folder}, are one folder or lie one in the other. A victim must "
+                "be tested on pictures it was not trained on: give other ones, or leave --test out."
+            )
     scan = scan_labelled(test, "The test folder")
     if scan.classes != clean.classes:
         missing = sorted(set(clean.classes) - set(scan.classes))
@@ -142,14 +150,15 @@ def _scan_test(test: Path, clean: FolderScan) -> FolderScan:
 
 
 def _external_test(
-    loader: _Loader, scan: FolderScan, before: ImageSet, pairs: list[Pair]
+    loader: _Loader, scan: FolderScan, before: ImageSet, after: ImageSet, pairs: list[Pair]
 ) -> tuple[ImageSet, list[int], list[PairIssue]]:
-    """The test pictures, and the training positions whose file is not among them."""
+    """The test pictures, and the training positions whose file or pixels are not among them."""
     tested, _ = loader.load(scan, list(scan.entries), "untestable")
     hashes = {key.rsplit("/", 1)[-1] for key in tested.keys}
-    train = [i for i, key in enumerate(before.keys) if key.rsplit("/", 1)[-1] not in hashes]
-    leaked = sorted(set(range(len(before))) - set(train))
-    detail = "the very same file is in the test folder; it is left out of training"
+    twins = pixel_twins(before.images, after.images, tested.images)
+    leaked = [i for i, key in enumerate(before.keys) if key.rsplit("/", 1)[-1] in hashes or i in twins]
+    train = sorted(set(range(len(before))) - set(leaked))
+    detail = "the very same picture is in the test folder; it is left out of training"
     return tested, train, [PairIssue(kind="leaked", path=pairs[i].clean.relative, detail=detail) for i in leaked]
 
 
@@ -191,6 +200,7 @@ def _protection(run: dict[str, Any] | None) -> Protection | None:
         surrogate=_text(named),
         seed=run["seed"] if isinstance(run.get("seed"), int) else None,
         version=_text(versions.get("bitterant")) if isinstance(versions, dict) else None,
+        format=_text(settings.get("format")),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -21,7 +21,7 @@ from .stealth import StealthFile
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Step", "VerificationData", "label_array", "load_sets"]
+__all__ = ["Step", "VerificationData", "label_array", "load_sets", "pixel_twins", "placebo_levels"]
 
 Step = Callable[[str, float, float, str], None]
 
@@ -42,7 +42,7 @@ class VerificationData:
         issues: files that could not be used or are not as they should be.
         files: how far each protected file is from its original, at full size.
         roots: the folders CLEAN and PROTECTED; ``None`` for sets in memory.
-        noise_levels: the largest change in ``files``, in 1/255.
+        noise_levels: amplitude of the noise arm in 1/255; see :func:`placebo_levels`.
         budget_levels: the bound that was promised, if it is known.
         budget_source: who promised it.
         protection: what the run file says.
@@ -123,10 +123,15 @@ def load_sets(
         )
         for i in np.flatnonzero(labels != theirs)
     )
-    kept = np.flatnonzero(labels == theirs)
+    twins = pixel_twins(clean.images, protected.images, test.images)
+    issues += tuple(
+        PairIssue(kind="leaked", path=clean.keys[i], detail="the very same picture is in the test set")
+        for i in sorted(twins)
+    )
+    kept = np.array([i for i in np.flatnonzero(labels == theirs) if i not in twins], dtype=np.int64)
     before, after = clean.images.cpu().numpy()[kept], protected.images.cpu().numpy()[kept]
     if not len(kept):
-        raise LabelError("Not one protected image has the label of its original.")
+        raise LabelError("Not one protected image has the label of its original and is not among the test images.")
     keys = tuple(clean.keys[i] for i in kept)
     files = tuple(_array_change(key, a, b) for key, a, b in zip(keys, before, after, strict=True))
     levels = largest_change(before, after)
@@ -142,11 +147,38 @@ def load_sets(
         issues=issues,
         files=files,
         roots=None,
-        noise_levels=float(levels.max(initial=0)),
+        noise_levels=placebo_levels(levels.tolist(), None if epsilon is None else epsilon * 255.0),
         budget_levels=None if epsilon is None else epsilon * 255.0,
         budget_source="not stated" if epsilon is None else "given by the caller",
         protection=None,
     )
+
+
+def placebo_levels(changes: Sequence[float], budget: float | None) -> float:
+    """Amplitude of the noise arm in 1/255: the promised bound, else the median change of a file. Not the largest, which
+    a single odd file would set for all."""
+    if budget is not None:
+        return budget
+    return float(np.median(changes)) if len(changes) else 0.0
+
+
+def pixel_twins(before: Tensor, after: Tensor, test: Tensor) -> set[int]:
+    """Positions of training pictures whose clean or protected pixels are those of a test picture.
+
+    Args:
+        before, after, test: uint8 ``[N, 3, R, R]``, ``[N, 3, R, R]`` and ``[M, 3, R, R]`` at one resolution.
+    """
+    known = {_digest(picture) for picture in test.cpu().numpy()}
+    return {
+        row
+        for images in (before, after)
+        for row, picture in enumerate(images.cpu().numpy())
+        if _digest(picture) in known
+    }
+
+
+def _digest(picture: NDArray[np.uint8]) -> bytes:
+    return hashlib.sha256(np.ascontiguousarray(picture)).digest()
 
 
 def label_array(labels: Tensor | None) -> NDArray[np.int64]:

@@ -12,6 +12,7 @@ from ..adversaries import Adversary
 from ..schema import Arm, ArmResult, Condition, Estimate, Plan, PlannedCondition
 from ..statistics import (
     Draws,
+    balancing_weights,
     bootstrap_accuracies,
     chance_level,
     interval,
@@ -49,6 +50,8 @@ class _Measured:
     planned: PlannedCondition
     arms: dict[Arm, _ArmData]
     draws: dict[str, Draws]
+    balanced: dict[str, Draws] | None
+    """The same draws with every class counting alike; ``None`` where they do anyway."""
 
 
 def analyse(
@@ -67,7 +70,6 @@ def analyse(
         labels: of the test pictures, ``[N]``.
         classes: number of classes.
     """
-    chance = chance_level(labels)
     measured = _measure(plan, grid, adversaries, labels, classes)
     in_tier: dict[str, int] = {}
     for planned in plan.conditions:
@@ -84,7 +86,7 @@ def analyse(
         plain = next(
             m for m in measured.values() if m.planned.victim == planned.victim and m.planned.adversary == "none"
         )
-        conditions.append(_evaluate(item, plain, adversary, chance, plan.alpha, in_tier[planned.tier]))
+        conditions.append(_evaluate(item, plain, adversary, labels, plan.alpha, in_tier[planned.tier]))
     return conditions
 
 
@@ -112,12 +114,20 @@ def _measure(
         rows.append(arms["protected"].better)
     if not rows:
         return {}
-    draws = bootstrap_accuracies(np.stack(rows), labels, draws=plan.draws, seed=plan.seed)
+    stacked = np.stack(rows)
+    draws = bootstrap_accuracies(stacked, labels, draws=plan.draws, seed=plan.seed)
+    weights = balancing_weights(labels)
+    even = None
+    if weights is not None:
+        weighted = (stacked * weights).astype(np.float32)
+        even = bootstrap_accuracies(weighted, labels, draws=plan.draws, seed=plan.seed)
+
+    def of(table: Draws, identity: str) -> dict[str, Draws]:
+        return {name: table[:, row] for (owner, name), row in index.items() if owner == identity}
+
     by_id = {planned.id: planned for planned in plan.conditions}
     return {
-        identity: _Measured(
-            by_id[identity], arms, {name: draws[:, row] for (owner, name), row in index.items() if owner == identity}
-        )
+        identity: _Measured(by_id[identity], arms, of(draws, identity), None if even is None else of(even, identity))
         for identity, arms in collected.items()
     }
 
@@ -149,14 +159,18 @@ def _identity(planned: PlannedCondition, adversary: Adversary) -> dict[str, obje
 
 
 def _evaluate(
-    item: _Measured, plain: _Measured, adversary: Adversary, chance: float, alpha: float, comparisons: int
+    item: _Measured,
+    plain: _Measured,
+    adversary: Adversary,
+    labels: NDArray[np.int64],
+    alpha: float,
+    comparisons: int,
 ) -> Condition:
     arms = {arm: _arm_result(data, item.draws[arm], alpha) for arm, data in item.arms.items()}
     protected = item.arms["protected"]
-    better = float(protected.better.mean())
-    clean, untouched = float(item.arms["clean"].plain.mean()), float(plain.arms["clean"].plain.mean())
-    rho = rho_draws(item.draws["better"], item.draws["clean"], chance)
-    rho_abs = rho_draws(item.draws["better"], plain.draws["clean"], chance)
+    clean, untouched = item.arms["clean"].plain, plain.arms["clean"].plain
+    rho = _residual(item, protected.better, clean, item, labels, alpha, comparisons)
+    rho_abs = _residual(item, protected.better, untouched, plain, labels, alpha, comparisons)
     return Condition.model_validate(
         {
             **_identity(item.planned, adversary),
@@ -164,16 +178,65 @@ def _evaluate(
             "clean": arms["clean"],
             "protected": arms["protected"],
             "noise": arms.get("noise"),
-            "rho": _estimate(rho_estimate(better, clean, chance), rho, alpha),
-            "rho_upper": max(
-                rho_estimate(better, clean, chance), upper_bound(rho, alpha=alpha, comparisons=comparisons)
-            ),
-            "rho_abs": _estimate(rho_estimate(better, untouched, chance), rho_abs, alpha),
+            "rho": rho.estimate,
+            "rho_upper": rho.upper,
+            "rho_abs": rho_abs.estimate,
+            "rho_of": rho.of,
             "noise_loss": _noise_loss(item, alpha),
             "renamed": protected.better is not protected.plain,
             "seconds": round(sum(data.seconds for data in item.arms.values()), 3) if adversary.cost else 0.0,
         }
     )
+
+
+@dataclass(frozen=True)
+class _Residual:
+    """Residual learnability: estimate with interval, simultaneous upper bound, and which accuracy it is of."""
+
+    estimate: Estimate
+    upper: float
+    of: str
+
+
+def _residual(
+    item: _Measured,
+    protected: Correct,
+    reference: Correct,
+    owner: _Measured,
+    labels: NDArray[np.int64],
+    alpha: float,
+    comparisons: int,
+) -> _Residual:
+    """Of plain accuracy and of accuracy with every class counting alike, the one that leaves the trainer more.
+
+    Args:
+        item: the condition; its draws of the protected arm are used.
+        protected: who was right on protected pictures, ``[S, N]``.
+        reference: who was right in the clean arm.
+        owner: the condition whose clean arm that is.
+        labels: of the test pictures, ``[N]``.
+        alpha: level of the interval.
+        comparisons: conditions of the tier.
+    """
+
+    def one(a: float, b: float, chance: float, draws: Draws, base: Draws, of: str) -> _Residual:
+        found = rho_draws(draws, base, chance)
+        value = rho_estimate(a, b, chance)
+        upper = max(value, upper_bound(found, alpha=alpha, comparisons=comparisons))
+        return _Residual(_estimate(value, found, alpha), upper, of)
+
+    raw = one(
+        float(protected.mean()), float(reference.mean()), chance_level(labels), item.draws["better"],
+        owner.draws["clean"], "accuracy",
+    )  # fmt: skip
+    weights = balancing_weights(labels)
+    if weights is None or item.balanced is None or owner.balanced is None:
+        return raw
+    even = one(
+        float((protected * weights).mean()), float((reference * weights).mean()), 1 / len(np.unique(labels)),
+        item.balanced["better"], owner.balanced["clean"], "balanced accuracy",
+    )  # fmt: skip
+    return max(raw, even, key=lambda found: (found.estimate.estimate, found.upper))
 
 
 def _arm_result(data: _ArmData, draws: Draws, alpha: float) -> ArmResult:

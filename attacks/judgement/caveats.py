@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from ..adversaries import Adversary
 from ..data import VerificationData
 from ..request import Request
+from ..schema import Gate
 from ..training import victim_family
 
-__all__ = ["FEW_TEST_IMAGES", "list_caveats"]
+__all__ = ["FEW_TEST_IMAGES", "list_caveats", "note_gates"]
 
 FEW_TEST_IMAGES = 1000
 """Below so many test pictures the sampling error alone is several points (verification.md 3.5)."""
@@ -18,6 +20,16 @@ FEW_TEST_IMAGES = 1000
 def list_caveats(request: Request, data: VerificationData) -> list[str]:
     """One sentence each, the gravest first."""
     return [*_about_numbers(request, data), *_about_files(data), *_about_trainers(request, data)]
+
+
+def note_gates(gates: Sequence[Gate]) -> list[str]:
+    """A sentence for each gate that was passed with a doubt."""
+    return [
+        f"In doubt{'' if gate.scope == 'all' else f' with {gate.scope}'}: {gate.title[0].lower()}{gate.title[1:]} "
+        f"({gate.id}: {gate.value}; wanted: {gate.threshold})."
+        for gate in gates
+        if gate.status == "warn"
+    ]
 
 
 def _about_numbers(request: Request, data: VerificationData) -> list[str]:
@@ -68,6 +80,7 @@ def _about_trainers(request: Request, data: VerificationData) -> list[str]:
     surrogate = data.protection.surrogate if data.protection else None
     if surrogate and all(victim == surrogate for victim in request.victims):
         notes.append(f"Every victim has the architecture of the protector's own model ({surrogate}): the easy case.")
+    notes.append("Not looked for: a victim on shuffled labels (G4), near-duplicates of test pictures in training (G5).")
     families = {victim_family(victim) for victim in request.victims}
     if len(families) == 1:
         notes.append("All victims are of one architecture family.")

@@ -31,7 +31,11 @@ FAILURES = {
 }
 """What a failed gate means, in words."""
 
-_BROKEN = ("relabelled", "resized", "unreadable")
+_BROKEN = ("relabelled", "resized", "unreadable", "extra")
+"""Kinds of files that a trainer would get and this run could not speak for. ``extra`` ones have no original: whoever
+takes the folder trains on them too, and clean pictures among them undo the protection."""
+
+_KINDS = {"extra": "without original"}
 
 
 def check_gates(
@@ -41,8 +45,20 @@ def check_gates(
     stealth: Stealth,
     issues: Sequence[PairIssue],
     chance: float,
+    *,
+    lossy: bool = False,
 ) -> list[Gate]:
-    """All gates in order, passed or not."""
+    """All gates in order, passed or not.
+
+    Args:
+        plan: what was planned.
+        conditions: as measured.
+        cells: all trainings.
+        stealth: the files.
+        issues: files that are not as they should be.
+        chance: rate of the majority class.
+        lossy: the files were knowingly written lossy (``--format same``): leaving the budget is announced there.
+    """
     first = plan.conditions[0].victim
     gates: list[Gate] = []
     # Free adversaries read the trainings of another one, so its gates are theirs.
@@ -53,7 +69,7 @@ def check_gates(
         if condition.noise_loss is not None:
             gates.append(_noise_harmless(condition, decisive, several_seeds=len(plan.victim_seeds) > 1))
         gates.append(_fitted(condition, decisive))
-    gates.append(_files(stealth, issues))
+    gates.append(_files(stealth, issues, lossy=lossy))
     gates.append(_sound(plan, list(cells)))
     return sorted(gates, key=lambda gate: (gate.id, not gate.decisive))
 
@@ -95,9 +111,9 @@ def _learned(condition: Condition, chance: float, decisive: bool) -> Gate:
 def _noise_harmless(condition: Condition, decisive: bool, *, several_seeds: bool) -> Gate:
     assert condition.noise_loss is not None
     loss = condition.noise_loss
-    # With one seed the interval knows nothing of the spread between trainings, so nothing is significant.
-    harmful = several_seeds and loss.low > NOISE_MARGIN
-    status = "fail" if harmful else ("warn" if loss.estimate > NOISE_MARGIN else "pass")
+    # As in verification.md 3.6. With one seed the spread between trainings is unknown; such a run gives no grade.
+    harmful = loss.estimate > NOISE_MARGIN
+    status = ("fail" if several_seeds else "warn") if harmful else "pass"
     return Gate(
         id="G2",
         scope=condition.id,
@@ -127,17 +143,21 @@ def _fitted(condition: Condition, decisive: bool) -> Gate:
     )
 
 
-def _files(stealth: Stealth, issues: Sequence[PairIssue]) -> Gate:
+def _files(stealth: Stealth, issues: Sequence[PairIssue], *, lossy: bool) -> Gate:
     broken = {kind: sum(issue.kind == kind for issue in issues) for kind in _BROKEN}
-    parts = [f"{len(stealth.over_budget)} over budget"] if stealth.over_budget else []
-    parts += [f"{count} {kind}" for kind, count in broken.items() if count]
+    over = [f"{len(stealth.over_budget)} over budget"] if stealth.over_budget else []
+    parts = [f"{count} {_KINDS.get(kind, kind)}" for kind, count in broken.items() if count]
+    if lossy:
+        over = [f"{text}, as lossy files are (--format same)" for text in over]
+    failed = bool(parts or (over and not lossy))
+    parts = [*over, *parts]
     unknown = stealth.budget_levels is None
     budget = "no budget stated" if unknown else f"at most {stealth.budget_levels:g} levels"
     return Gate(
         id="G6",
         scope="all",
         title="Every protected file decodes, has the form and label of its original, and keeps the budget",
-        status="fail" if parts else ("warn" if unknown else "pass"),
+        status="fail" if failed else ("warn" if unknown or over else "pass"),
         decisive=True,
         value=f"{', '.join(parts) or 'all as they should be'}; largest change {stealth.linf_max:g} levels",
         threshold=f"{budget}, same size and mode, labels intact",

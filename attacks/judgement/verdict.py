@@ -41,6 +41,16 @@ def grade_of(upper: float) -> Grade:
     return "none"
 
 
+_FROM_BEST: tuple[Grade, ...] = ("strong", "moderate", "weak", "inconclusive", "none")
+
+
+def _badness(grade: Grade, upper: float | None, estimate: float | None) -> tuple[int, float, float]:
+    """Orders conditions and tiers from best to worst. The grade comes first: an upper bound is cut at 1, and an
+    inconclusive result must not hide one that is known to be bad."""
+    rank = _FROM_BEST.index(grade) if grade in _FROM_BEST else -1
+    return rank, upper or 0.0, estimate or 0.0
+
+
 def _condition_grade(condition: Condition) -> Grade:
     assert condition.rho is not None
     assert condition.rho_upper is not None
@@ -58,11 +68,12 @@ def tier_verdict(tier: Tier, conditions: Sequence[Condition], *, graded: bool) -
     untested = tuple(f"{condition.id}: {condition.reason}" for condition in members if condition.status != "ok")
     if not tested:
         return TierVerdict(tier=tier, title=TIER_TITLES[tier], grade="not tested", complete=False, untested=untested)
-    worst = max(tested, key=lambda condition: condition.rho_upper or 0.0)
+    grades = {c.id: _condition_grade(c) if graded else "not graded" for c in tested}
+    worst = max(tested, key=lambda c: _badness(grades[c.id], c.rho_upper, c.rho.estimate if c.rho else None))
     return TierVerdict(
         tier=tier,
         title=TIER_TITLES[tier],
-        grade=_condition_grade(worst) if graded else "not graded",
+        grade=grades[worst.id],
         upper=worst.rho_upper,
         worst=worst.id,
         complete=not untested,
@@ -96,7 +107,7 @@ def judge(
     failed = [gate for gate in gates if gate.decisive and gate.status == "fail"]
     tiers = tuple(tier_verdict(tier, conditions, graded=graded and not failed) for tier in TIERS)
     tested = [tier for tier in tiers if tier.upper is not None]
-    weakest = max(tested, key=lambda tier: tier.upper or 0.0, default=None)
+    weakest = max(tested, key=lambda tier: _badness(tier.grade, tier.upper, None), default=None)
     not_tested = tuple(_UNTESTED[t.tier] for t in tiers if t.upper is None)
     not_tested += tuple(text for tier in tiers for text in tier.untested)
     if failed:

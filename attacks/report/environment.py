@@ -44,16 +44,18 @@ def verify_command(
     victims: Sequence[str] | None,
     adversaries: Sequence[str] | None,
     epsilon: float | None,
+    device: str,
 ) -> str:
     """The command line that repeats a run, with the resolution as it was resolved."""
     words = ["bitterant", "verify", os.fspath(clean), os.fspath(protected)]
     for option, folder in folders.items():
         words += [] if folder is None else [f"--{option}", os.fspath(folder)]
     words += ["--preset", request.preset, "--resolution", str(resolution), "--seed", str(request.seed)]
+    words += [] if device == "auto" else ["--device", device]
     words += [] if seeds is None else ["--seeds", str(seeds)]
     for victim in victims or ():
         words += ["--victim", victim]
-    for adversary in adversaries or ():
+    for adversary in ("none",) if adversaries is not None and not adversaries else adversaries or ():
         words += ["--adversary", adversary]
     words += [] if request.required_tier is None else ["--require-tier", request.required_tier]
     words += [] if request.required_grade is None else ["--require-grade", request.required_grade]

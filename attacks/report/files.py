@@ -143,7 +143,6 @@ def render_report(report: VerificationReport, tiles: Sequence[Tile] = ()) -> str
         badges=_BADGES,
         tone=_tone(report),
         tested=tested,
-        dropped=[condition for condition in report.conditions if condition.clean is None],
         bars=accuracy_bars(tested, report.dataset.chance),
         has_noise=any(condition.noise is not None for condition in tested),
         curves=_curves(report, tested),

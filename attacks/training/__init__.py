@@ -2,11 +2,12 @@
 
 from .cells import Cell, CellResult
 from .executor import Executor, available_cpus, executor_for
-from .grid import ArrayStore, GridResult, cells_of, run_grid
+from .grid import NO_TEMPORARY, ArrayStore, GridResult, cells_of, run_grid
 from .schedule import fit_recipe, training_steps
 from .victims import check_victim, create_victim, victim_family, victim_names, victim_recipe, victim_seed
 
 __all__ = [
+    "NO_TEMPORARY",
     "ArrayStore",
     "Cell",
     "CellResult",

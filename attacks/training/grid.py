@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ...errors import OutputError
 from ...surrogates import Recipe
 from ..adversaries import Adversary
 from ..data import Step, VerificationData
@@ -18,7 +19,12 @@ from ..schema import Arm, Plan, PlannedCondition
 from .cells import Cell, CellResult, CellTask, run_cell
 from .executor import Executor
 
-__all__ = ["ArrayStore", "GridResult", "cells_of", "run_grid"]
+NO_TEMPORARY = (
+    "The temporary folder {folder} cannot be used: {why}. "
+    "Free some space, or name another one in the environment variable TMPDIR."
+)
+
+__all__ = ["NO_TEMPORARY", "ArrayStore", "GridResult", "cells_of", "run_grid"]
 
 # Rough cost of a step relative to small-cnn, for the progress bar until times were measured.
 _FIRST_GUESS = {"small-cnn": 1.0, "convmixer": 1.0, "mobilenetv2": 9.0, "resnet18": 45.0, "resnet50": 90.0}
@@ -66,7 +72,10 @@ class ArrayStore:
 
     def _save(self, name: str, array: NDArray[np.generic]) -> Path:
         path = self._folder / f"{name}.npy"
-        np.save(path, array, allow_pickle=False)
+        try:
+            np.save(path, array, allow_pickle=False)
+        except OSError as error:
+            raise OutputError(NO_TEMPORARY.format(folder=self._folder.parent, why=error.strerror or error)) from error
         return path
 
 

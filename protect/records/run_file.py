@@ -142,7 +142,7 @@ def read_run_file(path: Path) -> RunFile | None:
 def versions() -> dict[str, str]:
     """Versions of everything that can change a byte of the result. torch is looked up, not imported."""
     found = {"bitterant": __version__, "python": platform.python_version()}
-    for name in ("torch", "numpy", "pillow"):
+    for name in ("torch", "numpy", "pillow", "scikit-learn"):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

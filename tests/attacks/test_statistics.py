@@ -9,6 +9,7 @@ import pytest
 from scipy.stats import norm
 
 from bitterant.attacks.statistics import (
+    balancing_weights,
     best_permutation,
     bootstrap_accuracies,
     chance_level,
@@ -166,3 +167,28 @@ def test_renaming_does_not_lift_a_guessing_victim_above_chance() -> None:
 def test_renaming_copes_with_tiny_test_sets() -> None:
     correct = permuted_correct([np.array([0, 1])], np.array([0, 1]), 2)
     assert correct.shape == (1, 2)
+
+
+def test_a_majority_class_does_not_hide_what_was_learned() -> None:
+    """All of the small class and half of the large one: below the majority rate, and far from nothing."""
+    labels = np.array([0] * 80 + [1] * 20)
+    correct = np.array([True] * 40 + [False] * 40 + [True] * 20)
+    assert rho_estimate(float(correct.mean()), 1.0, chance_level(labels)) == 0.0
+    weights = balancing_weights(labels)
+    assert weights is not None
+    naive = (correct[:80].mean() + correct[80:].mean()) / 2
+    assert float((correct * weights).mean()) == pytest.approx(naive) == pytest.approx(0.75)
+    assert rho_estimate(naive, 1.0, 0.5) == 0.5
+    assert balancing_weights(np.array([0, 1, 1, 0])) is None
+
+
+def test_weighted_draws_are_about_the_balanced_accuracy() -> None:
+    labels = np.array([0] * 80 + [1] * 20)
+    rng = np.random.default_rng(0)
+    correct = rng.random((1, 3, 100)) < np.where(labels == 0, 0.3, 0.8)
+    weights = balancing_weights(labels)
+    assert weights is not None
+    draws = bootstrap_accuracies((correct * weights).astype(np.float32), labels, draws=4000)
+    naive = np.mean([(row[:80].mean() + row[80:].mean()) / 2 for row in correct[0]])
+    assert draws.mean() == pytest.approx(naive, abs=0.01)
+    assert draws.std() > 0.01

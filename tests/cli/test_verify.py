@@ -18,6 +18,8 @@ MakeFolder = Callable[..., Path]
 
 class FakeVerdict:
     headline = "Hinders a naive trainer."
+    valid = False
+    caveats = ("Only 3 test pictures.",)
 
 
 class FakeReport:

@@ -62,6 +62,29 @@ def test_same_seed_same_weights_other_seed_other_weights() -> None:
     assert a == b != c
 
 
+def test_dropout_repeats_whatever_was_drawn_before() -> None:
+    """Dropout draws from the global generator, which depends on what else a process has done."""
+    images, labels = stripes(32, 0)
+
+    def train_with_dropout(seed: int) -> torch.Tensor:
+        weights = torch.randn(2, 3 * 16 * 16, generator=torch.Generator().manual_seed(0)) / 30
+        net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.5), torch.nn.Linear(3 * 16 * 16, 2))
+        linear = net[2]
+        assert isinstance(linear, torch.nn.Linear)
+        linear.weight.data.copy_(weights)
+        linear.bias.data.zero_()
+        before = torch.random.get_rng_state()
+        train_classifier(net, images, labels, Recipe(steps=5, batch_size=16), seed=seed, bf16=False)
+        assert torch.equal(torch.random.get_rng_state(), before), "the caller's generator was moved"
+        return linear.weight.detach()
+
+    torch.manual_seed(1)
+    first = train_with_dropout(3)
+    torch.rand(17)
+    assert torch.equal(first, train_with_dropout(3))
+    assert not torch.equal(first, train_with_dropout(4))
+
+
 def test_the_test_set_cannot_change_the_training() -> None:
     recipe = recipe_for("small-cnn", steps=6, batch_size=16)
     images, labels = stripes(64, 0)

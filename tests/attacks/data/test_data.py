@@ -16,7 +16,7 @@ from PIL import Image
 from bitterant.attacks.data.arms import largest_change, noise_arm
 from bitterant.attacks.data.folders import load_folders
 from bitterant.attacks.data.pairing import pair_folders, read_manifest_rows, scan_labelled
-from bitterant.attacks.data.sets import VerificationData, load_sets
+from bitterant.attacks.data.sets import VerificationData, load_sets, placebo_levels
 from bitterant.attacks.data.split import stratified_split
 from bitterant.attacks.data.stealth import stealth_csv, summarise_stealth
 from bitterant.errors import ConfigError, FolderError, LabelError
@@ -179,7 +179,7 @@ def test_loading_pairs_holds_out_and_measures(
     assert not seen & {picture.tobytes() for picture in data.test_images}
     originals = {picture.numpy().tobytes() for picture in train_set.images}
     assert {picture.tobytes() for picture in data.test_images} <= originals
-    assert data.noise_levels == 6
+    assert data.noise_levels == 8, "the placebo is as large as what was promised"
     assert (data.budget_levels, data.budget_source) == (8.0, "stated by the run file")
     assert data.protection is not None
     assert data.protection.model_dump() == {
@@ -188,6 +188,7 @@ def test_loading_pairs_holds_out_and_measures(
         "surrogate": "small-cnn",
         "seed": 3,
         "version": "0.1",
+        "format": None,
     }
     assert load(clean, protected, epsilon=4 / 255).budget_levels == pytest.approx(4)
     assert load(clean, protected, seed=1).sha256() != data.sha256() == load(clean, protected).sha256()
@@ -207,6 +208,45 @@ def test_a_test_folder_must_have_the_classes_and_leaks_are_left_out(
     (test / "ring").rename(test / "circle")
     with pytest.raises(LabelError, match=r"missing: ring; not in CLEAN: circle"):
         load(clean, protected, test)
+
+
+def test_testing_on_the_training_folders_is_refused(
+    tmp_path: Path, train_set: ImageSet, write_folder: SaveFolder
+) -> None:
+    clean = write_folder(train_set, tmp_path / "clean")
+    protected = write_folder(train_set, tmp_path / "out")
+    for test in (clean, protected):
+        with pytest.raises(FolderError, match="not trained on"):
+            load(clean, protected, test)
+
+
+def test_the_same_pixels_in_another_file_are_a_leak(
+    tmp_path: Path, train_set: ImageSet, test_set: ImageSet, plant: Plant, write_folder: SaveFolder
+) -> None:
+    clean, planted = write_folder(train_set, tmp_path / "clean"), plant(train_set, 6)
+    protected = write_folder(planted, tmp_path / "out")
+    test = write_folder(test_set, tmp_path / "test")
+    Image.open(clean / "bar" / "0000.png").save(test / "bar" / "again.bmp")
+    Image.open(protected / "disc" / "0002.png").save(test / "disc" / "copy.bmp")
+    data = load(clean, protected, test)
+    assert {i.path for i in data.issues if i.kind == "leaked"} == {"bar/0000.png", "disc/0002.png"}
+    assert len(data.labels) == 238
+    with pytest.raises(LabelError, match="not among the test images"):
+        load_sets(train_set, planted, train_set)
+
+
+def test_the_placebo_is_as_large_as_promised_or_as_usual() -> None:
+    assert placebo_levels([6, 6, 31], 8.0) == 8.0
+    assert placebo_levels([6, 6, 31], None) == 6.0
+    assert placebo_levels([], None) == 0.0
+
+
+def test_both_rooms_mean_the_same_files() -> None:
+    """The judge reads what the protector wrote, and may not import it."""
+    from bitterant.attacks.data import pairing
+    from bitterant.protect import MANIFEST_NAME, RUN_FILE_NAME
+
+    assert (pairing.MANIFEST_NAME, pairing.RUN_FILE_NAME) == (MANIFEST_NAME, RUN_FILE_NAME)
 
 
 def test_files_on_disk_are_checked(tmp_path: Path, train_set: ImageSet, plant: Plant, write_folder: SaveFolder) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bitterant.attacks.judgement.caveats import note_gates
 from bitterant.attacks.judgement.gates import check_gates, set_aside
 from bitterant.attacks.judgement.verdict import grade_of, judge, requirement_met, tier_verdict
 from bitterant.attacks.schema import (
@@ -144,6 +145,26 @@ def test_a_wide_interval_over_two_classes_decides_nothing(low: float, upper: flo
     assert tier_verdict("naive", [condition(**rho(low, upper))], graded=True).grade == grade
 
 
+def test_an_open_question_does_not_hide_a_proven_failure() -> None:
+    """Bounds are cut at 1: both have 1.0, and the first of equals is not the worst."""
+    jpeg = condition("jpeg:10", tier="transforms", **rho(0.1, 1.0))
+    gray = condition("grayscale", tier="transforms", **rho(0.96, 1.0))
+    assert tier_verdict("transforms", [jpeg], graded=True).grade == "inconclusive"
+    found = tier_verdict("transforms", [jpeg, gray], graded=True)
+    assert (found.grade, found.worst) == ("none", gray.id)
+    naive = condition(**rho(0.1, 1.0))
+    verdict = verdict_of(naive, gray)
+    assert verdict.weakest == "transforms"
+    assert "does not stop a trainer" in verdict.headline
+
+
+def test_doubts_reach_people() -> None:
+    gates = list(gates_of(condition(noise_loss=Estimate(estimate=0.09, low=0.06, high=0.1)), seeds=1).values())
+    (note,) = note_gates(gates)
+    assert note.startswith("In doubt with small-cnn/none: random noise")
+    assert "costs 9.0 points" in note
+
+
 def test_a_tier_is_as_good_as_its_worst_condition() -> None:
     found = tier_verdict("naive", [condition(), condition("early-stop", **rho(0.5, 0.6))], graded=True)
     assert (found.grade, found.worst, found.upper) == ("weak", "small-cnn/early-stop", 0.6)
@@ -247,10 +268,11 @@ def result(arm: Any = "clean", *, steps: int = 100, finite: bool = True) -> Cell
 
 def gates_of(*conditions: Condition, **changes: Any) -> dict[tuple[str, str], Gate]:
     values: dict[str, Any] = {"cells": [result()], "stealth": stealth(), "issues": [], **changes}
-    seeds = values.pop("seeds", 3)
+    seeds, lossy = values.pop("seeds", 3), values.pop("lossy", False)
     found = check_gates(
-        plan_for(*conditions, seeds=seeds), conditions, values["cells"], values["stealth"], values["issues"], CHANCE
-    )
+        plan_for(*conditions, seeds=seeds), conditions, values["cells"], values["stealth"], values["issues"], CHANCE,
+        lossy=lossy,
+    )  # fmt: skip
     return {(gate.id, gate.scope): gate for gate in found}
 
 
@@ -268,7 +290,7 @@ def test_g1_wants_a_clean_victim_that_learned(low: float, status: str) -> None:
 
 @pytest.mark.parametrize(
     ("estimate", "low", "seeds", "status"),
-    [(0.02, 0.0, 3, "pass"), (0.07, 0.03, 3, "warn"), (0.09, 0.06, 3, "fail"), (0.09, 0.06, 1, "warn")],
+    [(0.02, 0.0, 3, "pass"), (0.05, -0.1, 3, "pass"), (0.07, -0.2, 3, "fail"), (0.09, 0.06, 1, "warn")],
 )
 def test_g2_wants_noise_to_be_harmless(estimate: float, low: float, seeds: int, status: str) -> None:
     loss = Estimate(estimate=estimate, low=low, high=estimate + 0.04)
@@ -281,6 +303,17 @@ def test_g2_wants_noise_to_be_harmless(estimate: float, low: float, seeds: int, 
 def test_g3_wants_the_protected_pictures_fitted(train: tuple[float, ...], status: str) -> None:
     fitted = arm(0.14).model_copy(update={"train_accuracies": train})
     assert gates_of(condition(protected=fitted))["G3", "small-cnn/none"].status == status
+
+
+def test_g6_knows_lossy_files_and_files_without_original() -> None:
+    """Files written as JPEG again leave the budget by design; a picture that nobody protected does not pass."""
+    gate = gates_of(condition(), stealth=stealth(over_budget=("a.jpg",)), lossy=True)["G6", "all"]
+    assert gate.status == "warn"
+    assert "--format same" in gate.value
+    extra = [PairIssue(kind="extra", path="a/x.png", detail="")]
+    gate = gates_of(condition(), issues=extra, lossy=True)["G6", "all"]
+    assert gate.status == "fail"
+    assert "1 without original" in gate.value
 
 
 def test_g6_wants_files_as_they_should_be() -> None:
