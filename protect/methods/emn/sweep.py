@@ -93,24 +93,28 @@ def pgd_min(
     result = delta.clamp(-epsilon, epsilon)
     if trip is None:
         result = ((images + result).clamp(0.0, 1.0) - images).clamp(-epsilon, epsilon)
-    active = torch.arange(len(images), device=images.device)
+    active: Tensor | None = None  # all: nothing is gathered while no image has been left out
     for _ in range(steps):
-        part = images[active]
-        own = result[active]
+        part = images if active is None else images[active]
+        own = result if active is None else result[active]
         seen = own if trip is None else trip(own)
-        gradient, losses = input_gradient(surrogate, (part + seen).clamp_(0.0, 1.0), labels[active], shift)
+        wanted = labels if active is None else labels[active]
+        gradient, losses = input_gradient(surrogate, (part + seen).clamp_(0.0, 1.0), wanted, shift)
         if trip is not None:
             gradient = trip.adjoint(gradient)
-        stepped = (own - step_size * gradient.sign()).clamp_(-epsilon, epsilon)
+        stepped = own.sub(gradient.sign_(), alpha=step_size).clamp_(-epsilon, epsilon)
         if trip is None:
-            stepped = (part + stepped).clamp_(0.0, 1.0).sub_(part)
-        if skip_below > 0.0:
-            keep = losses >= skip_below
-            active = active[keep]
-            stepped = stepped[keep]
+            stepped.add_(part).clamp_(0.0, 1.0).sub_(part)
+        keep = losses >= skip_below
+        if skip_below > 0.0 and not bool(keep.all()):
+            rows = torch.arange(len(images), device=images.device) if active is None else active
+            active, stepped = rows[keep], stepped[keep]
             if len(active) == 0:
                 break
-        result[active] = stepped
+        if active is None:
+            result = stepped
+        else:
+            result[active] = stepped
     return result
 
 

@@ -39,7 +39,7 @@ def test_the_run_file_validates_and_agrees_with_the_manifest(kit: Any, output: P
     assert (run.command, run.seed) == ("protect", 3)
     assert run.counts == {"protected": 8, "copied": 0, "skipped": 1, "failed": 1}
     assert sum(run.counts.values()) == len(rows)
-    assert set(run.versions) == {"bitterant", "python", "torch", "numpy", "pillow"}
+    assert set(run.versions) == {"bitterant", "python", "torch", "numpy", "pillow", "scikit-learn"}
     assert run.fit == {"stop_rule": "at once", "self_check": {"accuracy": 0.25, "chance": 0.5}}
     ssim = sorted(row["ssim"] for row in rows if row["ssim"] is not None)
     assert run.stealth.ssim is not None
