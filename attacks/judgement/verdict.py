@@ -68,7 +68,7 @@ def tier_verdict(tier: Tier, conditions: Sequence[Condition], *, graded: bool) -
     untested = tuple(f"{condition.id}: {condition.reason}" for condition in members if condition.status != "ok")
     if not tested:
         return TierVerdict(tier=tier, title=TIER_TITLES[tier], grade="not tested", complete=False, untested=untested)
-    grades = {c.id: _condition_grade(c) if graded else "not graded" for c in tested}
+    grades: dict[str, Grade] = {c.id: _condition_grade(c) if graded else "not graded" for c in tested}
     worst = max(tested, key=lambda c: _badness(grades[c.id], c.rho_upper, c.rho.estimate if c.rho else None))
     return TierVerdict(
         tier=tier,
