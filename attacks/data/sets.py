@@ -178,7 +178,7 @@ def pixel_twins(before: Tensor, after: Tensor, test: Tensor) -> set[int]:
 
 
 def _digest(picture: NDArray[np.uint8]) -> bytes:
-    return hashlib.sha256(np.ascontiguousarray(picture)).digest()
+    return hashlib.sha256(np.ascontiguousarray(picture).tobytes()).digest()
 
 
 def label_array(labels: Tensor | None) -> NDArray[np.int64]:
