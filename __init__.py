@@ -46,8 +46,10 @@ if TYPE_CHECKING:
     from .imaging import Budget, ImageSet
     from .protect import (
         Bank,
+        BayesErrorAscent,
         ErrorMinimizing,
         RandomNoise,
+        UnlearnableClusters,
         apply_folder,
         fit_folder,
         load_bank,
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Bank",
     "BankError",
+    "BayesErrorAscent",
     "BitterantError",
     "Budget",
     "BudgetExceeded",
@@ -73,6 +76,7 @@ __all__ = [
     "ResumeError",
     "SetupError",
     "UnknownNameError",
+    "UnlearnableClusters",
     "WeightsError",
     "__version__",
     "apply_folder",
@@ -103,8 +107,10 @@ _ROOMS = {
     "imaging": ("Budget", "ImageSet"),
     "protect": (
         "Bank",
+        "BayesErrorAscent",
         "ErrorMinimizing",
         "RandomNoise",
+        "UnlearnableClusters",
         "apply_folder",
         "fit_folder",
         "load_bank",

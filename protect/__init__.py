@@ -11,6 +11,7 @@ from .folder import (
     protect_folder,
 )
 from .methods import (
+    BayesErrorAscent,
     ErrorMinimizing,
     FitEstimate,
     FitProgress,
@@ -39,6 +40,7 @@ __all__ = [
     "REPORT_NAME",
     "RUN_FILE_NAME",
     "Bank",
+    "BayesErrorAscent",
     "ErrorMinimizing",
     "FitEstimate",
     "FitProgress",

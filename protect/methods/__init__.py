@@ -1,12 +1,14 @@
 """Methods that make data unlearnable: one module a paper, one registry."""
 
 from .base import FitContext, FitEstimate, FitProgress, Method
+from .beo import BayesErrorAscent
 from .emn import ErrorMinimizing
 from .noise import RandomNoise
 from .registry import create_method, method_class, method_names, register_method
 from .uc import UnlearnableClusters
 
 __all__ = [
+    "BayesErrorAscent",
     "ErrorMinimizing",
     "FitContext",
     "FitEstimate",

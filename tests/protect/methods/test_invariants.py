@@ -24,6 +24,7 @@ TABLE: list[tuple[str, str, dict[str, Any], bool]] = [
         {"preset": "paper", "surrogate": "small-cnn", "sample_rounds": 1, "theta_steps": 1, "pgd_steps": 2},
         True,
     ),
+    ("beo", "sample", {"rounds": 2, "inner_steps": 1, "first_epochs": 10, "estimate_images": 0}, True),
     ("uc", "cluster", {"surrogate": "small-cnn", "rounds": 2, "objective": "features"}, True),
     ("uc", "cluster", {"surrogate": "small-cnn", "rounds": 2, "attempts": 0}, True),
     ("noise", "sample", {}, False),

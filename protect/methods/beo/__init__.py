@@ -1,0 +1,5 @@
+"""Bayes-error ascent (arXiv 2511.08191)."""
+
+from .method import BayesErrorAscent
+
+__all__ = ["BayesErrorAscent"]

@@ -1,0 +1,282 @@
+"""One fit of Bayes-error ascent: a surrogate, rounds of training and ascent in turn, the estimates at the end."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ....errors import ConfigError
+from ....imaging import ImageSet
+from ....surrogates import FrozenSurrogate, bf16_pays
+from ..base import FitContext
+from ..round_trip import RoundTrip
+from .ascent import Ascent
+from .copies import Copies, join
+from .held_out import HeldOutEstimate, random_noise
+from .recipe import CLEAN_TARGET, UNDERFIT, BeoRecipe
+from .references import EXACT_LIMIT, estimates
+
+__all__ = ["ARMS", "BeoFit"]
+
+ARMS = ("clean", "noise", "protected")
+"""What the Bayes error is estimated of at the end: untouched, with random noise of the same budget, and protected."""
+
+_TRAINED, _ASCENDED = 0.2, 0.85  # shares of the progress bar
+_CAUTION = (
+    "The estimate is about these pictures in the features of small networks. It bounds nothing that a trainer reaches "
+    "on clean pictures: bitterant verify measures that."
+)
+
+
+class BeoFit:
+    """One fit. :meth:`advance` makes one round; state goes to the checkpoint after every round and training block.
+
+    Args:
+        recipe: hyper-parameters.
+        dataset: images with labels, on the device of computation, two or more of every class.
+        clean: known clean images of other sources, or ``None``.
+        context: where to report and to keep state.
+    """
+
+    def __init__(self, recipe: BeoRecipe, dataset: ImageSet, clean: ImageSet | None, context: FitContext) -> None:
+        self.recipe, self.dataset, self.context = recipe, dataset, context
+        trip = None if recipe.paper else RoundTrip.of(dataset)
+        self.copies = Copies.start(join(dataset, clean), len(dataset), trip)
+        self.stepper = recipe.stepper(self.copies)
+        self.made, self.blocks, self.ready = 0, 0, False
+        self.log: list[dict[str, Any]] = []
+        self.trainings: list[dict[str, Any]] = []
+        self.found: dict[str, dict[str, Any]] = {}
+        self._last_saved, self._save_cost = 0.0, 0.0
+        resumed = context.checkpoint.load()
+        if resumed is not None:
+            self._restore(*resumed)
+        else:
+            self.trainer = recipe.trainer(self.copies.points, 0)
+
+    def go(self) -> Tensor:
+        """All rounds that are left, then the estimates. Returns ``[N, 3, R, R]`` in units of the full range.
+
+        Raises:
+            ConfigError: the surrogate is underfit, or gives features that are not numbers.
+        """
+        while self.made < self.recipe.rounds:
+            self.advance()
+        self._save(force=True)
+        self._measure()
+        self._conclude()
+        return self.copies.delta
+
+    def advance(self) -> None:
+        """One round: the surrogate learns the copies as they are, then the copies step up its Bayes error."""
+        recipe, copies = self.recipe, self.copies
+        if recipe.starts_anew(self.made):
+            if not self.ready:
+                self._train_anew()
+        elif not self._frozen_body:
+            self.trainer.set_learning_rate(recipe.round_rate)
+            steps = recipe.round_steps(len(copies.points))
+            self.trainer.steps(steps, copies.delta_of, self._generator(1, 0), lambda share: self._tell_round(share / 2))
+        members = self._members()
+        ascent = Ascent(
+            copies, members, self.stepper,
+            sigma=recipe.sigma, kind=recipe.kind, scale=recipe.scaling,
+            padding=recipe.padding(copies.points.resolution),
+            generator=self._generator(2, 0),
+        )  # fmt: skip
+        estimate = 0.0
+        for inner in range(recipe.inner_steps):
+            total = torch.zeros((), device=copies.delta.device)
+            for moved, errors in ascent.sweep():
+                total += errors.sum()
+                self._tell_round(0.5 + 0.5 * (inner + moved / copies.own) / recipe.inner_steps)
+            estimate = float(total) / copies.own
+            if estimate != estimate:  # not a number: some batch of features was not
+                estimates(members, copies, len(self.dataset.classes), self._generator(3, 0), **self._estimator)
+                raise ConfigError(f"The ascent lost its way in round {self.made + 1}: {recipe.surrogate} diverged.")
+        self.log.append({"round": self.made, "estimate": round(estimate, 4)})
+        self.made, self.blocks, self.ready = self.made + 1, 0, False
+        self._save()
+
+    # ------------------------------------------------------------------ the surrogate
+    @property
+    def _frozen_body(self) -> bool:
+        """Whether training would change nothing that the estimator sees."""
+        return all(member.head_only for member in self.trainer.model.members)
+
+    @property
+    def _estimator(self) -> dict[str, Any]:
+        return {"sigma": self.recipe.sigma, "kind": self.recipe.kind, "scale": self.recipe.scaling}
+
+    def _members(self) -> list[FrozenSurrogate]:
+        device = self.copies.delta.device
+        return [
+            FrozenSurrogate(member, bf16=bf16_pays(member, device), features=True)
+            for member in self.trainer.model.members
+        ]
+
+    def _train_anew(self) -> None:
+        """Train from scratch until the surrogate tells the classes apart, block by block."""
+        recipe, copies = self.recipe, self.copies
+        if self.blocks == 0 and self.made > 0:
+            self.trainer = recipe.trainer(copies.points, self.made)
+        plan = recipe.training(len(copies.points))
+        fixed = self._frozen_body
+        estimate = 1.0
+        while True:
+            if fixed or self.blocks >= plan.blocks:
+                estimate = self._worst_estimate()
+                if fixed or estimate <= CLEAN_TARGET or self.blocks >= plan.most:
+                    break
+            self._train_block()
+        steps = 0 if fixed else self.blocks * plan.steps
+        # Only clean images can show an underfit surrogate; later, a high estimate is what was wanted.
+        if self.made == 0 and estimate > UNDERFIT:
+            raise ConfigError(_underfit(recipe.surrogate, estimate, steps, fixed))
+        self.trainings.append({"round": self.made, "steps": steps, "estimate": round(estimate, 4)})
+        self.ready = True
+        self._save(force=True)
+
+    def _train_block(self) -> None:
+        plan, number = self.recipe.training(len(self.copies.points)), self.blocks
+        self.trainer.set_learning_rate(self.recipe.learning_rate(number, plan))
+        text = f"training the surrogate: {number * plan.steps} steps of {plan.blocks * plan.steps}"
+        if number >= plan.blocks:
+            text = f"training the surrogate on, it is still underfit: {number * plan.steps} steps"
+
+        def tell(share: float) -> None:
+            done = (number + share) / plan.most
+            if self.made == 0:
+                self.context.tell("fit", _TRAINED * done, text)
+            else:
+                self._tell_round(done / 2, text)
+
+        tell(0.0)
+        self.trainer.steps(plan.steps, self.copies.delta_of, self._generator(0, number), tell)
+        self.blocks += 1
+        self._save()
+
+    def _worst_estimate(self) -> float:
+        """The largest leave-one-out estimate of the members, on the copies as they are."""
+        classes = len(self.dataset.classes)
+        return max(estimates(self._members(), self.copies, classes, self._generator(3, 0), **self._estimator))
+
+    # ------------------------------------------------------------------ what came of it
+    def _measure(self) -> None:
+        """The cross-fitted estimate of each arm, one after the other."""
+        recipe = self.recipe
+        if not recipe.estimate_images:
+            return
+        dataset = self.dataset.to("cpu")
+        held_out = HeldOutEstimate(
+            dataset, recipe.budget, seed=recipe.seed, device=recipe.device,
+            max_images=recipe.estimate_images, steps=recipe.estimate_steps,
+        )  # fmt: skip
+        for number, arm in enumerate(ARMS):
+            if arm in self.found:
+                continue
+
+            def tell(share: float, number: int = number, arm: str = arm) -> None:
+                done = _ASCENDED + (1 - _ASCENDED) * (number + share) / len(ARMS)
+                self.context.tell("fit", done, f"estimating the Bayes error with fresh networks: {arm} images")
+
+            tell(0.0)
+            noise = random_noise(dataset, recipe.budget, held_out.index, recipe.seed + 1) if arm == "noise" else None
+
+            def delta_of(index: Tensor, noise: Any = noise) -> Tensor:
+                delta = self._whole_levels(index) if noise is None else noise(index)
+                trip = self.copies.trip
+                return delta if trip is None else trip(delta.to(self.copies.delta.device))
+
+            self.found[arm] = held_out(None if arm == "clean" else delta_of, tell).to_json()
+            self._save(force=True)
+
+    def _whole_levels(self, index: Tensor) -> Tensor:
+        """Perturbations as the bank will hold them, in units of the full range."""
+        return self.recipe.budget.quantise(self.copies.delta[index.to(self.copies.delta.device)].float()) / 255.0
+
+    def _conclude(self) -> None:
+        recipe, points = self.recipe, len(self.copies.points)
+        self.context.surrogate_sha256 = self.trainer.model.fingerprint()
+        exact = points <= EXACT_LIMIT
+        report: dict[str, Any] = {
+            "surrogate": recipe.surrogate,
+            "surrogate_source": self.trainer.model.source,
+            "stop_rule": f"{recipe.rounds} rounds",
+            "references": "every image against every other" if exact else "a bank of references drawn every round",
+            "known_clean_images": points - len(self.dataset),
+            "trainings": self.trainings,
+            "rounds": self.log,
+            "final_estimate_in_sample": self.log[-1]["estimate"],
+        }
+        line = f"Bayes-error estimate on the surrogate itself: {self.log[-1]['estimate']:.2f}"
+        if self.found:
+            report["estimated_bayes_error"] = self.found
+            shown = {arm: f"{value['estimate']:.2f}" for arm, value in self.found.items()}
+            line = (
+                f"estimated Bayes error, held out: {shown['protected']} protected, {shown['clean']} clean, "
+                f"{shown['noise']} with random noise"
+            )
+        report["caution"] = _CAUTION
+        self.context.report.update(report)
+        self.context.tell("fit", 1.0, line)
+
+    # ------------------------------------------------------------------ progress and state
+    def _tell_round(self, share: float, extra: str = "") -> None:
+        done = _TRAINED + (_ASCENDED - _TRAINED) * (self.made + share) / self.recipe.rounds
+        reached = f", estimate {self.log[-1]['estimate']:.2f}" if self.log else ""
+        message = f"round {self.made + 1} of {self.recipe.rounds}{reached}"
+        self.context.tell("fit", done, f"{message}: {extra}" if extra else message)
+
+    def _generator(self, stage: int, block: int) -> torch.Generator:
+        return torch.Generator().manual_seed(self.recipe.derived_seed(self.made, stage + 1, block))
+
+    def _save(self, *, force: bool = False) -> None:
+        """Keep the state, but spend little time on it: work is redone alike, so a skipped save costs only time."""
+        now = time.monotonic()
+        if not force and now - self._last_saved < max(5.0, 20 * self._save_cost):
+            return
+        facts = {
+            "made": self.made,
+            "blocks": self.blocks,
+            "ready": self.ready,
+            "count": self.stepper.count,
+            "log": self.log,
+            "trainings": self.trainings,
+            "found": self.found,
+        }
+        tensors = {"delta": self.copies.delta}
+        tensors |= {f"moment.{name}": value for name, value in self.stepper.moments.items()}
+        tensors |= {f"trainer.{name}": value for name, value in self.trainer.pack().items()}
+        self.context.checkpoint.save(tensors, facts)
+        self._last_saved = time.monotonic()
+        self._save_cost = self._last_saved - now
+
+    def _restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        self.made, self.blocks, self.ready = facts["made"], facts["blocks"], facts["ready"]
+        self.log, self.trainings, self.found = facts["log"], facts["trainings"], facts["found"]
+        self.stepper.count = facts["count"]
+        self.copies.delta.copy_(tensors["delta"])
+        for name, value in self.stepper.moments.items():
+            value.copy_(tensors[f"moment.{name}"])
+        # The draw of the weights matters only where a body keeps them; what was learned comes from the state.
+        self.trainer = self.recipe.trainer(self.copies.points, self._born())
+        self.trainer.unpack({name[8:]: value for name, value in tensors.items() if name.startswith("trainer.")})
+
+    def _born(self) -> int:
+        """The round in which the present surrogate was made."""
+        present = self.made if self.ready or self.blocks else max(0, self.made - 1)
+        every = self.recipe.restart_every
+        return present // every * every if every else 0
+
+
+def _underfit(surrogate: str, estimate: float, steps: int, fixed: bool) -> str:
+    trained = "whose features are fixed" if fixed else f"after {steps} training steps"
+    return (
+        f"The surrogate {surrogate}, {trained}, cannot tell the classes of the clean images apart: its Bayes-error "
+        f"estimate is {estimate:.2f}, and above {UNDERFIT:g} there is nothing left to raise. Use another surrogate "
+        "(--surrogate resnet18), more images of each class, or a higher resolution (--resolution 64)."
+    )
