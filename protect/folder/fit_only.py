@@ -32,7 +32,7 @@ from ..request import (
     check_source,
     exclusive,
 )
-from .fitting import fit_and_keep, load_fitted, read_inputs
+from .fitting import doubts, fit_and_keep, load_fitted, read_inputs
 from .inputs import hash_inputs
 from .interrupt import StopRequest
 from .progress import ProgressCallback, silent

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from ..bank import Bank
     from ..methods import FitProgress
 
-__all__ = ["FittedBank", "fit_and_keep", "load_fitted", "read_inputs"]
+__all__ = ["FittedBank", "doubts", "fit_and_keep", "load_fitted", "read_inputs"]
 
 logger = logging.getLogger(__name__)
 
@@ -122,3 +123,24 @@ def load_fitted(files: StateFiles) -> FittedBank | None:
 
     body = json.loads(files.report.read_bytes())
     return FittedBank(load_bank(files.bank), body["report"], float(body["seconds"]))
+
+
+def doubts(report: Mapping[str, Any]) -> list[str]:
+    """What the user must know of a fit that did not reach what it aimed at."""
+    check = report.get("self_check")
+    if not isinstance(check, Mapping):
+        return []
+    results, chosen, target = check.get("results"), check.get("chosen_attempt"), check.get("target_residual")
+    found = [row for row in results or () if isinstance(row, Mapping) and row.get("attempt") == chosen]
+    if not found or target is None:
+        return []
+    residual = float(found[-1].get("residual", 0.0))
+    if not found[-1].get("conclusive", True):
+        return ["The self-check could not tell: a small model does not learn from the originals either."]
+    if residual <= target:
+        return []
+    return [
+        f"The self-check aimed at {target:.0%} and found that a small model still learns {residual:.0%} of what the "
+        f"originals teach, after {check.get('attempts_made')} attempts. `bitterant verify` says more; another --seed "
+        "or --strength strong may do better."
+    ]

@@ -22,7 +22,7 @@ from ..records.report import write_report
 from ..records.run_file import RunFile, Timing, json_safe, measure_stealth, versions
 from ..records.state import InputRecord, Journal, RunState, decisive_inputs, plan_hash
 from ..request import Request, WriteOptions
-from .fitting import FittedBank, fit_and_keep, load_fitted, read_inputs
+from .fitting import FittedBank, doubts, fit_and_keep, load_fitted, read_inputs
 from .inputs import hash_inputs, make_jobs, ordered_map
 from .interrupt import StopRequest
 from .progress import ProgressCallback
@@ -198,7 +198,9 @@ class FolderRun:
         self.progress("report", 0, 1, "writing the report")
         bank_digest = _keep_bank(session.files.bank, keep)
         new = sum(row.status == "protected" for row in rows[resumed:])
-        summary = self._summary(session, rows, keep, new=new, warnings=self.warnings, resumed=resumed)
+        summary = self._summary(
+            session, rows, keep, new=new, warnings=[*self.warnings, *doubts(fitted.report)], resumed=resumed
+        )
         run_file = RunFile(
             command=self.command,
             plan=plan_hash(self.settings, decisive_inputs(records)),
