@@ -166,6 +166,7 @@ def _fit_to_bank(
 
 
 def _summary(bank: Path, state: RunState, warnings: Sequence[str], seconds: float) -> FitSummary:
+    report = dict((state.fitted or {}).get("report", {}))
     return FitSummary(
         bank=bank,
         images=sum(record.kind == "image" for record in state.inputs),
@@ -173,8 +174,8 @@ def _summary(bank: Path, state: RunState, warnings: Sequence[str], seconds: floa
         problems=[
             FileProblem(record.relative, record.reason or "") for record in state.inputs if record.kind == "failed"
         ],
-        warnings=list(warnings),
-        report=dict((state.fitted or {}).get("report", {})),
+        warnings=[*warnings, *doubts(report)],
+        report=report,
     )
 
 
