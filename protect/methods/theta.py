@@ -69,31 +69,34 @@ class SurrogateTrainer:
         Args:
             count: steps.
             delta_of: the perturbations.
-            generator: of the order and the augmentation.
+            generator: of the order, the augmentation and dropout; the global generators are left as they were.
             tell: called after every tenth step with the share done.
         """
         self.model.train()
         need = count * self._batch_size
         orders = [torch.randperm(len(self._images), generator=generator) for _ in range(-(-need // len(self._images)))]
         total = torch.zeros((), device=self.device)
-        for number, index in enumerate(torch.cat(orders)[:need].split(self._batch_size), start=1):
-            crops = draw_crops(len(index), self._padding, self._augment, generator)
-            index = index.to(self.device)
-            batch = self._images[index].float().mul_(1 / 255).add_(delta_of(index)).clamp_(0.0, 1.0)
-            if self._augment:
-                rows = torch.arange(len(index), device=self.device)
-                batch = crop_flip(pad_images(batch, self._padding), rows, crops, batch.shape[-1])
-            batch = batch.contiguous(memory_format=torch.channels_last)
-            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
-                logits = self.model(batch).float()
-            loss = class_losses(logits, self._labels[index], reduction="mean")
-            self._optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
-            self._optimiser.step()
-            total += loss.detach()
-            if tell is not None and number % 10 == 0:
-                tell(number / count)
+        # Dropout and drop path draw from the global generators: seed these for a while, so that steps are repeatable.
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(generator.initial_seed())
+            for number, index in enumerate(torch.cat(orders)[:need].split(self._batch_size), start=1):
+                crops = draw_crops(len(index), self._padding, self._augment, generator)
+                index = index.to(self.device)
+                batch = self._images[index].float().mul_(1 / 255).add_(delta_of(index)).clamp_(0.0, 1.0)
+                if self._augment:
+                    rows = torch.arange(len(index), device=self.device)
+                    batch = crop_flip(pad_images(batch, self._padding), rows, crops, batch.shape[-1])
+                batch = batch.contiguous(memory_format=torch.channels_last)
+                with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
+                    logits = self.model(batch).float()
+                loss = class_losses(logits, self._labels[index], reduction="mean")
+                self._optimiser.zero_grad(set_to_none=True)
+                loss.backward()
+                nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
+                self._optimiser.step()
+                total += loss.detach()
+                if tell is not None and number % 10 == 0:
+                    tell(number / count)
         return float(total) / max(1, count)
 
     def frozen(self) -> FrozenSurrogate:

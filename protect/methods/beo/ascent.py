@@ -161,9 +161,9 @@ class Ascent:
                 features.append(member(shifted))
         return [torch.cat(features) for features in found]
 
-    def _order(self, count: int) -> tuple[Tensor, ...]:
+    def _order(self, count: int) -> list[Tensor]:
         order = torch.randperm(count, generator=self._generator)
-        return order.to(self._copies.delta.device).split(BATCH)
+        return list(order.to(self._copies.delta.device).split(BATCH))
 
     def _seed(self) -> int:
         return int(torch.randint(2**62, (), generator=self._generator))

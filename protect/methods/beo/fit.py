@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ....errors import ConfigError
+from ....errors import ConfigError, FitError
 from ....imaging import ImageSet
 from ....surrogates import FrozenSurrogate, bf16_pays
 from ..base import FitContext
@@ -16,13 +17,16 @@ from ..round_trip import RoundTrip
 from .ascent import Ascent
 from .copies import Copies, join
 from .held_out import HeldOutEstimate, random_noise
-from .recipe import CLEAN_TARGET, UNDERFIT, BeoRecipe
-from .references import EXACT_LIMIT, estimates
+from .recipe import CLEAN_TARGET, UNDERFIT, BeoRecipe, Training
+from .references import EXACT_LIMIT, worst_uncertainty
 
-__all__ = ["ARMS", "BeoFit"]
+__all__ = ["ARMS", "SAVE_SHARE", "BeoFit"]
 
 ARMS = ("clean", "noise", "protected")
 """What the Bayes error is estimated of at the end: untouched, with random noise of the same budget, and protected."""
+
+SAVE_SHARE = 20
+"""A state is kept at most every five seconds, and at most once in so many times what keeping it took."""
 
 _TRAINED, _ASCENDED = 0.2, 0.85  # shares of the progress bar
 _CAUTION = (
@@ -61,7 +65,8 @@ class BeoFit:
         """All rounds that are left, then the estimates. Returns ``[N, 3, R, R]`` in units of the full range.
 
         Raises:
-            ConfigError: the surrogate is underfit, or gives features that are not numbers.
+            ConfigError: the surrogate is underfit.
+            FitError: it gives features that are not numbers.
         """
         while self.made < self.recipe.rounds:
             self.advance()
@@ -80,9 +85,8 @@ class BeoFit:
             self.trainer.set_learning_rate(recipe.round_rate)
             steps = recipe.round_steps(len(copies.points))
             self.trainer.steps(steps, copies.delta_of, self._generator(1, 0), lambda share: self._tell_round(share / 2))
-        members = self._members()
         ascent = Ascent(
-            copies, members, self.stepper,
+            copies, self._members(), self.stepper,
             sigma=recipe.sigma, kind=recipe.kind, scale=recipe.scaling,
             padding=recipe.padding(copies.points.resolution),
             generator=self._generator(2, 0),
@@ -94,9 +98,11 @@ class BeoFit:
                 total += errors.sum()
                 self._tell_round(0.5 + 0.5 * (inner + moved / copies.own) / recipe.inner_steps)
             estimate = float(total) / copies.own
-            if estimate != estimate:  # not a number: some batch of features was not
-                estimates(members, copies, len(self.dataset.classes), self._generator(3, 0), **self._estimator)
-                raise ConfigError(f"The ascent lost its way in round {self.made + 1}: {recipe.surrogate} diverged.")
+            if not math.isfinite(estimate):
+                raise FitError(
+                    f"The surrogate {recipe.surrogate} broke down in round {self.made + 1}: some of its features are "
+                    "not numbers. Nothing was saved. Use another surrogate, or another --seed."
+                )
         self.log.append({"round": self.made, "estimate": round(estimate, 4)})
         self.made, self.blocks, self.ready = self.made + 1, 0, False
         self._save()
@@ -106,10 +112,6 @@ class BeoFit:
     def _frozen_body(self) -> bool:
         """Whether training would change nothing that the estimator sees."""
         return all(member.head_only for member in self.trainer.model.members)
-
-    @property
-    def _estimator(self) -> dict[str, Any]:
-        return {"sigma": self.recipe.sigma, "kind": self.recipe.kind, "scale": self.recipe.scaling}
 
     def _members(self) -> list[FrozenSurrogate]:
         device = self.copies.delta.device
@@ -123,32 +125,31 @@ class BeoFit:
         recipe, copies = self.recipe, self.copies
         if self.blocks == 0 and self.made > 0:
             self.trainer = recipe.trainer(copies.points, self.made)
-        plan = recipe.training(len(copies.points))
-        fixed = self._frozen_body
-        estimate = 1.0
-        while True:
-            if fixed or self.blocks >= plan.blocks:
-                estimate = self._worst_estimate()
-                if fixed or estimate <= CLEAN_TARGET or self.blocks >= plan.most:
-                    break
-            self._train_block()
-        steps = 0 if fixed else self.blocks * plan.steps
-        # Only clean images can show an underfit surrogate; later, a high estimate is what was wanted.
-        if self.made == 0 and estimate > UNDERFIT:
-            raise ConfigError(_underfit(recipe.surrogate, estimate, steps, fixed))
-        self.trainings.append({"round": self.made, "steps": steps, "estimate": round(estimate, 4)})
+        plan, fixed = recipe.training(len(copies.points)), self._frozen_body
+        # Only clean images can show that a surrogate is underfit; later, that it is uncertain is what was wanted.
+        most = plan.most if self.made == 0 else plan.blocks
+        while not fixed and self.blocks < plan.blocks:
+            self._train_block(plan, most)
+        uncertainty = self._uncertainty()
+        while not fixed and uncertainty > CLEAN_TARGET and self.blocks < most:
+            self._train_block(plan, most)
+            uncertainty = self._uncertainty()
+        steps = self.blocks * plan.steps
+        if self.made == 0 and uncertainty > UNDERFIT:
+            raise ConfigError(_underfit(recipe.surrogate, uncertainty, steps, fixed))
+        self.trainings.append({"round": self.made, "steps": steps, "uncertainty": round(uncertainty, 4)})
         self.ready = True
         self._save(force=True)
 
-    def _train_block(self) -> None:
-        plan, number = self.recipe.training(len(self.copies.points)), self.blocks
+    def _train_block(self, plan: Training, most: int) -> None:
+        number = self.blocks
         self.trainer.set_learning_rate(self.recipe.learning_rate(number, plan))
         text = f"training the surrogate: {number * plan.steps} steps of {plan.blocks * plan.steps}"
         if number >= plan.blocks:
             text = f"training the surrogate on, it is still underfit: {number * plan.steps} steps"
 
         def tell(share: float) -> None:
-            done = (number + share) / plan.most
+            done = (number + share) / most
             if self.made == 0:
                 self.context.tell("fit", _TRAINED * done, text)
             else:
@@ -159,10 +160,12 @@ class BeoFit:
         self.blocks += 1
         self._save()
 
-    def _worst_estimate(self) -> float:
-        """The largest leave-one-out estimate of the members, on the copies as they are."""
-        classes = len(self.dataset.classes)
-        return max(estimates(self._members(), self.copies, classes, self._generator(3, 0), **self._estimator))
+    def _uncertainty(self) -> float:
+        """How badly the surrogate tells the classes of the copies apart, as they are; of several, the worst."""
+        recipe, classes = self.recipe, len(self.dataset.classes)
+        return worst_uncertainty(
+            self._members(), self.copies, classes, self._generator(3, 0), sigma=recipe.sigma, scale=recipe.scaling
+        )
 
     # ------------------------------------------------------------------ what came of it
     def _measure(self) -> None:
@@ -217,7 +220,7 @@ class BeoFit:
             report["estimated_bayes_error"] = self.found
             shown = {arm: f"{value['estimate']:.2f}" for arm, value in self.found.items()}
             line = (
-                f"estimated Bayes error, held out: {shown['protected']} protected, {shown['clean']} clean, "
+                f"estimated Bayes error, held out, from above: {shown['protected']} protected, {shown['clean']} clean, "
                 f"{shown['noise']} with random noise"
             )
         report["caution"] = _CAUTION
@@ -237,7 +240,7 @@ class BeoFit:
     def _save(self, *, force: bool = False) -> None:
         """Keep the state, but spend little time on it: work is redone alike, so a skipped save costs only time."""
         now = time.monotonic()
-        if not force and now - self._last_saved < max(5.0, 20 * self._save_cost):
+        if not force and now - self._last_saved < max(5.0, SAVE_SHARE * self._save_cost):
             return
         facts = {
             "made": self.made,
@@ -273,10 +276,10 @@ class BeoFit:
         return present // every * every if every else 0
 
 
-def _underfit(surrogate: str, estimate: float, steps: int, fixed: bool) -> str:
+def _underfit(surrogate: str, uncertainty: float, steps: int, fixed: bool) -> str:
     trained = "whose features are fixed" if fixed else f"after {steps} training steps"
     return (
-        f"The surrogate {surrogate}, {trained}, cannot tell the classes of the clean images apart: its Bayes-error "
-        f"estimate is {estimate:.2f}, and above {UNDERFIT:g} there is nothing left to raise. Use another surrogate "
+        f"The surrogate {surrogate}, {trained}, cannot tell the classes of the clean images apart: the error that its "
+        f"features leave is {uncertainty:.2f}, and above {UNDERFIT:g} there is little to raise. Use another surrogate "
         "(--surrogate resnet18), more images of each class, or a higher resolution (--resolution 64)."
     )

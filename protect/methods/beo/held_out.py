@@ -4,6 +4,10 @@ Features that a network was trained on are memorised, and those that noise was m
 (a fit that read .77 on itself was .49 held out; beo.md section 4, pitfall 3 and 4). So a fresh small network is trained
 on half of the images, posteriors of the other half are read from the first half's features, the halves change places,
 and the results are averaged. The estimator is the same for every fit, so that figures can be compared.
+
+The headline is the share of images whose likeliest class is wrong. Whatever the network, its expectation is at least
+the Bayes error. One minus the largest posterior has no such property: a network that has memorised its half is certain
+about the other half too, and certainly wrong. Both are given (Renggli et al., FeeBee: report several estimators).
 """
 
 from __future__ import annotations
@@ -29,25 +33,26 @@ SIGMA = 0.3
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate of the Bayes error, in [0, 1 - 1/K].
+    """An estimate of the Bayes error.
 
     Attributes:
-        estimate: mean of one minus the largest posterior.
-        low, high: 95 % bootstrap interval over the images. The networks stay as they are, so another seed of theirs may
-            land outside.
-        plug_in_error: share of the images whose likeliest class is not their label: an upper bound, but for sampling.
+        estimate: share of the images whose likeliest class is not their label, in [0, 1]: from above, but for sampling.
+        low, high: its 95 % bootstrap interval over the images. The networks stay as they are, so another seed of theirs
+            may land outside.
+        one_minus_max: mean of one minus the largest posterior, in [0, 1 - 1/K]: too low where the networks are surer
+            than they should be.
         images: how many.
     """
 
     estimate: float
     low: float
     high: float
-    plug_in_error: float
+    one_minus_max: float
     images: int
 
     def to_json(self) -> dict[str, float | int]:
         """JSON-safe, rounded for reading."""
-        shares = {name: round(getattr(self, name), 4) for name in ("estimate", "low", "high", "plug_in_error")}
+        shares = {name: round(getattr(self, name), 4) for name in ("estimate", "low", "high", "one_minus_max")}
         return {**shares, "images": self.images}
 
 
@@ -92,9 +97,9 @@ class HeldOutEstimate:
             posterior, labels = self._posterior(images[first], images[1 - first], first, inside)
             softs.append(bayes_errors(posterior, "max"))
             plugs.append(plug_in_errors(posterior, labels))
-        errors = torch.cat(softs)
+        errors = torch.cat(plugs)
         low, high = bootstrap_interval(errors, torch.Generator().manual_seed(self._seed))
-        return Interval(float(errors.mean()), low, high, float(torch.cat(plugs).mean()), len(errors))
+        return Interval(float(errors.mean()), low, high, float(torch.cat(softs).mean()), len(errors))
 
     def _copies(self, index: Tensor, delta_of: DeltaOf | None) -> Tensor:
         """uint8 images as a trainer reads them from the files."""

@@ -20,11 +20,12 @@ from .posterior import Kind, Scale
 __all__ = ["BATCH_SIZE", "CLEAN_TARGET", "UNDERFIT", "BeoRecipe", "Training"]
 
 UNDERFIT = 0.3
-"""A surrogate whose estimate on the clean images is above this cannot tell the classes apart: there is nothing to
-raise. A prototype that began at .70 did nothing at all (first_figures.md section 3)."""
+"""A surrogate whose uncertainty about the clean images (a leave-one-out error, in [0, 1]) is above this cannot tell the
+classes apart: there is nothing to raise. A prototype that began at .70 did nothing at all (first_figures.md section 3).
+"""
 
 CLEAN_TARGET = 0.1
-"""The first training goes on until the estimate is below this, or its cap is reached."""
+"""The first training goes on until the uncertainty is at most this, or its cap is reached."""
 
 BATCH_SIZE = 128
 _PEAK, _FLOOR = 0.1, 0.02

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ....errors import ConfigError
+from ....errors import FitError
 from ....surrogates import FrozenSurrogate
 from .copies import Copies
-from .posterior import Kind, Scale, Scaling, all_pairs
+from .posterior import Scale, Scaling, all_pairs
 
-__all__ = ["BANK_SIZE", "BATCH", "EXACT_LIMIT", "References", "balanced", "check_finite", "estimates"]
+__all__ = ["BANK_SIZE", "BATCH", "EXACT_LIMIT", "References", "balanced", "check_finite", "worst_uncertainty"]
 
 EXACT_LIMIT = 4000
 """Up to so many images, every one is compared with every other, and both get gradient."""
@@ -50,19 +50,21 @@ class References:
         """Those at ``index``, as their copies look now.
 
         Raises:
-            ConfigError: features are not numbers.
+            FitError: features are not numbers.
         """
         features = _features(frozen, copies, index)
         scaling = Scaling.of(scale, features)
         return cls(index, scaling(features), copies.labels[index], log_weights, scaling)
 
-    def estimate(self, num_classes: int, sigma: float, kind: Kind) -> float:
-        """The leave-one-out Bayes-error estimate of the references themselves, in [0, 1].
+    def uncertainty(self, num_classes: int, sigma: float) -> float:
+        """Mean leave-one-out error of the references themselves, of kind ``true``, in [0, 1].
 
-        It is read where the surrogate was trained, so it says how well that one fits, and nothing about protection.
+        It is read where the surrogate was trained, so it says how well that one fits, and nothing about protection. Not
+        of kind ``max``: features that ignore the labels spread out until each image has one near neighbour, whose
+        label is then certain, and wrong.
         """
         errors, _ = all_pairs(
-            self.features, self.labels, num_classes, sigma=sigma, kind=kind, log_weights=self.log_weights,
+            self.features, self.labels, num_classes, sigma=sigma, kind="true", log_weights=self.log_weights,
             gradient=False,
         )  # fmt: skip
         if self.log_weights is None:
@@ -116,7 +118,7 @@ def _features(frozen: FrozenSurrogate, copies: Copies, index: Tensor) -> Tensor:
     """Features float ``[M, D]`` of the perturbed images at ``index``.
 
     Raises:
-        ConfigError: features are not numbers.
+        FitError: features are not numbers.
     """
     features = torch.cat([frozen(copies.seen(part)) for part in index.split(BATCH)])
     check_finite(features)
@@ -124,21 +126,34 @@ def _features(frozen: FrozenSurrogate, copies: Copies, index: Tensor) -> Tensor:
 
 
 def check_finite(*values: Tensor) -> None:
-    """Raise a ConfigError where a surrogate gives something that is not a number."""
+    """Make sure that what a surrogate gives are numbers.
+
+    Raises:
+        FitError: some are not.
+    """
     if not all(bool(torch.isfinite(value).all()) for value in values):
-        raise ConfigError(
+        raise FitError(
             "The surrogate gives features that are not numbers: its training diverged, or its weights are damaged. "
-            "Use another surrogate (--surrogate small-cnn or resnet18), or other weights."
+            "Nothing was saved. Use another surrogate (--surrogate small-cnn or resnet18), other weights, or another "
+            "--seed."
         )
 
 
-def estimates(
-    members: Sequence[FrozenSurrogate], copies: Copies, num_classes: int, generator: torch.Generator, *,
-    sigma: float, kind: Kind, scale: Scale,
-) -> list[float]:  # fmt: skip
-    """The leave-one-out estimate under each member."""
+def worst_uncertainty(
+    members: Sequence[FrozenSurrogate],
+    copies: Copies,
+    num_classes: int,
+    generator: torch.Generator,
+    *,
+    sigma: float,
+    scale: Scale,
+) -> float:
+    """How badly the worst of the networks tells the classes of the copies apart; see :meth:`References.uncertainty`.
+
+    Raises:
+        FitError: features are not numbers.
+    """
     index, log_weights = balanced(copies.labels, num_classes, generator)
-    return [
-        References.read(member, copies, index, log_weights, scale).estimate(num_classes, sigma, kind)
-        for member in members
-    ]
+    return max(
+        References.read(member, copies, index, log_weights, scale).uncertainty(num_classes, sigma) for member in members
+    )

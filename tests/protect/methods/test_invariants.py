@@ -25,6 +25,18 @@ TABLE: list[tuple[str, str, dict[str, Any], bool]] = [
         True,
     ),
     ("beo", "sample", {"rounds": 2, "inner_steps": 1, "first_epochs": 10, "estimate_images": 0}, True),
+    (
+        "beo",
+        "sample",
+        {"rounds": 2, "first_epochs": 30, "ascent": "adam", "estimate_images": 36, "estimate_steps": 3},
+        True,
+    ),
+    (
+        "beo",
+        "sample",
+        {"preset": "paper", "surrogate": "small-cnn", "rounds": 5, "first_epochs": 20, "estimate_images": 0},
+        True,
+    ),
     ("uc", "cluster", {"surrogate": "small-cnn", "rounds": 2, "objective": "features"}, True),
     ("uc", "cluster", {"surrogate": "small-cnn", "rounds": 2, "attempts": 0}, True),
     ("noise", "sample", {}, False),
