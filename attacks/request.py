@@ -10,7 +10,7 @@ from ..errors import ConfigError, UnknownNameError
 from ..surrogates import Recipe
 from .adversaries import TIERS, Adversary, Tier, create_adversaries
 from .presets import preset_named
-from .schema import GRADES, Arm, Grade, PlannedCondition
+from .schema import GRADES, Grade, PlannedCondition
 from .training import check_victim, victim_recipe
 
 __all__ = ["Request", "plan_conditions", "resolve_request"]
@@ -23,6 +23,8 @@ class Request:
     Attributes:
         victims: the first meets every adversary, the others only those of the naive tier.
         adversaries: by canonical name, ``none`` first.
+        named: whether the caller named the adversaries. What the preset brings is left out, and told, where it cannot
+            be applied; what was named stops the run instead.
         seeds: number of trainings a cell is repeated.
         recipe: replaces the recipe of every victim, steps included.
     """
@@ -30,6 +32,7 @@ class Request:
     preset: str
     victims: tuple[str, ...]
     adversaries: Mapping[str, Adversary]
+    named: bool
     seeds: int
     seed: int
     step_scale: float
@@ -76,6 +79,7 @@ def resolve_request(
         preset=chosen.name,
         victims=names,
         adversaries={adversary.name: adversary for adversary in made},
+        named=adversaries is not None,
         seeds=count,
         seed=seed,
         step_scale=chosen.step_scale,
@@ -112,27 +116,31 @@ def _required(
     return known_tier, known_grade
 
 
-def plan_conditions(request: Request) -> tuple[PlannedCondition, ...]:
+def plan_conditions(request: Request, details: Mapping[str, str | None] | None = None) -> tuple[PlannedCondition, ...]:
     """The conditions in the order in which they are kept when time is short.
 
-    First the first victim with everything, then the others with the naive tier. The noise arm is trained for the naive
-    tier, where the gate that needs it (G2) looks.
+    First the first victim with everything, then the others with the naive tier. A probe's victim is its own network.
+
+    Args:
+        request: what was asked for.
+        details: what an adversary does with these classes in particular, by its name.
     """
     planned = []
     for number, victim in enumerate(request.victims):
         for adversary in request.adversaries.values():
-            naive = adversary.tier == "naive"
-            if number and not naive:
+            if number and adversary.tier != "naive":
                 continue
-            arms: tuple[Arm, ...] = ("clean", "protected", "noise") if naive else ("clean", "protected")
+            network = adversary.surrogate or victim
             planned.append(
                 PlannedCondition(
-                    id=f"{victim}/{adversary.name}",
+                    id=f"{network}/{adversary.name}",
                     tier=adversary.tier,
                     adversary=adversary.name,
-                    runs_as=adversary.runs_as,
-                    victim=victim,
-                    arms=arms,
+                    victim=network,
+                    metric=adversary.metric,
+                    fit=adversary.fit,
+                    reads={arm: adversary.trained_by(arm) for arm in adversary.arms},
+                    detail=(details or {}).get(adversary.name),
                 )
             )
     return tuple(planned)

@@ -6,13 +6,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-from .adversaries import Tier
+from .adversaries import Arm, Fit, Metric, Tier
 
 __all__ = [
     "GRADES",
     "SCHEMA_VERSION",
     "Arm",
     "ArmResult",
+    "Basis",
     "CellRecord",
     "Condition",
     "CurveRow",
@@ -21,6 +22,7 @@ __all__ = [
     "Estimate",
     "Gate",
     "Grade",
+    "Metric",
     "PairIssue",
     "Plan",
     "PlannedCondition",
@@ -34,9 +36,9 @@ __all__ = [
     "VerificationReport",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
-Arm = Literal["clean", "protected", "noise"]
+Basis = Literal["accuracy", "balanced accuracy"]
 Grade = Literal["strong", "moderate", "weak", "none", "inconclusive", "not graded", "not tested"]
 GRADES: tuple[Grade, ...] = ("weak", "moderate", "strong")
 """What can be required, in rising order."""
@@ -103,12 +105,14 @@ class ArmResult(_Part):
     Attributes:
         accuracies: one a seed, as the adversary reads them out (at the end or at the peak).
         accuracy: their mean, with interval.
+        balanced: the mean over the classes of the accuracy within each, with interval.
         permuted_accuracy: mean accuracy after the best renaming of the classes, cross-fitted.
         train_accuracies: one a seed, on the training pictures at the end.
     """
 
     accuracies: tuple[float, ...]
     accuracy: Estimate
+    balanced: Estimate
     permuted_accuracy: float
     train_accuracies: tuple[float, ...]
 
@@ -117,13 +121,25 @@ class Condition(_Part):
     """One adversary with one victim.
 
     Attributes:
-        status: ``ok``; ``set aside`` where a validity gate failed; ``dropped`` where time ran out.
+        metric: what is graded: ``rho``, residual learnability, or ``mv``, the marginal value of a protected share.
+        detail: what exactly was done, where the name does not say it.
+        status: ``ok``; ``set aside`` where a validity gate failed or the metric is undefined; ``dropped`` where it
+            could not be run.
         reason: why it is not ``ok``.
+        chance: accuracy without looking: the share of the largest class of the test set, under its own labels.
+        balanced_chance: the same for balanced accuracy: one over the number of classes tested.
+        arms: what was trained on, and how well it did.
+        basis: whether the graded figure rests on plain or on class-balanced accuracy: the one that is worse for the
+            protection.
         rho: residual learnability, same adversary in numerator and denominator; after the best renaming of classes
-            where that helps the trainer. Of accuracy or of class-balanced accuracy, whichever leaves the trainer more.
-        rho_of: ``accuracy`` or ``balanced accuracy``: which one that was.
+            where that helps the trainer.
         rho_upper: upper bound that holds for all conditions of the tier together (95 %).
         rho_abs: the same share of what clean pictures give without the adversary.
+        mv: (mixed - part) / (clean - part), in [-10, 10].
+        mv_upper: upper bound that holds for all conditions of the tier together (95 %).
+        nmv: the same with random noise in the place of protection.
+        mv_gap: clean - part, the denominator; where its interval reaches 0 the marginal value is undefined.
+        harmful: whether the protected share makes the model worse, beyond chance.
         noise_loss: clean minus noise accuracy.
         renamed: whether renaming the classes helped the trainer.
     """
@@ -132,28 +148,65 @@ class Condition(_Part):
     tier: Tier
     adversary: str
     victim: str
-    phrase: str
+    phrase: Text
     source: str
     readout: Literal["final", "peak"]
+    metric: Metric = "rho"
+    detail: Text | None = None
     status: Literal["ok", "set aside", "dropped"]
-    reason: str | None = None
-    clean: ArmResult | None = None
-    protected: ArmResult | None = None
-    noise: ArmResult | None = None
+    reason: Text | None = None
+    chance: float | None = None
+    balanced_chance: float | None = None
+    arms: dict[Arm, ArmResult] = {}
+    basis: Basis = "accuracy"
     rho: Estimate | None = None
     rho_upper: float | None = None
     rho_abs: Estimate | None = None
-    rho_of: str = "accuracy"
+    mv: Estimate | None = None
+    mv_upper: float | None = None
+    nmv: Estimate | None = None
+    mv_gap: Estimate | None = None
+    harmful: bool = False
     noise_loss: Estimate | None = None
     renamed: bool = False
     seconds: float = 0.0
+
+    @property
+    def clean(self) -> ArmResult | None:
+        """The arm of all clean pictures, where it was tested."""
+        return self.arms.get("clean")
+
+    @property
+    def protected(self) -> ArmResult | None:
+        """The arm of all protected pictures, where it was tested."""
+        return self.arms.get("protected")
+
+    @property
+    def noise(self) -> ArmResult | None:
+        """The arm of all noisy pictures, where it was tested."""
+        return self.arms.get("noise")
+
+    @property
+    def treated(self) -> ArmResult | None:
+        """The arm with protected pictures in it, where it was tested."""
+        return self.arms.get("protected" if self.metric == "rho" else "mixed")
+
+    @property
+    def figure(self) -> Estimate | None:
+        """What is graded."""
+        return self.rho if self.metric == "rho" else self.mv
+
+    @property
+    def upper(self) -> float | None:
+        """Its upper bound, which the grade rests on."""
+        return self.rho_upper if self.metric == "rho" else self.mv_upper
 
 
 class Gate(_Part):
     """A reason not to believe the numbers that was looked for.
 
     Attributes:
-        id: G1, G2, G3, G6 or G7 (verification.md 3.6).
+        id: G1, G2, G3, G6, G7 or G8 (verification.md 3.6).
         scope: which trainings it is about; ``all`` for the whole run.
         status: ``pass``, ``warn`` or ``fail``.
         decisive: whether a failure makes the whole run INVALID; else it only sets conditions aside.
@@ -172,9 +225,9 @@ class TierVerdict(_Part):
     """The grade of one tier.
 
     Attributes:
-        upper: simultaneous upper bound of rho of its worst condition.
-        worst: id of that condition.
-        complete: whether everything planned for the tier was tested.
+        upper: largest simultaneous upper bound among its conditions: of rho, or of the marginal value (mixing).
+        worst: id of the condition with the worst grade, by its upper bound among those.
+        complete: whether everything planned for the tier was tested, and on every picture.
     """
 
     tier: Tier
@@ -199,13 +252,13 @@ class Verdict(_Part):
     """What it comes to.
 
     Attributes:
-        rule: version of the rule (verification.md 3.7).
+        rule: version of the rule (verification.md 3.7); v2 also grades balanced accuracy, and mixing.
         valid: whether every decisive gate was passed.
         graded: False for a smoke test: one seed gives no grade.
         headline: one sentence that names the weakest tested tier.
     """
 
-    rule: Literal["v1"] = "v1"
+    rule: Literal["v2"] = "v2"
     valid: bool
     graded: bool
     headline: str
@@ -217,14 +270,22 @@ class Verdict(_Part):
 
 
 class PlannedCondition(_Part):
-    """A condition as it was planned, in the order in which conditions are kept when time is short."""
+    """A condition as it was planned, in the order in which conditions are kept when time is short.
+
+    Attributes:
+        fit: what learns: a network trained from scratch, or a probe on frozen features of ``victim``.
+        reads: its arms, and for each the name of the adversary whose trainings it reads.
+        detail: what exactly is done, where the name does not say it.
+    """
 
     id: str
     tier: Tier
     adversary: str
-    runs_as: str
     victim: str
-    arms: tuple[Arm, ...]
+    metric: Metric = "rho"
+    fit: Fit = "network"
+    reads: dict[Arm, str]
+    detail: Text | None = None
 
 
 class Plan(_Part):
@@ -238,7 +299,7 @@ class Plan(_Part):
     """
 
     schema_version: int = SCHEMA_VERSION
-    rule: Literal["v1"] = "v1"
+    rule: Literal["v2"] = "v2"
     preset: str
     seed: int
     victim_seeds: tuple[int, ...]
@@ -322,7 +383,11 @@ class Stealth(_Part):
 
 
 class Protection(_Part):
-    """What the run file of the protected folder says about how it was made."""
+    """What the run file of the protected folder says about how it was made.
+
+    Attributes:
+        format: ``lossless``, or ``same`` where copies keep the file format and may exceed the budget.
+    """
 
     method: str | None = None
     granularity: str | None = None

@@ -22,13 +22,17 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 __all__ = [
+    "MV_LIMIT",
     "Draws",
     "Interval",
+    "balanced_chance",
     "balancing_weights",
     "best_permutation",
     "bootstrap_accuracies",
     "chance_level",
     "interval",
+    "mv_draws",
+    "mv_estimate",
     "permuted_correct",
     "rho_draws",
     "rho_estimate",
@@ -37,6 +41,9 @@ __all__ = [
 
 Draws = NDArray[np.float64]
 _CHUNK_ENTRIES = 4_000_000
+
+MV_LIMIT = 10.0
+"""Marginal values are cut to this either way: a small gap between two accuracies makes ratios of any size."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,11 @@ class Interval:
 def chance_level(labels: NDArray[np.int64]) -> float:
     """Share of the largest class of the test set: what a trainer gets without looking at any picture."""
     return float(np.bincount(labels).max() / len(labels))
+
+
+def balanced_chance(labels: NDArray[np.int64]) -> float:
+    """Mean accuracy over the classes of a trainer who does not look: one over the number of classes tested."""
+    return 1.0 / len(np.unique(labels))
 
 
 def balancing_weights(labels: NDArray[np.int64]) -> NDArray[np.float64] | None:
@@ -97,7 +109,7 @@ def _between_seed_share(correct: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def bootstrap_accuracies(
-    correct: NDArray[np.bool_] | NDArray[np.float32], labels: NDArray[np.int64], *, draws: int = 2000, seed: int = 0
+    correct: NDArray[np.bool_] | NDArray[np.floating], labels: NDArray[np.int64], *, draws: int = 2000, seed: int = 0
 ) -> Draws:
     """Two-level bootstrap of the accuracies of several conditions with shared draws.
 
@@ -121,7 +133,7 @@ def bootstrap_accuracies(
     for start in range(0, draws, chunk):
         rows = slice(start, min(draws, start + chunk))
         counts = _example_draws(labels, rows.stop - rows.start, rng)
-        # Whole numbers below 2**24 (where there are no weights), so float32 counts exactly.
+        # Without weights: whole numbers below 2**24, which float32 counts exactly.
         by_seed = (counts @ flat).astype(np.float64).reshape(-1, conditions, seeds) / examples
         moved = np.einsum("bks,bs->bk", by_seed, deviations[rows])
         result[rows] = by_seed.mean(axis=2) + share * moved
@@ -155,12 +167,46 @@ def rho_draws(protected: Draws, clean: Draws, chance: float) -> Draws:
     return np.clip(ratio, 0.0, 1.0)
 
 
-def best_permutation(predictions: NDArray[np.int64], labels: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
-    """The one-to-one renaming of predicted classes that agrees most with ``labels``: ``renamed = table[predicted]``."""
+def mv_estimate(mixed: float, part: float, clean: float) -> float:
+    """Marginal value of a share of the pictures: what they add to the rest, over what clean ones would add.
+
+    Args:
+        mixed: accuracy with the rest clean and the share as it is.
+        part: accuracy with the rest alone, at equal optimiser steps.
+        clean: accuracy with all pictures clean.
+
+    Returns:
+        1 where they are as good as clean ones, 0 where they add nothing, less where they do harm; in
+        [-10, 10]. Where clean pictures add nothing either, the least kind answer.
+    """
+    gap = clean - part
+    return MV_LIMIT if gap <= 0 else float(np.clip((mixed - part) / gap, -MV_LIMIT, MV_LIMIT))
+
+
+def mv_draws(mixed: Draws, part: Draws, clean: Draws, *, without_gap: float) -> Draws:
+    """Marginal value of each draw, ``[B]``; see :func:`mv_estimate`.
+
+    Args:
+        without_gap: the value of draws in which clean pictures add nothing. The ratio tells nothing there, so an upper
+            bound takes ``MV_LIMIT`` and a lower one ``-MV_LIMIT``.
+    """
+    gap = clean - part
+    ratio = np.divide(mixed - part, gap, out=np.full_like(gap, without_gap), where=gap > 0)
+    return np.clip(ratio, -MV_LIMIT, MV_LIMIT)
+
+
+def best_permutation(
+    predictions: NDArray[np.int64], labels: NDArray[np.int64], classes: int, *, balanced: bool = False
+) -> NDArray[np.int64]:
+    """The one-to-one renaming of predicted classes that agrees most with ``labels``: ``renamed = table[predicted]``.
+
+    With ``balanced`` the agreement is that of the mean accuracy over the classes.
+    """
     confusion = np.zeros((classes, classes))
-    np.add.at(confusion, (predictions, labels), 1.0)
+    weights = balancing_weights(labels) if balanced and len(labels) else None
+    np.add.at(confusion, (predictions, labels), 1.0 if weights is None else weights)
     # Among equally good renamings the one that changes least is taken.
-    confusion[np.diag_indices(classes)] += 0.5 / (classes + 1)
+    confusion[np.diag_indices(classes)] += 0.5 / (classes + 1) if weights is None else 1e-6
     rows, columns = linear_sum_assignment(confusion, maximize=True)
     table = np.empty(classes, dtype=np.int64)
     table[rows] = columns
@@ -184,6 +230,7 @@ def permuted_correct(
     labels: NDArray[np.int64],
     classes: int,
     *,
+    balanced: bool = False,
     seed: int = 0,
 ) -> NDArray[np.bool_]:
     """Correctness ``[S, N]`` after the best renaming of the predicted classes, seed by seed.
@@ -196,6 +243,6 @@ def permuted_correct(
     result = np.zeros((len(predictions), len(labels)), dtype=bool)
     for row, predicted in enumerate(predictions):
         for fit, judge in ((first, ~first), (~first, first)):
-            table = best_permutation(predicted[fit], labels[fit], classes)
+            table = best_permutation(predicted[fit], labels[fit], classes, balanced=balanced)
             result[row, judge] = table[predicted[judge]] == labels[judge]
     return result

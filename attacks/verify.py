@@ -5,30 +5,34 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
 from .._version import __version__
-from ..errors import ConfigError, FolderError, OutputError
+from ..errors import ConfigError, FolderError, LabelError, SetupError
 from ..imaging import Budget, ImageSet
 from ..surrogates import Recipe, resolve_device
+from .adversaries import Labelling
 from .data import VerificationData, load_folders, load_sets, summarise_stealth
-from .judgement import analyse, check_gates, judge, list_caveats, note_gates, set_aside
+from .judgement import analyse, check_gates, judge, list_caveats, note_gates, note_unchecked, set_aside
 from .report import describe_environment, plan_digest, verify_command, write_plan, write_report
 from .request import Request, plan_conditions, resolve_request
 from .schema import Plan, Tool, VerificationReport
 from .training import (
-    NO_TEMPORARY,
     ArrayStore,
     CellResult,
+    Executor,
     GridResult,
     cells_of,
+    check_features,
     create_victim,
     executor_for,
     run_grid,
+    temporary_folder_problem,
     victim_seed,
 )
 
@@ -98,7 +102,7 @@ def verify_folder(
             held out, and its protected copies take no part in training.
         report: folder for ``plan.json`` (written before the first training), ``report.json``, ``report.html``,
             ``stealth.csv`` and ``predictions.npz``. Without it nothing is written.
-        preset: ``smoke`` (one seed, no grade) or ``quick``.
+        preset: ``smoke`` (one seed, no grade), ``quick`` or ``standard``.
         victims: networks to train instead of the preset's. The first meets every adversary, the others the naive tier.
         adversaries: what the trainer tries instead of the preset's; ``none`` is always among them.
         seeds: trainings a cell is repeated.
@@ -230,20 +234,33 @@ def _check_report_folder(report: Path | None, clean: Path, protected: Path, test
 
 def _verify(data: VerificationData, request: Request, context: _Context) -> VerificationReport:
     recipes = request.recipes(len(data.labels))
-    plan = _plan(data, request, recipes)
     for victim in request.victims:  # a network that cannot be built is told before hours of training
         create_victim(victim, num_classes=len(data.classes), resolution=data.resolution, seed=0)
-    if context.folder is not None:
-        write_plan(context.folder, plan)
-    grid, workers = _train(plan, data, request, recipes, context)
+    with _workshop(data, request, context) as (store, executor):
+        labellings, skipped = _stage(request, store)
+        plan = _plan(data, request, recipes, {name: found.detail for name, found in labellings.items()})
+        if context.folder is not None:
+            write_plan(context.folder, plan)
+        left_out = {c.id: skipped[c.adversary] for c in plan.conditions if c.adversary in skipped}
+        grid = run_grid(
+            plan,
+            store,
+            recipes,
+            request.adversaries,
+            executor,
+            device=context.device,
+            step=context.progress,
+            skipped=left_out,
+        )
     cells = _in_plan_order(plan, grid)
     stealth = summarise_stealth(data.files, budget_levels=data.budget_levels, budget_source=data.budget_source)
     dataset = data.describe()
-    conditions = analyse(plan, grid, request.adversaries, data.test_labels, len(data.classes))
-    lossy = data.protection is not None and data.protection.format == "same"
-    gates = check_gates(plan, conditions, cells, stealth, data.issues, dataset.chance, lossy=lossy)
+    conditions = analyse(plan, grid, request.adversaries, labellings)
+    gates = check_gates(plan, conditions, cells, stealth, data.issues, data.protection, request.victims)
     conditions = set_aside(plan, conditions, gates)
-    verdict = judge(plan, conditions, gates, dataset, [*note_gates(gates), *list_caveats(request, data)])
+    caveats = [*note_gates(gates), *list_caveats(request, data), note_unchecked(gates)]
+    verdict = judge(plan, conditions, gates, dataset, caveats)
+    labels = {name: found.test for name, found in labellings.items()}
     result = VerificationReport(
         tool=Tool(version=__version__),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -251,27 +268,78 @@ def _verify(data: VerificationData, request: Request, context: _Context) -> Veri
         wall_seconds=round(time.perf_counter() - context.begun, 3),
         plan=plan,
         plan_hash=plan_digest(plan),
-        environment=describe_environment(context.device, workers),
+        environment=describe_environment(context.device, executor.workers),
         dataset=dataset,
         protection=data.protection,
         stealth=stealth,
-        cells=tuple(cell.record(data.test_labels) for cell in cells),
+        cells=tuple(cell.record(labels[cell.cell.adversary]) for cell in cells),
         conditions=tuple(conditions),
         gates=tuple(gates),
         verdict=verdict,
     )
     if context.folder is not None:
-        write_report(context.folder, result, data, cells)
+        write_report(context.folder, result, data, cells, labels)
     logger.info("%s", verdict.headline)
     return result
 
 
-def _plan(data: VerificationData, request: Request, recipes: dict[str, Recipe]) -> Plan:
+@contextmanager
+def _workshop(data: VerificationData, request: Request, context: _Context) -> Iterator[tuple[ArrayStore, Executor]]:
+    """A temporary folder for what the trainings read, and who runs them."""
+    planned = plan_conditions(request)
+    cells = {cell for condition in planned for cell in cells_of(condition, range(request.seeds))}
+    executor = executor_for(context.workers, context.device.partition(":")[0], len(cells))
+    try:
+        try:
+            folder = tempfile.TemporaryDirectory(prefix="bitterant-verify-", ignore_cleanup_errors=True)
+        except OSError as error:
+            raise temporary_folder_problem(error) from error
+        with folder as place:
+            yield (
+                ArrayStore(
+                    Path(place),
+                    data,
+                    request.adversaries,
+                    seed=request.seed,
+                    executor=executor,
+                    device=context.device,
+                ),
+                executor,
+            )
+    finally:
+        executor.close()
+
+
+def _stage(request: Request, store: ArrayStore) -> tuple[dict[str, Labelling], dict[str, str]]:
+    """The labels under each adversary, and why some adversaries cannot be applied.
+
+    Raises:
+        LabelError: an adversary that the caller named does not fit the classes.
+        SetupError: an adversary that the caller named needs what this machine lacks.
+    """
+    labellings: dict[str, Labelling] = {}
+    skipped: dict[str, str] = {}
+    for name, adversary in request.adversaries.items():
+        try:
+            labellings[name] = store.labelling(name)
+            if adversary.surrogate is not None:
+                check_features(adversary.surrogate, store.resolution)
+        except (LabelError, SetupError) as error:
+            if request.named:
+                raise
+            skipped[name] = str(error).rstrip(".")
+            logger.warning("%s is not tested: %s", name, error)
+    return labellings, skipped
+
+
+def _plan(
+    data: VerificationData, request: Request, recipes: dict[str, Recipe], details: Mapping[str, str | None]
+) -> Plan:
     return Plan(
         preset=request.preset,
         seed=request.seed,
         victim_seeds=tuple(victim_seed(request.seed, index) for index in range(request.seeds)),
-        conditions=plan_conditions(request),
+        conditions=plan_conditions(request, details),
         recipes={name: asdict(recipe) for name, recipe in recipes.items()},
         resolution=data.resolution,
         train_images=len(data.labels),
@@ -285,35 +353,6 @@ def _plan(data: VerificationData, request: Request, recipes: dict[str, Recipe]) 
         required_grade=request.required_grade,
         data_sha256=data.sha256(),
     )
-
-
-def _train(
-    plan: Plan, data: VerificationData, request: Request, recipes: dict[str, Recipe], context: _Context
-) -> tuple[GridResult, int]:
-    cells = {cell for condition in plan.conditions for cell in cells_of(condition, plan.victim_seeds)}
-    executor = executor_for(context.workers, context.device.partition(":")[0], len(cells))
-    try:
-        with _temporary_folder() as temporary:
-            store = ArrayStore(Path(temporary), data, request.adversaries, noise_seed=request.seed)
-            grid = run_grid(
-                plan,
-                store,
-                recipes,
-                executor,
-                classes=len(data.classes),
-                device=context.device,
-                step=context.progress,
-            )
-    finally:
-        executor.close()
-    return grid, executor.workers
-
-
-def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
-    try:
-        return tempfile.TemporaryDirectory(prefix="bitterant-verify-")
-    except OSError as error:
-        raise OutputError(NO_TEMPORARY.format(folder=tempfile.gettempdir(), why=error.strerror or error)) from error
 
 
 def _in_plan_order(plan: Plan, grid: GridResult) -> list[CellResult]:

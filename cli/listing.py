@@ -47,7 +47,14 @@ def _rows(kind: Kind) -> list[tuple[str, str]]:
 
         names = victim_names()
     rows = [(name, f"family {surrogate_family(name)}") for name in names]
-    return [*rows, ("timm:NAME", "any network of timm")]
+    rows.append(("timm:NAME", "any network of timm"))
+    if kind == "surrogates":
+        rows += [
+            ("clip:ARCH/TAG", "any CLIP of open_clip (extra 'clip'); weights from --weights or --allow-download"),
+            ("resnet18/TAG", "with torchvision's ImageNet weights, such as resnet18/IMAGENET1K_V1; also resnet50"),
+            ("A+B", "several as one: their losses are averaged"),
+        ]
+    return rows
 
 
 def _first_line(thing: type) -> str:

@@ -36,7 +36,7 @@ def verify(
         Path | None, typer.Option(metavar="DIR", help="Folder for report.html and report.json.", show_default="none")
     ] = None,
     preset: Annotated[
-        str, typer.Option(metavar="NAME", help="How much to try: smoke (about a minute) or quick.")
+        str, typer.Option(metavar="NAME", help="How much to try: smoke (about a minute), quick or standard.")
     ] = "quick",
     require_tier: Annotated[
         str | None,
@@ -139,10 +139,16 @@ def tell_verdict(output: Output, result: VerificationReport, report: Path | None
         rows = []
         for tier in verdict.tiers:
             worst = by_id.get(tier.worst or "")
-            if worst is None or worst.rho is None:
+            if worst is None or worst.figure is None:
                 continue
-            share = f"{worst.rho.estimate:.2f} ({worst.rho.low:.2f} to {worst.rho.high:.2f})"
-            rows.append((tier.tier, f"{tier.grade}; still learnable {share} of what clean pictures teach: {worst.id}"))
+            share = f"{worst.figure.estimate:.2f} ({worst.figure.low:.2f} to {worst.figure.high:.2f})"
+            words = (
+                f"still learnable {share} of what clean pictures teach"
+                if worst.metric == "rho"
+                else f"they add {share} of what clean pictures would add"
+            )
+            part = "" if tier.complete else ", partly tested"
+            rows.append((tier.tier, f"{tier.grade}{part}; {words}: {worst.id}"))
         output.facts(rows)
     for caveat in verdict.caveats[:SHOWN_CAVEATS]:
         output.say(f"  - {caveat}", style="dim")

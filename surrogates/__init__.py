@@ -6,7 +6,7 @@ from .clip import ClipSurrogate
 from .device import bf16_pays, resolve_device, supports_bf16
 from .ensemble import Ensemble
 from .freezing import FrozenSurrogate
-from .registry import check_surrogate, create_surrogate, surrogate_family, surrogate_names
+from .registry import check_surrogate, check_weights, create_surrogate, surrogate_family, surrogate_names
 from .training import CurvePoint, Recipe, TrainingResult, epoch_order, predict_logits, recipe_for, train_classifier
 from .weights import load_state, load_weights
 
@@ -20,6 +20,7 @@ __all__ = [
     "TrainingResult",
     "bf16_pays",
     "check_surrogate",
+    "check_weights",
     "class_losses",
     "class_scores",
     "create_surrogate",

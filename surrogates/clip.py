@@ -22,7 +22,7 @@ from .weights import load_state
 if TYPE_CHECKING:
     from types import ModuleType
 
-__all__ = ["ClipSurrogate", "build_clip", "check_clip_name"]
+__all__ = ["ClipSurrogate", "build_clip", "check_clip_name", "find_clip_weights"]
 
 _MEAN = (0.48145466, 0.4578275, 0.40821073)
 _STD = (0.26862954, 0.26130258, 0.27577711)
@@ -104,6 +104,28 @@ def check_clip_name(name: str) -> tuple[str, str | None]:
     return arch, tag or None
 
 
+def find_clip_weights(name: str, *, weights: Path | None, allow_download: bool) -> Path | None:
+    """The file that the weights will come from; ``None`` where they will be fetched. Loads nothing.
+
+    Raises:
+        UnknownNameError: no such architecture or tag.
+        ConfigError: neither a tag nor a file.
+        SetupError: open_clip is not installed, or the tag is not on this machine and may not be fetched.
+    """
+    arch, tag = check_clip_name(name)
+    if weights is not None:
+        return weights
+    if tag is None:
+        raise ConfigError(f"{name} names no weights. Give a tag, as in clip:ViT-B-32/openai, or --weights FILE.")
+    file = _cached(_open_clip(), arch, tag)
+    if file is None and not allow_download:
+        raise SetupError(
+            f"The weights of {name} are not on this machine. Give a file with --weights FILE, or let them be fetched "
+            "with --allow-download."
+        )
+    return file
+
+
 def build_clip(name: str, *, num_classes: int, weights: Path | None, allow_download: bool) -> ClipSurrogate:
     """A CLIP surrogate. The caller has seeded the generator for the last layer.
 
@@ -121,22 +143,15 @@ def build_clip(name: str, *, num_classes: int, weights: Path | None, allow_downl
     """
     open_clip = _open_clip()
     arch, tag = check_clip_name(name)
-    if tag is None and weights is None:
-        raise ConfigError(f"{name} names no weights. Give a tag, as in clip:ViT-B-32/openai, or --weights FILE.")
+    file = find_clip_weights(name, weights=weights, allow_download=allow_download)
     options: dict[str, Any] = {"force_quick_gelu": True} if _quick_gelu(open_clip, arch, tag) else {}
-    if weights is None and allow_download:
+    if file is None:
         try:
             model = open_clip.create_model(arch, pretrained=tag)
         except (OSError, RuntimeError, ValueError) as error:
             raise SetupError(f"{name} could not be fetched: {error}. Use --weights FILE.") from error
         source = str(tag)
     else:
-        file = weights or _cached(open_clip, arch, str(tag))
-        if file is None:
-            raise SetupError(
-                f"The weights of {name} are not on this machine. Give a file with --weights FILE, or let them be "
-                "fetched with --allow-download."
-            )
         model = open_clip.create_model(arch, pretrained=None, load_weights=False, pretrained_text=False, **options)
         _load(model, file)
         source = Path(weights).name if weights is not None else str(tag)

@@ -11,14 +11,21 @@ from torch import nn
 
 from ..errors import ConfigError, SetupError, UnknownNameError
 from .base import IMAGENET_MEAN, IMAGENET_STD, Surrogate
-from .clip import build_clip, check_clip_name
+from .clip import build_clip, check_clip_name, find_clip_weights
 from .embedded import LITE0_MEAN, LITE0_STD, build_efficientnet_lite0
 from .ensemble import Ensemble
-from .resnet import IMAGENET_TAGS, build_imagenet_resnet, build_mobilenet_v2, build_resnet
+from .resnet import IMAGENET_TAGS, build_imagenet_resnet, build_mobilenet_v2, build_resnet, find_imagenet_weights
 from .small_cnn import ConvMixer, SmallCNN
 from .weights import load_weights
 
-__all__ = ["SurrogateSpec", "check_surrogate", "create_surrogate", "surrogate_family", "surrogate_names"]
+__all__ = [
+    "SurrogateSpec",
+    "check_surrogate",
+    "check_weights",
+    "create_surrogate",
+    "surrogate_family",
+    "surrogate_names",
+]
 
 OPEN_NAMES = ("timm:NAME", "clip:ARCH/TAG", *(f"{name}/TAG" for name in IMAGENET_TAGS), "A+B")
 """Patterns of the names that are not in the table."""
@@ -109,6 +116,25 @@ def check_surrogate(name: str) -> str:
     return name
 
 
+def check_weights(name: str, *, weights: Path | None = None, allow_download: bool = False) -> None:
+    """Make sure that a surrogate's weights can be had, before any work; loads and fetches nothing.
+
+    Raises:
+        UnknownNameError: no such network, architecture or tag.
+        ConfigError: no weights are named for a CLIP, or one file for several networks.
+        SetupError: they are not on this machine and may not be fetched.
+    """
+    parts = check_surrogate(name).split("+")
+    if len(parts) > 1 and weights is not None:
+        raise ConfigError(f"--weights holds one network, but {name} names several. Name one, or leave the file out.")
+    for part in parts:
+        base, slash, tag = part.partition("/")
+        if part.startswith("clip:"):
+            find_clip_weights(part, weights=weights, allow_download=allow_download)
+        elif slash and not part.startswith("timm:"):
+            find_imagenet_weights(base, tag, fetch=allow_download, weights=weights)
+
+
 def _spec(name: str) -> SurrogateSpec:
     if name not in _SPECS:
         raise UnknownNameError("surrogate", name, [*_SPECS, *OPEN_NAMES])
@@ -176,8 +202,7 @@ def create_surrogate(
 def _ensemble(
     name: str, num_classes: int, resolution: int, seed: int, weights: Path | None, allow_download: bool
 ) -> Ensemble:
-    if weights is not None:
-        raise ConfigError(f"--weights holds one network, but {name} names several. Name one, or leave the file out.")
+    check_weights(name, weights=weights, allow_download=allow_download)
     return Ensemble(
         [
             create_surrogate(

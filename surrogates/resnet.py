@@ -10,7 +10,7 @@ from torch import nn
 from ..errors import SetupError
 from .weights import load_weights
 
-__all__ = ["IMAGENET_TAGS", "build_imagenet_resnet", "build_mobilenet_v2", "build_resnet"]
+__all__ = ["IMAGENET_TAGS", "build_imagenet_resnet", "build_mobilenet_v2", "build_resnet", "find_imagenet_weights"]
 
 IMAGENET_TAGS = {"resnet18": ("IMAGENET1K_V1",), "resnet50": ("IMAGENET1K_V1", "IMAGENET1K_V2")}
 """torchvision's weights by network; V1 of ResNet-50 are those that the code of Unlearnable Clusters uses."""
@@ -65,19 +65,32 @@ def build_imagenet_resnet(name: str, tag: str, num_classes: int, *, fetch: bool,
     from torchvision import models
 
     net = getattr(models, name)(weights=None, num_classes=num_classes)
-    file = weights
-    if file is None:
+    file = find_imagenet_weights(name, tag, fetch=fetch, weights=weights)
+    if not file.is_file() and weights is None:
         url = models.get_model_weights(name)[tag].url
-        file = Path(torch.hub.get_dir(), "checkpoints", url.rsplit("/", 1)[-1])
-        if not file.is_file():
-            if not fetch:
-                raise SetupError(
-                    f"The weights of {name}/{tag} are not on this machine. Give a file with --weights FILE, or let "
-                    "them be fetched with --allow-download."
-                )
-            try:
-                torch.hub.load_state_dict_from_url(url, check_hash=True, progress=False, weights_only=True)
-            except (OSError, RuntimeError) as error:
-                raise SetupError(f"{name}/{tag} could not be fetched: {error}. Use --weights FILE.") from error
-    load_weights(net, Path(file))
+        try:
+            torch.hub.load_state_dict_from_url(url, check_hash=True, progress=False, weights_only=True)
+        except (OSError, RuntimeError) as error:
+            raise SetupError(f"{name}/{tag} could not be fetched: {error}. Use --weights FILE.") from error
+    load_weights(net, file)
     return net
+
+
+def find_imagenet_weights(name: str, tag: str, *, fetch: bool, weights: Path | None) -> Path:
+    """The file that a tag's weights come from; it need not be there yet where fetching is allowed. Loads nothing.
+
+    Raises:
+        SetupError: it is not on this machine and may not be fetched.
+    """
+    if weights is not None:
+        return Path(weights)
+    from torchvision import models
+
+    url = models.get_model_weights(name)[tag].url
+    file = Path(torch.hub.get_dir(), "checkpoints", url.rsplit("/", 1)[-1])
+    if not fetch and not file.is_file():
+        raise SetupError(
+            f"The weights of {name}/{tag} are not on this machine. Give a file with --weights FILE, or let them be "
+            "fetched with --allow-download."
+        )
+    return file

@@ -3,18 +3,39 @@
 from __future__ import annotations
 
 from abc import ABC
-from typing import ClassVar, Literal
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ConfigError
 
-__all__ = ["TIERS", "TIER_TITLES", "Adversary", "Pixels", "Readout", "Tier"]
+__all__ = [
+    "TIERS",
+    "TIER_TITLES",
+    "Adversary",
+    "Arm",
+    "Fit",
+    "Labelling",
+    "Material",
+    "Metric",
+    "Pixels",
+    "Readout",
+    "Tier",
+]
 
 Pixels = NDArray[np.uint8]
 Tier = Literal["naive", "transforms", "training", "prior", "relabel", "mixing"]
 Readout = Literal["final", "peak"]
+Arm = Literal["clean", "protected", "noise", "mixed", "part", "noise-mixed"]
+"""What is trained on: all pictures in one version, or (mixing) a part clean and the rest protected, absent or noisy."""
+
+Metric = Literal["rho", "mv"]
+"""Residual learnability, or the marginal value of the protected share."""
+
+Fit = Literal["network", "linear", "neighbours"]
+"""What learns: a victim trained from scratch, a linear probe, or the nearest neighbours, on frozen features."""
 
 TIERS: tuple[Tier, ...] = ("naive", "transforms", "training", "prior", "relabel", "mixing")
 """From the least to the most effort for the trainer (verification.md 3.7, T0 to T5)."""
@@ -29,6 +50,63 @@ TIER_TITLES: dict[Tier, str] = {
 }
 
 
+@dataclass(frozen=True)
+class Labelling:
+    """Labels for the training and the test pictures.
+
+    Attributes:
+        train: int64 ``[N]``.
+        test: int64 ``[M]``.
+        classes: number of classes K; labels lie in 0..K-1.
+        detail: how they came about, for people; ``None`` for those of the folders.
+    """
+
+    train: NDArray[np.int64]
+    test: NDArray[np.int64]
+    classes: int
+    detail: str | None = None
+
+
+class Material(Protocol):
+    """What a trainer works on, and what is needed to stage it."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Classes of the training pictures, int64 ``[N]``."""
+        ...
+
+    @property
+    def test_labels(self) -> NDArray[np.int64]:
+        """Classes of the test pictures, int64 ``[M]``."""
+        ...
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """The one seed of the verification."""
+        ...
+
+    def pictures(self, which: Literal["clean", "protected", "noise", "test"]) -> Pixels:
+        """All pictures in one version, uint8 ``[N, 3, R, R]``; must not be written to."""
+        ...
+
+    def features(self, which: Literal["clean", "test"], surrogate: str) -> NDArray[np.float32]:
+        """What a frozen network makes of them, float32 ``[N, D]``.
+
+        Raises:
+            SetupError: its weights are not on this machine.
+        """
+        ...
+
+    def covered(self, share: float) -> NDArray[np.bool_]:
+        """Which training pictures belong to the protected share, ``[N]``: fixed, stratified and seeded."""
+        ...
+
+
 class Adversary(ABC):
     """One thing a trainer can do. Sub-class it, one module each, and register it.
 
@@ -37,18 +115,20 @@ class Adversary(ABC):
         tier: how much effort it is.
         source: the paper that showed it.
         description: one line for people.
-        phrase: ends the sentence "a trainer who ...".
-        cost: training time relative to the adversary ``none``; 0.0 means it reads what another one trained.
         readout: ``final`` judges the victim at the end; ``peak`` at the best moment, chosen with the test answers.
-        runs_as: name of the adversary whose trainings it reads (its own, unless it is free).
+        arms: what victims are trained on for it.
+        metric: what is graded.
+        fit: what learns.
     """
 
     prefix: ClassVar[str]
     tier: ClassVar[Tier]
     source: ClassVar[str]
     description: ClassVar[str]
-    cost: ClassVar[float] = 1.0
     readout: ClassVar[Readout] = "final"
+    arms: ClassVar[tuple[Arm, ...]] = ("clean", "protected")
+    metric: ClassVar[Metric] = "rho"
+    fit: ClassVar[Fit] = "network"
 
     def __init__(self, parameter: str | None = None) -> None:
         if parameter is not None:
@@ -60,14 +140,37 @@ class Adversary(ABC):
         return self.prefix
 
     @property
-    def runs_as(self) -> str:
-        """Name of the adversary whose trainings this one reads."""
-        return self.name
+    def phrase(self) -> str:
+        """How the trainer is described in a sentence: ends "blocks ..."."""
+        return f"a trainer who uses {self.name}"
 
     @property
-    def phrase(self) -> str:
-        """How the trainer is described in a sentence."""
-        return f"a trainer who uses {self.name}"
+    def surrogate(self) -> str | None:
+        """Name of the frozen network whose features a probe reads; ``None`` where victims are trained."""
+        return None
+
+    def trained_by(self, arm: Arm) -> str:
+        """Name of the adversary whose trainings it reads for an arm: its own, unless they would be the same."""
+        return self.name
+
+    def relabel(self, material: Material) -> Labelling:
+        """The labels it trains and tests on; those of the folders, unless it changes them.
+
+        Raises:
+            LabelError: it cannot be applied to these classes.
+            SetupError: the machine lacks something it needs.
+        """
+        return Labelling(material.labels, material.test_labels, len(material.classes))
+
+    def compose(self, arm: Arm, material: Material) -> tuple[Pixels, NDArray[np.int64] | None]:
+        """The training pictures of an arm, before :meth:`transform`.
+
+        Returns:
+            uint8 ``[N', 3, R, R]``, and which of the N training pictures they are (``None``: all, in order).
+        """
+        if arm in ("mixed", "part", "noise-mixed"):
+            raise ConfigError(f"The adversary {self.prefix!r} does not say how its arm {arm!r} is composed.")
+        return material.pictures(arm), None
 
     def transform(self, images: Pixels) -> Pixels:
         """Change the pictures once, before training and before testing.

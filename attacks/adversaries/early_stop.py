@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import Adversary
+from .base import Adversary, Arm
 
 __all__ = ["EarlyStop"]
 
@@ -17,13 +17,12 @@ class EarlyStop(Adversary):
     tier = "naive"
     source = "arXiv 2204.08615"
     description = "stops at the best moment, chosen with the test answers (an upper bound for the trainer)"
-    cost = 0.0
     readout = "peak"
-
-    @property
-    def runs_as(self) -> str:
-        return "none"
+    arms = ("clean", "protected", "noise")
 
     @property
     def phrase(self) -> str:
         return "a naive trainer who stops at the best moment"
+
+    def trained_by(self, arm: Arm) -> str:
+        return "none"

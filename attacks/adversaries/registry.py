@@ -7,9 +7,14 @@ from collections.abc import Sequence
 from ...errors import ConfigError, UnknownNameError
 from .base import Adversary
 from .early_stop import EarlyStop
+from .finer import Finer
 from .grayscale import Grayscale
 from .jpeg import Jpeg
+from .mix import Mix
 from .none import NoAdversary
+from .probes import LinearProbe, NearestNeighbours
+from .regroup import Regroup
+from .superclass import Superclass
 
 __all__ = ["adversary_classes", "adversary_names", "create_adversaries", "create_adversary", "register_adversary"]
 
@@ -30,7 +35,9 @@ def register_adversary(cls: type[Adversary]) -> type[Adversary]:
     return cls
 
 
-for _cls in (NoAdversary, EarlyStop, Jpeg, Grayscale):
+for _cls in (
+    NoAdversary, EarlyStop, Jpeg, Grayscale, LinearProbe, NearestNeighbours, Superclass, Regroup, Finer, Mix,
+):  # fmt: skip
     register_adversary(_cls)
 
 

@@ -61,6 +61,10 @@ def load_folders(
     if test_scan is None:
         train, held_out = stratified_split(before.keys, label_array(before.labels).tolist(), seed=seed)
         tested, test_source = before.select(held_out), "split"
+        # The same picture may lie in CLEAN twice, as a PNG and as a BMP.
+        twins = pixel_twins(before.images[train], after.images[train], tested.images)
+        issues += [_leak(pairs[train[i]], "held out for the test") for i in sorted(twins)]
+        train = [row for i, row in enumerate(train) if i not in twins]
     else:
         tested, train, leaked = _external_test(loader, test_scan, before, after, pairs)
         issues += leaked
@@ -158,8 +162,12 @@ def _external_test(
     twins = pixel_twins(before.images, after.images, tested.images)
     leaked = [i for i, key in enumerate(before.keys) if key.rsplit("/", 1)[-1] in hashes or i in twins]
     train = sorted(set(range(len(before))) - set(leaked))
-    detail = "the very same picture is in the test folder; it is left out of training"
-    return tested, train, [PairIssue(kind="leaked", path=pairs[i].clean.relative, detail=detail) for i in leaked]
+    return tested, train, [_leak(pairs[i], "in the test folder") for i in leaked]
+
+
+def _leak(pair: Pair, where: str) -> PairIssue:
+    detail = f"the very same picture is {where}; it is left out of training"
+    return PairIssue(kind="leaked", path=pair.clean.relative, detail=detail)
 
 
 def _check_enough(before: ImageSet, train: list[int], tested: ImageSet, clean: Path) -> None:

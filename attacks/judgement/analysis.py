@@ -1,27 +1,26 @@
-"""From predictions to accuracies, intervals and residual learnability, condition by condition."""
+"""From predictions to accuracies and intervals, and from those to the figure that is graded, condition by condition."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..adversaries import Adversary
-from ..schema import Arm, ArmResult, Condition, Estimate, Plan, PlannedCondition
+from ..adversaries import Adversary, Arm, Labelling
+from ..schema import ArmResult, Basis, Condition, Estimate, Plan, PlannedCondition
 from ..statistics import (
-    Draws,
+    balanced_chance,
     balancing_weights,
     bootstrap_accuracies,
     chance_level,
     interval,
     permuted_correct,
-    rho_draws,
-    rho_estimate,
-    upper_bound,
 )
 from ..training import CellResult, GridResult, cells_of
+from .figures import Accuracy, Figure, marginal_value, residual, worst_of
 
 __all__ = ["analyse"]
 
@@ -30,36 +29,41 @@ Correct = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class _ArmData:
-    """One arm of a condition: who was right, ``[S, N]``, plain and after the best renaming of the classes."""
+    """One arm of a condition: who was right, ``[S, N]``, plain and after the best renaming of the classes.
+
+    Attributes:
+        renamed: by the accuracy that the renaming was chosen for.
+        seconds: of the trainings that are its own, not shared with another condition.
+    """
 
     plain: Correct
-    renamed: Correct
+    renamed: dict[Basis, Correct]
     train_accuracies: tuple[float, ...]
     seconds: float
-
-    @property
-    def better(self) -> Correct:
-        """What the trainer would take."""
-        return self.renamed if self.renamed.mean() > self.plain.mean() else self.plain
 
 
 @dataclass(frozen=True)
 class _Measured:
-    """A condition's arms, and the bootstrap draws of the accuracies that count."""
+    """A condition's arms, and the accuracies that count.
+
+    Attributes:
+        weights: what each test picture weighs, ``[N]``, by basis. Plain accuracy alone where all classes have equally
+            many test pictures, since both are then the same.
+        accuracies: by basis and arm; ``better`` is the protected arm, renamed where that helps the trainer.
+    """
 
     planned: PlannedCondition
+    labels: NDArray[np.int64]
     arms: dict[Arm, _ArmData]
-    draws: dict[str, Draws]
-    balanced: dict[str, Draws] | None
-    """The same draws with every class counting alike; ``None`` where they do anyway."""
+    weights: dict[Basis, NDArray[np.float64]]
+    accuracies: dict[tuple[Basis, str], Accuracy]
+
+    def chance(self, basis: Basis) -> float:
+        return chance_level(self.labels) if basis == "accuracy" else balanced_chance(self.labels)
 
 
 def analyse(
-    plan: Plan,
-    grid: GridResult,
-    adversaries: Mapping[str, Adversary],
-    labels: NDArray[np.int64],
-    classes: int,
+    plan: Plan, grid: GridResult, adversaries: Mapping[str, Adversary], labellings: Mapping[str, Labelling]
 ) -> list[Condition]:
     """Evaluate every condition of the plan; those that were dropped come back as such.
 
@@ -67,86 +71,34 @@ def analyse(
         plan: what was planned.
         grid: what was trained.
         adversaries: by name.
-        labels: of the test pictures, ``[N]``.
-        classes: number of classes.
+        labellings: the labels under each adversary that was run, by name.
     """
-    measured = _measure(plan, grid, adversaries, labels, classes)
+    measured = _measure(plan, grid, adversaries, labellings)
     in_tier: dict[str, int] = {}
-    for planned in plan.conditions:
-        if planned.id in measured:
-            in_tier[planned.tier] = in_tier.get(planned.tier, 0) + 1
+    for item in measured.values():
+        in_tier[item.planned.tier] = in_tier.get(item.planned.tier, 0) + 1
     conditions = []
     for planned in plan.conditions:
         adversary = adversaries[planned.adversary]
+        identity = _identity(planned, adversary)
         if planned.id not in measured:
             reason = grid.dropped.get(planned.id, "it was not run")
-            conditions.append(_blank(planned, adversary, "dropped", reason))
+            conditions.append(Condition.model_validate({**identity, "status": "dropped", "reason": reason}))
             continue
         item = measured[planned.id]
-        plain = next(
-            m for m in measured.values() if m.planned.victim == planned.victim and m.planned.adversary == "none"
-        )
-        conditions.append(_evaluate(item, plain, adversary, labels, plan.alpha, in_tier[planned.tier]))
+        figures = _Figures(item, plan.alpha, in_tier[planned.tier])
+        graded = figures.rho(_untouched(item, measured)) if planned.metric == "rho" else figures.mv()
+        conditions.append(Condition.model_validate({**identity, **figures.arms(), **graded}))
     return conditions
 
 
-def _measure(
-    plan: Plan, grid: GridResult, adversaries: Mapping[str, Adversary], labels: NDArray[np.int64], classes: int
-) -> dict[str, _Measured]:
-    collected: dict[str, dict[Arm, _ArmData]] = {}
-    for planned in plan.conditions:
-        cells = cells_of(planned, plan.victim_seeds)
-        if planned.id in grid.dropped or any(cell not in grid.cells for cell in cells):
-            continue
-        peak = adversaries[planned.adversary].readout == "peak"
-        collected[planned.id] = {
-            arm: _arm([grid.cells[c] for c in cells if c.arm == arm], labels, classes, peak=peak, seed=plan.seed)
-            for arm in planned.arms
-        }
-    # All conditions share the draws, so that every difference and ratio is paired by seed and by test picture.
-    rows: list[Correct] = []
-    index: dict[tuple[str, str], int] = {}
-    for identity, arms in collected.items():
-        for arm, data in arms.items():
-            index[identity, arm] = len(rows)
-            rows.append(data.plain)
-        index[identity, "better"] = len(rows)
-        rows.append(arms["protected"].better)
-    if not rows:
-        return {}
-    stacked = np.stack(rows)
-    draws = bootstrap_accuracies(stacked, labels, draws=plan.draws, seed=plan.seed)
-    weights = balancing_weights(labels)
-    even = None
-    if weights is not None:
-        weighted = (stacked * weights).astype(np.float32)
-        even = bootstrap_accuracies(weighted, labels, draws=plan.draws, seed=plan.seed)
-
-    def of(table: Draws, identity: str) -> dict[str, Draws]:
-        return {name: table[:, row] for (owner, name), row in index.items() if owner == identity}
-
-    by_id = {planned.id: planned for planned in plan.conditions}
-    return {
-        identity: _Measured(by_id[identity], arms, of(draws, identity), None if even is None else of(even, identity))
-        for identity, arms in collected.items()
-    }
+def _untouched(item: _Measured, measured: Mapping[str, _Measured]) -> _Measured | None:
+    """The same victim without adversary, where it has the same labels to learn."""
+    plain = measured.get(f"{item.planned.victim}/none") if item.planned.fit == "network" else None
+    return plain if plain is not None and np.array_equal(plain.labels, item.labels) else None
 
 
-def _arm(results: Sequence[CellResult], labels: NDArray[np.int64], classes: int, *, peak: bool, seed: int) -> _ArmData:
-    predictions = [result.peak_predictions if peak else result.predictions for result in results]
-    return _ArmData(
-        plain=np.stack([predicted == labels for predicted in predictions]),
-        renamed=permuted_correct(predictions, labels, classes, seed=seed),
-        train_accuracies=tuple(result.train_accuracy for result in results),
-        seconds=sum(result.seconds for result in results),
-    )
-
-
-def _blank(planned: PlannedCondition, adversary: Adversary, status: str, reason: str) -> Condition:
-    return Condition.model_validate({**_identity(planned, adversary), "status": status, "reason": reason})
-
-
-def _identity(planned: PlannedCondition, adversary: Adversary) -> dict[str, object]:
+def _identity(planned: PlannedCondition, adversary: Adversary) -> dict[str, Any]:
     return {
         "id": planned.id,
         "tier": planned.tier,
@@ -155,107 +107,166 @@ def _identity(planned: PlannedCondition, adversary: Adversary) -> dict[str, obje
         "phrase": adversary.phrase,
         "source": adversary.source,
         "readout": adversary.readout,
+        "metric": planned.metric,
+        "detail": planned.detail,
     }
 
 
-def _evaluate(
-    item: _Measured,
-    plain: _Measured,
-    adversary: Adversary,
-    labels: NDArray[np.int64],
-    alpha: float,
-    comparisons: int,
-) -> Condition:
-    arms = {arm: _arm_result(data, item.draws[arm], alpha) for arm, data in item.arms.items()}
-    protected = item.arms["protected"]
-    clean, untouched = item.arms["clean"].plain, plain.arms["clean"].plain
-    rho = _residual(item, protected.better, clean, item, labels, alpha, comparisons)
-    rho_abs = _residual(item, protected.better, untouched, plain, labels, alpha, comparisons)
-    return Condition.model_validate(
-        {
-            **_identity(item.planned, adversary),
-            "status": "ok",
-            "clean": arms["clean"],
-            "protected": arms["protected"],
-            "noise": arms.get("noise"),
-            "rho": rho.estimate,
-            "rho_upper": rho.upper,
-            "rho_abs": rho_abs.estimate,
-            "rho_of": rho.of,
-            "noise_loss": _noise_loss(item, alpha),
-            "renamed": protected.better is not protected.plain,
-            "seconds": round(sum(data.seconds for data in item.arms.values()), 3) if adversary.cost else 0.0,
+def _measure(
+    plan: Plan, grid: GridResult, adversaries: Mapping[str, Adversary], labellings: Mapping[str, Labelling]
+) -> dict[str, _Measured]:
+    collected: dict[str, tuple[PlannedCondition, Labelling, dict[Arm, _ArmData]]] = {}
+    for planned in plan.conditions:
+        cells = cells_of(planned, plan.victim_seeds)
+        if planned.id in grid.dropped or any(cell not in grid.cells for cell in cells):
+            continue
+        peak = adversaries[planned.adversary].readout == "peak"
+        labelling = labellings[planned.adversary]
+        arms: dict[Arm, _ArmData] = {
+            arm: _arm(
+                [grid.cells[c] for c in cells if c.arm == arm],
+                labelling,
+                peak=peak,
+                own=name == planned.adversary,
+                seed=plan.seed,
+            )
+            for arm, name in planned.reads.items()
         }
+        collected[planned.id] = planned, labelling, arms
+    # Conditions with the same labels share the draws, so that every difference and ratio of theirs is paired by seed
+    # and by test picture.
+    by_labels: dict[bytes, list[str]] = {}
+    for identity, (_, labelling, _) in collected.items():
+        by_labels.setdefault(labelling.test.tobytes(), []).append(identity)
+    measured = {}
+    for group in by_labels.values():
+        measured.update(_draw_together({identity: collected[identity] for identity in group}, plan))
+    return {identity: measured[identity] for identity in collected}
+
+
+def _draw_together(
+    group: Mapping[str, tuple[PlannedCondition, Labelling, dict[Arm, _ArmData]]], plan: Plan
+) -> dict[str, _Measured]:
+    labels = next(iter(group.values()))[1].test
+    weights: dict[Basis, NDArray[np.float64]] = {"accuracy": np.ones(len(labels))}
+    even = balancing_weights(labels)
+    if even is not None:
+        weights["balanced accuracy"] = even
+    rows: dict[tuple[str, Basis, str], NDArray[np.float64]] = {}
+    for identity, (_, _, arms) in group.items():
+        for basis, weight in weights.items():
+            rows.update({(identity, basis, arm): data.plain * weight for arm, data in arms.items()})
+            if "protected" in arms:
+                plain, renamed = (c * weight for c in (arms["protected"].plain, arms["protected"].renamed[basis]))
+                rows[identity, basis, "better"] = renamed if renamed.mean() > plain.mean() else plain
+    draws = bootstrap_accuracies(np.stack(list(rows.values())), labels, draws=plan.draws, seed=plan.seed)
+    accuracies: dict[str, dict[tuple[Basis, str], Accuracy]] = {identity: {} for identity in group}
+    for column, ((identity, basis, name), values) in enumerate(rows.items()):
+        accuracies[identity][basis, name] = Accuracy(float(values.mean()), draws[:, column])
+    return {
+        identity: _Measured(planned, labels, arms, weights, accuracies[identity])
+        for identity, (planned, _, arms) in group.items()
+    }
+
+
+def _arm(results: Sequence[CellResult], labelling: Labelling, *, peak: bool, own: bool, seed: int) -> _ArmData:
+    labels, classes = labelling.test, labelling.classes
+    predictions = [result.peak_predictions if peak else result.predictions for result in results]
+    return _ArmData(
+        plain=np.stack([predicted == labels for predicted in predictions]),
+        renamed={
+            "accuracy": permuted_correct(predictions, labels, classes, seed=seed),
+            "balanced accuracy": permuted_correct(predictions, labels, classes, balanced=True, seed=seed),
+        },
+        train_accuracies=tuple(result.train_accuracy for result in results),
+        seconds=sum(result.seconds for result in results) if own else 0.0,
     )
 
 
-@dataclass(frozen=True)
-class _Residual:
-    """Residual learnability: estimate with interval, simultaneous upper bound, and which accuracy it is of."""
+class _Figures:
+    """What the report says about one condition."""
 
-    estimate: Estimate
-    upper: float
-    of: str
+    def __init__(self, item: _Measured, alpha: float, comparisons: int) -> None:
+        self.item, self.alpha, self.comparisons = item, alpha, comparisons
 
+    def arms(self) -> dict[str, Any]:
+        """The arms, whatever is graded."""
+        item = self.item
+        return {
+            "arms": {arm: self._arm(arm, data) for arm, data in item.arms.items()},
+            "chance": item.chance("accuracy"),
+            "balanced_chance": item.chance("balanced accuracy"),
+            "noise_loss": self._noise_loss(),
+            "seconds": round(sum(data.seconds for data in item.arms.values()), 3),
+        }
 
-def _residual(
-    item: _Measured,
-    protected: Correct,
-    reference: Correct,
-    owner: _Measured,
-    labels: NDArray[np.int64],
-    alpha: float,
-    comparisons: int,
-) -> _Residual:
-    """Of plain accuracy and of accuracy with every class counting alike, the one that leaves the trainer more.
+    def _arm(self, arm: Arm, data: _ArmData) -> ArmResult:
+        plain = self._interval(self.item.accuracies["accuracy", arm])
+        even = self.item.accuracies.get(("balanced accuracy", arm))
+        return ArmResult(
+            accuracies=tuple(float(value) for value in data.plain.mean(axis=1)),
+            accuracy=plain,
+            balanced=plain if even is None else self._interval(even),
+            permuted_accuracy=float(data.renamed["accuracy"].mean()),
+            train_accuracies=data.train_accuracies,
+        )
 
-    Args:
-        item: the condition; its draws of the protected arm are used.
-        protected: who was right on protected pictures, ``[S, N]``.
-        reference: who was right in the clean arm.
-        owner: the condition whose clean arm that is.
-        labels: of the test pictures, ``[N]``.
-        alpha: level of the interval.
-        comparisons: conditions of the tier.
-    """
+    def _interval(self, accuracy: Accuracy, *, low: float = 0.0) -> Estimate:
+        found = interval(accuracy.value, accuracy.draws, alpha=self.alpha, low=low)
+        return Estimate(estimate=found.estimate, low=found.low, high=found.high)
 
-    def one(a: float, b: float, chance: float, draws: Draws, base: Draws, of: str) -> _Residual:
-        found = rho_draws(draws, base, chance)
-        value = rho_estimate(a, b, chance)
-        upper = max(value, upper_bound(found, alpha=alpha, comparisons=comparisons))
-        return _Residual(_estimate(value, found, alpha), upper, of)
+    def _noise_loss(self) -> Estimate | None:
+        if "noise" not in self.item.arms:
+            return None
+        clean, noise = (self.item.accuracies["accuracy", arm] for arm in ("clean", "noise"))
+        return self._interval(Accuracy(clean.value - noise.value, clean.draws - noise.draws), low=-1.0)
 
-    raw = one(
-        float(protected.mean()), float(reference.mean()), chance_level(labels), item.draws["better"],
-        owner.draws["clean"], "accuracy",
-    )  # fmt: skip
-    weights = balancing_weights(labels)
-    if weights is None or item.balanced is None or owner.balanced is None:
-        return raw
-    even = one(
-        float((protected * weights).mean()), float((reference * weights).mean()), 1 / len(np.unique(labels)),
-        item.balanced["better"], owner.balanced["clean"], "balanced accuracy",
-    )  # fmt: skip
-    return max(raw, even, key=lambda found: (found.estimate.estimate, found.upper))
+    def rho(self, untouched: _Measured | None) -> dict[str, Any]:
+        """Residual learnability, on the accuracy that is worse for the protection."""
+        item, found = self.item, dict[Basis, Figure]()
+        for basis in item.weights:
+            protected, clean = item.accuracies[basis, "better"], item.accuracies[basis, "clean"]
+            found[basis] = residual(protected, clean, item.chance(basis), self.alpha, self.comparisons)
+        basis = worst_of(found, "rho")
+        absolute = None
+        if untouched is not None:
+            protected, clean = item.accuracies[basis, "better"], untouched.accuracies[basis, "clean"]
+            absolute = residual(protected, clean, item.chance(basis), self.alpha).figure
+        better = item.accuracies["accuracy", "better"].value
+        return {
+            "status": "ok",
+            "basis": basis,
+            "rho": found[basis].figure,
+            "rho_upper": found[basis].upper,
+            "rho_abs": absolute,
+            "renamed": better > item.accuracies["accuracy", "protected"].value,
+        }
 
-
-def _arm_result(data: _ArmData, draws: Draws, alpha: float) -> ArmResult:
-    by_seed = data.plain.mean(axis=1)
-    return ArmResult(
-        accuracies=tuple(float(value) for value in by_seed),
-        accuracy=_estimate(float(by_seed.mean()), draws, alpha),
-        permuted_accuracy=float(data.renamed.mean()),
-        train_accuracies=data.train_accuracies,
-    )
-
-
-def _noise_loss(item: _Measured, alpha: float) -> Estimate | None:
-    if "noise" not in item.arms:
-        return None
-    loss = float(item.arms["clean"].plain.mean() - item.arms["noise"].plain.mean())
-    return _estimate(loss, item.draws["clean"] - item.draws["noise"], alpha, low=-1.0)
-
-
-def _estimate(value: float, draws: Draws, alpha: float, *, low: float = 0.0) -> Estimate:
-    result = interval(value, draws, alpha=alpha, low=low)
-    return Estimate(estimate=result.estimate, low=result.low, high=result.high)
+    def mv(self) -> dict[str, Any]:
+        """Marginal value of the protected share, on the accuracy that is worse for the protection."""
+        item, found, gaps = self.item, dict[Basis, Figure](), dict[Basis, Estimate]()
+        for basis in item.weights:
+            clean, part = item.accuracies[basis, "clean"], item.accuracies[basis, "part"]
+            gaps[basis] = self._interval(Accuracy(clean.value - part.value, clean.draws - part.draws), low=-1.0)
+            if gaps[basis].low > 0:
+                mixed = item.accuracies[basis, "mixed"]
+                found[basis] = marginal_value(mixed, part, clean, self.alpha, self.comparisons)
+        if not found:
+            gap = gaps["accuracy"]
+            reason = (
+                "the marginal value is undefined: clean pictures in the place of the protected ones add "
+                f"{100 * gap.estimate:.1f} points ({100 * gap.low:.1f} to {100 * gap.high:.1f}), which may be nothing"
+            )
+            return {"status": "set aside", "reason": reason, "mv_gap": gap}
+        basis = worst_of(found, "mv")
+        part, clean = item.accuracies[basis, "part"], item.accuracies[basis, "clean"]
+        placebo = marginal_value(item.accuracies[basis, "noise-mixed"], part, clean, self.alpha)
+        return {
+            "status": "ok",
+            "basis": basis,
+            "mv": found[basis].figure,
+            "mv_upper": found[basis].upper,
+            "nmv": placebo.figure,
+            "mv_gap": gaps[basis],
+            "harmful": found[basis].figure.high < 0,
+        }

@@ -10,8 +10,9 @@ from ..data import VerificationData
 from ..request import Request
 from ..schema import Gate
 from ..training import victim_family
+from .gates import NOT_CHECKED
 
-__all__ = ["FEW_TEST_IMAGES", "list_caveats", "note_gates"]
+__all__ = ["FEW_TEST_IMAGES", "list_caveats", "note_gates", "note_unchecked"]
 
 FEW_TEST_IMAGES = 1000
 """Below so many test pictures the sampling error alone is several points (verification.md 3.5)."""
@@ -30,6 +31,13 @@ def note_gates(gates: Sequence[Gate]) -> list[str]:
         for gate in gates
         if gate.status == "warn"
     ]
+
+
+def note_unchecked(gates: Sequence[Gate]) -> str:
+    """What no gate looked at."""
+    checked = {gate.id for gate in gates}
+    unchecked = [f"{what} ({name})" for name, what in NOT_CHECKED.items() if name not in checked]
+    return f"Not checked: {'; '.join(unchecked)}."
 
 
 def _about_numbers(request: Request, data: VerificationData) -> list[str]:
@@ -56,14 +64,11 @@ def _about_files(data: VerificationData) -> list[str]:
     counts = Counter(issue.kind for issue in data.issues)
     texts = {
         "missing": "{} originals have no protected copy and were left out; a trainer who finds them learns from them.",
-        "extra": "{} files in PROTECTED have no original and were left out.",
-        "leaked": "{} training pictures are in the test folder too and were left out of training.",
+        "extra": "{} pictures in PROTECTED have no original: a trainer gets them too, but no victim was given them.",
+        "leaked": "{} training pictures are test pictures too and were left out of training.",
         "untestable": "{} test pictures could not be read.",
     }
-    notes = [text.format(counts[kind]) for kind, text in texts.items() if counts[kind]]
-    if data.budget_levels is None:
-        notes.append("No budget was stated for the change, so only its measured size is reported.")
-    return notes
+    return [text.format(counts[kind]) for kind, text in texts.items() if counts[kind]]
 
 
 def _about_trainers(request: Request, data: VerificationData) -> list[str]:
@@ -77,10 +82,13 @@ def _about_trainers(request: Request, data: VerificationData) -> list[str]:
         )
     if any(a.readout == "peak" for a in adversaries):
         notes.append("early-stop chooses its moment with the test answers: an upper bound for that trainer.")
-    surrogate = data.protection.surrogate if data.protection else None
-    if surrogate and all(victim == surrogate for victim in request.victims):
-        notes.append(f"Every victim has the architecture of the protector's own model ({surrogate}): the easy case.")
-    notes.append("Not looked for: a victim on shuffled labels (G4), near-duplicates of test pictures in training (G5).")
+    if any(a.metric == "mv" for a in adversaries):
+        notes.append(
+            "Mixing: the clean part alone is trained for as many steps as all pictures, so it is seen more often and "
+            "may be fitted too closely; a protected rest can then help by keeping it from that."
+        )
+    if any(a.fit != "network" for a in adversaries):
+        notes.append("Probes: their seeds are samples of the training pictures, since they have no random start.")
     families = {victim_family(victim) for victim in request.victims}
     if len(families) == 1:
         notes.append("All victims are of one architecture family.")

@@ -1,27 +1,31 @@
-"""The verdict rule "v1" (verification.md 3.7), and the sentence it is told in."""
+"""The verdict rule "v2" (verification.md 3.7), and the sentence it is told in."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from ..adversaries import TIER_TITLES, TIERS, Tier
+from ..adversaries import TIER_TITLES, TIERS, Metric, Tier
 from ..schema import GRADES, Condition, Dataset, Gate, Grade, Plan, Requirement, TierVerdict, Verdict
 from .gates import FAILURES
+from .grading import condition_badness, condition_grade
 
-__all__ = ["BOUNDS", "grade_of", "judge", "requirement_met", "tier_verdict"]
+__all__ = ["judge", "requirement_met", "tier_verdict"]
 
-BOUNDS: tuple[tuple[Grade, float], ...] = (("strong", 0.15), ("moderate", 0.40), ("weak", 0.75))
-"""A grade is given where the simultaneous 95 % upper bound of rho is at most this."""
-
-WIDEST = 0.25
-"""An interval that reaches into another class and is wider than this decides nothing."""
-
-_VERBS: dict[Grade, str] = {
-    "strong": "blocks",
-    "moderate": "hinders",
-    "weak": "barely hinders",
-    "none": "does not stop",
-    "inconclusive": "leaves open whether it stops",
+_VERBS: dict[Metric, dict[Grade, str]] = {
+    "rho": {
+        "strong": "blocks",
+        "moderate": "hinders",
+        "weak": "barely hinders",
+        "none": "does not stop",
+        "inconclusive": "leaves open whether it stops",
+    },
+    "mv": {
+        "strong": "adds nothing for",
+        "moderate": "adds little for",
+        "weak": "adds something for",
+        "none": "adds much for",
+        "inconclusive": "leaves open what it adds for",
+    },
 }
 _UNTESTED: dict[Tier, str] = {
     "naive": "the naive trainer",
@@ -33,50 +37,28 @@ _UNTESTED: dict[Tier, str] = {
 }
 
 
-def grade_of(upper: float) -> Grade:
-    """The class an upper bound of rho falls in."""
-    for grade, bound in BOUNDS:
-        if upper <= bound:
-            return grade
-    return "none"
+def tier_verdict(tier: Tier, conditions: Sequence[Condition], *, graded: bool, missing: int = 0) -> TierVerdict:
+    """Grade one tier by its worst condition. What was dropped or set aside never counts as survived.
 
-
-_FROM_BEST: tuple[Grade, ...] = ("strong", "moderate", "weak", "inconclusive", "none")
-
-
-def _badness(grade: Grade, upper: float | None, estimate: float | None) -> tuple[int, float, float]:
-    """Orders conditions and tiers from best to worst. The grade comes first: an upper bound is cut at 1, and an
-    inconclusive result must not hide one that is known to be bad."""
-    rank = _FROM_BEST.index(grade) if grade in _FROM_BEST else -1
-    return rank, upper or 0.0, estimate or 0.0
-
-
-def _condition_grade(condition: Condition) -> Grade:
-    assert condition.rho is not None
-    assert condition.rho_upper is not None
-    grade = grade_of(condition.rho_upper)
-    if grade == "none" and grade_of(condition.rho.estimate) == "none":
-        return grade  # nothing is claimed for the protection, so nothing has to be proven
-    straddles = grade_of(condition.rho.low) != grade
-    return "inconclusive" if straddles and condition.rho_upper - condition.rho.low > WIDEST else grade
-
-
-def tier_verdict(tier: Tier, conditions: Sequence[Condition], *, graded: bool) -> TierVerdict:
-    """Grade one tier by its worst condition. What was dropped or set aside never counts as survived."""
+    Args:
+        tier: which.
+        conditions: all of them.
+        graded: whether grades are given at all.
+        missing: originals without a protected copy. They were tested by nobody, so no tier is complete.
+    """
     members = [condition for condition in conditions if condition.tier == tier]
     tested = [condition for condition in members if condition.status == "ok"]
     untested = tuple(f"{condition.id}: {condition.reason}" for condition in members if condition.status != "ok")
     if not tested:
         return TierVerdict(tier=tier, title=TIER_TITLES[tier], grade="not tested", complete=False, untested=untested)
-    grades: dict[str, Grade] = {c.id: _condition_grade(c) if graded else "not graded" for c in tested}
-    worst = max(tested, key=lambda c: _badness(grades[c.id], c.rho_upper, c.rho.estimate if c.rho else None))
+    worst = max(tested, key=condition_badness)
     return TierVerdict(
         tier=tier,
         title=TIER_TITLES[tier],
-        grade=grades[worst.id],
-        upper=worst.rho_upper,
+        grade=condition_grade(worst) if graded else "not graded",
+        upper=max(condition.upper or 0.0 for condition in tested),
         worst=worst.id,
-        complete=not untested,
+        complete=not untested and not missing,
         tested=tuple(condition.id for condition in tested),
         untested=untested,
     )
@@ -105,11 +87,14 @@ def judge(
     """
     graded = len(plan.victim_seeds) > 1
     failed = [gate for gate in gates if gate.decisive and gate.status == "fail"]
-    tiers = tuple(tier_verdict(tier, conditions, graded=graded and not failed) for tier in TIERS)
-    tested = [tier for tier in tiers if tier.upper is not None]
-    weakest = max(tested, key=lambda tier: _badness(tier.grade, tier.upper, None), default=None)
+    missing = sum(issue.kind == "missing" for issue in dataset.issues)
+    tiers = tuple(tier_verdict(tier, conditions, graded=graded and not failed, missing=missing) for tier in TIERS)
+    by_id = {condition.id: condition for condition in conditions}
+    tested = [tier for tier in tiers if tier.worst is not None]
+    weakest = max(tested, key=lambda tier: condition_badness(by_id[tier.worst or ""]), default=None)
     not_tested = tuple(_UNTESTED[t.tier] for t in tiers if t.upper is None)
     not_tested += tuple(text for tier in tiers for text in tier.untested)
+    not_tested += (f"{_copies(missing)}",) if missing else ()
     if failed:
         headline = _invalid(failed)
     elif weakest is None:
@@ -117,7 +102,9 @@ def judge(
     elif not graded:
         headline = _smoke(conditions, dataset)
     else:
-        headline = _headline(plan, tiers, weakest, conditions)
+        headline = _headline(plan, tiers, weakest, by_id)
+    if missing:
+        headline += f" {_copies(missing)}."
     valid = not failed and weakest is not None
     return Verdict(
         valid=valid,
@@ -146,6 +133,10 @@ def _required(
     return Requirement(tier=plan.required_tier, grade=plan.required_grade, met=met and valid)
 
 
+def _copies(missing: int) -> str:
+    return "1 original has no protected copy" if missing == 1 else f"{missing} originals have no protected copy"
+
+
 def _percent(value: float) -> str:
     return f"{100 * value:.0f} %"
 
@@ -156,10 +147,23 @@ def _invalid(failed: Sequence[Gate]) -> str:
 
 
 def _figures(condition: Condition) -> str:
-    assert condition.clean is not None
-    assert condition.protected is not None
-    trainer = max(condition.protected.accuracy.estimate, condition.protected.permuted_accuracy)
-    return f"{_percent(trainer)} where clean pictures give {_percent(condition.clean.accuracy.estimate)}"
+    clean, treated = condition.clean, condition.treated
+    assert clean is not None
+    assert treated is not None
+    by_class = condition.basis == "balanced accuracy"
+    before = "by the mean over the classes " if by_class else ""
+    trainer, given = (arm.balanced.estimate if by_class else arm.accuracy.estimate for arm in (treated, clean))
+    if condition.metric == "mv":
+        part = condition.arms["part"]
+        alone = part.balanced.estimate if by_class else part.accuracy.estimate
+        harm = ", which is harm" if condition.harmful else ""
+        return (
+            f"{before}{_percent(trainer)}, with the clean part alone {_percent(alone)}{harm}, "
+            f"with all pictures clean {_percent(given)}"
+        )
+    if condition.renamed and not by_class:
+        trainer = max(trainer, treated.permuted_accuracy)
+    return f"{before}{_percent(trainer)} where clean pictures give {_percent(given)}"
 
 
 def _smoke(conditions: Sequence[Condition], dataset: Dataset) -> str:
@@ -169,9 +173,8 @@ def _smoke(conditions: Sequence[Condition], dataset: Dataset) -> str:
     )
 
 
-def _headline(plan: Plan, tiers: Sequence[TierVerdict], weakest: TierVerdict, conditions: Sequence[Condition]) -> str:
+def _headline(plan: Plan, tiers: Sequence[TierVerdict], weakest: TierVerdict, by_id: Mapping[str, Condition]) -> str:
     """Names the naive tier and the weakest tested one, and what was not tested."""
-    by_id = {condition.id: condition for condition in conditions}
     naive = next(tier for tier in tiers if tier.tier == "naive")
     told = [naive] if naive.upper is not None else []
     told += [weakest] if weakest.tier != "naive" else []
@@ -179,9 +182,10 @@ def _headline(plan: Plan, tiers: Sequence[TierVerdict], weakest: TierVerdict, co
     for tier in told:
         condition = by_id[tier.worst or ""]
         seeds = f"{len(plan.victim_seeds)} seeds"
-        clauses.append(f"{_VERBS[tier.grade]} {condition.phrase} ({condition.victim}, {seeds}: {_figures(condition)})")
+        verb = _VERBS[condition.metric][tier.grade]
+        clauses.append(f"{verb} {condition.phrase} ({condition.victim}, {seeds}: {_figures(condition)})")
     sentence = "; ".join(clauses)
     missing = ", ".join(_UNTESTED[tier.tier] for tier in tiers if tier.upper is None)
-    partly = [tier.tier for tier in tiers if tier.upper is not None and not tier.complete]
+    partly = [tier.tier for tier in tiers if tier.upper is not None and tier.untested]
     tail = f" Only partly tested: {', '.join(partly)}." if partly else ""
-    return f"{sentence[0].upper()}{sentence[1:]}.{tail} Not tested: {missing}."
+    return f"{sentence[0].upper()}{sentence[1:]}.{tail}{f' Not tested: {missing}.' if missing else ''}"

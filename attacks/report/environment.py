@@ -19,7 +19,7 @@ __all__ = ["describe_environment", "verify_command"]
 def describe_environment(device: str, workers: int) -> Environment:
     """Where a run took place: versions and devices, no names of machines or people."""
     versions = {}
-    for name in ("torch", "torchvision", "timm", "numpy", "scipy", "pillow"):
+    for name in ("torch", "torchvision", "timm", "numpy", "scipy", "scikit-learn", "pillow"):
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

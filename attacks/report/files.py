@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...errors import ImageError
 from ...imaging import decode, difference_tile, png_data_uri, render_page, thumbnail, write_atomic
@@ -67,17 +68,34 @@ def write_plan(folder: Path, plan: Plan) -> None:
     write_atomic(folder / "plan.json", plan_bytes(plan), overwrite=True)
 
 
-def write_report(folder: Path, report: VerificationReport, data: VerificationData, cells: Sequence[CellResult]) -> None:
-    """Write ``report.json``, ``report.html``, ``stealth.csv`` and ``predictions.npz`` into ``folder``."""
+def write_report(
+    folder: Path,
+    report: VerificationReport,
+    data: VerificationData,
+    cells: Sequence[CellResult],
+    labels: Mapping[str, NDArray[np.int64]],
+) -> None:
+    """Write ``report.json``, ``report.html``, ``stealth.csv`` and ``predictions.npz`` into ``folder``.
+
+    Args:
+        folder: where to.
+        report: the result.
+        data: what it is about.
+        cells: every training.
+        labels: of the test pictures, by adversary.
+    """
     write_atomic(folder / "stealth.csv", stealth_csv(data.files), overwrite=True)
-    write_atomic(folder / "predictions.npz", _predictions(cells, data), overwrite=True)
+    write_atomic(folder / "predictions.npz", _predictions(cells, data, labels), overwrite=True)
     write_atomic(folder / "report.json", report.model_dump_json(indent=2).encode() + b"\n", overwrite=True)
     write_atomic(folder / "report.html", render_report(report, choose_tiles(data)).encode(), overwrite=True)
 
 
-def _predictions(cells: Sequence[CellResult], data: VerificationData) -> bytes:
+def _predictions(cells: Sequence[CellResult], data: VerificationData, labels: Mapping[str, NDArray[np.int64]]) -> bytes:
     """Predicted classes of every training, and the true ones, so that anyone can redo the statistics."""
     arrays: dict[str, np.ndarray] = {"labels": data.test_labels.astype(np.uint16)}
+    for adversary, own in labels.items():
+        if not np.array_equal(own, data.test_labels):
+            arrays[f"labels|{adversary}"] = own.astype(np.uint16)
     for result in cells:
         cell = result.cell
         name = f"{cell.victim}|{cell.adversary}|{cell.arm}|{cell.seed_index}"
@@ -143,8 +161,11 @@ def render_report(report: VerificationReport, tiles: Sequence[Tile] = ()) -> str
         badges=_BADGES,
         tone=_tone(report),
         tested=tested,
-        bars=accuracy_bars(tested, report.dataset.chance),
+        learned=[condition for condition in tested if condition.metric == "rho"],
+        mixing=[condition for condition in tested if condition.metric == "mv"],
+        bars=accuracy_bars(tested),
         has_noise=any(condition.noise is not None for condition in tested),
+        by_class=any(condition.basis == "balanced accuracy" for condition in tested),
         curves=_curves(report, tested),
         tiles=tiles,
         gain=_GAIN,
@@ -167,6 +188,7 @@ def _curves(report: VerificationReport, tested: Sequence[Condition]) -> list[tup
     result = []
     for condition in tested:
         cells = [c for c in report.cells if c.victim == condition.victim and c.adversary == condition.adversary]
-        if cells:
-            result.append((f"{condition.victim}, {condition.adversary}", learning_curves(cells, report.dataset.chance)))
+        if any(cell.curve for cell in cells):
+            drawing = learning_curves(cells, condition.chance or 0.0)
+            result.append((f"{condition.victim}, {condition.adversary}", drawing))
     return result

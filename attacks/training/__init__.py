@@ -2,24 +2,28 @@
 
 from .cells import Cell, CellResult
 from .executor import Executor, available_cpus, executor_for
-from .grid import NO_TEMPORARY, ArrayStore, GridResult, cells_of, run_grid
+from .features import check_features
+from .grid import GridResult, cells_of, run_grid
 from .schedule import fit_recipe, training_steps
+from .store import ArrayStore, Inputs, temporary_folder_problem
 from .victims import check_victim, create_victim, victim_family, victim_names, victim_recipe, victim_seed
 
 __all__ = [
-    "NO_TEMPORARY",
     "ArrayStore",
     "Cell",
     "CellResult",
     "Executor",
     "GridResult",
+    "Inputs",
     "available_cpus",
     "cells_of",
+    "check_features",
     "check_victim",
     "create_victim",
     "executor_for",
     "fit_recipe",
     "run_grid",
+    "temporary_folder_problem",
     "training_steps",
     "victim_family",
     "victim_names",

@@ -1,19 +1,21 @@
-"""A cell of the grid: one training of one victim on one arm, as a pure function of its task."""
+"""A cell of the grid: one training of one victim, or of one probe, on one arm, as a pure function of its task."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from ...surrogates import CurvePoint, Recipe, train_classifier
-from ..schema import Arm, CellRecord, CurveRow
+from ..adversaries import Arm, Fit
+from ..schema import CellRecord, CurveRow
+from .probes import probe
+from .store import Inputs
+from .threads import one_thread
 from .victims import create_victim
 
 __all__ = ["Cell", "CellResult", "CellTask", "run_cell"]
@@ -24,9 +26,10 @@ class Cell:
     """Arm x adversary x victim x seed.
 
     Attributes:
-        adversary: the one whose pictures are trained on; free adversaries read the cells of another.
+        adversary: the one whose pictures and labels are trained on; other conditions may read the cell too.
+        victim: of a probe, the frozen network.
         seed_index: 0, 1, ...: which of the repeats.
-        victim_seed: what initial weights, batch order and augmentation are drawn from.
+        victim_seed: what initial weights, batch order and augmentation are drawn from; of a probe, its pictures.
     """
 
     arm: Arm
@@ -40,18 +43,19 @@ class Cell:
 class CellTask:
     """A cell with all it needs; small enough to be sent to another process.
 
-    The four arrays are ``.npy`` files, so that any number of workers share one copy in the page cache.
+    The arrays are ``.npy`` files, so that any number of workers share one copy in the page cache.
+
+    Attributes:
+        fit: what learns.
+        recipe: how a network is trained; ``None`` for probes.
     """
 
     cell: Cell
-    recipe: Recipe
-    classes: int
+    fit: Fit
+    recipe: Recipe | None
+    inputs: Inputs
     device: str
     evals: int
-    train_images: Path
-    train_labels: Path
-    test_images: Path
-    test_labels: Path
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ class CellResult:
     """What a training left.
 
     Attributes:
+        steps: optimiser steps; 0 for probes, which are solved and not trained step by step.
         predictions: int64 ``[M]`` on the test pictures at the end.
         peak_predictions: the same at the step with the best test accuracy.
     """
@@ -107,32 +112,43 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-@contextmanager
-def _one_thread(device: str) -> Iterator[None]:
-    """One thread on a CPU: sums then run in one order, so the result is the same however many workers there are."""
-    if not device.startswith("cpu"):
-        yield
-        return
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _load(path: Path) -> torch.Tensor:
-    return torch.from_numpy(np.array(np.load(path, mmap_mode="r", allow_pickle=False)))
-
-
 def run_cell(task: CellTask) -> CellResult:
-    """Train and test one victim. The same task gives the same result in any process."""
-    images, labels = _load(task.train_images), _load(task.train_labels)
-    test_images, test_labels = _load(task.test_images), _load(task.test_labels)
+    """Train and test one victim or probe. The same task gives the same result in any process."""
+    paths = (task.inputs.train_images, task.inputs.train_labels, task.inputs.test_images, task.inputs.test_labels)
+    images, labels, test_images, test_labels = (np.load(path, allow_pickle=False) for path in paths)
+    if task.recipe is None:
+        return _run_probe(task, images, labels, test_images)
+    return _run_network(task, *(torch.from_numpy(array) for array in (images, labels, test_images, test_labels)))
+
+
+def _run_probe(
+    task: CellTask, features: NDArray[np.float32], labels: NDArray[np.int64], tested: NDArray[np.float32]
+) -> CellResult:
+    begun = time.perf_counter()
+    assert task.fit != "network"
+    fitted, predictions = probe(task.fit, features, labels, tested, seed=task.cell.victim_seed)
+    return CellResult(
+        cell=task.cell,
+        steps=0,
+        train_accuracy=float((fitted == labels).mean()),
+        final_loss=math.nan,
+        finite=bool(np.isfinite(features).all() and np.isfinite(tested).all()),
+        predictions=predictions,
+        peak_predictions=predictions,
+        peak_step=0,
+        curve=(),
+        seconds=time.perf_counter() - begun,
+    )
+
+
+def _run_network(
+    task: CellTask, images: torch.Tensor, labels: torch.Tensor, test_images: torch.Tensor, test_labels: torch.Tensor
+) -> CellResult:
     cell = task.cell
-    with _one_thread(task.device):
+    assert task.recipe is not None
+    with one_thread(task.device):
         victim = create_victim(
-            cell.victim, num_classes=task.classes, resolution=int(images.shape[-1]), seed=cell.victim_seed
+            cell.victim, num_classes=task.inputs.classes, resolution=int(images.shape[-1]), seed=cell.victim_seed
         )
         result = train_classifier(
             victim,

@@ -5,29 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ...errors import OutputError
 from ...surrogates import Recipe
 from ..adversaries import Adversary
-from ..data import Step, VerificationData
-from ..data.arms import noise_arm
-from ..schema import Arm, Plan, PlannedCondition
+from ..data import Step
+from ..schema import Plan, PlannedCondition
 from .cells import Cell, CellResult, CellTask, run_cell
 from .executor import Executor
+from .store import ArrayStore
 
-NO_TEMPORARY = (
-    "The temporary folder {folder} cannot be used: {why}. "
-    "Free some space, or name another one in the environment variable TMPDIR."
-)
-
-__all__ = ["NO_TEMPORARY", "ArrayStore", "GridResult", "cells_of", "run_grid"]
+__all__ = ["GridResult", "cells_of", "run_grid"]
 
 # Rough cost of a step relative to small-cnn, for the progress bar until times were measured.
 _FIRST_GUESS = {"small-cnn": 1.0, "convmixer": 1.0, "mobilenetv2": 9.0, "resnet18": 45.0, "resnet50": 90.0}
+_PROBE = 20.0
 
 
 @dataclass
@@ -38,52 +29,11 @@ class GridResult:
     dropped: dict[str, str] = field(default_factory=dict)
 
 
-class ArrayStore:
-    """The pictures of every arm under every adversary, transformed once and kept as ``.npy`` files.
-
-    Args:
-        folder: an empty temporary folder.
-        data: the pictures.
-        adversaries: by name.
-        noise_seed: of the noise arm.
-    """
-
-    def __init__(
-        self, folder: Path, data: VerificationData, adversaries: Mapping[str, Adversary], *, noise_seed: int
-    ) -> None:
-        self._folder, self._data, self._adversaries, self._noise_seed = folder, data, adversaries, noise_seed
-        self._paths: dict[tuple[str, str], Path] = {}
-        self.train_labels = self._save("train-labels", data.labels)
-        self.test_labels = self._save("test-labels", data.test_labels)
-
-    def images(self, arm: Arm | str, adversary: str) -> Path:
-        """File with the pictures of an arm (or ``test``) as this adversary sees them."""
-        key = (arm, adversary)
-        if key not in self._paths:
-            transformed = self._adversaries[adversary].transform(self._raw(arm))
-            self._paths[key] = self._save(f"images-{len(self._paths)}", transformed)
-        return self._paths[key]
-
-    def _raw(self, arm: str) -> NDArray[np.uint8]:
-        if arm == "noise":
-            data = self._data
-            return noise_arm(data.clean, data.keys, data.noise_levels, seed=self._noise_seed)
-        return {"clean": self._data.clean, "protected": self._data.protected, "test": self._data.test_images}[arm]
-
-    def _save(self, name: str, array: NDArray[np.generic]) -> Path:
-        path = self._folder / f"{name}.npy"
-        try:
-            np.save(path, array, allow_pickle=False)
-        except OSError as error:
-            raise OutputError(NO_TEMPORARY.format(folder=self._folder.parent, why=error.strerror or error)) from error
-        return path
-
-
 def cells_of(condition: PlannedCondition, victim_seeds: Sequence[int]) -> list[Cell]:
-    """The trainings a condition reads, arm by arm. Free adversaries share those of another condition."""
+    """The trainings a condition reads, arm by arm. Some are shared with another condition."""
     return [
-        Cell(arm, condition.runs_as, condition.victim, index, seed)
-        for arm in condition.arms
+        Cell(arm, adversary, condition.victim, index, seed)
+        for arm, adversary in condition.reads.items()
         for index, seed in enumerate(victim_seeds)
     ]
 
@@ -91,24 +41,29 @@ def cells_of(condition: PlannedCondition, victim_seeds: Sequence[int]) -> list[C
 class _Clock:
     """Costs in units of one small-cnn step, corrected by measured times as they come in."""
 
-    def __init__(self, recipes: Mapping[str, Recipe], workers: int) -> None:
-        self._recipes, self._workers = recipes, workers
-        self._measured: dict[str, list[float]] = {}
+    def __init__(self, recipes: Mapping[str, Recipe], adversaries: Mapping[str, Adversary], workers: int) -> None:
+        self._recipes, self._adversaries, self._workers = recipes, adversaries, workers
+        self._measured: dict[tuple[str, str], list[float]] = {}
 
     def note(self, result: CellResult) -> None:
-        self._measured.setdefault(result.cell.victim, []).append(result.seconds)
+        self._measured.setdefault(self._kind(result.cell), []).append(result.seconds)
 
-    def units(self, victim: str) -> float:
-        return _FIRST_GUESS.get(victim, 10.0) * self._recipes[victim].steps
+    def _kind(self, cell: Cell) -> tuple[str, str]:
+        """Cells of one kind take about the same time."""
+        return cell.victim, self._adversaries[cell.adversary].fit
+
+    def _units(self, kind: tuple[str, str]) -> float:
+        victim, fit = kind
+        return _FIRST_GUESS.get(victim, 10.0) * self._recipes[victim].steps if fit == "network" else _PROBE
 
     def seconds(self, cells: Sequence[Cell]) -> float:
         """Expected wall time of these cells, from measured times where there are any."""
         if not self._measured:
             return 0.0
-        known = {name: sum(times) / len(times) for name, times in self._measured.items()}
-        rate = sum(known.values()) / sum(self.units(name) for name in known)
-        total = sum(known.get(cell.victim, self.units(cell.victim) * rate) for cell in cells)
-        return total / self._workers
+        known = {kind: sum(times) / len(times) for kind, times in self._measured.items()}
+        rate = sum(known.values()) / sum(self._units(kind) for kind in known)
+        kinds = [self._kind(cell) for cell in cells]
+        return sum(known.get(kind, self._units(kind) * rate) for kind in kinds) / self._workers
 
     def work(self, cells: Sequence[Cell]) -> float:
         """The same in seconds of all workers together."""
@@ -119,24 +74,25 @@ def run_grid(
     plan: Plan,
     store: ArrayStore,
     recipes: Mapping[str, Recipe],
+    adversaries: Mapping[str, Adversary],
     executor: Executor,
     *,
-    classes: int,
     device: str,
+    skipped: Mapping[str, str] | None = None,
     step: Step,
     clock: Callable[[], float] = time.monotonic,
 ) -> GridResult:
-    """Train every cell of the plan.
+    """Train every cell of the plan, but for those of conditions that are ``skipped``, with the reason.
 
     With ``plan.max_minutes`` conditions run one after the other, and before each one the time it needs is estimated
     from what was measured so far; from the first that does not fit on, conditions that need trainings of their own are
     dropped whole. Trainings are never shortened. The first condition always runs: without it there is no result.
     """
-    result = GridResult()
-    progress = _Progress(plan, recipes, executor.workers, step)
+    result = GridResult(dropped=dict(skipped or {}))
+    conditions = [condition for condition in plan.conditions if condition.id not in result.dropped]
+    progress = _Progress(plan, conditions, _Clock(recipes, adversaries, executor.workers), step)
     begun = clock()
-    together = [list(plan.conditions)]
-    batches = together if plan.max_minutes is None else [[condition] for condition in plan.conditions]
+    batches = [conditions] if plan.max_minutes is None else [[condition] for condition in conditions]
     full = False
     for number, batch in enumerate(batches):
         cells = _new_cells(batch, plan, result)
@@ -148,7 +104,7 @@ def run_grid(
                 result.dropped.update({condition.id: reason for condition in batch})
                 progress.drop(cells)
                 continue
-        tasks = [_task(cell, store, recipes, plan, classes, device) for cell in cells]
+        tasks = [_task(cell, store, recipes, adversaries, plan, device) for cell in cells]
         for _, done in executor.run(run_cell, tasks):
             result.cells[done.cell] = done
             progress.add(done)
@@ -161,28 +117,31 @@ def _new_cells(batch: Sequence[PlannedCondition], plan: Plan, result: GridResult
 
 
 def _task(
-    cell: Cell, store: ArrayStore, recipes: Mapping[str, Recipe], plan: Plan, classes: int, device: str
+    cell: Cell,
+    store: ArrayStore,
+    recipes: Mapping[str, Recipe],
+    adversaries: Mapping[str, Adversary],
+    plan: Plan,
+    device: str,
 ) -> CellTask:
+    fit = adversaries[cell.adversary].fit
     return CellTask(
         cell=cell,
-        recipe=recipes[cell.victim],
-        classes=classes,
+        fit=fit,
+        recipe=recipes[cell.victim] if fit == "network" else None,
+        inputs=store.inputs(cell.arm, cell.adversary),
         device=device,
         evals=plan.evals,
-        train_images=store.images(cell.arm, cell.adversary),
-        train_labels=store.train_labels,
-        test_images=store.images("test", cell.adversary),
-        test_labels=store.test_labels,
     )
 
 
 class _Progress:
     """Tells the caller how much of the work is done, weighted by what each training costs."""
 
-    def __init__(self, plan: Plan, recipes: Mapping[str, Recipe], workers: int, step: Step) -> None:
-        self.clock = _Clock(recipes, workers)
+    def __init__(self, plan: Plan, conditions: Sequence[PlannedCondition], clock: _Clock, step: Step) -> None:
+        self.clock = clock
         self._step = step
-        self._left = dict.fromkeys(cell for c in plan.conditions for cell in cells_of(c, plan.victim_seeds))
+        self._left = dict.fromkeys(cell for c in conditions for cell in cells_of(c, plan.victim_seeds))
         self._done = self._shown = 0.0
         self._count, self._total = 0, len(self._left)
         step("verify", 0.0, 1.0, f"{self._total} trainings")

@@ -10,6 +10,7 @@ from ...errors import ConfigError, FolderError
 from ...imaging.budget import Budget
 from ...imaging.loading import auto_resolution, sha256_file
 from ...imaging.scan import FolderScan, scan_folder
+from ...surrogates import check_weights
 from ..records.manifest import MANIFEST_NAME
 from .labels import check_class_names, check_labels, choose_method, single_picture_warning
 from .options import FitOptions, WriteOptions
@@ -143,6 +144,8 @@ def check_fit(scan: FolderScan | None, options: FitOptions, problems: Problems) 
     with problems.collecting():
         method = _make_method(name, options, budget, str(device))
         check_labels(scan, method)
+        if method.surrogate is not None:
+            check_weights(method.surrogate, weights=method.weights, allow_download=method.allow_download)
     if method is None or len(problems.found) > before:
         return None
     resolution = options.resolution if options.resolution != "auto" else auto_resolution(scan, method.device.type)

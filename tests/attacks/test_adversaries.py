@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ from bitterant.attacks.adversaries import (
     register_adversary,
     registry,
 )
-from bitterant.errors import ConfigError, UnknownNameError
+from bitterant.errors import ConfigError, LabelError, UnknownNameError
 
 
 @pytest.fixture
@@ -27,7 +29,10 @@ def images() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (5, 3, 16, 16), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("name", ["none", "early-stop", "jpeg", "grayscale"])
+NEW = ["mix", "regroup", "finer", "linear-probe", "knn"]
+
+
+@pytest.mark.parametrize("name", ["none", "early-stop", "jpeg", "grayscale", *NEW])
 def test_the_table_of_adversaries(name: str, images: np.ndarray) -> None:
     adversary = create_adversary(name)
     assert name in adversary_names()
@@ -62,13 +67,106 @@ def test_jpeg_is_what_a_file_would_be(name: str, quality: int, images: np.ndarra
 
 def test_early_stop_is_free_and_reads_the_plain_trainings() -> None:
     adversary = create_adversary("early-stop")
-    assert (adversary.cost, adversary.runs_as, adversary.readout) == (0.0, "none", "peak")
+    assert adversary.readout == "peak"
+    assert {adversary.trained_by(arm) for arm in adversary.arms} == {"none"}
 
 
 @pytest.mark.parametrize("name", ["jpeg:0", "jpeg:101", "jpeg:x", "jpeg:", "jpeg:5.5", "grayscale:2", "none:"])
 def test_wrong_parameters(name: str) -> None:
     with pytest.raises(ConfigError):
         create_adversary(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "canonical", "tier"),
+    [
+        ("mix", "mix:0.5", "mixing"),
+        ("mix:.80", "mix:0.8", "mixing"),
+        ("regroup", "regroup:2", "relabel"),
+        ("finer:3", "finer:3", "relabel"),
+        ("linear-probe", "linear-probe:efficientnet-lite0", "prior"),
+        ("knn:resnet18", "knn:resnet18", "prior"),
+    ],
+)
+def test_names_are_spelled_out(name: str, canonical: str, tier: str) -> None:
+    adversary = create_adversary(name)
+    assert (adversary.name, adversary.tier) == (canonical, tier)
+    assert create_adversary(canonical).name == canonical
+
+
+@dataclass
+class FakeMaterial:
+    """Four classes, each picture of another one."""
+
+    classes: tuple[str, ...] = ("cat", "dog", "rose", "oak")
+    seed: int = 0
+
+    @property
+    def labels(self) -> np.ndarray:
+        return np.array([0, 1, 2, 3, 0])
+
+    @property
+    def test_labels(self) -> np.ndarray:
+        return np.array([3, 0])
+
+
+@pytest.mark.parametrize(
+    ("suffix", "text"),
+    [
+        ("json", '{"cat": "animal", "dog": "animal", "rose": "plant", "oak": "plant", "unused": "x"}'),
+        ("toml", 'cat = "animal"\ndog = "animal"\nrose = "plant"\noak = "plant"\n'),
+    ],
+)
+def test_superclasses_come_from_a_file(tmp_path: Path, suffix: str, text: str) -> None:
+    path = tmp_path / f"map.{suffix}"
+    path.write_text(text)
+    found = create_adversary(f"superclass:{path}").relabel(FakeMaterial())  # type: ignore[arg-type]
+    assert found.train.tolist() == [0, 0, 1, 1, 0]
+    assert found.test.tolist() == [1, 0]
+    assert (found.classes, found.detail) == (2, "animal: cat, dog; plant: rose, oak")
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "words"),
+    [
+        ("{", ConfigError, "neither JSON nor TOML"),
+        ("[1]", ConfigError, "must map"),
+        ('{"cat": ["a"]}', ConfigError, "must map"),
+        ('{"cat": "a", "dog": "b"}', LabelError, "rose, oak"),
+        ('{"cat": "a", "dog": "a", "rose": "a", "oak": "a"}', LabelError, "two superclasses"),
+    ],
+)
+def test_wrong_superclasses(tmp_path: Path, text: str, error: type[Exception], words: str) -> None:
+    path = tmp_path / "map.json"
+    path.write_text(text)
+    with pytest.raises(error, match=words):
+        create_adversary(f"superclass:{path}").relabel(FakeMaterial())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["superclass", "superclass:/no/such/file.json", "mix:0", "mix:1", "mix:x", "mix:nan"])
+def test_more_wrong_parameters(name: str) -> None:
+    with pytest.raises(ConfigError):
+        create_adversary(name)
+
+
+@pytest.mark.parametrize("name", ["regroup:1", "regroup:x", "finer:1", "finer:", "linear-probe:resnet-18", "knn:"])
+def test_wrong_numbers_and_networks(name: str) -> None:
+    with pytest.raises(ConfigError):
+        create_adversary(name)
+
+
+def test_groups_are_balanced_and_follow_the_seed() -> None:
+    many = [f"c{i}" for i in range(7)]
+    tables = set()
+    for seed in range(8):
+        material = FakeMaterial(tuple(many), seed)
+        found = create_adversary("regroup:3").relabel(material)  # type: ignore[arg-type]
+        sizes = sorted(len(part.split(":")[1].split(",")) for part in (found.detail or "").split(";"))
+        assert sizes == [2, 2, 3]
+        tables.add(found.detail)
+    assert len(tables) > 5
+    again = create_adversary("regroup:3").relabel(FakeMaterial(tuple(many), 0))  # type: ignore[arg-type]
+    assert again.detail in tables
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:

@@ -9,11 +9,14 @@ import pytest
 from scipy.stats import norm
 
 from bitterant.attacks.statistics import (
+    balanced_chance,
     balancing_weights,
     best_permutation,
     bootstrap_accuracies,
     chance_level,
     interval,
+    mv_draws,
+    mv_estimate,
     permuted_correct,
     rho_draws,
     rho_estimate,
@@ -192,3 +195,39 @@ def test_weighted_draws_are_about_the_balanced_accuracy() -> None:
     naive = np.mean([(row[:80].mean() + row[80:].mean()) / 2 for row in correct[0]])
     assert draws.mean() == pytest.approx(naive, abs=0.01)
     assert draws.std() > 0.01
+
+
+def test_a_balanced_renaming_is_the_best_by_mean_accuracy_over_the_classes() -> None:
+    labels = np.array([0] * 30 + [1] * 6 + [2] * 6)
+    rng = np.random.default_rng(3)
+    predictions = np.where(rng.random(42) < 0.6, (labels + 1) % 3, rng.integers(0, 3, 42))
+
+    def by_class(table: tuple[int, ...]) -> float:
+        renamed = np.array(table)[predictions]
+        return float(np.mean([(renamed == labels)[labels == c].mean() for c in range(3)]))
+
+    table = best_permutation(predictions, labels, 3, balanced=True)
+    assert by_class(tuple(table)) == pytest.approx(max(map(by_class, itertools.permutations(range(3)))))
+    assert balanced_chance(labels) == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("mixed", "part", "clean", "value"),
+    [
+        (0.7, 0.6, 0.8, 0.5),
+        (0.8, 0.6, 0.8, 1.0),
+        (0.5, 0.6, 0.8, -0.5),
+        (0.9, 0.6, 0.61, 10.0),  # cut: a gap of a point makes ratios of any size
+        (0.6, 0.6, 0.6, 10.0),  # clean pictures add nothing: nothing shown, so the least kind answer
+    ],
+)
+def test_marginal_value(mixed: float, part: float, clean: float, value: float) -> None:
+    assert mv_estimate(mixed, part, clean) == pytest.approx(value)
+    draws = mv_draws(*(np.full(3, a) for a in (mixed, part, clean)), without_gap=10.0)
+    np.testing.assert_allclose(draws, value)
+
+
+def test_draws_without_a_gap_widen_the_interval_on_both_sides() -> None:
+    mixed, part, clean = np.array([0.7, 0.7]), np.array([0.6, 0.65]), np.array([0.8, 0.6])
+    assert mv_draws(mixed, part, clean, without_gap=10.0).tolist() == pytest.approx([0.5, 10.0])
+    assert mv_draws(mixed, part, clean, without_gap=-10.0).tolist() == pytest.approx([0.5, -10.0])

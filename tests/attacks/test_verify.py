@@ -7,6 +7,7 @@ import json
 import platform
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,10 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitterant.attacks import VerificationReport, verify_folder, verify_sets
+from bitterant.attacks import PRESETS, VerificationReport, verify_folder, verify_sets
 from bitterant.attacks.report.files import plan_bytes, render_report
 from bitterant.attacks.schema import Plan
-from bitterant.errors import BitterantError, ConfigError, FolderError, UnknownNameError
+from bitterant.errors import BitterantError, ConfigError, FolderError, LabelError, UnknownNameError
 from bitterant.imaging import ImageSet
 from bitterant.surrogates import Recipe
 
@@ -106,6 +107,95 @@ def test_an_untouched_copy_gets_no_grade(untouched: VerificationReport) -> None:
         assert condition.rho_upper == 1.0
     assert untouched.stealth.linf_max == 0
     assert untouched.exit_code() == 4
+
+
+@pytest.fixture(scope="module")
+def standard(
+    train_set: ImageSet, test_set: ImageSet, plant: Plant, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[VerificationReport, Path]:
+    """Other labels, mixing and probes on a pattern of 8 levels; random weights stand for trained ones."""
+    folder = tmp_path_factory.mktemp("standard")
+    report = verify_sets(
+        train_set,
+        plant(train_set),
+        test_set,
+        report=folder,
+        victims=["small-cnn"],
+        adversaries=["linear-probe:small-cnn", "knn:small-cnn", "regroup:2", "mix:0.8"],
+        seeds=2,
+        epsilon=8 / 255,
+        recipe=Recipe(steps=80, batch_size=32),
+        workers=1,
+    )
+    return report, folder
+
+
+def test_regrouped_classes_are_still_protected(standard: tuple[VerificationReport, Path]) -> None:
+    """The pattern tells the class, so it tells the group too."""
+    found = standard[0].condition("small-cnn/regroup:2")
+    assert found.chance == 0.5
+    assert found.clean is not None
+    assert found.clean.accuracy.estimate > 0.85
+    assert found.rho is not None
+    assert found.rho.estimate < 0.4
+    assert (found.detail or "").startswith("group 1: ")
+    assert found.rho_abs is None, "the same victim without adversary learned other labels"
+
+
+def test_a_mixed_share_is_judged_by_what_it_adds(standard: tuple[VerificationReport, Path]) -> None:
+    report = standard[0]
+    found = report.condition("small-cnn/mix:0.8")
+    assert set(found.arms) == {"clean", "mixed", "part", "noise-mixed"}
+    assert found.arms["clean"] == report.condition("small-cnn/none").arms["clean"], "one training for both"
+    cells = [cell for cell in report.cells if cell.adversary == "mix:0.8"]
+    assert {cell.arm for cell in cells} == {"mixed", "part", "noise-mixed"}
+    assert {cell.steps for cell in report.cells if cell.victim == "small-cnn" and cell.steps} == {80}
+    assert (found.status == "ok") == (found.mv is not None)
+    if found.status == "set aside":
+        assert "undefined" in (found.reason or "") or "G" in (found.reason or "")
+
+
+def test_probes_are_cells_of_their_own(standard: tuple[VerificationReport, Path]) -> None:
+    report = standard[0]
+    for name in ("linear-probe:small-cnn", "knn:small-cnn"):
+        found = report.condition(f"small-cnn/{name}")
+        assert set(found.arms) == {"clean", "protected", "noise"}
+        assert found.arms["clean"].accuracies[0] != found.arms["clean"].accuracies[1]
+        assert found.rho_abs is None, "a victim of that name was trained from scratch, which is another thing"
+    assert {cell.steps for cell in report.cells if cell.adversary.startswith("knn")} == {0}
+    assert not [gate for gate in report.gates if gate.id == "G3" and "knn" in gate.scope], "it is not trained"
+
+
+def test_the_report_of_all_tiers_is_whole(standard: tuple[VerificationReport, Path]) -> None:
+    report, folder = standard
+    assert VerificationReport.model_validate_json((folder / "report.json").read_text()) == report
+    page = Page()
+    page.feed((folder / "report.html").read_text(encoding="utf-8"))
+    assert page.open == []
+    with np.load(folder / "predictions.npz", allow_pickle=False) as saved:
+        for cell in report.cells:
+            labels = saved[f"labels|{cell.adversary}" if cell.adversary == "regroup:2" else "labels"]
+            name = f"{cell.victim}|{cell.adversary}|{cell.arm}|{cell.seed_index}"
+            assert (saved[f"{name}|final"] == labels).mean() == cell.accuracy
+
+
+def test_what_a_preset_brings_and_cannot_be_applied_is_left_out_and_told(
+    train_set: ImageSet, test_set: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two classes cannot be regrouped into two. Asked for by name it is an error; skipped never counts as survived."""
+    two, tested = (images.select([i for i, x in enumerate(images.labels) if x < 2]) for images in (train_set, test_set))  # type: ignore[arg-type]
+    two, tested = (ImageSet(s.images, s.labels, s.classes[:2], s.keys) for s in (two, tested))
+    preset = PRESETS["standard"]
+    assert "regroup:2" in preset.adversaries
+    few = replace(preset, seeds=2, victims=("small-cnn",), adversaries=("regroup:2",))
+    monkeypatch.setitem(PRESETS, "standard", few)
+    report = verify_sets(two, two, tested, preset="standard", recipe=SHORT, workers=1)
+    found = report.condition("small-cnn/regroup:2")
+    assert (found.status, found.arms) == ("dropped", {})
+    assert "more than 2 classes" in (found.reason or "")
+    assert {tier.tier: tier.grade for tier in report.verdict.tiers}["relabel"] == "not tested"
+    with pytest.raises(LabelError, match="more than 2 classes"):
+        verify_sets(two, two, tested, adversaries=["regroup:2"], recipe=SHORT, workers=1)
 
 
 def test_a_victim_that_cannot_learn_is_invalid(train_set: ImageSet, test_set: ImageSet, plant: Plant) -> None:
@@ -268,7 +358,7 @@ def test_wrong_options_are_told_before_anything_is_trained(
     error: type[BitterantError],
     words: str,
 ) -> None:
-    monkeypatch.setattr("bitterant.attacks.verify._train", lambda *_: pytest.fail("it was trained"))
+    monkeypatch.setattr("bitterant.attacks.verify.run_grid", lambda *_, **__: pytest.fail("it was trained"))
     with pytest.raises(error, match=words) as caught:
         verify_sets(train_set, train_set, test_set, **options)
     assert caught.value.exit_code == 2

@@ -235,6 +235,22 @@ def test_the_same_pixels_in_another_file_are_a_leak(
         load_sets(train_set, planted, train_set)
 
 
+def test_the_same_picture_twice_in_clean_is_not_tested_and_trained(
+    tmp_path: Path, train_set: ImageSet, write_folder: SaveFolder
+) -> None:
+    """Without a test folder a part is held out; the same pixels in another file must not stay behind in training."""
+    clean = write_folder(train_set, tmp_path / "clean")
+    for path in sorted(clean.rglob("*.png")):
+        Image.open(path).save(path.with_name(f"{path.stem}-again.bmp"))
+    protected = write_folder(train_set, tmp_path / "out")
+    for path in sorted(protected.rglob("*.png")):
+        Image.open(path).save(path.with_name(f"{path.stem}-again.bmp"))
+    data = load(clean, protected)
+    seen = {picture.tobytes() for picture in (*data.clean, *data.protected)}
+    assert not seen & {picture.tobytes() for picture in data.test_images}
+    assert {issue.kind for issue in data.issues} == {"leaked"}
+
+
 def test_the_placebo_is_as_large_as_promised_or_as_usual() -> None:
     assert placebo_levels([6, 6, 31], 8.0) == 8.0
     assert placebo_levels([6, 6, 31], None) == 6.0

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bitterant.attacks.judgement.caveats import note_gates
+from bitterant.attacks.judgement.caveats import note_gates, note_unchecked
 from bitterant.attacks.judgement.gates import check_gates, set_aside
-from bitterant.attacks.judgement.verdict import grade_of, judge, requirement_met, tier_verdict
+from bitterant.attacks.judgement.grading import grade_of
+from bitterant.attacks.judgement.verdict import judge, requirement_met, tier_verdict
 from bitterant.attacks.schema import (
     ArmResult,
     Condition,
@@ -20,6 +21,7 @@ from bitterant.attacks.schema import (
     PairIssue,
     Plan,
     PlannedCondition,
+    Protection,
     Stealth,
 )
 from bitterant.attacks.training.cells import Cell, CellResult
@@ -30,11 +32,21 @@ CHANCE = 0.1
 def arm(accuracy: float, train: float = 0.95, low: float | None = None) -> ArmResult:
     estimate = Estimate(estimate=accuracy, low=accuracy - 0.02 if low is None else low, high=accuracy + 0.02)
     return ArmResult(
-        accuracies=(accuracy,) * 3, accuracy=estimate, permuted_accuracy=accuracy, train_accuracies=(train,) * 3
+        accuracies=(accuracy,) * 3,
+        accuracy=estimate,
+        balanced=estimate,
+        permuted_accuracy=accuracy,
+        train_accuracies=(train,) * 3,
     )
 
 
+ARMS: tuple[Any, ...] = ("clean", "protected", "noise", "mixed", "part", "noise-mixed")
+
+
 def condition(adversary: str = "none", *, tier: Any = "naive", victim: str = "small-cnn", **changes: Any) -> Condition:
+    """A condition that was tested; arms can be given by name."""
+    arms = {"clean": arm(0.9), "protected": arm(0.14)} | ({"noise": arm(0.9)} if tier == "naive" else {})
+    arms |= {name: changes.pop(name) for name in ARMS if name in changes}
     values: dict[str, Any] = {
         "id": f"{victim}/{adversary}",
         "tier": tier,
@@ -44,9 +56,9 @@ def condition(adversary: str = "none", *, tier: Any = "naive", victim: str = "sm
         "source": "a test",
         "readout": "final",
         "status": "ok",
-        "clean": arm(0.9),
-        "protected": arm(0.14),
-        "noise": arm(0.9) if tier == "naive" else None,
+        "chance": CHANCE,
+        "balanced_chance": CHANCE,
+        "arms": arms,
         "rho": Estimate(estimate=0.05, low=0.0, high=0.1),
         "rho_upper": 0.12,
         "rho_abs": Estimate(estimate=0.05, low=0.0, high=0.1),
@@ -65,9 +77,12 @@ def plan_for(*conditions: Condition, seeds: int = 3, **changes: Any) -> Plan:
             id=c.id,
             tier=c.tier,
             adversary=c.adversary,
-            runs_as="none" if c.adversary == "early-stop" else c.adversary,
             victim=c.victim,
-            arms=("clean", "protected"),
+            metric=c.metric,
+            reads={
+                arm: "none" if c.adversary == "early-stop" or (c.metric == "mv" and arm == "clean") else c.adversary
+                for arm in c.arms
+            },
         )
         for c in conditions
     )
@@ -253,7 +268,7 @@ def stealth(**changes: Any) -> Stealth:
 def result(arm: Any = "clean", *, steps: int = 100, finite: bool = True) -> CellResult:
     zeros = np.zeros(4, dtype=np.int64)
     return CellResult(
-        cell=Cell(arm, "none", "small-cnn", 0, 1),
+        cell=Cell(arm, "none", "small-cnn", 0, 0),
         steps=steps,
         train_accuracy=0.9,
         final_loss=0.1 if finite else math.nan,
@@ -268,11 +283,19 @@ def result(arm: Any = "clean", *, steps: int = 100, finite: bool = True) -> Cell
 
 def gates_of(*conditions: Condition, **changes: Any) -> dict[tuple[str, str], Gate]:
     values: dict[str, Any] = {"cells": [result()], "stealth": stealth(), "issues": [], **changes}
-    seeds, lossy = values.pop("seeds", 3), values.pop("lossy", False)
+    seeds = values.pop("seeds", 3)
+    protection = values.pop("protection", None)
+    if values.pop("lossy", False):
+        protection = Protection(format="same")
     found = check_gates(
-        plan_for(*conditions, seeds=seeds), conditions, values["cells"], values["stealth"], values["issues"], CHANCE,
-        lossy=lossy,
-    )  # fmt: skip
+        plan_for(*conditions, seeds=seeds),
+        conditions,
+        values["cells"],
+        values["stealth"],
+        values["issues"],
+        protection,
+        values.pop("victims", ["small-cnn", "convmixer"]),
+    )
     return {(gate.id, gate.scope): gate for gate in found}
 
 
@@ -363,3 +386,83 @@ def test_an_adversary_under_which_nothing_is_learned_proves_nothing() -> None:
     gates = list(gates_of(*conditions).values())
     after = set_aside(plan_for(*conditions), conditions, gates)
     assert [c.status for c in after] == ["ok", "set aside"]
+
+
+@pytest.mark.parametrize(
+    ("upper", "grade"), [(0.10, "strong"), (0.11, "moderate"), (0.40, "moderate"), (0.80, "weak"), (0.81, "none")]
+)
+def test_marginal_values_have_bounds_of_their_own(upper: float, grade: str) -> None:
+    assert grade_of(upper, "mv") == grade
+
+
+def mixed(low: float, upper: float, **changes: Any) -> Condition:
+    figure = Estimate(estimate=(low + upper) / 2, low=low, high=upper)
+    return condition(
+        "mix:0.5",
+        tier="mixing",
+        metric="mv",
+        phrase="a trainer who has 50 % of the pictures clean",
+        mixed=arm(0.71),
+        part=arm(0.7),
+        rho=None,
+        rho_upper=None,
+        mv=figure,
+        mv_upper=upper,
+        **changes,
+    )
+
+
+def test_mixing_is_told_in_its_own_words() -> None:
+    told = verdict_of(condition(), mixed(0.85, 1.2))
+    assert told.weakest == "mixing"
+    assert (
+        "adds much for a trainer who has 50 % of the pictures clean (small-cnn, 3 seeds: 71 %, with the clean part "
+        "alone 70 %, with all pictures clean 90 %)" in told.headline
+    )
+    assert "mixing" not in told.headline.split("Not tested:")[1]
+    harm = verdict_of(mixed(-0.4, -0.2, harmful=True))
+    assert harm.headline.startswith("Adds nothing for")
+    assert "which is harm" in harm.headline
+
+
+def test_what_a_condition_reads_from_another_one_must_be_valid_too() -> None:
+    conditions = [condition(), condition("jpeg:10", tier="transforms", clean=arm(0.2)), mixed(0.0, 0.1)]
+    gates = list(gates_of(*conditions).values())
+    assert [c.status for c in set_aside(plan_for(*conditions), conditions, gates)] == ["ok", "set aside", "ok"]
+    unfitted = [
+        condition(),
+        mixed(0.0, 0.1).model_copy(update={"arms": {**mixed(0, 0.1).arms, "mixed": arm(0.7, 0.4)}}),
+    ]
+    gates = list(gates_of(*unfitted).values())
+    assert [c.status for c in set_aside(plan_for(*unfitted), unfitted, gates)] == ["ok", "set aside"]
+
+
+def test_each_condition_has_the_chance_of_its_own_labels() -> None:
+    two_groups = condition("regroup:2", tier="relabel", clean=arm(0.6), chance=0.5)
+    assert gates_of(condition(), two_groups)["G1", "small-cnn/regroup:2"].status == "fail"
+
+
+@pytest.mark.parametrize(
+    ("victims", "status"), [(["small-cnn"], "warn"), (["small-cnn", "convmixer"], "pass"), (["resnet18"], "pass")]
+)
+def test_g8_wants_a_victim_of_another_family(victims: list[str], status: str) -> None:
+    found = gates_of(condition(), protection=Protection(surrogate="small-cnn"), victims=victims)
+    assert found["G8", "all"].status == status
+
+
+@pytest.mark.parametrize("surrogate", [None, "a-network-of-tomorrow"])
+def test_without_a_known_surrogate_g8_is_not_checked_and_that_is_told(surrogate: str | None) -> None:
+    gates = list(gates_of(condition(), protection=Protection(surrogate=surrogate)).values())
+    assert "G8" not in {gate.id for gate in gates}
+    assert all(name in note_unchecked(gates) for name in ("G4", "G5", "G8"))
+
+
+def test_originals_without_a_copy_make_every_tier_incomplete() -> None:
+    issue = PairIssue(kind="missing", path="a/1.png", detail="a test")
+    dataset = DATASET.model_copy(update={"issues": (issue, issue)})
+    plan = plan_for(condition(), required_tier="naive", required_grade="weak")
+    told = judge(plan, [condition()], [], dataset, [])
+    assert told.headline.endswith("2 originals have no protected copy.")
+    assert told.tiers[0].complete is False
+    assert told.required is not None
+    assert not told.required.met

@@ -19,13 +19,15 @@ from bitterant.attacks.schema import Plan
 from bitterant.attacks.training import grid as grid_module
 from bitterant.attacks.training.cells import Cell, CellResult, CellTask, run_cell
 from bitterant.attacks.training.executor import ProcessExecutor, SerialExecutor, executor_for
-from bitterant.attacks.training.grid import ArrayStore, GridResult, cells_of, run_grid
+from bitterant.attacks.training.grid import GridResult, cells_of, run_grid
 from bitterant.attacks.training.schedule import fit_recipe, training_steps
+from bitterant.attacks.training.store import ArrayStore
 from bitterant.errors import ConfigError, SetupError
 from bitterant.imaging import ImageSet
 from bitterant.surrogates import Recipe
 
 TINY = Recipe(steps=4, batch_size=8)
+ADVERSARIES = {made.name: made for made in create_adversaries(["early-stop", "jpeg", "grayscale"])}
 
 
 @pytest.fixture(scope="module")
@@ -67,21 +69,17 @@ def plan_of(data: VerificationData, *, max_minutes: float | None = None) -> Plan
 
 
 def store_in(folder: Path, data: VerificationData) -> ArrayStore:
-    made = create_adversaries(["early-stop", "jpeg", "grayscale"])
-    return ArrayStore(folder, data, {adversary.name: adversary for adversary in made}, noise_seed=0)
+    return ArrayStore(folder, data, ADVERSARIES, seed=0, executor=SerialExecutor())
 
 
 def task(store: ArrayStore, cell: Cell) -> CellTask:
     return CellTask(
         cell=cell,
+        fit="network",
         recipe=TINY,
-        classes=4,
+        inputs=store.inputs(cell.arm, cell.adversary),
         device="cpu",
         evals=2,
-        train_images=store.images(cell.arm, cell.adversary),
-        train_labels=store.train_labels,
-        test_images=store.images("test", cell.adversary),
-        test_labels=store.test_labels,
     )
 
 
@@ -143,10 +141,15 @@ def test_which_executor() -> None:
 
 def test_each_picture_is_transformed_once_and_tests_too(tmp_path: Path, data: VerificationData) -> None:
     store = store_in(tmp_path, data)
-    gray = np.load(store.images("test", "grayscale"))
-    assert (gray[:, 0] == gray[:, 2]).all()
-    assert store.images("test", "grayscale") == store.images("test", "grayscale")
-    assert (np.load(store.images("clean", "none")) == data.clean).all()
+    inputs = store.inputs("clean", "grayscale")
+    assert inputs == store.inputs("clean", "grayscale")
+    for path in (inputs.train_images, inputs.test_images):
+        gray = np.load(path)
+        assert (gray[:, 0] == gray[:, 2]).all()
+    plain = store.inputs("clean", "none")
+    assert (np.load(plain.train_images) == data.clean).all()
+    assert (np.load(plain.train_labels) == data.labels).all()
+    assert plain.train_labels == inputs.train_labels, "one file for all that is the same"
 
 
 def fake_result(cell: Cell) -> CellResult:
@@ -180,8 +183,8 @@ def run_fake(folder: Path, data: VerificationData, max_minutes: float | None) ->
         plan,
         store_in(folder, data),
         recipes,
+        ADVERSARIES,
         executor,  # type: ignore[arg-type]
-        classes=4,
         device="cpu",
         step=lambda *args: told.append(args),
         clock=lambda: executor.now,
@@ -227,6 +230,7 @@ def test_trainings_are_never_shortened(tmp_path: Path, data: VerificationData, m
 
     def spy(cell: Cell, *args: object) -> CellTask:
         made = original(cell, *args)  # type: ignore[arg-type]
+        assert made.recipe is not None
         seen.append(made.recipe.steps)
         return made
 

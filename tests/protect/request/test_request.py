@@ -128,6 +128,20 @@ def test_a_flat_folder_says_what_to_do(kit: Any, method: str) -> None:
     assert not (kit.root / "out").exists()
 
 
+@pytest.mark.parametrize(
+    "name", ["clip:ViT-B-32/laion400m_e31", "resnet50/IMAGENET1K_V2", "small-cnn+resnet18/IMAGENET1K_V1"]
+)
+def test_weights_that_are_not_there_are_missed_before_any_work(
+    kit: Any, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name.startswith("clip:"):
+        pytest.importorskip("open_clip", reason="open_clip is not installed: pip install 'bitterant[clip]'")
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
+    source, output = kit.folder(), kit.root / "out"
+    refuse(SetupError, 3, "not on this machine", "--allow-download", source=source, output=output, surrogate=name)
+    assert not output.exists()
+
+
 def test_one_class_only(kit: Any, labelled: Any) -> None:
     source = kit.folder(classes=1)
     refuse(LabelError, 2, "only one class", "class0", source=source, output=kit.root / "out", method=labelled())

@@ -1,0 +1,205 @@
+"""Everything cells read, as ``.npy`` files that all processes share."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import OutputError
+from ..adversaries import Adversary, Arm, Labelling, Pixels
+from ..data import VerificationData, noise_arm
+from ..data.split import stratified_split
+from .executor import Executor
+from .features import check_features, compute_features, feature_tasks
+
+__all__ = ["ArrayStore", "Inputs", "temporary_folder_problem"]
+
+Version = Literal["clean", "protected", "noise", "test"]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The four arrays of a cell. For probes the two of pictures hold features instead, float32 ``[N, D]``."""
+
+    train_images: Path
+    train_labels: Path
+    test_images: Path
+    test_labels: Path
+    classes: int
+
+
+def temporary_folder_problem(error: OSError) -> OutputError:
+    """What to tell people where the temporary folder cannot be written."""
+    return OutputError(
+        f"The temporary folder {tempfile.gettempdir()} cannot be used: {error.strerror or error}. "
+        "Free some space, or name another one in the environment variable TMPDIR."
+    )
+
+
+class ArrayStore:
+    """The pictures of every arm under every adversary, made once and kept as files. It is the adversaries' material.
+
+    Args:
+        folder: an empty temporary folder.
+        data: the pictures.
+        adversaries: by name.
+        seed: of the noise arm, of splits and of labels.
+        executor: who computes features.
+        device: where features are computed.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        data: VerificationData,
+        adversaries: Mapping[str, Adversary],
+        *,
+        seed: int,
+        executor: Executor,
+        device: str = "cpu",
+    ) -> None:
+        self._folder, self._data, self._adversaries = folder, data, adversaries
+        self._seed, self._executor, self._device = seed, executor, device
+        self._made: dict[tuple[str, ...], Path] = {}
+        self._rows: dict[tuple[str, str], NDArray[np.int64] | None] = {}
+        self._labellings: dict[str, Labelling] = {}
+        self._noise: Pixels | None = None
+
+    # What adversaries may look at (see adversaries.Material).
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Classes of the training pictures, ``[N]``."""
+        return self._data.labels
+
+    @property
+    def test_labels(self) -> NDArray[np.int64]:
+        """Classes of the test pictures, ``[M]``."""
+        return self._data.test_labels
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names."""
+        return self._data.classes
+
+    @property
+    def resolution(self) -> int:
+        """Working resolution in pixels."""
+        return self._data.resolution
+
+    @property
+    def seed(self) -> int:
+        """The one seed."""
+        return self._seed
+
+    def pictures(self, which: Version) -> Pixels:
+        """All pictures in one version, uint8 ``[N, 3, R, R]``; must not be written to."""
+        data = self._data
+        if which == "noise":
+            if self._noise is not None:
+                return self._noise
+            made = noise_arm(data.clean, data.keys, data.noise_levels, seed=self._seed)
+            self._noise = noise = np.load(self._save("raw-noise", made), mmap_mode="r", allow_pickle=False)
+            return noise
+        return {"clean": data.clean, "protected": data.protected, "test": data.test_images}[which]
+
+    def features(self, which: Version, surrogate: str) -> NDArray[np.float32]:
+        """Features of all pictures in one version as they are, float32 ``[N, D]``.
+
+        Raises:
+            SetupError: the network's weights are not on this machine.
+        """
+        return np.load(self._features(self._raw(which), surrogate), allow_pickle=False)
+
+    def covered(self, share: float) -> NDArray[np.bool_]:
+        """Which training pictures belong to the protected share, ``[N]``; at least one a class stays clean."""
+        _, chosen = stratified_split(self._data.keys, self.labels.tolist(), seed=self._seed, share=share)
+        result = np.zeros(len(self.labels), dtype=bool)
+        result[chosen] = True
+        return result
+
+    # What cells read.
+
+    def labelling(self, adversary: str) -> Labelling:
+        """The labels under this adversary.
+
+        Raises:
+            LabelError: it cannot be applied to these classes.
+            SetupError: the machine lacks something it needs.
+        """
+        if adversary not in self._labellings:
+            self._labellings[adversary] = self._adversaries[adversary].relabel(self)
+        return self._labellings[adversary]
+
+    def inputs(self, arm: Arm, adversary: str) -> Inputs:
+        """The arrays of a cell; pictures are transformed, and features computed, when first asked for."""
+        labelling = self.labelling(adversary)
+        images, rows = self._train(arm, adversary)
+        labels = labelling.train if rows is None else labelling.train[rows]
+        tested = self._test(adversary)
+        surrogate = self._adversaries[adversary].surrogate
+        if surrogate is not None:
+            images, tested = self._features(images, surrogate), self._features(tested, surrogate)
+        return Inputs(images, self._labels(labels), tested, self._labels(labelling.test), labelling.classes)
+
+    def _train(self, arm: Arm, adversary: str) -> tuple[Path, NDArray[np.int64] | None]:
+        key = (arm, adversary)
+        if key not in self._made:
+            images, self._rows[key] = self._adversaries[adversary].compose(arm, self)
+            self._made[key] = self._transformed(images, adversary)
+        return self._made[key], self._rows[key]
+
+    def _test(self, adversary: str) -> Path:
+        key = ("test", adversary)
+        if key not in self._made:
+            self._made[key] = self._transformed(self.pictures("test"), adversary)
+        return self._made[key]
+
+    def _transformed(self, images: Pixels, adversary: str) -> Path:
+        after = self._adversaries[adversary].transform(images)
+        # Most adversaries leave most arms as they are, and one file then does for all.
+        same: Version | None = next((which for which in self._versions() if after is self.pictures(which)), None)
+        return self._save(f"images-{len(self._made)}", after) if same is None else self._raw(same)
+
+    def _versions(self) -> Sequence[Version]:
+        return ("clean", "protected", "test") if self._noise is None else ("clean", "protected", "test", "noise")
+
+    def _raw(self, which: Version) -> Path:
+        key = ("raw", which)
+        if key not in self._made:
+            images = self.pictures(which)
+            path = self._folder / "raw-noise.npy" if which == "noise" else self._save(f"raw-{which}", images)
+            self._made[key] = path
+        return self._made[key]
+
+    def _labels(self, labels: NDArray[np.int64]) -> Path:
+        key = ("labels", hashlib.sha256(labels.tobytes()).hexdigest())
+        if key not in self._made:
+            self._made[key] = self._save(f"labels-{len(self._made)}", labels)
+        return self._made[key]
+
+    def _features(self, images: Path, surrogate: str) -> Path:
+        key = ("features", images.name, surrogate)
+        if key not in self._made:
+            check_features(surrogate, self._data.resolution)  # an error of a worker would be told less well
+            count = len(np.load(images, mmap_mode="r", allow_pickle=False))
+            tasks = feature_tasks(images, count, surrogate, self._device)
+            parts = dict(self._executor.run(compute_features, tasks))
+            made = np.concatenate([parts[position] for position in range(len(tasks))])
+            self._made[key] = self._save(f"features-{len(self._made)}", made)
+        return self._made[key]
+
+    def _save(self, name: str, array: NDArray[np.generic]) -> Path:
+        path = self._folder / f"{name}.npy"
+        try:
+            np.save(path, array, allow_pickle=False)
+        except OSError as error:
+            raise temporary_folder_problem(error) from error
+        return path

@@ -1,0 +1,133 @@
+"""From predictions that were written down by hand to the figures of a condition."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bitterant.attacks.adversaries import Labelling, create_adversaries
+from bitterant.attacks.judgement.analysis import analyse
+from bitterant.attacks.request import plan_conditions, resolve_request
+from bitterant.attacks.schema import Condition, Plan
+from bitterant.attacks.training.cells import Cell, CellResult
+from bitterant.attacks.training.grid import GridResult, cells_of
+
+SEEDS = (1, 2, 3)
+
+
+def plan_of(*adversaries: str) -> Plan:
+    request = resolve_request(
+        preset="quick",
+        victims=["small-cnn"],
+        adversaries=list(adversaries),
+        seeds=len(SEEDS),
+        seed=0,
+        require_tier=None,
+        require_grade=None,
+        max_minutes=None,
+        recipe=None,
+    )
+    return Plan(
+        preset="quick",
+        seed=0,
+        victim_seeds=SEEDS,
+        conditions=plan_conditions(request),
+        recipes={},
+        resolution=16,
+        train_images=1,
+        test_images=1,
+        noise_levels=0,
+        alpha=0.05,
+        draws=1000,
+        evals=2,
+        max_minutes=None,
+        required_tier=None,
+        required_grade=None,
+        data_sha256="0",
+    )
+
+
+def answers(labels: np.ndarray, right: Any, seed: int) -> np.ndarray:
+    """Predictions of which a share (one number, or one a class) is right; the wrong ones are spread over the rest."""
+    rng = np.random.default_rng(seed)
+    classes = int(labels.max()) + 1
+    wrong = (labels + rng.integers(1, classes, len(labels))) % classes
+    shares = np.broadcast_to(right, classes)
+    result = wrong.copy()
+    for label in range(classes):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        kept = members[: round(float(shares[label]) * len(members))]
+        result[kept] = label
+    return result
+
+
+def measure(labels: np.ndarray, right: dict[tuple[str, str], Any], *adversaries: str) -> dict[str, Condition]:
+    """Analyse a grid in which ``right[arm, adversary]`` says how much each victim gets right."""
+    plan, made = plan_of(*adversaries), create_adversaries(adversaries)
+    grid = GridResult()
+    for planned in plan.conditions:
+        for cell in cells_of(planned, SEEDS):
+            predicted = answers(labels, right[cell.arm, cell.adversary], cell.victim_seed * 1000 + len(cell.arm))
+            grid.cells[cell] = result(cell, predicted)
+    labelling = Labelling(labels, labels, int(labels.max()) + 1)
+    found = analyse(plan, grid, {a.name: a for a in made}, {a.name: labelling for a in made})
+    return {condition.adversary: condition for condition in found}
+
+
+def result(cell: Cell, predicted: np.ndarray) -> CellResult:
+    return CellResult(cell, 10, 1.0, 0.1, True, predicted, predicted, 10, (), 2.0)
+
+
+NONE = {("clean", "none"): 0.9, ("protected", "none"): 0.2, ("noise", "none"): 0.88}
+EVEN = np.tile(np.arange(10), 100)
+
+
+@pytest.mark.parametrize(("mixed", "value"), [(0.7, 0.0), (0.8, 0.5), (0.9, 1.0), (0.6, -0.5)])
+def test_the_marginal_value_compares_with_the_clean_part_alone(mixed: float, value: float) -> None:
+    right = {**NONE, ("mixed", "mix:0.5"): mixed, ("part", "mix:0.5"): 0.7, ("noise-mixed", "mix:0.5"): 0.86}
+    found = measure(EVEN, right, "mix:0.5")["mix:0.5"]
+    assert found.status == "ok"
+    assert found.mv is not None
+    assert found.nmv is not None
+    assert found.mv.estimate == pytest.approx(value, abs=0.01)
+    assert found.mv.low <= found.mv.estimate <= found.mv.high <= (found.mv_upper or 0) + 0.5
+    assert found.nmv.estimate == pytest.approx(0.8, abs=0.01)
+    assert found.harmful == (value < 0)
+    assert found.rho is None
+    assert set(found.arms) == {"clean", "mixed", "part", "noise-mixed"}
+    assert found.seconds == 3 * 3 * 2.0, "the clean arm is that of the naive tier and costs nothing"
+
+
+def test_without_a_gap_the_marginal_value_is_undefined_and_not_survived() -> None:
+    right = {**NONE, ("mixed", "mix:0.5"): 0.7, ("part", "mix:0.5"): 0.899, ("noise-mixed", "mix:0.5"): 0.9}
+    found = measure(EVEN, right, "mix:0.5")["mix:0.5"]
+    assert found.status == "set aside"
+    assert found.mv is None
+    assert "undefined" in (found.reason or "")
+    assert found.arms["part"].accuracy.estimate == pytest.approx(0.9, abs=0.01)
+
+
+def test_a_majority_class_does_not_hide_what_is_learned() -> None:
+    """Protected: all of the three small classes, a third of the large one. Plain accuracy is below always guessing."""
+    labels = np.repeat(np.arange(4), [700, 100, 100, 100])
+    right = {**NONE, ("protected", "none"): (0.3, 1.0, 1.0, 1.0)}
+    found = measure(labels, right)["none"]
+    assert found.protected is not None
+    assert found.protected.accuracy.estimate == pytest.approx(0.51, abs=0.01)
+    assert found.chance == 0.7
+    assert found.protected.balanced.estimate == pytest.approx((0.3 + 3) / 4, abs=0.01)
+    assert found.balanced_chance == 0.25
+    assert found.basis == "balanced accuracy"
+    assert found.rho is not None
+    assert found.rho.estimate == pytest.approx((0.825 - 0.25) / (0.9 - 0.25), abs=0.02)
+
+
+def test_where_classes_are_equally_many_both_accuracies_are_one() -> None:
+    found = measure(EVEN, NONE)["none"]
+    assert found.basis == "accuracy"
+    assert found.clean is not None
+    assert found.clean.balanced == found.clean.accuracy
+    assert found.rho is not None
+    assert found.rho.estimate == pytest.approx(0.125, abs=0.01)
