@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Protocol
@@ -314,6 +314,7 @@ def _stage(request: Request, store: ArrayStore) -> tuple[dict[str, Labelling], d
     """The labels under each adversary, and why some adversaries cannot be applied.
 
     Raises:
+        ConfigError: a probe is to read features of an untrained network.
         LabelError: an adversary that the caller named does not fit the classes.
         SetupError: an adversary that the caller named needs what this machine lacks.
     """
@@ -323,13 +324,24 @@ def _stage(request: Request, store: ArrayStore) -> tuple[dict[str, Labelling], d
         try:
             labellings[name] = store.labelling(name)
             if adversary.surrogate is not None:
-                check_features(adversary.surrogate, store.resolution)
+                labellings[name] = _with_trained_weights(labellings[name], adversary.surrogate, store.resolution)
         except (LabelError, SetupError) as error:
             if request.named:
                 raise
             skipped[name] = str(error).rstrip(".")
             logger.warning("%s is not tested: %s", name, error)
     return labellings, skipped
+
+
+def _with_trained_weights(labelling: Labelling, surrogate: str, resolution: int) -> Labelling:
+    """The labelling with the source of a probe's weights; a network of random weights is no prior knowledge."""
+    source = check_features(surrogate, resolution)
+    if "random" in source.split("+"):
+        raise ConfigError(
+            f"{surrogate} has random weights here, so a probe on it would say nothing about a pretrained "
+            "model. Name efficientnet-lite0, or a network with a tag, such as resnet18/IMAGENET1K_V1."
+        )
+    return replace(labelling, detail=f"frozen features of {surrogate}, weights: {source}")
 
 
 def _plan(

@@ -181,7 +181,7 @@ def _files(stealth: Stealth, issues: Sequence[PairIssue], file_format: str | Non
         else:
             broken.insert(0, over)
     found = ", ".join([*broken, *remarks]) or "all as they should be"
-    budget = "no budget stated" if stealth.budget_levels is None else f"at most {stealth.budget_levels:g} levels"
+    budget = "a stated budget" if stealth.budget_levels is None else f"at most {stealth.budget_levels:g} levels"
     return Gate(
         id="G6",
         scope="all",

@@ -38,19 +38,22 @@ def feature_tasks(images: Path, count: int, surrogate: str, device: str) -> list
 
 
 @lru_cache(maxsize=1)
-def _trunk(surrogate: str, resolution: int, device: str) -> torch.nn.Module:
+def _trunk(surrogate: str, resolution: int, device: str) -> tuple[torch.nn.Module, str]:
     network = create_surrogate(surrogate, num_classes=2, resolution=resolution, seed=0)
-    return network.trunk().eval().to(device)
+    return network.trunk().eval().to(device), network.source
 
 
-def check_features(surrogate: str, resolution: int) -> None:
+def check_features(surrogate: str, resolution: int) -> str:
     """Build the network once, to learn early whether that works.
+
+    Returns:
+        Where its weights come from; ``random`` where it has none of its own.
 
     Raises:
         SetupError: its weights are not on this machine.
         ConfigError: it cannot take this resolution.
     """
-    _trunk(surrogate, resolution, "cpu")
+    return _trunk(surrogate, resolution, "cpu")[1]
 
 
 @torch.no_grad()
@@ -59,7 +62,7 @@ def compute_features(task: FeatureTask) -> NDArray[np.float32]:
     images = np.load(task.images, mmap_mode="r", allow_pickle=False)[task.start : task.stop]
     parts = []
     with one_thread(task.device):
-        trunk = _trunk(task.surrogate, int(images.shape[-1]), task.device)
+        trunk, _ = _trunk(task.surrogate, int(images.shape[-1]), task.device)
         for start in range(0, len(images), _BATCH):
             batch = torch.from_numpy(np.array(images[start : start + _BATCH])).to(task.device)
             batch = batch.contiguous(memory_format=torch.channels_last).float().mul_(1.0 / 255.0)

@@ -93,3 +93,47 @@ def test_wrong_words_are_told_with_what_was_meant(
 def test_a_missing_folder(run: Run, make_folder: MakeFolder) -> None:
     src = make_folder({"cats": 3, "dogs": 3})
     assert run("verify", src, src.parent / "none").exit_code == 2
+
+
+class Row:
+    """Anything with attributes."""
+
+    def __init__(self, **values: Any) -> None:
+        self.__dict__.update(values)
+
+
+def test_each_tier_is_told_with_its_interval_also_without_a_report(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The README promises the weakest trainer that gets through, with intervals."""
+    figure = Row(estimate=0.27, low=0.11, high=0.43)
+    report = FakeReport(0)
+    report.verdict = Row(  # type: ignore[assignment]
+        headline="Hinders.",
+        valid=True,
+        caveats=("In doubt: something.",),
+        tiers=(
+            Row(tier="naive", grade="strong", worst="small-cnn/none", complete=True),
+            Row(tier="prior", grade="not tested", worst=None, complete=False),
+            Row(tier="mixing", grade="none", worst="small-cnn/mix:0.5", complete=False),
+        ),
+    )
+    report.conditions = (  # type: ignore[attr-defined]
+        Row(id="small-cnn/none", figure=figure, metric="rho"),
+        Row(id="small-cnn/mix:0.5", figure=figure, metric="mv"),
+    )
+    monkeypatch.setattr(attacks, "verify_folder", lambda *_, **__: report)
+    told = run("verify", "a", "b").stderr
+    assert "naive   strong; still learnable 0.27 (0.11 to 0.43) of what clean pictures teach: small-cnn/none" in told
+    assert "mixing  none, partly tested; they add 0.27 (0.11 to 0.43) of what clean pictures would add" in told
+    assert "In doubt: something." in told
+    assert "prior" not in told
+
+
+def test_stopping_says_that_verify_starts_over(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(attacks, "verify_folder", stop)
+    result = run("verify", "a", "b")
+    assert result.exit_code == 130
+    assert "starts over" in result.stderr
+    assert "goes on" not in result.stderr
