@@ -37,7 +37,7 @@ PRESETS: dict[str, Preset] = {
         Preset("smoke", 1, ("small-cnn",), ("early-stop",), 0.4),
         # The naive trainer and cheap transforms: about ten minutes for 1,000 small images.
         Preset("quick", 3, _TWO_FAMILIES, _QUICK, 1.0),
-        # Also pretrained features (seconds), other labels and mixing: about twice as long.
+        # Also pretrained features, other labels and mixing; how long that takes was not measured.
         Preset(
             "standard",
             3,

@@ -38,7 +38,6 @@ class EmnFit:
         self.best: Tensor | None = None
         self.best_residual = float("inf")
         self.best_attempt = 0
-        self.started = time.monotonic()
         self.last_saved = 0.0
 
     def go(self) -> Tensor:

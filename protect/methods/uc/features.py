@@ -47,7 +47,6 @@ class FeatureSpace:
 
 
 def _width(frozen: FrozenSurrogate) -> int:
-    head = [m for m in frozen.model.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)]
     with torch.no_grad():
-        device = next(iter(frozen.model.parameters())).device if head else torch.device("cpu")
+        device = next(frozen.model.parameters()).device
         return int(frozen(torch.zeros(1, 3, 64, 64, device=device)).shape[1])

@@ -36,7 +36,7 @@ class UnlearnableClusters(Method):
     one cluster after the other over all images for 50 epochs, Adam 1e-4, hard clamp, epsilon 16/255 unless another
     budget is given. Our default moves pixels instead, all clusters in one shared batch, through random windows and
     through what files do to a pattern, and adds error-minimizing noise for the clusters as if they were labels:
-    features alone hardly harm a network that is trained from scratch (docs/methods/uc.md has the figures).
+    in a prototype, features alone did not clearly harm a network that is trained from scratch.
 
     Args:
         budget: default 8/255, in the paper preset 16/255.
