@@ -2,7 +2,8 @@
 
 Perturbations are fitted to the photos of a class folder whose labels only ``emn`` sees; victims from scratch then train
 under the true classes, under superclasses (pairs of classes put together by name) and under a random regrouping, three
-seeds each, and are tested on clean photos. Everything at one working resolution, in memory.
+seeds each, and are tested on clean photos; so do a linear probe and nearest neighbours on the features of the surrogate
+itself. Everything at one working resolution, in memory.
 
     python benchmarks/uc_photos.py TRAIN TEST --epsilon 8
 """
@@ -17,16 +18,26 @@ import numpy as np
 import torch
 
 from bitterant.attacks.training import fit_recipe
+from bitterant.attacks.training.probes import probe
 from bitterant.imaging import Budget, ImageSet, load_image_set, scan_folder
 from bitterant.protect import Bank, create_method
 from bitterant.surrogates import create_surrogate, recipe_for, train_classifier
 from bitterant.surrogates.allocator import tune_allocator
+
+ARMS = ["noise", "emn", "uc-labels", "uc-labels-30", "uc-joint", "uc-features"]
 
 
 def protect(bank: Bank, dataset: ImageSet) -> torch.Tensor:
     """What a trainer sees at the working resolution; photos are larger, but the fit has been through that."""
     rows = [torch.from_numpy(bank.levels_for(key)) for key in dataset.keys]
     return (dataset.images + torch.stack(rows).permute(0, 3, 1, 2)).clamp(0, 255).to(torch.uint8)
+
+
+@torch.no_grad()
+def features(images: torch.Tensor) -> np.ndarray:
+    """Of ``efficientnet-lite0``, the surrogate of ``uc``."""
+    trunk = create_surrogate("efficientnet-lite0", num_classes=2, resolution=images.shape[-1], seed=0).trunk().eval()
+    return torch.cat([trunk(part.float() / 255) for part in images.split(64)]).numpy()
 
 
 def relabellings(classes: int, seed: int) -> dict[str, torch.Tensor]:
@@ -43,9 +54,9 @@ def main() -> None:
     parser.add_argument("--epsilon", type=float, default=8.0)
     parser.add_argument("--resolution", type=int, default=64)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--victim", default="small-cnn")
+    parser.add_argument("--victims", nargs="*", default=["small-cnn", "linear", "neighbours"])
     parser.add_argument("--images", type=int, default=0, help="at most so many training photos; 0: all")
-    parser.add_argument("--arms", nargs="*", default=["noise", "emn", "uc-labels", "uc-joint", "uc-features"])
+    parser.add_argument("--arms", nargs="*", default=ARMS, help="METHOD, or METHOD-OBJECTIVE, or with -CLUSTERS")
     args = parser.parse_args()
     tune_allocator()
     data, _, _ = load_image_set(scan_folder(args.train), args.resolution)
@@ -58,31 +69,46 @@ def main() -> None:
     budget = Budget.from_levels(args.epsilon)
     versions = {"clean": data.images}
     for arm in args.arms:
-        name, _, objective = arm.partition("-")
+        name, objective, clusters = (*arm.split("-"), "", "")[:3]
         options: dict[str, object] = {"objective": objective} if objective else {}
+        if clusters:
+            options["clusters"] = int(clusters)
         begun = time.perf_counter()
         bank = create_method(name, budget=budget, seed=0, **options).fit(data)  # type: ignore[arg-type]
         print(f"{arm}: fitted in {time.perf_counter() - begun:.0f} s", flush=True)
         if "clusters" in bank.report:
             print(f"  {bank.report['clusters']}", flush=True)
         versions[arm] = protect(bank, data)
+    seen = (
+        {arm: features(images) for arm, images in versions.items()}
+        if {"linear", "neighbours"} & {*args.victims}
+        else {}
+    )
+    seen_test = features(test.images) if seen else np.zeros((0, 0), np.float32)
     maps = relabellings(len(data.classes), seed=0)
-    print(f"{len(data)} photos, epsilon {args.epsilon:g}, {args.victim}, {args.seeds} seeds: mean (least - most)")
+    print(f"{len(data)} photos, epsilon {args.epsilon:g}, {args.seeds} seeds: mean (least - most)")
     for task, mapping in maps.items():
         labels, answers = mapping[data.labels], mapping[test.labels]
         majority = float(torch.bincount(answers).max()) / len(answers)
-        print(f"{task}: chance {majority:.3f}", flush=True)
-        for arm, images in versions.items():
-            found = []
-            for seed in range(args.seeds):
-                model = create_surrogate(args.victim, num_classes=int(mapping.max()) + 1, resolution=args.resolution,
-                                         seed=900_000 + seed)  # fmt: skip
-                result = train_classifier(
-                    model, images, labels, fit_recipe(recipe_for(args.victim), len(images)), seed=seed,
-                    test_images=test.images, test_labels=answers, evals=1,
-                )  # fmt: skip
-                found.append(float((result.predictions == answers).float().mean()))
-            print(f"  {arm:12s} {np.mean(found):.3f} ({min(found):.3f} - {max(found):.3f})", flush=True)
+        print(f"{task}: most frequent class {majority:.3f} of the test photos", flush=True)
+        for victim in args.victims:
+            for arm, images in versions.items():
+                found = []
+                for seed in range(args.seeds):
+                    if victim in ("linear", "neighbours"):
+                        _, predicted = probe(victim, seen[arm], labels.numpy(), seen_test, seed=seed)
+                        found.append(float((predicted == answers.numpy()).mean()))
+                        continue
+                    model = create_surrogate(victim, num_classes=int(mapping.max()) + 1, resolution=args.resolution,
+                                             seed=900_000 + seed)  # fmt: skip
+                    result = train_classifier(
+                        model, images, labels, fit_recipe(recipe_for(victim), len(images)), seed=seed,
+                        test_images=test.images, test_labels=answers, evals=1,
+                    )  # fmt: skip
+                    found.append(float((result.predictions == answers).float().mean()))
+                print(
+                    f"  {victim:12s} {arm:12s} {np.mean(found):.3f} ({min(found):.3f} - {max(found):.3f})", flush=True
+                )
 
 
 if __name__ == "__main__":
