@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from rows import Row, finish
 
 ARMS = ("clean", "noise", "emn-class", "emn-sample")
 ADVERSARIES = ("none", "jpeg", "grayscale")
@@ -63,7 +64,7 @@ def protect(job: Job) -> str:
     return f"{target.name}: {json.dumps(run.to_json()['counts'])}, over budget {run.over_budget}, {run.seconds:.1f} s"
 
 
-def attack(job: Job) -> dict[str, object]:
+def attack(job: Job) -> Row:
     import torch
     from cifar import Cifar
 
@@ -133,17 +134,13 @@ def main() -> None:
     args.work.mkdir(parents=True, exist_ok=True)
     out = args.out or args.work / "emn_cifar.jsonl"
 
-    rows = {r["id"]: r for r in map(json.loads, out.read_text().splitlines())} if out.exists() else {}
     jobs = jobs_of(args)
     with multiprocessing.get_context("spawn").Pool(args.workers) as pool:
         sources = {folders(j)[1]: j for j in jobs}
         protect(jobs[0])  # the originals first
         for line in pool.imap(protect, [j for j in sources.values() if j.arm != "clean"]):
             print(line, flush=True)
-        for row in pool.imap_unordered(attack, [j for j in jobs if j.id not in rows]):
-            rows[str(row["id"])] = row
-            with out.open("a") as handle:
-                handle.write(json.dumps(row) + "\n")
+    rows = finish(attack, jobs, out, workers=args.workers)
     print(
         f"\n{args.images} images, test accuracy on {args.tests} clean images: mean (min-max) over protection x victim"
     )

@@ -21,6 +21,7 @@ import numpy as np
 def one(job: tuple[Path, str, int, int, int, int, tuple[str, ...]]) -> dict[str, object]:
     import torch
     from cifar import Cifar
+    from crafting import protected_by
 
     from bitterant.imaging import ImageSet
     from bitterant.protect.methods import create_method
@@ -37,10 +38,7 @@ def one(job: tuple[Path, str, int, int, int, int, tuple[str, ...]]) -> dict[str,
     if granularity in ("class", "sample"):
         dataset = ImageSet.from_tensors(images, labels, classes=cifar.classes)
         bank = create_method("emn", granularity=granularity, seed=seed, device="cpu").fit(dataset)  # type: ignore[arg-type]
-        levels = torch.stack([torch.from_numpy(bank.levels_for(bank.key_for(k) or "")) for k in dataset.keys])
-        protected = (images + levels.permute(0, 3, 1, 2)).clamp(0, 255).to(torch.uint8)
-        if int((protected.int() - images.int()).abs().max()) > 8:
-            raise SystemExit("over budget")
+        protected = protected_by(bank, dataset)
         check = bank.report["self_check"]
         row["attempts"] = check["attempts_made"]
         row["self_check_residual"] = check["results"][check["chosen_attempt"]]["residual"]

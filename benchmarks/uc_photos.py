@@ -16,21 +16,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from crafting import protected_by
 
 from bitterant.attacks.training import fit_recipe
 from bitterant.attacks.training.probes import probe
-from bitterant.imaging import Budget, ImageSet, load_image_set, scan_folder
-from bitterant.protect import Bank, create_method
+from bitterant.imaging import Budget, load_image_set, scan_folder
+from bitterant.protect import create_method
 from bitterant.surrogates import create_surrogate, recipe_for, train_classifier
 from bitterant.surrogates.allocator import tune_allocator
 
 ARMS = ["noise", "emn", "uc-labels", "uc-labels-30", "uc-joint", "uc-features"]
-
-
-def protect(bank: Bank, dataset: ImageSet) -> torch.Tensor:
-    """What a trainer sees at the working resolution; photos are larger, but the fit has been through that."""
-    rows = [torch.from_numpy(bank.levels_for(key)) for key in dataset.keys]
-    return (dataset.images + torch.stack(rows).permute(0, 3, 1, 2)).clamp(0, 255).to(torch.uint8)
 
 
 @torch.no_grad()
@@ -59,7 +54,8 @@ def main() -> None:
     parser.add_argument("--arms", nargs="*", default=ARMS, help="METHOD, or METHOD-OBJECTIVE, or with -CLUSTERS")
     args = parser.parse_args()
     tune_allocator()
-    data, _, _ = load_image_set(scan_folder(args.train), args.resolution)
+    look = create_method("uc").describer(args.resolution)
+    data, _, _ = load_image_set(scan_folder(args.train), args.resolution, describe=look)
     test, _, _ = load_image_set(scan_folder(args.test), args.resolution)
     if args.images:
         pick = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[: args.images].sort().values
@@ -78,7 +74,7 @@ def main() -> None:
         print(f"{arm}: fitted in {time.perf_counter() - begun:.0f} s", flush=True)
         if "clusters" in bank.report:
             print(f"  {bank.report['clusters']}", flush=True)
-        versions[arm] = protect(bank, data)
+        versions[arm] = protected_by(bank, data)
     seen = (
         {arm: features(images) for arm, images in versions.items()}
         if {"linear", "neighbours"} & {*args.victims}

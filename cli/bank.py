@@ -37,6 +37,7 @@ def fit(
     surrogate: options.SurrogateOption = None,
     resolution: options.ResolutionOption = "auto",
     preset: options.PaperOption = None,
+    parameters: options.ParameterOption = None,
     weights: options.WeightsOption = None,
     allow_download: options.AllowDownloadOption = False,
     workers: options.WorkersOption = None,
@@ -47,6 +48,7 @@ def fit(
     output = Output(as_json=as_json, quiet=quiet)
     with guarded(output, debug=debug):
         side = options.parse_resolution(resolution)
+        chosen = options.parse_parameters(parameters or [])
         prepare_torch()
         from ..protect import fit_folder
         from ..protect.folder.interrupt import interruptible
@@ -65,6 +67,7 @@ def fit(
                 preset=preset,
                 weights=weights,
                 allow_download=allow_download,
+                parameters=chosen,
                 resume=resume,
                 workers=workers,
                 max_pixels=max_pixels,

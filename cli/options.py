@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -24,6 +26,7 @@ __all__ = [
     "MetadataOption",
     "MethodOption",
     "PaperOption",
+    "ParameterOption",
     "QuietOption",
     "ResolutionOption",
     "ResumeOption",
@@ -35,6 +38,7 @@ __all__ = [
     "WeightsOption",
     "WorkersOption",
     "epsilon_levels",
+    "parse_parameters",
     "parse_resolution",
 ]
 
@@ -113,6 +117,16 @@ PaperOption = Annotated[
         rich_help_panel=ADVANCED,
     ),
 ]
+ParameterOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="A hyper-parameter of the method, such as clusters=20; may be repeated. See docs/methods.",
+        show_default=False,
+        rich_help_panel=ADVANCED,
+    ),
+]
 WeightsOption = Annotated[
     Path | None,
     typer.Option(
@@ -135,6 +149,26 @@ MaxPixelsOption = Annotated[
         min=1, metavar="PIXELS", help="Larger pictures are refused before decoding.", rich_help_panel=ADVANCED
     ),
 ]
+
+
+def parse_parameters(given: Sequence[str]) -> dict[str, Any]:
+    """The values of ``--set``: numbers, true, false and null as in JSON, everything else a word.
+
+    Raises:
+        ConfigError: no ``=``, or the same name twice.
+    """
+    found: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not (name and equals and value):
+            raise ConfigError(f"--set {text}: write it as NAME=VALUE, for example --set clusters=20.")
+        if name in found:
+            raise ConfigError(f"--set gives {name} twice.")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
 
 
 def epsilon_levels(ctx: typer.Context, epsilon: float | None, strength: Strength | None) -> float:

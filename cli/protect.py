@@ -66,6 +66,7 @@ def protect(
     surrogate: options.SurrogateOption = None,
     resolution: options.ResolutionOption = "auto",
     preset: options.PaperOption = None,
+    parameters: options.ParameterOption = None,
     weights: options.WeightsOption = None,
     allow_download: options.AllowDownloadOption = False,
     workers: options.WorkersOption = None,
@@ -79,6 +80,7 @@ def protect(
     output = Output(as_json=as_json, quiet=quiet)
     with guarded(output, debug=debug):
         side = options.parse_resolution(resolution)
+        chosen = options.parse_parameters(parameters or [])
         prepare_torch()
         from ..protect import protect_folder
         from ..protect.folder.interrupt import interruptible
@@ -100,6 +102,7 @@ def protect(
                 preset=preset,
                 weights=weights,
                 allow_download=allow_download,
+                parameters=chosen,
                 resume=resume,
                 strict=strict,
                 dry_run=dry_run,

@@ -20,7 +20,16 @@ from .codec import (
     resolve_output_names,
 )
 from .formats import EXTENSIONS
-from .loading import FileProblem, auto_resolution, common_size, entry_key, image_key, load_image_set, sha256_file
+from .loading import (
+    Describer,
+    FileProblem,
+    auto_resolution,
+    common_size,
+    entry_key,
+    image_key,
+    load_image_set,
+    sha256_file,
+)
 from .metadata import Metadata
 from .page import difference_tile, png_data_uri, render_page, thumbnail
 from .perturb import Change, add_delta, measure_change, upsample_delta
@@ -36,6 +45,7 @@ __all__ = [
     "MAX_PIXELS",
     "Budget",
     "Change",
+    "Describer",
     "Entry",
     "FileProblem",
     "FolderScan",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
@@ -17,9 +17,20 @@ from .resize import squash
 from .scan import Entry, FolderScan
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from .image_set import ImageSet
 
-__all__ = ["FileProblem", "auto_resolution", "common_size", "entry_key", "image_key", "load_image_set", "sha256_file"]
+__all__ = [
+    "Describer",
+    "FileProblem",
+    "auto_resolution",
+    "common_size",
+    "entry_key",
+    "image_key",
+    "load_image_set",
+    "sha256_file",
+]
 
 #: ``auto_resolution``: images of these sides keep their size. Larger ones are squashed to the device's default; smaller
 #: ones are enlarged to it, because networks halve the picture several times.
@@ -37,6 +48,20 @@ class FileProblem:
 
     relative: str
     reason: str
+
+
+class Describer(Protocol):
+    """Something that looks at each picture while it is decoded, at a side of its own."""
+
+    @property
+    def side(self) -> int:
+        """Side in px of the squares it is shown."""
+        ...
+
+    def __call__(self, pixels: np.ndarray) -> Tensor:
+        """uint8 ``[side, side, 3]`` to float32 ``[D]`` on the CPU. Pictures come one by one, so that what is made of
+        one does not depend on the others."""
+        ...
 
 
 def sha256_file(path: Path) -> str:
@@ -70,6 +95,7 @@ def load_image_set(
     progress: Callable[[int, int], None] | None = None,
     with_labels: bool = True,
     max_pixels: int = MAX_PIXELS,
+    describe: Describer | None = None,
 ) -> tuple[ImageSet, list[Entry], list[FileProblem]]:
     """Read all images of a folder at the working resolution.
 
@@ -82,6 +108,7 @@ def load_image_set(
         progress: called with the number of files done and of all files, from the calling thread.
         with_labels: False leaves the labels out; keys stay the same.
         max_pixels: refuse larger pictures.
+        describe: looks at each picture, from the calling thread; its answers become the set's ``features``.
 
     Returns:
         The set; the entries of its images, in the order of the set (that of the scan); the files left out.
@@ -103,8 +130,10 @@ def load_image_set(
     kept: list[Entry] = []
     keys: list[str] = []
     sizes: list[tuple[int, int]] = []
+    features: list[Tensor] = []
     problems: list[FileProblem] = []
-    loaded = _load_all(scan.entries, resolution, workers, max_pixels)
+    view = None if describe is None else describe.side
+    loaded = _load_all(scan.entries, resolution, view, workers, max_pixels)
     for done, (entry, result) in enumerate(zip(scan.entries, loaded, strict=True), start=1):
         if isinstance(result, FileProblem):
             problems.append(result)
@@ -113,6 +142,8 @@ def load_image_set(
             kept.append(entry)
             keys.append(entry_key(entry, result.sha256))
             sizes.append(result.size)
+            if describe is not None and result.view is not None:
+                features.append(describe(result.view))
         if progress is not None:
             progress(done, total)
     labels = None
@@ -120,7 +151,8 @@ def load_image_set(
         labels = torch.tensor([entry.label for entry in kept], dtype=torch.int64)
     classes = () if labels is None else scan.classes
     native = None if set(sizes) <= {(resolution, resolution)} else _median_size(sizes)
-    return ImageSet(images[: len(kept)], labels, classes, tuple(keys), native), kept, problems
+    described = torch.stack(features) if features else None
+    return ImageSet(images[: len(kept)], labels, classes, tuple(keys), native, described), kept, problems
 
 
 def _median_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
@@ -133,15 +165,16 @@ def _median_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
 @dataclass(frozen=True, slots=True)
 class _Loaded:
     pixels: np.ndarray
+    view: np.ndarray | None
     sha256: str
     size: tuple[int, int]
 
 
 def _load_all(
-    entries: Sequence[Entry], resolution: int, workers: int, max_pixels: int
+    entries: Sequence[Entry], resolution: int, view: int | None, workers: int, max_pixels: int
 ) -> Iterator[_Loaded | FileProblem]:
     def load(entry: Entry) -> _Loaded | FileProblem:
-        return _load(entry, resolution, max_pixels)
+        return _load(entry, resolution, view, max_pixels)
 
     if workers == 0:
         yield from map(load, entries)
@@ -153,7 +186,7 @@ def _load_all(
             yield from pool.map(load, entries[start : start + step])
 
 
-def _load(entry: Entry, resolution: int, max_pixels: int) -> _Loaded | FileProblem:
+def _load(entry: Entry, resolution: int, view: int | None, max_pixels: int) -> _Loaded | FileProblem:
     try:
         # Hash and picture come from one open file: no other file can slip in between.
         with entry.path.open("rb") as file:
@@ -163,7 +196,8 @@ def _load(entry: Entry, resolution: int, max_pixels: int) -> _Loaded | FileProbl
         return FileProblem(entry.relative, error.reason)
     except OSError as error:
         return FileProblem(entry.relative, f"cannot be read: {error.strerror or error}")
-    return _Loaded(squash(picture, resolution), digest, (picture.height, picture.width))
+    seen = None if view is None else squash(picture, view)
+    return _Loaded(squash(picture, resolution), seen, digest, (picture.height, picture.width))
 
 
 def common_size(scan: FolderScan) -> tuple[int, int] | None:

@@ -166,7 +166,7 @@ def _in_stable_order(data: bytes) -> bytes:
 
 
 def _read_clusters(handle: Any) -> ClusterIndex:
-    names = ("centres", "member_digests", "member_clusters")
+    names = ("centres", "view", "member_digests", "member_clusters")
     return ClusterIndex.from_tensors({name: handle.get_tensor(name) for name in names})
 
 

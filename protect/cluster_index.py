@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -21,10 +21,12 @@ class ClusterIndex:
 
     Attributes:
         centres: float32 ``[p, D]`` in the surrogate's feature space; row ``k`` belongs to the bank's row ``k``.
+        view: side in px of the squares whose features the centres lie among; 0 for the working resolution.
         members: digest of a picture's key to the number of its cluster. A key's class folder does not count.
     """
 
     centres: Tensor
+    view: int = 0
     members: Mapping[bytes, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -45,7 +47,7 @@ class ClusterIndex:
             clusters: int64 ``[N]``.
         """
         more = {_digest(key): int(cluster) for key, cluster in zip(keys, clusters.tolist(), strict=True)}
-        return ClusterIndex(self.centres, {**self.members, **more})
+        return replace(self, members={**self.members, **more})
 
     def to_tensors(self) -> dict[str, Tensor]:
         """For the bank file; the same index gives the same tensors."""
@@ -53,6 +55,7 @@ class ClusterIndex:
         digests = np.frombuffer(b"".join(digest for digest, _ in ordered), dtype=np.uint8).reshape(-1, 32)
         return {
             "centres": self.centres.float().contiguous(),
+            "view": torch.tensor([self.view], dtype=torch.int32),
             "member_digests": torch.from_numpy(digests.copy()),
             "member_clusters": torch.tensor([cluster for _, cluster in ordered], dtype=torch.int32),
         }
@@ -69,7 +72,8 @@ class ClusterIndex:
         if digests.shape != (len(clusters), 32) or digests.dtype != torch.uint8:
             raise BankError("The bank's list of pictures is damaged.")
         pairs = zip(digests.numpy(), clusters.tolist(), strict=True)
-        return cls(tensors["centres"], {digest.tobytes(): int(cluster) for digest, cluster in pairs})
+        members = {digest.tobytes(): int(cluster) for digest, cluster in pairs}
+        return cls(tensors["centres"], int(tensors["view"].item()), members)
 
 
 def _digest(image_key: str) -> bytes:

@@ -9,7 +9,7 @@ from pathlib import Path
 from ...imaging.loading import load_image_set
 from ...imaging.scan import FolderScan
 from ..bank import Bank
-from ..methods.uc.assign import assign, open_space
+from ..methods.uc.assign import assign, open_space, view_of
 from ..records.state import InputRecord
 from .interrupt import StopRequest
 from .progress import ProgressCallback
@@ -51,7 +51,7 @@ def assign_pictures(
         stop.check("Nothing was written yet.")
         dataset, entries, _ = load_image_set(
             replace(scan, entries=tuple(part)), bank.resolution, workers=workers, max_pixels=max_pixels,
-            with_labels=False,
+            with_labels=False, describe=view_of(bank, space),
         )  # fmt: skip
         if entries:
             bank = assign(bank, dataset, space)

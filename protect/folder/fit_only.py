@@ -57,6 +57,7 @@ def fit_folder(
     preset: Literal["paper"] | None = None,
     weights: Path | str | None = None,
     allow_download: bool = False,
+    parameters: Mapping[str, Any] | None = None,
     resume: bool = True,
     workers: int | None = None,
     max_pixels: int = MAX_PIXELS,
@@ -78,6 +79,7 @@ def fit_folder(
         preset: see there.
         weights: see there.
         allow_download: see there.
+        parameters: see there.
         resume: go on with a fit that was interrupted; False starts again.
         workers: see there.
         max_pixels: see there.
@@ -103,6 +105,7 @@ def fit_folder(
         preset=preset,
         weights=None if weights is None else Path(weights),
         allow_download=allow_download,
+        parameters=parameters or {},
     )
     problems = Problems()
     scan = check_source(source, problems)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
 from ...errors import ConfigError
 from ...imaging.codec import MAX_PIXELS
@@ -46,6 +47,7 @@ class _ProtectOptions(TypedDict, total=False):
     preset: Literal["paper"] | None
     weights: Path | str | None
     allow_download: bool
+    parameters: Mapping[str, Any] | None
     resume: bool
     strict: bool
     bank: Path | str | None
@@ -83,6 +85,7 @@ def protect_folder(
     preset: Literal["paper"] | None = None,
     weights: Path | str | None = None,
     allow_download: bool = False,
+    parameters: Mapping[str, Any] | None = None,
     resume: bool = True,
     strict: bool = False,
     dry_run: bool = False,
@@ -115,6 +118,7 @@ def protect_folder(
         preset: ``"paper"`` for the hyper-parameters of the paper.
         weights: file with weights of the surrogate.
         allow_download: whether weights may be fetched from the network.
+        parameters: hyper-parameters of the method by name, such as ``{"clusters": 20}`` for ``uc``.
         resume: go on with what OUT holds; False starts again and replaces only files that are provably ours.
         strict: skipped files make the exit code 1, too.
         dry_run: write nothing and return a plan with measured estimates.
@@ -144,6 +148,7 @@ def protect_folder(
         preset=preset,
         weights=None if weights is None else Path(weights),
         allow_download=allow_download,
+        parameters=parameters or {},
     )
     write_options = WriteOptions(format=format, metadata=metadata, max_pixels=max_pixels, workers=workers)
     problems = Problems()

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..._version import __version__
 from ...errors import ConfigError, FitError, LabelError
-from ...imaging import Budget, ImageSet
+from ...imaging import Budget, Describer, ImageSet
 from ...surrogates import resolve_device
 from ..bank import Bank, Granularity
 from ..cluster_index import ClusterIndex
@@ -125,6 +125,24 @@ class Method(ABC):
     def least_images(self) -> int:
         """Pictures that the method needs at least."""
         return 1
+
+    @property
+    def least_images_a_class(self) -> int:
+        """Pictures of every class that the method needs at least, where it needs labels."""
+        return 1
+
+    def describer(self, resolution: int) -> Describer | None:
+        """What looks at each picture while it is read, where the method wants more detail than the working
+        resolution keeps.
+
+        Args:
+            resolution: the working resolution, in px.
+
+        Raises:
+            SetupError: its weights are not on this machine.
+            WeightsError: they do not fit.
+        """
+        return None
 
     # ------------------------------------------------------------------ for users
     @final

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,6 +10,7 @@ from ...errors import ConfigError, UnknownNameError
 from ...imaging import Budget
 from ..bank import Granularity
 from .base import Method
+from .hyper_parameters import check_hyper_parameters
 
 __all__ = ["create_method", "method_class", "method_names", "register_method"]
 
@@ -78,18 +80,17 @@ def create_method(
     """
     cls = method_class(name)
     if preset is not None:
+        if "preset" not in inspect.signature(cls).parameters:
+            raise ConfigError(f"The method {name} has no preset {preset!r}: it comes in one form only.")
         parameters["preset"] = preset
-    try:
-        return cls(
-            budget=budget,
-            granularity=granularity,
-            surrogate=surrogate,
-            seed=seed,
-            device=device,
-            weights=weights,
-            allow_download=allow_download,
-            **parameters,
-        )
-    except TypeError as error:
-        unknown = ", ".join(sorted(parameters))
-        raise ConfigError(f"The method {name} does not take {unknown}: {error}.") from error
+    check_hyper_parameters(name, cls.__init__, parameters)
+    return cls(
+        budget=budget,
+        granularity=granularity,
+        surrogate=surrogate,
+        seed=seed,
+        device=device,
+        weights=weights,
+        allow_download=allow_download,
+        **parameters,
+    )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import ConfigError, FolderError
 from ...imaging.budget import Budget
-from ...imaging.loading import auto_resolution, sha256_file
+from ...imaging.loading import Describer, auto_resolution, common_size, sha256_file
 from ...imaging.scan import FolderScan, scan_folder
 from ...surrogates import check_weights
 from ..records.manifest import MANIFEST_NAME
@@ -34,6 +34,7 @@ class Request:
         scan: what lies in SRC.
         method: ready to fit.
         resolution: working resolution R, in pixels.
+        describer: looks at each picture while it is read, for methods that want more than the working resolution.
         settings: everything that decides about the fit, resolved and JSON-safe.
         warnings: what the user should know although it is no error.
     """
@@ -41,6 +42,7 @@ class Request:
     scan: FolderScan
     method: Method
     resolution: int
+    describer: Describer | None
     settings: dict[str, Any]
     warnings: tuple[str, ...]
 
@@ -149,6 +151,12 @@ def check_fit(scan: FolderScan | None, options: FitOptions, problems: Problems) 
     if method is None or len(problems.found) > before:
         return None
     resolution = options.resolution if options.resolution != "auto" else auto_resolution(scan, method.device.type)
+    describer = None
+    if common_size(scan) != (resolution, resolution):  # else the working images hold all there is to see
+        with problems.collecting():
+            describer = method.describer(resolution)
+        if len(problems.found) > before:
+            return None
     # The name of a weights file says nothing about its content and much about the owner's disk.
     settings: dict[str, Any] = {
         **{name: value for name, value in method.settings().items() if name != "weights"},
@@ -159,14 +167,19 @@ def check_fit(scan: FolderScan | None, options: FitOptions, problems: Problems) 
         "seed": method.seed,
         "preset": options.preset,
         "resolution": resolution,
+        "view": None if describer is None else describer.side,
         "weights_sha256": None if method.weights is None else sha256_file(method.weights),
     }
     warnings = _warnings(scan, method)
-    return Request(scan=scan, method=method, resolution=resolution, settings=settings, warnings=warnings)
+    return Request(
+        scan=scan, method=method, resolution=resolution, describer=describer, settings=settings, warnings=warnings
+    )
 
 
 def _make_method(name: str | Method, options: FitOptions, budget: Budget, device: str) -> Method:
     if not isinstance(name, str):
+        if options.parameters:
+            raise ConfigError("A method object brings its own hyper-parameters; give them to its constructor.")
         return name
     from ..methods import create_method
 
@@ -180,6 +193,7 @@ def _make_method(name: str | Method, options: FitOptions, budget: Budget, device
         preset=options.preset,
         weights=options.weights,
         allow_download=options.allow_download,
+        **options.parameters,
     )
 
 

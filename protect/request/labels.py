@@ -38,7 +38,7 @@ def check_labels(scan: FolderScan, method: Method) -> None:
     """Make sure that SRC has the labels that the method needs.
 
     Raises:
-        LabelError: it has none, or only one class.
+        LabelError: it has none, only one class, or too few pictures of one.
         FolderError: too few pictures.
     """
     if len(scan.entries) < method.least_images:
@@ -56,6 +56,14 @@ def check_labels(scan: FolderScan, method: Method) -> None:
             f"There is only one class folder with pictures in {scan.root}: {', '.join(scan.classes)}. The method "
             f"{method.name} needs two or more, since it works on what tells classes apart. "
             "Add a second folder of other pictures, or take --method uc, which needs no classes."
+        )
+    sizes = Counter(entry.class_name for entry in scan.entries)
+    small = [name for name in scan.classes if sizes[name] < method.least_images_a_class] if needed else []
+    if small:
+        raise LabelError(
+            f"The method {method.name} needs at least {method.least_images_a_class} pictures of every class, and "
+            f"{len(small)} of {len(scan.classes)} class folders hold fewer: {', '.join(small[:3])}"
+            f"{', ...' if len(small) > 3 else ''}. Add pictures to them, or leave them out."
         )
 
 

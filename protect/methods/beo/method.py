@@ -150,6 +150,11 @@ class BayesErrorAscent(Method):
         """The resolved hyper-parameters, JSON-safe; of a clean bank, its digest."""
         return {**super().settings(), **self.recipe.settings(), "clean_bank": _digest(self.clean_bank)}
 
+    @property
+    def least_images_a_class(self) -> int:
+        """Two: each picture is left out of its own neighbours."""
+        return 2
+
     def _fit(self, dataset: ImageSet, context: FitContext) -> Tensor:
         _check_pairs(dataset)
         _check_clean_bank(self.clean_bank, dataset)

@@ -12,10 +12,10 @@ from ....imaging import ImageSet
 from ....surrogates import create_surrogate, resolve_device
 from ...bank import Bank
 from .clusters import nearest
-from .features import FeatureSpace
+from .features import FeatureSpace, View
 from .recipe import derived_seed
 
-__all__ = ["assign", "open_space"]
+__all__ = ["assign", "open_space", "view_of"]
 
 
 def open_space(
@@ -45,6 +45,11 @@ def open_space(
     return FeatureSpace(model, resolve_device(str(device)))
 
 
+def view_of(bank: Bank, space: FeatureSpace) -> View | None:
+    """What looks at new pictures while they are read, as in the fit; ``None`` where the working resolution does."""
+    return View(space, bank.clusters.view) if bank.clusters is not None and bank.clusters.view else None
+
+
 def assign(bank: Bank, dataset: ImageSet, space: FeatureSpace) -> Bank:
     """The same bank, knowing more pictures: each goes to the cluster whose centre is nearest.
 
@@ -52,13 +57,20 @@ def assign(bank: Bank, dataset: ImageSet, space: FeatureSpace) -> Bank:
 
     Args:
         bank: a bank of clusters.
-        dataset: pictures at the bank's resolution, ``[N, 3, R, R]``.
+        dataset: pictures at the bank's resolution, ``[N, 3, R, R]``; with features where the bank's clusters were
+            found at another side (see :func:`view_of`).
         space: of :func:`open_space`.
 
     Raises:
-        BankError: the bank holds no clusters.
+        BankError: the bank holds no clusters, or the set lacks the features that it needs.
     """
     if bank.clusters is None:
         raise BankError("Only a bank of clusters takes pictures by what they look like.")
-    found = nearest(space.of(dataset.images, batch_size=1), bank.clusters.centres)
+    features = dataset.features if bank.clusters.view else space.of(dataset.images, batch_size=1)
+    if features is None:
+        raise BankError(
+            f"The bank's clusters were found on pictures of {bank.clusters.view} px. Load yours with "
+            "load_image_set(..., describe=view_of(bank, space))."
+        )
+    found = nearest(features, bank.clusters.centres)
     return replace(bank, clusters=bank.clusters.knowing(dataset.keys, found))

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from ....errors import ConfigError
 from ....surrogates import FrozenSurrogate, Surrogate, bf16_pays
 
-__all__ = ["FeatureSpace"]
+__all__ = ["FeatureSpace", "View"]
+
+VIEW = 160
+"""Side in px at which networks look at pictures whose side is free. Of 3,068 clothing photos, ten clusters agreed with
+the ten classes to .23 (NMI) at 64 px and .39 at 160 px, and only the latter harmed a trainer (docs/measurements.md)."""
 
 
 class FeatureSpace:
@@ -21,12 +28,19 @@ class FeatureSpace:
 
     def __init__(self, model: Surrogate, device: torch.device) -> None:
         self.device = device
+        self._sides = [member.resize.side for member in model.members]
         model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.exact = FrozenSurrogate(model, features=True)
         self.members = tuple(
             FrozenSurrogate(member, features=True, bf16=bf16_pays(member, device)) for member in model.members
         )
         self.widths = tuple(_width(member) for member in self.members)
+
+    @property
+    def view(self) -> int | None:
+        """Side in px at which a picture shows the networks enough; ``None`` where any side will do."""
+        sides = [side for side in self._sides if side is not None]
+        return max(VIEW, *sides) if len(sides) == len(self._sides) else None
 
     @torch.no_grad()
     def of(self, images: Tensor, *, batch_size: int = 64) -> Tensor:
@@ -44,6 +58,23 @@ class FeatureSpace:
                 "The surrogate's features are not finite for some pictures: its weights may be damaged. Try another."
             )
         return features
+
+
+@dataclass(frozen=True)
+class View:
+    """Looks at pictures one by one at a side of its own.
+
+    Attributes:
+        space: whose features.
+        side: in px.
+    """
+
+    space: FeatureSpace
+    side: int
+
+    def __call__(self, pixels: np.ndarray) -> Tensor:
+        """Features float32 ``[D]`` on the CPU of a picture uint8 ``[side, side, 3]``."""
+        return self.space.of(torch.from_numpy(pixels).permute(2, 0, 1)[None])[0]
 
 
 def _width(frozen: FrozenSurrogate) -> int:

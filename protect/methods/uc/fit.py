@@ -29,6 +29,9 @@ __all__ = ["UcFit"]
 PLATEAU = 5
 """A fit that has not lowered its loss by a hundredth in so many rounds is done."""
 
+CENTRE_IMAGES = 64
+"""Pictures whose mean stands for the centre of a cluster at the working resolution."""
+
 
 class UcFit:
     """One fit.
@@ -57,23 +60,36 @@ class UcFit:
         """The patterns ``[p, 3, R, R]``; clusters and measures go to the context."""
         recipe, context, dataset = self.recipe, self.context, self.dataset
         context.tell("fit", 0.0, "looking for clusters")
-        features = self.space.of(dataset.images)
+        view = 0 if dataset.features is None else self.space.view or 0
+        features = self.space.of(dataset.images) if dataset.features is None else dataset.features
         count = recipe.clusters if recipe.clusters is not None else min(default_count(len(dataset)), len(dataset))
         clusters = find_clusters(features, count, seed=recipe.seed)
-        pull = FeaturePull(dataset, self.space, clusters, self.trip, recipe.windows)
-        delta = self._patterns(clusters, pull)
+        # What pushes and what is measured happens at the working resolution, so centres are wanted there, too.
+        here = clusters if dataset.features is None else self._centres_here(clusters)
+        pull = FeaturePull(dataset, self.space, here, self.trip, recipe.windows)
+        delta = self._patterns(here, pull)
         # Alone, an image's features may differ in the last bit: the bank keeps what each image was assigned here.
-        context.clusters = ClusterIndex(clusters.centres).knowing(dataset.keys, clusters.assignment)
+        context.clusters = ClusterIndex(clusters.centres, view).knowing(dataset.keys, clusters.assignment)
         context.surrogate_sha256 = self.fingerprint
         context.tell("fit", 0.92, "measuring what moved")
         lookup = delta_by_class(delta, clusters.assignment.to(delta.device), self.trip)
         context.report["clusters"] = measure(
-            dataset, clusters, self.space, lambda index: lookup(index.to(delta.device)), recipe.epsilon,
+            dataset, here, self.space, lambda index: lookup(index.to(delta.device)), recipe.epsilon,
             seed=recipe.seed,
         )  # fmt: skip
         context.report.update({"surrogate": recipe.surrogate, "surrogate_source": self.source})
         context.tell("fit", 1.0, _say(context.report["clusters"]))
         return delta
+
+    def _centres_here(self, clusters: Clusters) -> Clusters:
+        """The same clusters, with the mean of some of their pictures' features at the working resolution."""
+        generator = torch.Generator().manual_seed(self.recipe.derived_seed(9, 0))
+        centres = []
+        for number in range(len(clusters.centres)):
+            own = (clusters.assignment == number).nonzero().flatten()
+            some = own[torch.randperm(len(own), generator=generator)[:CENTRE_IMAGES]]
+            centres.append(self.space.of(self.dataset.images[some.to(self.dataset.images.device)]).mean(0))
+        return replace(clusters, centres=torch.stack(centres))
 
     def _patterns(self, clusters: Clusters, pull: FeaturePull) -> Tensor:
         recipe = self.recipe

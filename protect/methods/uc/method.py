@@ -17,7 +17,7 @@ from ..base import FitContext, FitEstimate, Method
 from ..registry import register_method
 from ..round_trip import RoundTrip
 from .clusters import default_count, find_clusters
-from .features import FeatureSpace
+from .features import FeatureSpace, View
 from .fit import UcFit
 from .pull import FeaturePull
 from .recipe import UcRecipe
@@ -151,6 +151,19 @@ class UnlearnableClusters(Method):
         """One for each cluster, two where their number is left to us."""
         return self.recipe.clusters or 2
 
+    def describer(self, resolution: int) -> View | None:
+        """Clusters are found on more detail than small working images hold."""
+        space = self._space(resolution)
+        return None if space.view is None or space.view <= resolution else View(space, space.view)
+
+    def _space(self, resolution: int) -> FeatureSpace:
+        recipe = self.recipe
+        model = create_surrogate(
+            recipe.surrogate, num_classes=2, resolution=resolution, seed=recipe.derived_seed(0, 0),
+            weights=recipe.weights, allow_download=recipe.allow_download,
+        )  # fmt: skip
+        return FeatureSpace(model, self.device)
+
     def settings(self) -> dict[str, Any]:
         """The resolved hyper-parameters, JSON-safe."""
         return {**super().settings(), **self.recipe.settings()}
@@ -160,11 +173,7 @@ class UnlearnableClusters(Method):
 
     def _estimate(self, dataset: ImageSet, total: int) -> FitEstimate:
         recipe, dataset = self.recipe, dataset.to(self.device)
-        model = create_surrogate(
-            recipe.surrogate, num_classes=2, resolution=dataset.resolution, seed=recipe.derived_seed(0, 0),
-            weights=recipe.weights, allow_download=recipe.allow_download,
-        )  # fmt: skip
-        space = FeatureSpace(model, self.device)
+        space = self._space(dataset.resolution)
         begun = time.perf_counter()
         features = space.of(dataset.images)
         reading = (time.perf_counter() - begun) / len(dataset)

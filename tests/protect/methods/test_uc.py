@@ -233,4 +233,4 @@ def test_a_bank_of_clusters_needs_its_centres() -> None:
         Bank(method="uc", granularity="cluster", budget=Budget(8 / 255), levels=levels, keys=("a", "b"),
              clusters=ClusterIndex(torch.zeros(3, 4)))  # fmt: skip
     with pytest.raises(BankError, match="does not hold"):
-        ClusterIndex(torch.zeros(2, 4), {b"x" * 32: 5})
+        ClusterIndex(torch.zeros(2, 4), 0, {b"x" * 32: 5})
