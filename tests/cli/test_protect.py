@@ -177,6 +177,37 @@ def test_settings_from_a_file(run: Run, make_folder: MakeFolder) -> None:
     assert "did you mean 'method'" in result.stderr
 
 
+def test_hyper_parameters_are_set_by_name(run: Run, make_folder: MakeFolder) -> None:
+    src = make_folder(TWO)
+    quick = ("--set", "rounds=1", "--set", "attempts=0", "--set", "clusters=2", "--set", "objective=labels")
+    result = run("protect", src, src.parent / "out", "--method", "uc", "--surrogate", "small-cnn", *quick)
+    assert result.exit_code == 0, result.stderr
+    settings = json.loads((src.parent / "out/bitterant-run.json").read_text())["settings"]
+    assert (settings["rounds"], settings["clusters"], settings["objective"]) == (1, 2, "labels")
+    config = src.parent / "settings.toml"
+    config.write_text('[protect]\nmethod = "uc"\nset = ["clusters=99"]\n', encoding="utf-8")
+    result = run("protect", src, src.parent / "out2", "--config", config)
+    assert result.exit_code == 2
+    assert "6 pictures, but the method uc needs at least 99" in flat(result.stderr)
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("clusters", "NAME=VALUE"),
+        ("clusters=", "NAME=VALUE"),
+        ("clusters=many", "a whole number"),
+        ("cluster=3", "Did you mean 'clusters'"),
+    ],
+)
+def test_bad_hyper_parameters_are_told(run: Run, make_folder: MakeFolder, setting: str, words: str) -> None:
+    src = make_folder(TWO)
+    result = run("protect", src, src.parent / "out", "--method", "uc", "--set", setting)
+    assert result.exit_code == 2
+    assert words in flat(result.stderr)
+    assert not (src.parent / "out").exists()
+
+
 def test_fit_then_apply_serves_new_pictures_of_the_classes(run: Run, make_folder: MakeFolder) -> None:
     src = make_folder(TWO)
     bank = src.parent / "noise.safetensors"

@@ -13,6 +13,7 @@ from PIL import Image
 
 from bitterant.errors import ConfigError
 from bitterant.imaging import (
+    ImageSet,
     auto_resolution,
     common_size,
     decode,
@@ -215,3 +216,34 @@ def test_a_file_is_read_once_for_hash_and_picture(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "open", counting)
     load_image_set(scan, 8)
     assert opened == ["a.png"]
+
+
+class _Mean:
+    """Looks at pictures at 8 px and remembers their mean colour."""
+
+    side = 8
+
+    def __call__(self, pixels: np.ndarray) -> torch.Tensor:
+        assert pixels.shape == (8, 8, 3)
+        assert pixels.dtype == np.uint8
+        return torch.from_numpy(pixels.mean(axis=(0, 1))).float()
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_what_looks_at_pictures_sees_each_readable_one(tmp_path: Path, workers: int) -> None:
+    colours = [(200, 10, 10), (10, 200, 10), (10, 10, 200)]
+    for number, colour in enumerate(colours):
+        Image.new("RGB", (20, 12), colour).save(tmp_path / f"{number}.png")
+    (tmp_path / "1b.png").write_bytes(b"no picture")
+    found, _, problems = load_image_set(scan_folder(tmp_path), 4, workers=workers, describe=_Mean())
+    assert len(problems) == 1
+    assert found.features is not None
+    assert torch.equal(found.features, torch.tensor(colours).float())
+    assert torch.equal(found.select([2, 0]).features, found.features[[2, 0]])  # type: ignore[arg-type]
+    assert load_image_set(scan_folder(tmp_path), 4)[0].features is None
+
+
+def test_features_must_belong_to_the_images() -> None:
+    images = torch.zeros(3, 3, 4, 4, dtype=torch.uint8)
+    with pytest.raises(ConfigError, match="3 images but features"):
+        ImageSet(images, None, (), ("a", "b", "c"), features=torch.zeros(2, 5))

@@ -10,9 +10,13 @@ import pytest
 from PIL import Image
 
 from bitterant.errors import BankError
+from bitterant.imaging import load_image_set, scan_folder
 from bitterant.protect import apply_folder, fit_folder, load_bank, protect_folder, read_manifest
+from bitterant.protect.methods.uc.assign import assign, open_space, view_of
 
-OPTIONS = {"surrogate": "small-cnn", "device": "cpu", "resolution": 16}
+QUICK = {"rounds": 2, "updates": 2, "attempts": 0, "objective": "labels"}
+OPTIONS = {"device": "cpu", "resolution": 16, "parameters": QUICK}
+Fitted = tuple[Path, Path, Path, str]
 
 
 def draw(folder: Path, count: int, seed: int) -> Path:
@@ -27,18 +31,18 @@ def draw(folder: Path, count: int, seed: int) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def fitted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
-    """A flat folder, its protected copy and the bank."""
+@pytest.fixture(scope="module", params=["small-cnn", "efficientnet-lite0"])
+def fitted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Fitted:
+    """A flat folder, its protected copy, the bank, and the surrogate: one looks at working images, one at pictures."""
     place = tmp_path_factory.mktemp("flat")
     source = draw(place / "photos", 24, seed=0)
-    summary = protect_folder(source, place / "out", bank=place / "kept.bank", **OPTIONS)  # type: ignore[call-overload]
+    summary = protect_folder(source, place / "out", bank=place / "kept.bank", surrogate=request.param, **OPTIONS)  # type: ignore[call-overload]
     assert summary.exit_code == 0
-    return source, place / "out", place / "kept.bank"
+    return source, place / "out", place / "kept.bank", request.param
 
 
-def test_a_flat_folder_is_protected_without_being_told_how(fitted: tuple[Path, Path, Path]) -> None:
-    _, out, _ = fitted
+def test_a_flat_folder_is_protected_without_being_told_how(fitted: Fitted) -> None:
+    _, out, *_ = fitted
     rows = read_manifest(out / "bitterant-manifest.jsonl").rows
     assert len(rows) == 24
     assert all(row.status == "protected" and 0 < (row.linf_levels or 0) <= 8 for row in rows)
@@ -46,19 +50,15 @@ def test_a_flat_folder_is_protected_without_being_told_how(fitted: tuple[Path, P
     assert all((row.key or "").startswith("cluster-") for row in rows)
 
 
-def test_applying_the_bank_to_the_same_pictures_gives_the_same_bytes(
-    fitted: tuple[Path, Path, Path], tmp_path: Path
-) -> None:
-    source, out, bank = fitted
+def test_applying_the_bank_to_the_same_pictures_gives_the_same_bytes(fitted: Fitted, tmp_path: Path) -> None:
+    source, out, bank, _ = fitted
     apply_folder(source, tmp_path / "again", bank=bank, device="cpu")
     for path in sorted(out.glob("*.png")):
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
 
 
-def test_new_pictures_get_a_pattern_and_their_company_does_not_matter(
-    fitted: tuple[Path, Path, Path], tmp_path: Path
-) -> None:
-    _, _, bank = fitted
+def test_new_pictures_get_a_pattern_and_their_company_does_not_matter(fitted: Fitted, tmp_path: Path) -> None:
+    _, _, bank, _ = fitted
     many = draw(tmp_path / "many", 9, seed=5)
     summary = apply_folder(many, tmp_path / "many-out", bank=bank, device="cpu")
     assert summary.counts["protected"] == 9
@@ -68,25 +68,54 @@ def test_new_pictures_get_a_pattern_and_their_company_does_not_matter(
     assert (tmp_path / "one-out" / "x.png").read_bytes() == (tmp_path / "many-out" / "04.png").read_bytes()
 
 
-def test_fit_and_apply_give_what_protect_gives(fitted: tuple[Path, Path, Path], tmp_path: Path) -> None:
-    source, _, kept = fitted
-    fit_folder(source, tmp_path / "own.bank", **OPTIONS)  # type: ignore[arg-type]
+def test_fit_and_apply_give_what_protect_gives(fitted: Fitted, tmp_path: Path) -> None:
+    source, _, kept, surrogate = fitted
+    fit_folder(source, tmp_path / "own.bank", surrogate=surrogate, **OPTIONS)  # type: ignore[arg-type]
     assert (tmp_path / "own.bank").read_bytes() == kept.read_bytes()
 
 
-def test_class_folders_do_not_change_the_noise(fitted: tuple[Path, Path, Path], tmp_path: Path) -> None:
-    source, out, _ = fitted
+def test_class_folders_do_not_change_the_noise(fitted: Fitted, tmp_path: Path) -> None:
+    source, out, _, surrogate = fitted
     for path in sorted(source.glob("*.png")):
         target = tmp_path / "classes" / ("a" if int(path.stem) % 3 else "b") / path.name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(path.read_bytes())
-    protect_folder(tmp_path / "classes", tmp_path / "out", method="uc", **OPTIONS)  # type: ignore[call-overload]
+    protect_folder(tmp_path / "classes", tmp_path / "out", method="uc", surrogate=surrogate, **OPTIONS)  # type: ignore[call-overload]
     for path in sorted((tmp_path / "out").rglob("*.png")):
         assert path.read_bytes() == (out / path.name).read_bytes()
 
 
-def test_other_weights_than_those_of_the_fit_are_refused(fitted: tuple[Path, Path, Path], tmp_path: Path) -> None:
-    _, _, bank = fitted
-    other = replace(load_bank(bank), seed=1)
+def test_clusters_are_found_at_more_detail_than_the_working_images_have(fitted: Fitted) -> None:
+    *_, bank, surrogate = fitted
+    clusters = load_bank(bank).clusters
+    assert clusters is not None
+    assert clusters.view == (160 if surrogate == "efficientnet-lite0" else 0)
+
+
+def test_a_set_without_those_details_is_not_guessed_at(fitted: Fitted) -> None:
+    source, _, kept, _ = fitted
+    bank = load_bank(kept)
+    dataset, _, _ = load_image_set(scan_folder(source), bank.resolution)
+    space = open_space(bank)
+    if view_of(bank, space) is None:
+        assert assign(bank, dataset, space).clusters is not None
+        return
+    with pytest.raises(BankError, match="pictures of 160 px"):
+        assign(bank, dataset, space)
+
+
+def test_other_weights_than_those_of_the_fit_are_refused(tmp_path: Path) -> None:
+    fit_folder(draw(tmp_path / "photos", 8, seed=0), tmp_path / "bank", surrogate="small-cnn", **OPTIONS)  # type: ignore[arg-type]
+    other = replace(load_bank(tmp_path / "bank"), seed=1)
     with pytest.raises(BankError, match="other weights of small-cnn"):
         apply_folder(draw(tmp_path / "new", 2, seed=7), tmp_path / "out", bank=other, device="cpu")
+
+
+def test_files_in_another_order_give_the_same_noise(fitted: Fitted, tmp_path: Path) -> None:
+    source, out, _, surrogate = fitted
+    (tmp_path / "renamed").mkdir()
+    for path in source.glob("*.png"):
+        (tmp_path / "renamed" / f"{99 - int(path.stem)}.png").write_bytes(path.read_bytes())
+    protect_folder(tmp_path / "renamed", tmp_path / "out", surrogate=surrogate, **OPTIONS)  # type: ignore[call-overload]
+    for path in (tmp_path / "out").glob("*.png"):
+        assert path.read_bytes() == (out / f"{99 - int(path.stem):02d}.png").read_bytes()

@@ -148,6 +148,27 @@ def test_one_class_only(kit: Any, labelled: Any) -> None:
     assert protect_folder(source, kit.root / "out", **NOISE).counts["protected"] == 3
 
 
+def test_a_class_of_one_picture_where_the_method_needs_two(kit: Any) -> None:
+    source = kit.folder()
+    kit.draw(source / "lonely/one.png", 7)
+    words = ("at least 2 pictures of every class", "1 of 3", "lonely")
+    refuse(LabelError, 2, *words, source=source, output=kit.root / "out", method="beo", device="cpu")
+    assert not (kit.root / "out").exists()
+
+
+def test_weights_of_another_architecture_are_refused_before_any_work(kit: Any, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    from bitterant.surrogates import create_surrogate
+
+    net = create_surrogate("small-cnn", num_classes=2, resolution=32, seed=0).net
+    save_file({name: value.contiguous() for name, value in net.state_dict().items()}, tmp_path / "other.safetensors")
+    options: dict[str, Any] = {"method": "uc", "surrogate": "resnet18", "weights": tmp_path / "other.safetensors"}
+    source = kit.folder()
+    refuse(SetupError, 3, "does not fit", source=source, output=kit.root / "out", device="cpu", **options)
+    assert not (kit.root / "out").exists()
+
+
 def test_only_one_class_can_be_read(kit: Any, labelled: Any) -> None:
     source = kit.folder(classes=1)
     (source / "class1").mkdir()
