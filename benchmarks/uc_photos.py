@@ -25,7 +25,7 @@ from bitterant.protect import create_method
 from bitterant.surrogates import create_surrogate, recipe_for, train_classifier
 from bitterant.surrogates.allocator import tune_allocator
 
-ARMS = ["noise", "emn", "uc-labels", "uc-labels-30", "uc-joint", "uc-features"]
+ARMS = ["noise", "emn", "uc-labels", "uc-labels-20", "uc-joint", "uc-features"]
 
 
 @torch.no_grad()

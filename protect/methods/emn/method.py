@@ -6,11 +6,9 @@ already learned: a trainer's network then finds nothing left to learn from the p
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
 from ....errors import UnknownNameError
@@ -18,10 +16,9 @@ from ....imaging import Budget, ImageSet
 from ...bank import Granularity
 from ..base import FitContext, FitEstimate, Method
 from ..registry import register_method
+from .estimate import estimate_fit
 from .fit import EmnFit
 from .recipe import EmnRecipe
-from .stages import delta_by_class
-from .sweep import class_gradient
 
 __all__ = ["ErrorMinimizing"]
 
@@ -126,35 +123,4 @@ class ErrorMinimizing(Method):
         return EmnFit(self.recipe, dataset.to(self.device), context).go()
 
     def _estimate(self, dataset: ImageSet, total: int) -> FitEstimate:
-        recipe, dataset = self.recipe, dataset.to(self.device)
-        trainer, stage = recipe.trainer(dataset, 0), recipe.class_stage(dataset)
-        generator = torch.Generator().manual_seed(0)
-        labels = stage.dataset.labels
-        assert labels is not None
-        state = stage.start()
-        patterns = delta_by_class(state["delta"], labels, stage.trip)
-        trainer.steps(1, patterns, generator)  # the first pass also allocates: not timed
-        begun = time.perf_counter()
-        trainer.steps(2, patterns, generator)
-        theta = (time.perf_counter() - begun) / 2
-        # The sample may be smaller than a batch of the fit.
-        theta *= min(recipe.batch_size, total) / min(recipe.batch_size, len(dataset))
-        frozen, images = trainer.frozen(), stage.dataset.images[:128].float() / 255
-        own, shift = labels[: len(images)], stage.shift(generator)
-        class_gradient(frozen, images, own, state["delta"], shift=shift)
-        begun = time.perf_counter()
-        for _ in range(2):
-            class_gradient(frozen, images, own, state["delta"], shift=shift)
-        sweep = (time.perf_counter() - begun) / 2 / len(images)
-        classes, paper = len(dataset.classes), recipe.paper
-        seconds = 0.0
-        if self.granularity == "class" or not paper:
-            per_round = stage.subset * total if paper else stage.updates * stage.per_class * classes
-            seconds += recipe.rounds * (recipe.theta_steps * theta + per_round * sweep * 1.3)
-        if self.granularity == "sample":
-            seconds += recipe.sample_rounds * (recipe.theta_steps * theta + total * recipe.pgd_steps * sweep)
-        if recipe.attempts:  # 300 steps of 64 images for each of two victims cost about 300 surrogate steps of 128
-            seconds += 300 * theta
-        pixel = 3 * dataset.resolution**2
-        rows = total if self.granularity == "sample" else classes  # half precision: now, best, and both in a checkpoint
-        return FitEstimate(seconds=seconds, peak_bytes=rows * pixel * 8 + 512 * pixel * 64)
+        return estimate_fit(self.recipe, dataset.to(self.device), total)

@@ -14,7 +14,6 @@ from ....surrogates import create_surrogate
 from ...cluster_index import ClusterIndex
 from ..base import FitContext
 from ..emn.fit import EmnFit
-from ..emn.recipe import EmnRecipe
 from ..emn.stages import delta_by_class
 from ..round_trip import RoundTrip
 from .clusters import Clusters, default_count, find_clusters
@@ -97,12 +96,6 @@ class UcFit:
             return self._by_features(clusters, pull)
         names = tuple(f"cluster-{number}" for number in range(len(clusters.centres)))
         labelled = replace(self.dataset, labels=clusters.assignment.to(self.dataset.images.device), classes=names)
-        emn = EmnRecipe(
-            granularity="class", epsilon=recipe.epsilon, surrogate=recipe.label_surrogate, seed=recipe.seed,
-            device=recipe.device, weights=None, allow_download=recipe.allow_download, preset=None,
-            step_size=recipe.step_size, theta_steps=10, rounds=recipe.rounds, sample_rounds=3, pgd_steps=5,
-            stop_error=0.01, attempts=recipe.attempts, target=0.2,
-        )  # fmt: skip
 
         def extra(index: Tensor, own: Tensor, delta: Tensor, generator: torch.Generator) -> Tensor:
             # The feature network costs a hundred times what the label network does: a part of the images steers it.
@@ -110,7 +103,7 @@ class UcFit:
             return recipe.pull_weight * pull.scaled(index[some], own[some], delta, generator)
 
         joint = recipe.objective == "joint" and recipe.pull_weight > 0
-        return EmnFit(emn, labelled, self.context.part(0.05, 0.9), extra=extra if joint else None).go()
+        return EmnFit(recipe.labelled(), labelled, self.context.part(0.05, 0.9), extra=extra if joint else None).go()
 
     # ------------------------------------------------------------------ features alone
     def _by_features(self, clusters: Clusters, pull: FeaturePull) -> Tensor:

@@ -19,8 +19,9 @@ from ....imaging import ImageSet
 from .clusters import Clusters, nearest, targets
 from .features import FeatureSpace
 
-__all__ = ["measure"]
+__all__ = ["MOST", "VERSIONS", "measure"]
 
+VERSIONS = ("clean", "protected", "noise", "jpeg10")
 MOST = 1000
 """Images that are measured at most: the cost does not grow with the folder."""
 

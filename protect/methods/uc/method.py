@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
 from ....errors import UnknownNameError
@@ -15,11 +13,9 @@ from ....surrogates import create_surrogate
 from ...bank import Granularity
 from ..base import FitContext, FitEstimate, Method
 from ..registry import register_method
-from ..round_trip import RoundTrip
-from .clusters import default_count, find_clusters
+from .estimate import estimate_fit
 from .features import FeatureSpace, View
 from .fit import UcFit
-from .pull import FeaturePull
 from .recipe import UcRecipe
 
 __all__ = ["UnlearnableClusters"]
@@ -172,24 +168,4 @@ class UnlearnableClusters(Method):
         return UcFit(self.recipe, dataset.to(self.device), context).go()
 
     def _estimate(self, dataset: ImageSet, total: int) -> FitEstimate:
-        recipe, dataset = self.recipe, dataset.to(self.device)
-        space = self._space(dataset.resolution)
-        begun = time.perf_counter()
-        features = space.of(dataset.images)
-        reading = (time.perf_counter() - begun) / len(dataset)
-        found = find_clusters(features, min(default_count(len(dataset)), len(dataset)), seed=0)
-        pull = FeaturePull(dataset, space, found, RoundTrip.of(dataset), recipe.windows)
-        side = dataset.resolution
-        delta = torch.zeros(len(found.centres), 3, side, side, device=self.device)
-        index = torch.arange(min(recipe.batch_size, len(dataset)), device=self.device)
-        own = found.assignment.to(self.device)[index]
-        generator = torch.Generator().manual_seed(0)
-        begun = time.perf_counter()
-        pull.on_patterns(index, own, delta, generator)
-        step = (time.perf_counter() - begun) * recipe.batch_size / len(index)
-        steps = recipe.rounds * recipe.updates
-        if recipe.paper:
-            steps = recipe.rounds * (recipe.clusters or 10) * max(1, total // recipe.batch_size)
-        seconds = total * reading + steps * step + 4 * min(total, 1000) * reading
-        pixel = 3 * side**2
-        return FitEstimate(seconds=seconds, peak_bytes=20 * pixel * 4 * 4 + recipe.batch_size * pixel * 4 * 200)
+        return estimate_fit(self.recipe, dataset.to(self.device), self._space(dataset.resolution), total)

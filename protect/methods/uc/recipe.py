@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 
 from ....errors import ConfigError, UnknownNameError
+from ..emn.recipe import EmnRecipe
 
 __all__ = ["OBJECTIVES", "UcRecipe", "derived_seed"]
 
@@ -75,6 +76,15 @@ class UcRecipe:
     def paper(self) -> bool:
         """Whether this is the published schedule."""
         return self.preset == "paper"
+
+    def labelled(self) -> EmnRecipe:
+        """Error-minimizing noise for the numbers of clusters."""
+        return EmnRecipe(
+            granularity="class", epsilon=self.epsilon, surrogate=self.label_surrogate, seed=self.seed,
+            device=self.device, weights=None, allow_download=self.allow_download, preset=None,
+            step_size=self.step_size, theta_steps=10, rounds=self.rounds, sample_rounds=3, pgd_steps=5,
+            stop_error=0.01, attempts=self.attempts, target=0.2,
+        )  # fmt: skip
 
     def settings(self) -> dict[str, Any]:
         """Those that the base class does not know, JSON-safe."""

@@ -89,7 +89,7 @@ def test_clusters_are_found_at_more_detail_than_the_working_images_have(fitted: 
     *_, bank, surrogate = fitted
     clusters = load_bank(bank).clusters
     assert clusters is not None
-    assert clusters.view == (160 if surrogate == "efficientnet-lite0" else 0)
+    assert clusters.view == (224 if surrogate == "efficientnet-lite0" else 0)
 
 
 def test_a_set_without_those_details_is_not_guessed_at(fitted: Fitted) -> None:
@@ -100,7 +100,7 @@ def test_a_set_without_those_details_is_not_guessed_at(fitted: Fitted) -> None:
     if view_of(bank, space) is None:
         assert assign(bank, dataset, space).clusters is not None
         return
-    with pytest.raises(BankError, match="pictures of 160 px"):
+    with pytest.raises(BankError, match="pictures of 224 px"):
         assign(bank, dataset, space)
 
 
