@@ -13,6 +13,7 @@ from torch import Tensor
 from ....imaging import Budget
 from ....surrogates import FrozenSurrogate
 from ..emn.sweep import Shift
+from .ball import into_ball
 from .copies import Copies
 from .posterior import Kind, Scale, Scaling, all_pairs, bayes_errors, kernel_posterior
 from .references import BATCH, EXACT_LIMIT, References, balanced, check_finite
@@ -35,10 +36,11 @@ class Stepper:
         size: length of a step in units of the full range: of the sign, or Adam's learning rate.
         adam: Adam instead of the sign; the paper's AdamW without weight decay, which would act on pixel values
             (beo.md section 4, pitfall 8).
+        rms: a second bound, on each perturbation's root mean square; see :func:`into_ball`.
     """
 
-    def __init__(self, copies: Copies, budget: Budget, *, size: float, adam: bool) -> None:
-        self._copies, self._budget, self._size = copies, budget, size
+    def __init__(self, copies: Copies, budget: Budget, *, size: float, adam: bool, rms: float | None = None) -> None:
+        self._copies, self._budget, self._size, self._rms = copies, budget, size, rms
         self.count = 0
         self.moments: dict[str, Tensor] = {}
         if adam:
@@ -50,7 +52,8 @@ class Stepper:
         copies = self._copies
         moved = copies.delta[rows].float().add_(self._direction(rows, gradient), alpha=self._size)
         bounded = self._budget.project(moved, copies.plain(rows) if copies.trip is None else None)
-        copies.delta[rows] = bounded.to(copies.delta.dtype)
+        # The cube and the ball share their centre: what is shrunk into the ball stays in the cube.
+        copies.delta[rows] = into_ball(bounded, self._rms).to(copies.delta.dtype)
 
     def _direction(self, rows: Tensor, gradient: Tensor) -> Tensor:
         if not self.moments:

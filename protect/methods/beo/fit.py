@@ -10,15 +10,16 @@ import torch
 from torch import Tensor
 
 from ....errors import ConfigError, FitError
-from ....imaging import ImageSet
+from ....imaging import Budget, ImageSet
 from ....surrogates import FrozenSurrogate, bf16_pays
 from ..base import FitContext
 from ..round_trip import RoundTrip
 from .ascent import Ascent
+from .ball import round_into_ball
 from .copies import Copies, join
 from .held_out import HeldOutEstimate, random_noise
 from .recipe import CLEAN_TARGET, UNDERFIT, BeoRecipe, Training
-from .references import EXACT_LIMIT, worst_uncertainty
+from .references import BATCH, EXACT_LIMIT, worst_uncertainty
 
 __all__ = ["ARMS", "SAVE_SHARE", "BeoFit"]
 
@@ -73,7 +74,10 @@ class BeoFit:
         self._save(force=True)
         self._measure()
         self._conclude()
-        return self.copies.delta
+        if self.recipe.rms is None:
+            return self.copies.delta
+        everything = torch.arange(self.copies.own, device=self.copies.delta.device)
+        return torch.cat([self._whole_levels(part).half() for part in everything.split(BATCH)])
 
     def advance(self) -> None:
         """One round: the surrogate learns the copies as they are, then the copies step up its Bayes error."""
@@ -187,7 +191,9 @@ class BeoFit:
                 self.context.tell("fit", done, f"estimating the Bayes error with fresh networks: {arm} images")
 
             tell(0.0)
-            noise = random_noise(dataset, recipe.budget, held_out.index, recipe.seed + 1) if arm == "noise" else None
+            noise = (
+                random_noise(dataset, self._noise_budget(), held_out.index, recipe.seed + 1) if arm == "noise" else None
+            )
 
             def delta_of(index: Tensor, noise: Any = noise) -> Tensor:
                 delta = self._whole_levels(index) if noise is None else noise(index)
@@ -197,9 +203,15 @@ class BeoFit:
             self.found[arm] = held_out(None if arm == "clean" else delta_of, tell).to_json()
             self._save(force=True)
 
+    def _noise_budget(self) -> Budget:
+        """That of random signs as large as the perturbations may be."""
+        recipe = self.recipe
+        return recipe.budget if recipe.rms is None else Budget(min(recipe.budget.epsilon, recipe.rms))
+
     def _whole_levels(self, index: Tensor) -> Tensor:
         """Perturbations as the bank will hold them, in units of the full range."""
-        return self.recipe.budget.quantise(self.copies.delta[index.to(self.copies.delta.device)].float()) / 255.0
+        delta = self.copies.delta[index.to(self.copies.delta.device)].float()
+        return round_into_ball(delta, self.recipe.budget, self.recipe.rms) / 255.0
 
     def _conclude(self) -> None:
         recipe, points = self.recipe, len(self.copies.points)

@@ -72,6 +72,8 @@ class BayesErrorAscent(Method):
             learns them too and they join the references, so that the Bayes error of the mix is raised.
         estimate_images: how many images the report's estimates are made on; 0 leaves them out.
         estimate_steps: training steps of each of the six small networks for them.
+        rms: a second bound beside the budget, an L2 ball: the root mean square of each perturbation at the working
+            resolution, as a fraction of the full range, after rounding too; at least 1/255.
 
     Raises:
         ConfigError: a value out of range, or a clean bank that does not fit.
@@ -107,6 +109,7 @@ class BayesErrorAscent(Method):
         clean_bank: ImageSet | None = None,
         estimate_images: int = 2000,
         estimate_steps: int = 300,
+        rms: float | None = None,
     ) -> None:
         if preset not in (None, "paper"):
             raise UnknownNameError("preset of beo", str(preset), ["paper"])
@@ -144,6 +147,7 @@ class BayesErrorAscent(Method):
             restart_every=restart_every if restart_every is not None else int(paper),
             estimate_images=estimate_images,
             estimate_steps=estimate_steps,
+            rms=rms,
         )
 
     def settings(self) -> dict[str, Any]:

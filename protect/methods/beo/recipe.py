@@ -77,6 +77,7 @@ class BeoRecipe:
     restart_every: int
     estimate_images: int
     estimate_steps: int
+    rms: float | None
 
     def __post_init__(self) -> None:
         choices = {"kind": ("max", "true"), "scaling": ("unit", "global"), "ascent": ("sign", "adam")}
@@ -89,6 +90,11 @@ class BeoRecipe:
                 raise ConfigError(f"{field} must be at least {least}, not {getattr(self, field)}.")
         if not (math.isfinite(self.sigma) and self.sigma > 0):
             raise ConfigError(f"sigma must be a positive number, not {self.sigma}. Usual values lie between .1 and 1.")
+        if self.rms is not None and not (math.isfinite(self.rms) and self.rms * 255 >= 1):
+            raise ConfigError(
+                f"rms {self.rms} is under one level of 255: such a perturbation would be rounded away. "
+                "It is a fraction of the full range; 4 levels are 4/255 = 0.0157."
+            )
         if not 0 < self.step_size <= 2 * self.budget.epsilon:
             raise ConfigError(f"step_size {self.step_size:g} must lie in (0, 2 epsilon].")
 
@@ -102,7 +108,7 @@ class BeoRecipe:
         names = ("preset", "kind", "sigma", "scaling", "ascent", "step_size", "rounds", "inner_steps", "first_epochs")
         return {
             name: getattr(self, name)
-            for name in (*names, "epochs", "restart_every", "estimate_images", "estimate_steps")
+            for name in (*names, "epochs", "restart_every", "estimate_images", "estimate_steps", "rms")
         }
 
     def starts_anew(self, number: int) -> bool:
@@ -154,7 +160,7 @@ class BeoRecipe:
 
     def stepper(self, copies: Copies) -> Stepper:
         """What moves the perturbations."""
-        return Stepper(copies, self.budget, size=self.step_size, adam=self.ascent == "adam")
+        return Stepper(copies, self.budget, size=self.step_size, adam=self.ascent == "adam", rms=self.rms)
 
     def derived_seed(self, number: int, stage: int, block: int) -> int:
         """The seed of one piece of work: what is done again is done alike."""

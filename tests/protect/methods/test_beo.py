@@ -16,6 +16,7 @@ from bitterant.errors import ConfigError, FitError, LabelError, UnknownNameError
 from bitterant.imaging import Budget, ImageSet
 from bitterant.protect import BayesErrorAscent, FitProgress
 from bitterant.protect.methods.beo.ascent import Ascent, Stepper
+from bitterant.protect.methods.beo.ball import into_ball, round_into_ball
 from bitterant.protect.methods.beo.copies import Copies, join
 from bitterant.protect.methods.beo.held_out import (
     HeldOutEstimate,
@@ -260,7 +261,36 @@ class TestHeldOut:
         assert sorted(noise.round().unique().tolist()) == [-5.0, 5.0]
 
 
+class TestBall:
+    def test_it_is_the_projection_on_the_ball(self) -> None:
+        delta = torch.randn(6, 3, 5, 5, generator=torch.Generator().manual_seed(0)) * torch.linspace(0, 0.2, 6).view(
+            -1, 1, 1, 1
+        )
+        inside = into_ball(delta, 0.05)
+        for before, after in zip(delta, inside, strict=True):
+            radius = 0.05 * 75**0.5
+            length = float(before.norm())
+            assert torch.allclose(after, before if length <= radius else before / length * radius, atol=1e-6)
+        assert into_ball(delta, None) is delta
+
+    @pytest.mark.parametrize("rms", [1 / 255, 1.5 / 255, 4 / 255])
+    def test_rounding_does_not_leave_it(self, rms: float) -> None:
+        delta = into_ball(torch.randn(40, 3, 6, 6, generator=torch.Generator().manual_seed(1)), rms)
+        levels = round_into_ball(delta, Budget(8 / 255), rms)
+        assert int(levels.abs().max()) <= 8
+        found = levels.float().square().mean((1, 2, 3)).sqrt()
+        assert float(found.max()) <= rms * 255
+        assert float(found.min()) > 0.5 * rms * 255
+        assert torch.equal(round_into_ball(delta, Budget(8 / 255), None), Budget(8 / 255).quantise(delta))
+
+
 class TestFit:
+    def test_an_l2_bound_holds_in_the_bank(self, faint: ImageSet) -> None:
+        bank = BayesErrorAscent(**{**QUICK, "rounds": 4}, budget=Budget(24 / 255), rms=3 / 255).fit(faint)
+        found = bank.levels.float().square().mean((1, 2, 3)).sqrt()
+        assert 1 < float(found.min()) <= float(found.max()) <= 3
+        assert int(bank.levels.abs().max()) <= 24
+
     def test_the_estimate_rises_and_the_files_keep_the_budget(self, faint: ImageSet) -> None:
         method = BayesErrorAscent(**{**QUICK, "rounds": 6, "inner_steps": 2})
         bank = method.fit(replace(faint, native_size=(40, 53)))
@@ -396,6 +426,7 @@ class TestRefusals:
             ({"step_size": 1.0}, ConfigError, "step_size"),
             ({"rounds": 0}, ConfigError, "rounds must be at least 1"),
             ({"estimate_images": -1}, ConfigError, "estimate_images"),
+            ({"rms": 0.5 / 255}, ConfigError, "under one level"),
             ({"kind": "mean"}, UnknownNameError, "kind of beo"),
             ({"scaling": "none"}, UnknownNameError, "scaling of beo"),
             ({"ascent": "sgd"}, UnknownNameError, "ascent of beo"),
