@@ -59,7 +59,7 @@ class Job:
     @property
     def fitted(self) -> str:
         """The fit that this depends on."""
-        return f"{self.images}-{self.epsilon:g}-{self.surrogate or 'default'}-{self.arm}-{self.seed}"
+        return f"{self.images}-{self.epsilon:g}-{self.surrogate or 'default'}-{self.device}-{self.arm}-{self.seed}"
 
     @property
     def id(self) -> str:
@@ -154,6 +154,8 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
+    if not all(0 < share < 1 for share in args.shares):
+        parser.error("shares lie between 0 and 1")
     args.work.mkdir(parents=True, exist_ok=True)
     seeds = range(args.seeds)
     common: dict[str, Any] = {field: getattr(args, field) for field in COMMON}

@@ -27,11 +27,18 @@ def kept_rows(file: Path) -> dict[str, Row]:
     """The rows of earlier runs by id; none where the file is missing."""
     if not file.exists():
         return {}
-    return {row["id"]: row for row in map(json.loads, file.read_text().splitlines())}
+    rows = {}
+    for line in file.read_text().splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:  # half a line, left by a kill: made again
+            continue
+        rows[row["id"]] = row
+    return rows
 
 
 def finish(work: Callable[[J], Row], jobs: Iterable[J], file: Path, *, workers: int) -> dict[str, Row]:
-    """Make the rows that are missing, each in a process of its own; return all.
+    """Make the rows that are missing, in some processes beside each other; return all.
 
     Args:
         work: makes a row of a job, on one thread.
@@ -41,6 +48,7 @@ def finish(work: Callable[[J], Row], jobs: Iterable[J], file: Path, *, workers: 
     """
     rows = kept_rows(file)
     file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows.values()))
     missing = [job for job in jobs if job.id not in rows]
 
     def keep(job_rows: Iterable[Row]) -> None:

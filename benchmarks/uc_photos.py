@@ -3,7 +3,7 @@
 Perturbations are fitted to the photos of a class folder whose labels only ``emn`` sees; victims from scratch then train
 under the true classes, under superclasses (pairs of classes put together by name) and under a random regrouping, three
 seeds each, and are tested on clean photos; so do a linear probe and nearest neighbours on the features of the surrogate
-itself. Everything at one working resolution, in memory.
+itself. Clusters are found at 224 px, everything else happens at one working resolution, in memory.
 
     python benchmarks/uc_photos.py TRAIN TEST --epsilon 8
 """

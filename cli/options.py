@@ -165,10 +165,14 @@ def parse_parameters(given: Sequence[str]) -> dict[str, Any]:
         if name in found:
             raise ConfigError(f"--set gives {name} twice.")
         try:
-            found[name] = json.loads(value)
-        except ValueError:
+            found[name] = json.loads(value, parse_constant=_no_number)
+        except json.JSONDecodeError:
             found[name] = value
     return found
+
+
+def _no_number(name: str) -> float:
+    raise ConfigError(f"--set: {name} is no number that anything can be set to.")
 
 
 def epsilon_levels(ctx: typer.Context, epsilon: float | None, strength: Strength | None) -> float:

@@ -1,6 +1,7 @@
 """Pixels in and out: folders, files, metadata, the budget, quality, and the frame of the HTML pages.
 
-Everything here works without torch, which is imported only for :class:`ImageSet` and what returns one.
+Everything here works without torch, which is imported only for :class:`ImageSet` (with :class:`Features`) and what
+returns one.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from .resize import squash
 from .scan import Entry, FolderScan, SkippedPath, scan_folder
 
 if TYPE_CHECKING:
-    from .image_set import ImageSet
+    from .image_set import Features, ImageSet
 
 __all__ = [
     "EXTENSIONS",
@@ -47,6 +48,7 @@ __all__ = [
     "Change",
     "Describer",
     "Entry",
+    "Features",
     "FileProblem",
     "FolderScan",
     "Header",
@@ -82,10 +84,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "ImageSet":
-        from .image_set import ImageSet
+    if name in ("Features", "ImageSet"):
+        from . import image_set
 
-        return ImageSet
+        return getattr(image_set, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -11,7 +11,26 @@ from torch import Tensor
 
 from ..errors import ConfigError, LabelError
 
-__all__ = ["ImageSet"]
+__all__ = ["Features", "ImageSet"]
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a network made of each picture itself, at more detail than the working resolution keeps.
+
+    Attributes:
+        values: float32 ``[N, D]``, on the CPU.
+        side: in px, of the squares that the network was shown.
+        maker: identity of the network: features of different makers cannot be compared.
+    """
+
+    values: Tensor
+    side: int
+    maker: str
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 2 or self.side < 1:
+            raise ConfigError(f"Features are [N, D] of squares, not {tuple(self.values.shape)} of {self.side} px.")
 
 
 @dataclass(frozen=True)
@@ -26,8 +45,7 @@ class ImageSet:
             ``class/sha256-of-the-file``; perturbations are tied to these, never to positions.
         native_size: height and width in px of the typical picture that the images were resized from (the medians), or
             ``None`` where they were not resized. It tells what a file leaves of a perturbation.
-        features: float32 ``[N, D]``, on the CPU: what a network made of each picture itself, at more detail than the
-            working resolution keeps; ``None`` where nothing looked.
+        features: what a network made of the pictures while they were read; ``None`` where none looked.
     """
 
     images: Tensor
@@ -35,7 +53,7 @@ class ImageSet:
     classes: tuple[str, ...]
     keys: tuple[str, ...]
     native_size: tuple[int, int] | None = None
-    features: Tensor | None = None
+    features: Features | None = None
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4 or self.images.shape[1] != 3:
@@ -46,8 +64,8 @@ class ImageSet:
         n = len(self.images)
         if len(self.keys) != n:
             raise ConfigError(f"{n} images but {len(self.keys)} keys.")
-        if self.features is not None and (self.features.ndim != 2 or len(self.features) != n):
-            raise ConfigError(f"{n} images but features of shape {tuple(self.features.shape)}.")
+        if self.features is not None and len(self.features.values) != n:
+            raise ConfigError(f"{n} images but features of shape {tuple(self.features.values.shape)}.")
         if self.labels is not None:
             _check_labels(self.labels, n, len(self.classes))
 
@@ -109,7 +127,9 @@ class ImageSet:
             classes=self.classes,
             keys=tuple(self.keys[i] for i in index.tolist()),
             native_size=self.native_size,
-            features=None if self.features is None else self.features[index.cpu()],
+            features=None
+            if self.features is None
+            else replace(self.features, values=self.features.values[index.cpu()]),
         )
 
     def to(self, device: torch.device | str) -> ImageSet:

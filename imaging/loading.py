@@ -58,6 +58,11 @@ class Describer(Protocol):
         """Side in px of the squares it is shown."""
         ...
 
+    @property
+    def maker(self) -> str:
+        """Identity of the network behind it."""
+        ...
+
     def __call__(self, pixels: np.ndarray) -> Tensor:
         """uint8 ``[side, side, 3]`` to float32 ``[D]`` on the CPU. Pictures come one by one, so that what is made of
         one does not depend on the others."""
@@ -118,7 +123,7 @@ def load_image_set(
     """
     import torch
 
-    from .image_set import ImageSet
+    from .image_set import Features, ImageSet
 
     if resolution < 1:
         raise ConfigError(f"The working resolution must be at least 1 pixel, not {resolution}.")
@@ -151,7 +156,9 @@ def load_image_set(
         labels = torch.tensor([entry.label for entry in kept], dtype=torch.int64)
     classes = () if labels is None else scan.classes
     native = None if set(sizes) <= {(resolution, resolution)} else _median_size(sizes)
-    described = torch.stack(features) if features else None
+    described = None
+    if describe is not None and features:
+        described = Features(torch.stack(features), describe.side, describe.maker)
     return ImageSet(images[: len(kept)], labels, classes, tuple(keys), native, described), kept, problems
 
 

@@ -32,6 +32,8 @@ class ClusterIndex:
     def __post_init__(self) -> None:
         if self.centres.ndim != 2 or not torch.isfinite(self.centres).all():
             raise BankError(f"Cluster centres must be finite [p, D], not of shape {tuple(self.centres.shape)}.")
+        if not 0 <= self.view <= 4096:
+            raise BankError(f"The bank's clusters cannot have been found on pictures of {self.view} px.")
         if any(not 0 <= cluster < len(self.centres) for cluster in self.members.values()):
             raise BankError("The bank sends a picture to a cluster that it does not hold.")
 
@@ -69,11 +71,14 @@ class ClusterIndex:
             BankError: they do not fit together.
         """
         digests, clusters = tensors["member_digests"], tensors["member_clusters"]
+        view = tensors["view"]
+        if view.shape != (1,) or view.dtype != torch.int32:
+            raise BankError("The bank does not say at which side its pictures were looked at.")
         if digests.shape != (len(clusters), 32) or digests.dtype != torch.uint8:
             raise BankError("The bank's list of pictures is damaged.")
         pairs = zip(digests.numpy(), clusters.tolist(), strict=True)
         members = {digest.tobytes(): int(cluster) for digest, cluster in pairs}
-        return cls(tensors["centres"], int(tensors["view"].item()), members)
+        return cls(tensors["centres"], int(view), members)
 
 
 def _digest(image_key: str) -> bytes:

@@ -145,5 +145,6 @@ def _bank_digest(bank: Bank) -> str:
     for row in bank.levels:
         digest.update(row.numpy().tobytes())
     if bank.clusters is not None:
+        digest.update(str(bank.clusters.view).encode())
         digest.update(bank.clusters.centres.numpy().tobytes())
     return digest.hexdigest()

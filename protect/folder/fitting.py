@@ -64,7 +64,7 @@ def read_inputs(
         stop.check("Nothing was written yet.")
 
     dataset, entries, problems = load_image_set(
-        scan, request.resolution, workers=workers, progress=tell, max_pixels=max_pixels, describe=request.describer
+        scan, request.resolution, workers=workers, progress=tell, max_pixels=max_pixels, describe=request.describer()
     )
     if not entries:
         reasons = "; ".join(f"{problem.relative}: {problem.reason}" for problem in problems[:3])

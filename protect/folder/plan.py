@@ -207,12 +207,12 @@ def _measure_reading(
     request: Request, options: WriteOptions, workers: int
 ) -> tuple[ImageSet, list[Entry], list[FileProblem], float]:
     """Read a sample: the set, its entries, what could not be read, and seconds a picture."""
-    scan = request.scan
+    scan, describer = request.scan, request.describer()
 
     def load(entries: Sequence[Entry], workers: int = 0) -> tuple[ImageSet, list[Entry], list[FileProblem]]:
         part = replace(scan, entries=tuple(entries))
         return load_image_set(
-            part, request.resolution, workers=workers, max_pixels=options.max_pixels, describe=request.describer
+            part, request.resolution, workers=workers, max_pixels=options.max_pixels, describe=describer
         )
 
     sample = _pick(scan.entries, _READ_SAMPLE)

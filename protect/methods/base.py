@@ -122,6 +122,11 @@ class Method(ABC):
         self.allow_download = allow_download
 
     @property
+    def networks(self) -> tuple[str, ...]:
+        """Registry names of all networks it uses; the weights given are those of the first."""
+        return () if self.surrogate is None else (self.surrogate,)
+
+    @property
     def least_images(self) -> int:
         """Pictures that the method needs at least."""
         return 1
@@ -269,8 +274,9 @@ class Method(ABC):
             raise LabelError(f"{self.name} per class needs labels; give them, or work per sample.")
 
     def _identity(self, dataset: ImageSet) -> str:
+        looked = None if dataset.features is None else (dataset.features.side, dataset.features.maker)
         parts = json.dumps(
-            [__version__, self.settings(), dataset.classes, dataset.keys, dataset.native_size], sort_keys=True
+            [__version__, self.settings(), dataset.classes, dataset.keys, dataset.native_size, looked], sort_keys=True
         )
         digest = hashlib.sha256(parts.encode())
         digest.update(dataset.images.cpu().contiguous().view(-1).numpy().data)

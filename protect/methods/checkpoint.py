@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from pathlib import Path
@@ -28,6 +29,11 @@ class Checkpoint:
 
     def __init__(self, path: Path | None, identity: str) -> None:
         self._path, self._identity = path, identity
+
+    def bound(self, more: str) -> Checkpoint:
+        """The same file for a fit that also depends on something found out on the way."""
+        digest = hashlib.sha256(f"{self._identity} {more}".encode()).hexdigest()
+        return Checkpoint(self._path, digest)
 
     def save(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Keep tensors and JSON-safe facts, replacing what was kept before."""

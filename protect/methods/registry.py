@@ -80,7 +80,8 @@ def create_method(
     """
     cls = method_class(name)
     if preset is not None:
-        if "preset" not in inspect.signature(cls).parameters:
+        takes = inspect.signature(cls).parameters.values()
+        if not any(parameter.name == "preset" or parameter.kind is parameter.VAR_KEYWORD for parameter in takes):
             raise ConfigError(f"The method {name} has no preset {preset!r}: it comes in one form only.")
         parameters["preset"] = preset
     check_hyper_parameters(name, cls.__init__, parameters)

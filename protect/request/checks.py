@@ -10,7 +10,7 @@ from ...errors import ConfigError, FolderError
 from ...imaging.budget import Budget
 from ...imaging.loading import Describer, auto_resolution, common_size, sha256_file
 from ...imaging.scan import FolderScan, scan_folder
-from ...surrogates import check_weights
+from ...surrogates import check_weights, create_surrogate
 from ..records.manifest import MANIFEST_NAME
 from .labels import check_class_names, check_labels, choose_method, single_picture_warning
 from .options import FitOptions, WriteOptions
@@ -34,7 +34,8 @@ class Request:
         scan: what lies in SRC.
         method: ready to fit.
         resolution: working resolution R, in pixels.
-        describer: looks at each picture while it is read, for methods that want more than the working resolution.
+        view: side in px at which pictures are looked at while they are read; ``None`` where the method is content
+            with the working resolution.
         settings: everything that decides about the fit, resolved and JSON-safe.
         warnings: what the user should know although it is no error.
     """
@@ -42,9 +43,13 @@ class Request:
     scan: FolderScan
     method: Method
     resolution: int
-    describer: Describer | None
+    view: int | None
     settings: dict[str, Any]
     warnings: tuple[str, ...]
+
+    def describer(self) -> Describer | None:
+        """What looks at them, made anew: it holds a network, which is not kept for longer than reading takes."""
+        return None if self.view is None else self.method.describer(self.resolution)
 
 
 def check_source(source: Path, problems: Problems) -> FolderScan | None:
@@ -146,17 +151,21 @@ def check_fit(scan: FolderScan | None, options: FitOptions, problems: Problems) 
     with problems.collecting():
         method = _make_method(name, options, budget, str(device))
         check_labels(scan, method)
-        if method.surrogate is not None:
-            check_weights(method.surrogate, weights=method.weights, allow_download=method.allow_download)
+        for number, network in enumerate(method.networks):
+            given = method.weights if number == 0 else None
+            check_weights(network, weights=given, allow_download=method.allow_download)
     if method is None or len(problems.found) > before:
         return None
     resolution = options.resolution if options.resolution != "auto" else auto_resolution(scan, method.device.type)
-    describer = None
-    if common_size(scan) != (resolution, resolution):  # else the working images hold all there is to see
-        with problems.collecting():
+    view = None
+    with problems.collecting():
+        if method.weights is not None and method.surrogate is not None:
+            _check_weights_fit(method.surrogate, method.weights, scan, resolution)
+        if common_size(scan) != (resolution, resolution):  # else the working images hold all there is to see
             describer = method.describer(resolution)
-        if len(problems.found) > before:
-            return None
+            view = None if describer is None else describer.side
+    if len(problems.found) > before:
+        return None
     # The name of a weights file says nothing about its content and much about the owner's disk.
     settings: dict[str, Any] = {
         **{name: value for name, value in method.settings().items() if name != "weights"},
@@ -167,13 +176,11 @@ def check_fit(scan: FolderScan | None, options: FitOptions, problems: Problems) 
         "seed": method.seed,
         "preset": options.preset,
         "resolution": resolution,
-        "view": None if describer is None else describer.side,
+        "view": view,
         "weights_sha256": None if method.weights is None else sha256_file(method.weights),
     }
     warnings = _warnings(scan, method)
-    return Request(
-        scan=scan, method=method, resolution=resolution, describer=describer, settings=settings, warnings=warnings
-    )
+    return Request(scan=scan, method=method, resolution=resolution, view=view, settings=settings, warnings=warnings)
 
 
 def _make_method(name: str | Method, options: FitOptions, budget: Budget, device: str) -> Method:
@@ -182,7 +189,10 @@ def _make_method(name: str | Method, options: FitOptions, budget: Budget, device
             raise ConfigError("A method object brings its own hyper-parameters; give them to its constructor.")
         return name
     from ..methods import create_method
+    from ..methods.hyper_parameters import check_settable
+    from ..methods.registry import method_class
 
+    check_settable(name, method_class(name).__init__, options.parameters)
     return create_method(
         name,
         surrogate=options.surrogate,
@@ -204,6 +214,13 @@ def _check_surrogate(name: str | None, problems: Problems) -> None:
 
     with problems.collecting():
         check_surrogate(name)
+
+
+def _check_weights_fit(surrogate: str, weights: Path, scan: FolderScan, resolution: int) -> None:
+    """Put the weights into the network once: a misfit is better told before a long reading than after."""
+    create_surrogate(
+        surrogate, num_classes=max(2, len(scan.classes)), resolution=resolution, seed=0, weights=weights
+    )  # fmt: skip
 
 
 def _budget(epsilon: float, problems: Problems) -> Budget | None:

@@ -198,6 +198,12 @@ def test_hyper_parameters_are_set_by_name(run: Run, make_folder: MakeFolder) -> 
         ("clusters=", "NAME=VALUE"),
         ("clusters=many", "a whole number"),
         ("cluster=3", "Did you mean 'clusters'"),
+        ("seed=3", "an option of its own"),
+        ("preset=paper", "an option of its own"),
+        ("name=uc", "an option of its own"),
+        ("self=1", "an option of its own"),
+        ("lr=NaN", "NaN is no number"),
+        ("label_surrogate=nope", "no surrogate named"),
     ],
 )
 def test_bad_hyper_parameters_are_told(run: Run, make_folder: MakeFolder, setting: str, words: str) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from bitterant.errors import ConfigError
 from bitterant.imaging import (
+    Features,
     ImageSet,
     auto_resolution,
     common_size,
@@ -222,6 +223,7 @@ class _Mean:
     """Looks at pictures at 8 px and remembers their mean colour."""
 
     side = 8
+    maker = "mean"
 
     def __call__(self, pixels: np.ndarray) -> torch.Tensor:
         assert pixels.shape == (8, 8, 3)
@@ -238,12 +240,17 @@ def test_what_looks_at_pictures_sees_each_readable_one(tmp_path: Path, workers: 
     found, _, problems = load_image_set(scan_folder(tmp_path), 4, workers=workers, describe=_Mean())
     assert len(problems) == 1
     assert found.features is not None
-    assert torch.equal(found.features, torch.tensor(colours).float())
-    assert torch.equal(found.select([2, 0]).features, found.features[[2, 0]])  # type: ignore[arg-type]
+    assert (found.features.side, found.features.maker) == (8, "mean")
+    assert torch.equal(found.features.values, torch.tensor(colours).float())
+    picked = found.select([2, 0]).features
+    assert picked is not None
+    assert torch.equal(picked.values, found.features.values[[2, 0]])
     assert load_image_set(scan_folder(tmp_path), 4)[0].features is None
 
 
 def test_features_must_belong_to_the_images() -> None:
     images = torch.zeros(3, 3, 4, 4, dtype=torch.uint8)
     with pytest.raises(ConfigError, match="3 images but features"):
-        ImageSet(images, None, (), ("a", "b", "c"), features=torch.zeros(2, 5))
+        ImageSet(images, None, (), ("a", "b", "c"), features=Features(torch.zeros(2, 5), 8, "mean"))
+    with pytest.raises(ConfigError, match="Features are"):
+        Features(torch.zeros(3), 8, "mean")

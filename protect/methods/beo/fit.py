@@ -76,6 +76,8 @@ class BeoFit:
         self._conclude()
         if self.recipe.rms is None:
             return self.copies.delta
+        if not bool(self.copies.delta.isfinite().all()):
+            raise FitError("The fit of beo broke down: it gave numbers that are not finite. Nothing was saved.")
         everything = torch.arange(self.copies.own, device=self.copies.delta.device)
         return torch.cat([self._whole_levels(part).half() for part in everything.split(BATCH)])
 

@@ -18,7 +18,6 @@ __all__ = ["estimate_fit"]
 def estimate_fit(recipe: EmnRecipe, dataset: ImageSet, total: int) -> FitEstimate:
     """The cost of fitting ``total`` images like those of ``dataset``, which is on the device of computation."""
     trainer, stage = recipe.trainer(dataset, 0), recipe.class_stage(dataset)
-    trainer, stage = recipe.trainer(dataset, 0), recipe.class_stage(dataset)
     generator = torch.Generator().manual_seed(0)
     labels = stage.dataset.labels
     assert labels is not None

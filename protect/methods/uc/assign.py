@@ -66,11 +66,16 @@ def assign(bank: Bank, dataset: ImageSet, space: FeatureSpace) -> Bank:
     """
     if bank.clusters is None:
         raise BankError("Only a bank of clusters takes pictures by what they look like.")
-    features = dataset.features if bank.clusters.view else space.of(dataset.images, batch_size=1)
-    if features is None:
+    looked = dataset.features
+    if not bank.clusters.view:
+        features = space.of(dataset.images, batch_size=1)
+    elif looked is None or (looked.side, looked.maker) != (bank.clusters.view, bank.surrogate_sha256):
         raise BankError(
-            f"The bank's clusters were found on pictures of {bank.clusters.view} px. Load yours with "
-            "load_image_set(..., describe=view_of(bank, space))."
+            f"The bank's clusters were found by {bank.surrogate} on pictures of {bank.clusters.view} px, and this set "
+            "was not looked at like that. apply_folder does it; so does load_image_set(..., describe=view_of(bank, "
+            "space))."
         )
+    else:
+        features = looked.values
     found = nearest(features, bank.clusters.centres)
     return replace(bank, clusters=bank.clusters.knowing(dataset.keys, found))

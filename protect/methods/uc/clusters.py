@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from dataclasses import dataclass
 
@@ -23,7 +24,7 @@ class Clusters:
 
     Attributes:
         centres: float32 ``[p, D]``.
-        assignment: int64 ``[N]``, the nearest centre of each image.
+        assignment: int64 ``[N]``, the cluster of each image: its nearest centre, where both come from one look.
     """
 
     centres: Tensor
@@ -33,6 +34,10 @@ class Clusters:
     def sizes(self) -> list[int]:
         """Images a cluster."""
         return torch.bincount(self.assignment, minlength=len(self.centres)).tolist()
+
+    def digest(self) -> str:
+        """sha256 over which image is in which cluster."""
+        return hashlib.sha256(self.assignment.numpy().tobytes()).hexdigest()
 
 
 def default_count(images: int) -> int:

@@ -32,7 +32,7 @@ def estimate_fit(recipe: UcRecipe, dataset: ImageSet, space: FeatureSpace, total
     look = (time.perf_counter() - begun) / len(tried)
     count = recipe.clusters or min(default_count(total), total)
     # Pictures that were looked at while they were read cost that in reading.
-    looks = count * CENTRE_IMAGES if dataset.features is not None else total
+    looks = min(total, count * CENTRE_IMAGES) if dataset.features is not None else total
     seconds = look * (looks + len(VERSIONS) * min(total, MOST))
     pixel, peak = 3 * dataset.resolution**2, 0
     labelled = None

@@ -16,7 +16,7 @@ __all__ = ["FeatureSpace", "View"]
 VIEW = 224
 """Side in px at which networks look at pictures whose side is free. Ten clusters of 3,068 clothing photos agree with
 the ten classes to .23 (NMI) at 64 px, .31 at 112, .39 at 160 and .43 at 224 px, the side that ImageNet networks are
-trained for; what the noise does to a trainer grows with that (docs/measurements.md)."""
+trained for; what the noise does to a trainer grows with that (docs/methods/uc.md)."""
 
 
 class FeatureSpace:
@@ -25,10 +25,14 @@ class FeatureSpace:
     Args:
         model: the surrogate; frozen here.
         device: where to compute.
+
+    Attributes:
+        maker: identity of the networks, the digest of their weights without the last layers.
     """
 
     def __init__(self, model: Surrogate, device: torch.device) -> None:
         self.device = device
+        self.maker = model.fingerprint(head=False)
         self._sides = [member.resize.side for member in model.members]
         model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.exact = FrozenSurrogate(model, features=True)
@@ -39,7 +43,10 @@ class FeatureSpace:
 
     @property
     def view(self) -> int | None:
-        """Side in px at which a picture shows the networks enough; ``None`` where any side will do."""
+        """Side in px at which pictures are shown to networks with ImageNet weights or a side of their own.
+
+        ``None`` for all others, and ensembles with one such: they see the working images.
+        """
         sides = [side for side in self._sides if side is not None]
         return max(VIEW, *sides) if len(sides) == len(self._sides) else None
 
@@ -72,6 +79,11 @@ class View:
 
     space: FeatureSpace
     side: int
+
+    @property
+    def maker(self) -> str:
+        """Identity of the networks."""
+        return self.space.maker
 
     def __call__(self, pixels: np.ndarray) -> Tensor:
         """Features float32 ``[D]`` on the CPU of a picture uint8 ``[side, side, 3]``."""

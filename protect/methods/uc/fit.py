@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ....errors import ConfigError
 from ....imaging import ImageSet
 from ....surrogates import create_surrogate
 from ...cluster_index import ClusterIndex
@@ -50,7 +51,7 @@ class UcFit:
             recipe.surrogate, num_classes=2, resolution=dataset.resolution, seed=recipe.derived_seed(0, 0),
             weights=recipe.weights, allow_download=recipe.allow_download,
         )  # fmt: skip
-        self.source, self.fingerprint = model.source, model.fingerprint(head=False)
+        self.source = model.source
         self.space = FeatureSpace(model, recipe.device)
         self.trip = None if recipe.paper else RoundTrip.of(dataset)
         self._last_saved = 0.0
@@ -59,29 +60,38 @@ class UcFit:
         """The patterns ``[p, 3, R, R]``; clusters and measures go to the context."""
         recipe, context, dataset = self.recipe, self.context, self.dataset
         context.tell("fit", 0.0, "looking for clusters")
-        view = 0 if dataset.features is None else self.space.view or 0
-        features = self.space.of(dataset.images) if dataset.features is None else dataset.features
+        looked = dataset.features
+        if looked is not None and looked.maker != self.space.maker:
+            raise ConfigError(
+                f"The features of these images were not made by {recipe.surrogate}, or by other weights of it. Load "
+                "the images with load_image_set(..., describe=method.describer(resolution)) of this very method."
+            )
+        features = self.space.of(dataset.images) if looked is None else looked.values
         count = recipe.clusters if recipe.clusters is not None else min(default_count(len(dataset)), len(dataset))
         clusters = find_clusters(features, count, seed=recipe.seed)
+        # Sums may run in another order on another machine: patterns of other clusters than these are no use then.
+        context.checkpoint = context.checkpoint.bound(clusters.digest())
         # What pushes and what is measured happens at the working resolution, so centres are wanted there, too.
-        here = clusters if dataset.features is None else self._centres_here(clusters)
+        here = clusters if looked is None else self._centres_here(clusters)
         pull = FeaturePull(dataset, self.space, here, self.trip, recipe.windows)
         delta = self._patterns(here, pull)
         # Alone, an image's features may differ in the last bit: the bank keeps what each image was assigned here.
+        view = 0 if looked is None else looked.side
         context.clusters = ClusterIndex(clusters.centres, view).knowing(dataset.keys, clusters.assignment)
-        context.surrogate_sha256 = self.fingerprint
+        context.surrogate_sha256 = self.space.maker
         context.tell("fit", 0.92, "measuring what moved")
         lookup = delta_by_class(delta, clusters.assignment.to(delta.device), self.trip)
-        context.report["clusters"] = measure(
+        found = measure(
             dataset, here, self.space, lambda index: lookup(index.to(delta.device)), recipe.epsilon,
             seed=recipe.seed,
         )  # fmt: skip
+        context.report["clusters"] = {"side": view or dataset.resolution, **found}
         context.report.update({"surrogate": recipe.surrogate, "surrogate_source": self.source})
-        context.tell("fit", 1.0, _say(context.report["clusters"]))
+        context.tell("fit", 1.0, _say(found, aimed=recipe.objective != "labels"))
         return delta
 
     def _centres_here(self, clusters: Clusters) -> Clusters:
-        """The same clusters, with the mean of some of their pictures' features at the working resolution."""
+        """The same assignment, with the mean of some of their pictures' features at the working resolution."""
         generator = torch.Generator().manual_seed(self.recipe.derived_seed(9, 0))
         centres = []
         for number in range(len(clusters.centres)):
@@ -189,9 +199,14 @@ def _plateau(log: list[dict[str, Any]]) -> bool:
     return len(losses) > 2 * PLATEAU and min(losses[-PLATEAU:]) > 0.99 * min(losses[:-PLATEAU])
 
 
-def _say(found: dict[str, Any]) -> str:
-    shares = {name: f"{100 * found[name]['on_target']:.0f} %" for name in ("protected", "noise", "jpeg10")}
+def _say(found: dict[str, Any], *, aimed: bool) -> str:
+    sizes = found["sizes"]
+    text = f"{found['clusters']} clusters of {min(sizes)} to {max(sizes)} pictures"
+    if not aimed:
+        return text
+    names = ("protected", "clean", "noise", "jpeg10")
+    arrived, clean, noise, jpeg = (f"{100 * found[name]['on_target']:.0f} %" for name in names)
     return (
-        f"{found['clusters']} clusters; {shares['protected']} of the pictures are now nearest to the centre they were "
-        f"sent to (random noise: {shares['noise']}, JPEG 10: {shares['jpeg10']})"
+        f"{text}; {arrived} of the pictures are now nearest to the centre they were sent to (before: {clean}, with "
+        f"random noise: {noise}, as JPEG 10: {jpeg})"
     )

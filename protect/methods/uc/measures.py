@@ -49,7 +49,8 @@ def measure(
 
     Returns:
         JSON-safe: ``images``, ``clusters``, ``sizes``, for each of ``clean``, ``protected``, ``noise`` and ``jpeg10``
-        the shares ``moved`` and ``on_target`` and the accuracy ``probe``, and ``nmi`` where there are labels.
+        the shares ``moved`` (nearest to another centre than the clean picture) and ``on_target`` (nearest to the centre
+        its cluster is sent to) and the accuracy ``probe``, and ``nmi`` where there are labels.
     """
     generator = torch.Generator().manual_seed(seed)
     index = torch.randperm(len(dataset), generator=generator)[:MOST].sort().values
@@ -65,14 +66,14 @@ def measure(
         features[name] = space.of(make())
         if tell is not None:
             tell((number + 1) / len(versions))
-    goal = targets(len(clusters.centres))[own]
+    goal, at_first = targets(len(clusters.centres))[own], nearest(features["clean"], clusters.centres)
     train = torch.rand(len(index), generator=generator) < 0.6
     labels = own if dataset.labels is None else dataset.labels[index.to(dataset.labels.device)].cpu()
     rows: dict[str, Any] = {}
     for name, found in features.items():
         at = nearest(found, clusters.centres)
         rows[name] = {
-            "moved": round(float((at != own).float().mean()), 4),
+            "moved": round(float((at != at_first).float().mean()), 4),
             "on_target": round(float((at == goal).float().mean()), 4),
             "probe": _probe(found[train], labels[train], features["clean"][~train], labels[~train]),
         }

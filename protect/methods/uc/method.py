@@ -143,6 +143,11 @@ class UnlearnableClusters(Method):
         )
 
     @property
+    def networks(self) -> tuple[str, ...]:
+        """The surrogate, and the network that learns the numbers of clusters."""
+        return (*super().networks, *(() if self.recipe.objective == "features" else (self.recipe.label_surrogate,)))
+
+    @property
     def least_images(self) -> int:
         """One for each cluster, two where their number is left to us."""
         return self.recipe.clusters or 2

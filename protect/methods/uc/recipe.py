@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -69,6 +70,13 @@ class UcRecipe:
             raise ConfigError(f"step_size {self.step_size:g} must lie in (0, 2 epsilon].")
         if self.attempts < 0:
             raise ConfigError(f"attempts must be at least 0, not {self.attempts}.")
+        numbers = (self.lr, self.weight_decay, self.pull_weight, self.step_size)
+        if not all(math.isfinite(number) for number in numbers):
+            raise ConfigError("lr, weight_decay, pull_weight and step_size must be finite numbers.")
+        if self.parametrisation == "generator" and self.objective != "features":
+            raise ConfigError(
+                f"The generator serves the objective features only, not {self.objective}. Leave one of the two out."
+            )
         if self.lr <= 0 or self.weight_decay < 0 or self.pull_weight < 0:
             raise ConfigError("lr must be positive, weight_decay and pull_weight not negative.")
 

@@ -57,6 +57,20 @@ def test_applying_the_bank_to_the_same_pictures_gives_the_same_bytes(fitted: Fit
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
 
 
+def test_pictures_the_bank_has_forgotten_are_looked_at_as_in_the_fit(fitted: Fitted, tmp_path: Path) -> None:
+    source, out, bank, _ = fitted
+    known = load_bank(bank)
+    assert known.clusters is not None
+    replace(known, clusters=replace(known.clusters, members={})).save(tmp_path / "forgetful.bank")
+    apply_folder(source, tmp_path / "again", bank=tmp_path / "forgetful.bank", device="cpu")
+    before, after = (
+        {row.source: row.key for row in read_manifest(folder / "bitterant-manifest.jsonl").rows}
+        for folder in (out, tmp_path / "again")
+    )
+    assert before == after
+    assert len(set(after.values())) > 1
+
+
 def test_new_pictures_get_a_pattern_and_their_company_does_not_matter(fitted: Fitted, tmp_path: Path) -> None:
     _, _, bank, _ = fitted
     many = draw(tmp_path / "many", 9, seed=5)

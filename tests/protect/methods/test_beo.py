@@ -285,6 +285,15 @@ class TestBall:
 
 
 class TestFit:
+    def test_a_fit_that_breaks_down_is_no_empty_perturbation(
+        self, tiny: ImageSet, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(
+            "bitterant.protect.methods.beo.ascent.into_ball", lambda delta, rms: torch.full_like(delta, torch.nan)
+        )
+        with pytest.raises(FitError):
+            BayesErrorAscent(**{**QUICK, "rounds": 1}, rms=4 / 255).fit(tiny)
+
     def test_an_l2_bound_holds_in_the_bank(self, faint: ImageSet) -> None:
         bank = BayesErrorAscent(**{**QUICK, "rounds": 4}, budget=Budget(24 / 255), rms=3 / 255).fit(faint)
         found = bank.levels.float().square().mean((1, 2, 3)).sqrt()

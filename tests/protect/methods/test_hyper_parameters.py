@@ -8,7 +8,7 @@ import pytest
 
 from bitterant.errors import ConfigError, UnknownNameError
 from bitterant.protect import create_method, method_names
-from bitterant.protect.methods.hyper_parameters import check_hyper_parameters, hyper_parameters
+from bitterant.protect.methods.hyper_parameters import check_hyper_parameters, check_settable, hyper_parameters
 from bitterant.protect.methods.registry import method_class
 
 
@@ -55,6 +55,22 @@ def test_unknown_names_get_the_nearest() -> None:
         create_method("noise", rounds=3)
     with pytest.raises(ConfigError, match="noise has no preset 'paper'"):
         create_method("noise", preset="paper")
+
+
+def test_options_of_every_method_and_objects_are_not_set_by_name() -> None:
+    for name in ("seed", "self", "device", "preset"):
+        with pytest.raises(ConfigError, match=f"{name} is no hyper-parameter"):
+            check_settable("uc", method_class("uc").__init__, {name: 1})
+    with pytest.raises(ConfigError, match="no plain value"):
+        check_settable("beo", method_class("beo").__init__, {"clean_bank": "x"})
+    check_settable("beo", method_class("beo").__init__, {"rms": 0.1})
+
+
+def test_a_constructor_of_somebody_else_is_left_to_check_itself() -> None:
+    class Open:
+        def __init__(self, *, extra: Unknown = 1, **more: object) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+
+    check_hyper_parameters("open", Open.__init__, {"extra": "x", "whatever": 2})
 
 
 @pytest.mark.parametrize("name", method_names())

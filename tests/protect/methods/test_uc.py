@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from bitterant.errors import BankError, ConfigError, UnknownNameError
-from bitterant.imaging import Budget, ImageSet
+from bitterant.imaging import Budget, Features, ImageSet
 from bitterant.protect import Bank, UnlearnableClusters, load_bank
 from bitterant.protect.cluster_index import ClusterIndex
 from bitterant.protect.methods.uc.clusters import default_count, find_clusters, nearest, targets
@@ -195,6 +196,32 @@ class TestMethod:
         assert torch.equal(whole.levels, resumed.levels)
         assert whole.report["rounds"] == resumed.report["rounds"]
 
+    def test_features_of_another_maker_are_refused_and_checkpoints_ask_for_them(
+        self, tiny: ImageSet, tmp_path: Path
+    ) -> None:
+        method = UnlearnableClusters(objective="features", **QUICK)  # type: ignore[arg-type]
+        width = method._space(tiny.resolution).of(tiny.images).shape[1]
+        values = torch.randn(len(tiny), width, generator=torch.Generator().manual_seed(0))
+        maker = method._space(tiny.resolution).maker
+        with pytest.raises(ConfigError, match="not made by"):
+            method.fit(replace(tiny, features=Features(values, 224, "else")))
+        looked = replace(tiny, features=Features(values, 224, maker))
+
+        class Killed(Exception):
+            pass
+
+        def kill(step: object) -> None:
+            if getattr(step, "fraction", 0.0) > 0.6:
+                raise Killed
+
+        with pytest.raises(Killed):
+            method.fit(tiny, progress=kill, checkpoint=tmp_path / "state")
+        again = method.fit(looked, checkpoint=tmp_path / "state")
+        assert torch.equal(again.levels, method.fit(looked).levels)
+        assert again.clusters is not None
+        assert again.clusters.view == 224
+        assert again.report["clusters"]["side"] == 224
+
     def test_a_bank_of_clusters_knows_its_pictures_and_survives_the_file(self, tiny: ImageSet, tmp_path: Path) -> None:
         bank = UnlearnableClusters(objective="features", **QUICK).fit(tiny)  # type: ignore[arg-type]
         bank.save(tmp_path / "bank")
@@ -221,6 +248,10 @@ class TestMethod:
             UnlearnableClusters(objective="featrues")
         with pytest.raises(ConfigError, match="cannot form 50 clusters"):
             UnlearnableClusters(clusters=50, **QUICK).fit(tiny)  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match="features only"):
+            UnlearnableClusters(parametrisation="generator", objective="joint")
+        with pytest.raises(ConfigError, match="finite"):
+            UnlearnableClusters(pull_weight=float("nan"))
         with pytest.raises(ConfigError, match="per cluster"):
             UnlearnableClusters(granularity="sample")
 
@@ -232,5 +263,10 @@ def test_a_bank_of_clusters_needs_its_centres() -> None:
     with pytest.raises(BankError, match="one centre"):
         Bank(method="uc", granularity="cluster", budget=Budget(8 / 255), levels=levels, keys=("a", "b"),
              clusters=ClusterIndex(torch.zeros(3, 4)))  # fmt: skip
+    with pytest.raises(BankError, match="-5 px"):
+        ClusterIndex(torch.zeros(2, 4), -5)
+    tensors = ClusterIndex(torch.zeros(2, 4)).to_tensors()
+    with pytest.raises(BankError, match="at which side"):
+        ClusterIndex.from_tensors({**tensors, "view": torch.tensor([1, 2], dtype=torch.int32)})
     with pytest.raises(BankError, match="does not hold"):
         ClusterIndex(torch.zeros(2, 4), 0, {b"x" * 32: 5})

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from bitterant.errors import (
     BankError,
@@ -156,15 +157,23 @@ def test_a_class_of_one_picture_where_the_method_needs_two(kit: Any) -> None:
     assert not (kit.root / "out").exists()
 
 
-def test_weights_of_another_architecture_are_refused_before_any_work(kit: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["uc", "emn", "beo"])
+@pytest.mark.parametrize("size", [16, 40])
+def test_weights_of_another_architecture_are_refused_before_any_work(
+    kit: Any, tmp_path: Path, method: str, size: int
+) -> None:
     from safetensors.torch import save_file
 
     from bitterant.surrogates import create_surrogate
 
     net = create_surrogate("small-cnn", num_classes=2, resolution=32, seed=0).net
     save_file({name: value.contiguous() for name, value in net.state_dict().items()}, tmp_path / "other.safetensors")
-    options: dict[str, Any] = {"method": "uc", "surrogate": "resnet18", "weights": tmp_path / "other.safetensors"}
-    source = kit.folder()
+    options: dict[str, Any] = {"method": method, "surrogate": "resnet18", "weights": tmp_path / "other.safetensors"}
+    source = kit.root / "some"
+    for number in range(8):
+        path = source / f"class{number % 2}" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (size, size), (number * 20, 9, 9)).save(path)
     refuse(SetupError, 3, "does not fit", source=source, output=kit.root / "out", device="cpu", **options)
     assert not (kit.root / "out").exists()
 
