@@ -27,12 +27,16 @@ _SURROGATE, _PAPER_SURROGATE, _LABEL_SURROGATE = "efficientnet-lite0", "resnet50
 class UnlearnableClusters(Method):
     """Unlearnable Clusters: no labels needed; one pattern for each cluster of pictures that look alike.
 
-    Pictures are clustered by the features of a surrogate, and each cluster's pattern pulls its pictures towards the
-    centre of the next cluster. ``preset="paper"`` is the published schedule (uc.md section 3): a generator a cluster,
-    one cluster after the other over all images for 50 epochs, Adam 1e-4, hard clamp, epsilon 16/255 unless another
-    budget is given. Our default moves pixels instead, all clusters in one shared batch, through random windows and
-    through what files do to a pattern, and adds error-minimizing noise for the clusters as if they were labels:
-    in a prototype, features alone did not clearly harm a network that is trained from scratch.
+    Pictures are clustered by the features of a surrogate. ``preset="paper"`` is the published schedule (uc.md section
+    3): each cluster's pattern pulls pictures towards the centre of the next cluster, a generator a cluster, one cluster
+    after the other over all images for 50 epochs, Adam 1e-4, hard clamp, epsilon 16/255 unless another budget is given.
+
+    Our default keeps the clusters and leaves that pull: patterns are error-minimizing noise for the clusters as if they
+    were labels. Pulled features hardly harmed a network that was trained from scratch, and error-minimizing noise for the
+    clusters did; adding the pull to it (``joint``) changed nothing there (docs/methods/uc.md has the figures).
+
+    Images that were read with ``load_image_set(..., describe=method.describer(resolution))`` are clustered by what the
+    surrogate sees at 224 px, as folder runs do; without, by the working images, which is worth much less.
 
     Args:
         budget: default 8/255, in the paper preset 16/255.
@@ -45,8 +49,8 @@ class UnlearnableClusters(Method):
         allow_download: let the surrogate fetch weights.
         preset: ``None`` or ``"paper"``.
         clusters: number p; by default ten, fewer for small folders.
-        objective: ``joint`` (features and cluster labels), ``features`` (the paper's), or ``labels`` (error-minimizing
-            noise for the cluster numbers alone).
+        objective: ``labels`` (error-minimizing noise for the cluster numbers), ``features`` (the paper's pull), or
+            ``joint`` (both). Default ``labels``, with the paper preset or a generator ``features``.
         parametrisation: ``pixels`` or ``generator``; the generator serves the objective ``features`` only.
         bound: of the generator, ``clamp`` or ``tanh``.
         width: of the generator.
@@ -124,7 +128,7 @@ class UnlearnableClusters(Method):
             allow_download=allow_download,
             preset=preset,
             clusters=clusters if clusters is not None or not paper else 10,
-            objective=objective or ("features" if paper or made == "generator" else "joint"),
+            objective=objective or ("features" if paper or made == "generator" else "labels"),
             parametrisation=made,
             bound=bound or ("clamp" if paper else "tanh"),
             width=width if width is not None else (64 if paper else 16),

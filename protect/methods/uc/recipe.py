@@ -14,7 +14,7 @@ from ..emn.recipe import EmnRecipe
 
 __all__ = ["OBJECTIVES", "UcRecipe", "derived_seed"]
 
-OBJECTIVES = ("joint", "features", "labels")
+OBJECTIVES = ("labels", "features", "joint")
 _PARAMETRISATIONS = ("pixels", "generator")
 
 
