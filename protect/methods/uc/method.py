@@ -32,8 +32,8 @@ class UnlearnableClusters(Method):
     after the other over all images for 50 epochs, Adam 1e-4, hard clamp, epsilon 16/255 unless another budget is given.
 
     Our default keeps the clusters and leaves that pull: patterns are error-minimizing noise for the clusters as if they
-    were labels. Pulled features hardly harmed a network that was trained from scratch, and error-minimizing noise for the
-    clusters did; adding the pull to it (``joint``) changed nothing there (docs/methods/uc.md has the figures).
+    were labels. Pulled features hardly harmed a network that was trained from scratch, and error-minimizing noise for
+    the clusters did; adding the pull to it (``joint``) changed nothing there (docs/methods/uc.md has the figures).
 
     Images that were read with ``load_image_set(..., describe=method.describer(resolution))`` are clustered by what the
     surrogate sees at 224 px, as folder runs do; without, by the working images, which is worth much less.
