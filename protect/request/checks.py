@@ -244,6 +244,12 @@ def _warnings(scan: FolderScan, method: Method) -> tuple[str, ...]:
     single = single_picture_warning(scan)
     if single is not None:
         warnings.append(single)
+    if method.name == "uc":
+        warnings.append(
+            "Without classes, noise is made for groups of pictures that look alike: it hinders a trainer less than "
+            "noise for the trainer's own classes would. If you know how one would sort the pictures, put them in one "
+            "folder for each class and take emn."
+        )
     if method.name == "noise":
         warnings.append("Random noise is a placebo for comparisons: it protects nothing.")
     if (scan.root / MANIFEST_NAME).exists():

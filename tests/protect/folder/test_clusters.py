@@ -38,6 +38,7 @@ def fitted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     source = draw(place / "photos", 24, seed=0)
     summary = protect_folder(source, place / "out", bank=place / "kept.bank", surrogate=request.param, **OPTIONS)  # type: ignore[call-overload]
     assert summary.exit_code == 0
+    assert any("Without classes" in text for text in summary.warnings)
     return source, place / "out", place / "kept.bank", request.param
 
 
