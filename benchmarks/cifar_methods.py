@@ -7,12 +7,12 @@ value is what the share adds to the clean rest, over what clean ones would add: 
 
     python benchmarks/cifar_methods.py --images 3000 --shares 0.2 0.5 0.8 --seeds 3
 
-All of CIFAR-10 with ``resnet18`` as surrogate and victim, on a GPU (bf16), and the same small on a CPU:
+All of CIFAR-10 with ``resnet18`` as surrogate and victim, on a GPU (bf16), and a trial on a CPU:
 
     python benchmarks/cifar_methods.py --images 50000 --tests 10000 --seeds 1 --surrogate resnet18 --victims resnet18 \\
         --epochs 24 --device cuda --workers 1
-    python benchmarks/cifar_methods.py --images 200 --tests 200 --seeds 1 --surrogate resnet18 --victims resnet18 \\
-        --epochs 2
+    python benchmarks/cifar_methods.py --images 100 --tests 100 --seeds 1 --surrogate small-cnn --victims resnet18 \\
+        --epochs 1 --rounds 1 --shares 0.5
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ FITTED = {
     "beo": ("beo", "sample"),
 }
 
-COMMON = ("data", "work", "images", "tests", "epsilon", "surrogate", "device", "epochs")
+COMMON = ("data", "work", "images", "tests", "epsilon", "surrogate", "device", "epochs", "rounds")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +50,7 @@ class Job:
     surrogate: str | None
     device: str
     epochs: float | None
+    rounds: int | None
     arm: str
     seed: int
     victim: str = ""
@@ -59,7 +60,10 @@ class Job:
     @property
     def fitted(self) -> str:
         """The fit that this depends on."""
-        return f"{self.images}-{self.epsilon:g}-{self.surrogate or 'default'}-{self.device}-{self.arm}-{self.seed}"
+        rounds = "" if self.rounds is None else f"-{self.rounds}"
+        return (
+            f"{self.images}{rounds}-{self.epsilon:g}-{self.surrogate or 'default'}-{self.device}-{self.arm}-{self.seed}"
+        )
 
     @property
     def id(self) -> str:
@@ -86,6 +90,9 @@ def craft(job: Job) -> Row:
     if job.surrogate is not None and method != "noise":
         # Without weights a network's features put nothing together: `uc` keeps its own, and takes ours for the labels.
         options["label_surrogate" if method == "uc" else "surrogate"] = job.surrogate
+    if job.rounds is not None and method != "noise":
+        options["rounds"] = job.rounds
+        options |= {"estimate_images": 0} if method == "beo" else {"attempts": 0}
     budget = Budget.from_levels(job.epsilon)
     maker = create_method(method, granularity=granularity, seed=job.seed, device=job.device, budget=budget, **options)  # type: ignore[arg-type]
     begun = time.perf_counter()
@@ -150,6 +157,7 @@ def main() -> None:
     parser.add_argument("--surrogate", default=None, help="default: each method's own")
     parser.add_argument("--victims", nargs="*", default=["small-cnn"])
     parser.add_argument("--epochs", type=float, default=None, help="of a victim; default: as `bitterant verify`")
+    parser.add_argument("--rounds", type=int, default=None, help="of all methods, for a trial; default: their own")
     parser.add_argument("--arms", nargs="*", choices=[*FITTED], default=[*FITTED])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=2)
