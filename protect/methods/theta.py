@@ -63,6 +63,8 @@ class SurrogateTrainer:
         delta_of: DeltaOf,
         generator: torch.Generator,
         tell: Callable[[float], None] | None = None,
+        *,
+        plain: bool = False,
     ) -> float:
         """``count`` optimiser steps with the perturbations as they are. Returns the mean loss.
 
@@ -71,7 +73,9 @@ class SurrogateTrainer:
             delta_of: the perturbations.
             generator: of the order, the augmentation and dropout; the global generators are left as they were.
             tell: called after every tenth step with the share done.
+            plain: without random crops and flips, whatever the trainer does otherwise.
         """
+        augment, padding = (False, 0) if plain else (self._augment, self._padding)
         self.model.train()
         need = count * self._batch_size
         orders = [torch.randperm(len(self._images), generator=generator) for _ in range(-(-need // len(self._images)))]
@@ -80,12 +84,12 @@ class SurrogateTrainer:
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(generator.initial_seed())
             for number, index in enumerate(torch.cat(orders)[:need].split(self._batch_size), start=1):
-                crops = draw_crops(len(index), self._padding, self._augment, generator)
+                crops = draw_crops(len(index), padding, augment, generator)
                 index = index.to(self.device)
                 batch = self._images[index].float().mul_(1 / 255).add_(delta_of(index)).clamp_(0.0, 1.0)
-                if self._augment:
+                if augment:
                     rows = torch.arange(len(index), device=self.device)
-                    batch = crop_flip(pad_images(batch, self._padding), rows, crops, batch.shape[-1])
+                    batch = crop_flip(pad_images(batch, padding), rows, crops, batch.shape[-1])
                 batch = batch.contiguous(memory_format=torch.channels_last)
                 with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
                     logits = self.model(batch).float()

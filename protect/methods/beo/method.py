@@ -65,7 +65,8 @@ class BayesErrorAscent(Method):
         step_size: in units of the full range; default epsilon / 10, for ``adam`` 1e-3.
         rounds: T; default 30, in the paper preset 200.
         inner_steps: ascent steps of every image in a round; default 2, in the paper preset 1.
-        first_epochs: epochs of a training from scratch (by default prolonged while the surrogate is underfit).
+        first_epochs: epochs of a training from scratch (by default prolonged, without crops and flips, while the
+            surrogate is underfit).
         epochs: of the continued training in a round.
         restart_every: rounds between trainings from scratch, 0 for never; default 0, in the paper preset 1.
         clean_bank: known clean images of the same classes from other sources, at the same resolution. The surrogate

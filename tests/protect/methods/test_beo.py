@@ -28,6 +28,7 @@ from bitterant.protect.methods.beo.posterior import Scaling, bayes_errors, kerne
 from bitterant.protect.methods.beo.references import balanced
 from bitterant.protect.methods.emn.sweep import Shift
 from bitterant.protect.methods.round_trip import RoundTrip
+from bitterant.protect.methods.theta import SurrogateTrainer
 from bitterant.surrogates import FrozenSurrogate, Surrogate, create_surrogate
 
 QUICK: dict[str, Any] = {"rounds": 3, "inner_steps": 1, "first_epochs": 30, "estimate_images": 0, "device": "cpu"}
@@ -379,6 +380,21 @@ class TestFit:
             assert [recipe.learning_rate(block, plan) for block in (0, plan.most)] == [0.1, 0.02]
         assert recipe.round_steps(1000) == 16
         assert recipe.round_steps(10**7) == 200
+
+    def test_it_is_prolonged_on_the_images_as_they_are(self, tiny: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+        seen: list[bool] = []
+        steps = SurrogateTrainer.steps
+
+        def spy(self: SurrogateTrainer, *args: Any, plain: bool = False, **more: Any) -> float:
+            seen.append(plain)
+            return steps(self, *args, plain=plain, **more)
+
+        monkeypatch.setattr(SurrogateTrainer, "steps", spy)
+        monkeypatch.setattr("bitterant.protect.methods.beo.fit.CLEAN_TARGET", -1.0)
+        method = BayesErrorAscent(**{**QUICK, "rounds": 2, "first_epochs": 2})
+        plan = method.recipe.training(len(tiny))
+        method.fit(tiny)
+        assert seen == [False] * plan.blocks + [True] * (plan.most - plan.blocks) + [False]
 
     def test_the_dry_run_counts_what_it_should(self, tiny: ImageSet) -> None:
         """More for more images, for Adam's state, and for the small networks beside another surrogate."""

@@ -10,13 +10,13 @@ from bitterant.protect.methods.theta import SurrogateTrainer
 from bitterant.surrogates import Surrogate
 
 
-def trainer(dataset: ImageSet) -> SurrogateTrainer:
+def trainer(dataset: ImageSet, *, augment: bool = True) -> SurrogateTrainer:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(3 * 16 * 16, 3))
     model = Surrogate(net, name="with-dropout", num_classes=3)
     assert dataset.labels is not None
-    return SurrogateTrainer(model, dataset.images, dataset.labels, batch_size=12, augment=True)
+    return SurrogateTrainer(model, dataset.images, dataset.labels, batch_size=12, augment=augment)
 
 
 def none(index: torch.Tensor) -> torch.Tensor:
@@ -44,3 +44,12 @@ def test_progress_and_the_learning_rate(tiny: ImageSet) -> None:
     one.set_learning_rate(0.0)
     one.steps(3, none, torch.Generator().manual_seed(0))
     assert one.model.fingerprint() == before
+
+
+def test_plain_steps_see_the_images_as_they_are(tiny: ImageSet) -> None:
+    digests = []
+    for augment, plain in ((False, False), (True, True), (True, False)):
+        one = trainer(tiny, augment=augment)
+        one.steps(3, none, torch.Generator().manual_seed(0), plain=plain)
+        digests.append(one.model.fingerprint())
+    assert digests[0] == digests[1] != digests[2]
