@@ -3,7 +3,8 @@
 For every seed: a subset of CIFAR-10, perturbations fitted to all of it by each method, and victims that train on it. In
 a mix a share of the pictures is protected and the rest clean, one version a picture for ever; it is compared, at equal
 optimiser steps, with the clean rest alone, with all pictures clean, and with a share of random noise. The marginal
-value is what the share adds to the clean rest, over what clean ones would add: 1 is as good as clean, 0 adds nothing.
+value ("worth") is what the share adds to the clean rest, over what clean ones would add: 1 is as good as clean, 0 adds
+nothing, less does harm. Where clean ones add less than two points it is undefined.
 
     python benchmarks/cifar_methods.py --images 3000 --shares 0.2 0.5 0.8 --seeds 3
 
@@ -35,6 +36,7 @@ FITTED = {
     "beo": ("beo", "sample"),
 }
 
+LEAST_GAP = 0.02
 COMMON = ("data", "work", "images", "tests", "epsilon", "surrogate", "device", "epochs", "rounds")
 
 
@@ -140,6 +142,11 @@ def train(job: Job) -> Row:
     }
 
 
+def against(values: list[float], others: list[float]) -> str:
+    """Differences in points, seed by seed."""
+    return said([100 * (a - b) for a, b in zip(values, others, strict=True)], 1)
+
+
 def said(values: list[float], digits: int = 3) -> str:
     mean, least, most = (f"{value:.{digits}f}" for value in (np.mean(values), min(values), max(values)))
     return f"{mean} ({least} to {most})"
@@ -194,17 +201,18 @@ def main() -> None:
         parts = {share: accuracies("clean", victim, kept=1 - share) for share in args.shares}
         print(f"\n{args.images} CIFAR-10 images, epsilon {args.epsilon:g}, {victim}, {args.seeds} seeds: accuracy on "
               f"{args.tests} clean images, mean (least to most)")  # fmt: skip
-        print("| arm | all | " + " | ".join(f"share {s:g} | its marginal value" for s in args.shares) + " |")
-        print("|---|---|" + "---|" * (2 * len(args.shares)))
-        print(f"| clean | {said(clean)} | " + " | ".join("as all | 1" for _ in args.shares) + " |")
-        rest = [f"{said(parts[share])} | 0" for share in args.shares]
-        print("| clean rest alone | | " + " | ".join(rest) + " |")
+        print("| arm | all | " + " | ".join(f"share {s:g} | against rest | worth" for s in args.shares) + " |")
+        print("|---|---|" + "---|" * (3 * len(args.shares)))
+        cells = [f"{said(clean)} | {against(clean, parts[share])} | 1" for share in args.shares]
+        print(f"| clean | {said(clean)} | " + " | ".join(cells) + " |")
+        print("| clean rest alone | | " + " | ".join(f"{said(parts[share])} | 0 | 0" for share in args.shares) + " |")
         for arm in args.arms:
             cells = []
             for share in args.shares:
                 mixed = accuracies(arm, victim, share=share)
-                worth = [(m - p) / (c - p) for m, p, c in zip(mixed, parts[share], clean, strict=True) if c > p]
-                cells.append(f"{said(mixed)} | {said(worth, 2) if worth else 'undefined'}")
+                gap = np.mean(clean) - np.mean(parts[share])
+                worth = f"{(np.mean(mixed) - np.mean(parts[share])) / gap:.2f}" if gap > LEAST_GAP else "undefined"
+                cells.append(f"{said(mixed)} | {against(mixed, parts[share])} | {worth}")
             print(f"| {arm} | {said(accuracies(arm, victim))} | " + " | ".join(cells) + " |")
 
 
