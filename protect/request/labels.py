@@ -42,9 +42,10 @@ def check_labels(scan: FolderScan, method: Method) -> None:
         FolderError: too few pictures.
     """
     if len(scan.entries) < method.least_images:
+        fewer = ", or ask for fewer clusters" if method.settings().get("clusters") else ""
         raise FolderError(
             f"{scan.root} holds {len(scan.entries)} pictures, but the method {method.name} needs at least "
-            f"{method.least_images} different ones. Add pictures."
+            f"{method.least_images} different ones. Add pictures{fewer}."
         )
     needed = method.needs == "labels"
     if not scan.labelled and needed:

@@ -189,6 +189,7 @@ def test_hyper_parameters_are_set_by_name(run: Run, make_folder: MakeFolder) -> 
     result = run("protect", src, src.parent / "out2", "--config", config)
     assert result.exit_code == 2
     assert "6 pictures, but the method uc needs at least 99" in flat(result.stderr)
+    assert "fewer clusters" in flat(result.stderr)
 
 
 @pytest.mark.parametrize(
