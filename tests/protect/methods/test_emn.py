@@ -204,7 +204,7 @@ def test_the_estimate_is_for_the_batches_of_the_fit_not_of_the_sample(
         return 0.0
 
     monkeypatch.setattr(SurrogateTrainer, "steps", steps)
-    monkeypatch.setattr("bitterant.protect.methods.emn.method.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("bitterant.protect.methods.emn.estimate.time.perf_counter", lambda: clock[0])
     method = ErrorMinimizing(
         preset=preset, surrogate="small-cnn", rounds=7, theta_steps=3, attempts=0, device="cpu", granularity="class"
     )
