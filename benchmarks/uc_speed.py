@@ -2,7 +2,8 @@
 
 Effect: the share of pictures that are nearest to the centre they were sent to, in the features both use. The paper's
 schedule (a generator a cluster, every cluster over all pictures, one after the other) runs for ``--epochs`` epochs a
-cluster (its 50 unless told otherwise); ours (pixels, all clusters in one batch) gets more rounds until it has the same share.
+cluster, its 50 unless told otherwise; ours (pixels, all clusters in one batch) gets more rounds until it has the same
+share.
 
     python benchmarks/uc_speed.py PICTURES
 """
