@@ -40,7 +40,7 @@ def normalise_caption(text: str) -> str:
     """The caption in Unicode NFC on one line: control characters and runs of white space become one space."""
     text = unicodedata.normalize("NFC", text)
     # Cf as a whole would break emoji and some scripts apart; only what is no text at all goes.
-    plain = "".join(" " if unicodedata.category(char) in ("Cc", "Zl", "Zp") else char for char in text)
+    plain = "".join(" " if unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") else char for char in text)
     return " ".join(plain.replace("\ufeff", " ").split())
 
 

@@ -13,7 +13,7 @@ from .budget import Budget
 from .picture import FULLY_TRANSPARENT, Picture
 from .similarity import structural_similarity
 
-__all__ = ["Change", "Fit", "add_delta", "measure_change", "upsample_delta"]
+__all__ = ["Change", "Fit", "add_delta", "measure_change", "place_delta", "upsample_delta"]
 
 #: How a perturbation of another size meets a picture; see :func:`add_delta`.
 Fit = Literal["center", "stretch"]
@@ -98,6 +98,34 @@ def _interpolate(values: np.ndarray, taps: _Taps, axis: int) -> np.ndarray:
     return step
 
 
+def place_delta(delta: np.ndarray, height: int, width: int, fit: Fit) -> np.ndarray:
+    """A perturbation at the size of a picture, as :func:`add_delta` puts it on one.
+
+    Args:
+        delta: float ``[R, R, C]``, in 8-bit levels.
+        height: rows wanted.
+        width: columns wanted.
+        fit: see :func:`add_delta`.
+
+    Returns:
+        float32 ``[height, width, C]``, not rounded, inside the range of its input.
+    """
+    delta = np.asarray(delta, dtype=np.float32)
+    rows, columns = _placement(delta, height, width, fit)
+    wide = delta if columns is None else _interpolate(delta, columns, axis=1)
+    return wide if rows is None else _interpolate(wide, rows, axis=0)
+
+
+def _placement(delta: np.ndarray, height: int, width: int, fit: Fit) -> tuple[_Taps | None, _Taps | None]:
+    """Where rows and columns of a picture look into a perturbation; ``None`` where they are the same."""
+    if fit == "center" and delta.shape[:2] != (height, width):
+        square = min(height, width)
+        return _Taps.centred(delta.shape[0], height, square), _Taps.centred(delta.shape[1], width, square)
+    sizes = zip(delta.shape[:2], (height, width), strict=True)
+    rows, columns = (None if before == after else _Taps.of(before, after) for before, after in sizes)
+    return rows, columns
+
+
 def add_delta(picture: Picture, delta_levels: np.ndarray, budget: Budget, *, fit: Fit = "stretch") -> Picture:
     """The picture with a perturbation on it, rounded to its own bit depth and inside the budget.
 
@@ -127,13 +155,8 @@ def add_delta(picture: Picture, delta_levels: np.ndarray, budget: Budget, *, fit
     if picture.pixels.shape[2] == 1:
         delta = delta.mean(axis=2, keepdims=True)
     height, width = picture.height, picture.width
-    if fit == "center" and delta.shape[:2] != (height, width):
-        square = min(height, width)
-        wide = _interpolate(delta, _Taps.centred(delta.shape[1], width, square), axis=1)
-        taps = _Taps.centred(delta.shape[0], height, square)
-    else:
-        wide = delta if delta.shape[1] == width else _interpolate(delta, _Taps.of(delta.shape[1], width), axis=1)
-        taps = None if delta.shape[0] == height else _Taps.of(delta.shape[0], height)
+    taps, columns = _placement(delta, height, width, fit)
+    wide = delta if columns is None else _interpolate(delta, columns, axis=1)
     result = np.empty_like(picture.pixels)
     for rows in _row_blocks(picture.pixels):
         change = wide[rows] if taps is None else _interpolate(wide, taps[rows], axis=0)
