@@ -39,8 +39,8 @@ def squash(picture: Picture, resolution: int) -> np.ndarray:
 def shrink_delta(delta: np.ndarray, height: int, width: int, fit: Fit) -> np.ndarray:
     """A perturbation no larger than the place it goes to: antialiased, and raised to its largest value again.
 
-    Plain bilinear sampling would skip most of a large pattern. Antialiasing averages, which weakens what is left, so the
-    result is scaled until its largest value is that of the input.
+    Plain bilinear sampling would skip most of a large pattern. Antialiasing averages, which weakens what is left, so
+    the result is scaled until its largest value is that of the input.
 
     Args:
         delta: float ``[R, R, C]``, in 8-bit levels.

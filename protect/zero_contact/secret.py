@@ -11,31 +11,31 @@ from typing import Final
 
 from ...errors import OutputError, RequestError
 
-__all__ = ["LEAST_SECRET", "opaque_id", "read_or_create_secret", "seed_of"]
+__all__ = ["LEAST_SECRET", "new_secret", "opaque_id", "read_or_create_secret", "read_secret", "save_secret", "seed_of"]
 
 #: Bytes below which a secret could be guessed.
 LEAST_SECRET: Final = 16
 _NEW_SECRET: Final = 32
 
 
-def read_or_create_secret(path: Path) -> bytes:
-    """The secret in a key file. A missing file is made, readable by its owner only; an existing one is never changed.
+def new_secret() -> bytes:
+    """A fresh random secret."""
+    return secrets.token_bytes(_NEW_SECRET)
+
+
+def read_secret(path: Path) -> bytes | None:
+    """The secret in a key file; ``None`` where there is no such file.
 
     Raises:
         RequestError: the file is no key: empty, short, or not hexadecimal digits.
-        OutputError: it cannot be made or read.
+        OutputError: it cannot be read.
     """
     try:
-        if not os.path.lexists(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                file.write(secrets.token_hex(_NEW_SECRET) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
         data = path.read_bytes()
+    except FileNotFoundError:
+        return None
     except OSError as error:
-        raise OutputError(f"The key file {path} cannot be used: {error.strerror or error}.") from error
+        raise OutputError(f"The key file {path} cannot be read: {error.strerror or error}.") from error
     try:
         secret = bytes.fromhex(data.decode("ascii"))
     except (UnicodeDecodeError, ValueError):
@@ -45,6 +45,32 @@ def read_or_create_secret(path: Path) -> bytes:
             f"{path} is no key file: it must hold at least {2 * LEAST_SECRET} hexadecimal digits. "
             "Name a file that does not exist yet, and one is made."
         )
+    return secret
+
+
+def save_secret(path: Path, secret: bytes) -> None:
+    """Make a key file that only its owner can read. An existing file is never changed.
+
+    Raises:
+        OutputError: it exists or cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(secret.hex() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OutputError(f"The key file {path} cannot be made: {error.strerror or error}.") from error
+
+
+def read_or_create_secret(path: Path) -> bytes:
+    """The secret in a key file; a missing file is made. See :func:`read_secret` and :func:`save_secret`."""
+    secret = read_secret(path)
+    if secret is None:
+        secret = new_secret()
+        save_secret(path, secret)
     return secret
 
 
