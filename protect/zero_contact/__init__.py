@@ -4,7 +4,7 @@ Three steps that share two files: a request (ids and captions), and a bundle of 
 torch; only the generator behind :class:`NoiseSource`, and a captioner, need it.
 """
 
-from .applying import MAX_EPSILON, ApplyPlan, apply_bundle
+from .applying import MAX_EPSILON, ApplyPlan, apply_bundle, write_summary
 from .asking import Asked, ask_for_folder, check_private_places, write_asked
 from .bundle import NoiseBundle
 from .bundle_info import BundleInfo
@@ -38,4 +38,5 @@ __all__ = [
     "read_secret",
     "save_secret",
     "write_asked",
+    "write_summary",
 ]

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, TypedDict, Unpack, get_args, overload
 
 from ...errors import ConfigError, UnknownNameError
+from ...imaging.atomic import write_atomic
 from ...imaging.codec import MAX_PIXELS
 from ...imaging.perturb import Fit
 from ..folder.inputs import hash_inputs
 from ..folder.interrupt import StopRequest
 from ..folder.progress import ProgressCallback, silent
 from ..folder.run import FolderRun
-from ..records import RunSummary
+from ..records import RunSummary, read_run_file
+from ..records.run_file import json_safe
 from ..records.state import InputRecord, StateFiles
 from ..request import FormatPolicy, MetadataPolicy, Problems, WriteOptions, check_source, check_write, holding
 from .bundle import NoiseBundle
@@ -23,7 +26,7 @@ from .bundle_noise import BundleNoise
 from .request_map import RequestMap
 from .vetting import UNKNOWN, Vetting
 
-__all__ = ["MAX_EPSILON", "ApplyPlan", "apply_bundle"]
+__all__ = ["MAX_EPSILON", "ApplyPlan", "apply_bundle", "write_summary"]
 
 #: Levels of 255 that are accepted from elsewhere unless asked otherwise: what ``--strength strong`` means here.
 MAX_EPSILON: Final = 16.0
@@ -53,6 +56,11 @@ class ApplyPlan:
     def exit_code(self) -> int:
         """What the run itself would end with as far as is known now."""
         return int(bool(self.failed))
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-safe, for ``--json``."""
+        failed = [{"source": name, "reason": reason} for name, reason in self.failed]
+        return {**asdict(self), "failed": failed, "skipped": list(self.skipped), "exit_code": self.exit_code}
 
 
 class _ApplyOptions(TypedDict, total=False):
@@ -222,3 +230,15 @@ def _plan(records: Sequence[InputRecord], vetting: Vetting, noise: BundleNoise, 
         epsilon_levels=noise.budget.levels,
         fit=fit,
     )
+
+
+def write_summary(path: Path, summary: RunSummary) -> None:
+    """Keep what a run did in a JSON file of its own: the summary and, from the run file, how visible the change is.
+
+    Raises:
+        OutputError: the file exists or cannot be written.
+    """
+    run_file = read_run_file(summary.run_file)
+    stealth = {} if run_file is None else run_file.stealth.model_dump()
+    body = json_safe({**summary.to_json(), "stealth": stealth})
+    write_atomic(path, json.dumps(body, indent=2).encode("ascii") + b"\n", overwrite=False)

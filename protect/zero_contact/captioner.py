@@ -36,7 +36,8 @@ def load_captioner(folder: Path | str, *, device: str = "cpu") -> Captioner:
         processors, models = transformers.AutoProcessor, transformers.AutoModelForImageTextToText
     except (ImportError, AttributeError) as error:
         raise SetupError(
-            f'A captioner needs transformers, which is not installed or too old ({error}). Run: pip install "bitterant[captioner]"'
+            f"A captioner needs transformers, which is not installed or too old ({error}). "
+            'Run: pip install "bitterant[captioner]"'
         ) from error
     try:
         processor = processors.from_pretrained(folder, local_files_only=True)

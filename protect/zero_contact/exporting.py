@@ -6,22 +6,38 @@ import json
 import zipfile
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 
-from ...errors import OutputError
+from ...errors import ConfigError, OutputError
 from ...imaging.atomic import atomic_file, write_atomic
 from ...imaging.encoding import encode
 from ...imaging.picture import Picture
 from .bundle import NoiseBundle
+from .bundle_writing import bundle_paths
 
-__all__ = ["PNG_OFFSET", "export_npz", "export_png"]
+__all__ = ["PNG_OFFSET", "check_export", "export_npz", "export_png"]
 
 #: The grey that means no change in an exported PNG.
 PNG_OFFSET: Final = 128
 #: The earliest date a zip file can say, so that the same bundle gives the same bytes.
 _NO_DATE: Final = (1980, 1, 1, 0, 0, 0)
+
+
+def check_export(path: Path, form: Literal["safetensors", "npz", "png"]) -> None:
+    """Make sure that a bundle can be kept at ``path``, before the work of making it.
+
+    Raises:
+        ConfigError: the name does not fit the form.
+        OutputError: something is there already.
+    """
+    if form == "safetensors":
+        bundle_paths(path)
+    elif form == "npz" and path.suffix != ".npz":
+        raise ConfigError(f"{path}: an npz file is called NAME.npz.")
+    if path.exists() and (form != "png" or path.is_file() or any(path.iterdir())):
+        raise OutputError(f"{path} exists already and is left alone. Choose another name, or move it away.")
 
 
 def export_npz(bundle: NoiseBundle, path: Path) -> None:
@@ -49,8 +65,7 @@ def export_png(bundle: NoiseBundle, folder: Path) -> tuple[Path, ...]:
     Raises:
         OutputError: the folder exists and is not empty, or cannot be written.
     """
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise OutputError(f"{folder} exists already and is left alone. Give a new folder.")
+    check_export(folder, "png")
     existed = folder.is_dir()
     written: list[Path] = []
     try:
