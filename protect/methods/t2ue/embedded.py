@@ -1,0 +1,50 @@
+"""The generator that comes with bitterant, and generators in folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ....errors import WeightsError
+from ....surrogates import resolve_device
+
+if TYPE_CHECKING:
+    from .pipeline import T2UEPipeline
+
+__all__ = ["embedded_folder", "load_source"]
+
+
+def embedded_folder() -> Path:
+    """Where the embedded generator lies; its model card is beside it.
+
+    Raises:
+        WeightsError: the installation is incomplete.
+    """
+    folder = Path(__file__).parent / "generator_64px"
+    if not (folder / "model_index.json").is_file():
+        raise WeightsError(f"The embedded generator is missing from {folder}. Reinstall bitterant.")
+    return folder
+
+
+def load_source(
+    directory: Path | None = None, device: str = "cpu", *, weights: Path | None = None, allow_download: bool = False
+) -> T2UEPipeline:
+    """A generator with its text tower, ready to make noise.
+
+    Args:
+        directory: as ``bitterant t2ue train`` wrote it; ``None`` for the embedded one.
+        device: where to compute.
+        weights, allow_download: of a CLIP text tower.
+
+    Raises:
+        WeightsError: there is no generator, or it is damaged.
+        ConfigError, SetupError: the device is not there.
+    """
+    from .pipeline import T2UEPipeline
+    from .placing import move
+
+    pipeline = T2UEPipeline.load(directory or embedded_folder(), weights=weights, allow_download=allow_download)
+    place = resolve_device(device)
+    move(pipeline.generator, place)
+    move(pipeline.text_embedder, place)
+    return pipeline
