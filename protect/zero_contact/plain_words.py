@@ -68,4 +68,5 @@ def plain_words(caption: str, *, deny: Collection[str] = (), keep_capitals: bool
             kept.append(word)
     kept.append(text[end:])
     left = re.sub(r"\s+([.,;:!?])", r"\1", " ".join("".join(kept).split()))
+    left = re.sub(r"[,;:]+(?=[.,;:!?])", "", left)  # of a list whose members went
     return left.strip(" ,;:-") if re.search(r"\w", left) else ""

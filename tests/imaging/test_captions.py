@@ -218,7 +218,9 @@ class TestClassNames:
         assert read_class_names(table) == {"n01440764": "tench"}
         assert read_class_names(row) == {"0": "zero", "1": "one"}
 
-    @pytest.mark.parametrize(("name", "text"), [("a.txt", "alone"), ("a.json", "{"), ("a.json", '{"a": 1}'), ("a.json", "3")])
+    @pytest.mark.parametrize(
+        ("name", "text"), [("a.txt", "alone"), ("a.json", "{"), ("a.json", '{"a": 1}'), ("a.json", "3")]
+    )
     def test_other_files_are_refused(self, tmp_path: Path, name: str, text: str) -> None:
         (tmp_path / name).write_text(text, encoding="utf-8")
         with pytest.raises(CaptionError, match=name):
