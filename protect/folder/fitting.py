@@ -17,11 +17,11 @@ from ..records.state import InputRecord, StateFiles
 from ..request import Request
 from .inputs import hash_paths, list_inputs
 from .interrupt import StopRequest
+from .noise_store import NoiseStore
 from .progress import ProgressCallback
 
 if TYPE_CHECKING:
     from ...imaging.image_set import ImageSet
-    from ..bank import Bank
     from ..methods import FitProgress
 
 __all__ = ["FittedBank", "doubts", "fit_and_keep", "load_fitted", "read_inputs"]
@@ -39,7 +39,7 @@ class FittedBank:
         seconds: how long the fit took.
     """
 
-    bank: Bank
+    bank: NoiseStore
     report: dict[str, Any]
     seconds: float
 

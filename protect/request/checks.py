@@ -10,7 +10,6 @@ from ...errors import ConfigError, FolderError
 from ...imaging.budget import Budget
 from ...imaging.loading import Describer, auto_resolution, common_size, sha256_file
 from ...imaging.scan import FolderScan, scan_folder
-from ...surrogates import check_weights, create_surrogate
 from ..records.manifest import MANIFEST_NAME
 from .labels import check_class_names, check_labels, choose_method, single_picture_warning
 from .options import FitOptions, WriteOptions
@@ -141,6 +140,7 @@ def check_fit(scan: FolderScan | None, options: FitOptions, problems: Problems) 
     with problems.collecting():
         name = choose_method(options.method, scan) if isinstance(options.method, str) else options.method
     with problems.collecting():
+        # Here and not above: what only puts noise on pictures checks SRC and OUT too, and loads no torch.
         from ...surrogates import resolve_device
 
         device = resolve_device(options.device)
@@ -150,6 +150,8 @@ def check_fit(scan: FolderScan | None, options: FitOptions, problems: Problems) 
     method = None
     with problems.collecting():
         method = _make_method(name, options, budget, str(device))
+        from ...surrogates import check_weights
+
         check_labels(scan, method)
         for number, network in enumerate(method.networks):
             given = method.weights if number == 0 else None
@@ -218,6 +220,8 @@ def _check_surrogate(name: str | None, problems: Problems) -> None:
 
 def _check_weights_fit(surrogate: str, weights: Path, scan: FolderScan, resolution: int) -> None:
     """Put the weights into the network once: a misfit is better told before a long reading than after."""
+    from ...surrogates import create_surrogate
+
     create_surrogate(
         surrogate, num_classes=max(2, len(scan.classes)), resolution=resolution, seed=0, weights=weights
     )  # fmt: skip
