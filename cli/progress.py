@@ -27,6 +27,7 @@ LABELS = {
     "read": "Loading pictures",
     "assign": "Finding the cluster of each picture",
     "fit": "Making the noise",
+    "train": "Training the generator",
     "generate": "Making noise from text",
     "write": "Writing protected copies",
     "report": "Writing the report",

@@ -14,6 +14,7 @@ from .progress import ProgressDisplay
 from .protect import tell_problems, tell_summary
 from .t2ue_noise import noise
 from .t2ue_request import captions
+from .t2ue_train import train
 
 if TYPE_CHECKING:
     from ..protect.zero_contact import ApplyPlan
@@ -167,3 +168,4 @@ app.command("captions")(captions)
 app.command("noise")(noise)
 app.command("apply")(apply)
 app.command("inspect")(inspect)
+app.command("train")(train)

@@ -69,6 +69,7 @@ class T2UEPipeline(DiffusionPipeline):
                 made = cast(T2UEPipeline, cls.from_pretrained(str(folder), local_files_only=True))
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
             raise WeightsError(f"The generator in {folder} cannot be read: {error}") from error
+        made.generator.float()  # weights may be stored in half precision
         made.text_embedder.use(weights=weights, allow_download=allow_download)
         return made
 

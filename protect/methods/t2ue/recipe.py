@@ -39,7 +39,7 @@ class TrainRecipe:
         seed: of everything random.
     """
 
-    steps: int = 1000
+    steps: int = 800
     batch_size: int = 64
     lr: float = 1e-3
     warmup: int = 20
@@ -47,10 +47,10 @@ class TrainRecipe:
     weight_decay: float = 1e-4
     clip: float = 1.0
     ema: float = 0.99
-    surrogate_weight: float = 1.0
-    surrogate_images: int = 16
+    surrogate_weight: float = 0.25
+    surrogate_images: int = 12
     learner_weight: float = 1.0
-    learner_life: int = 100
+    learner_life: int = 200
     learner_lr: float = 2e-3
     pace: float = 0.5
     diversity: float = 0.0
@@ -82,7 +82,7 @@ class TrainRecipe:
         """Pairs as they are, the surrogate alone, AdamW 1e-4, batch 128, 224 px; epochs are up to ``steps``."""
         published: dict[str, Any] = {
             "steps": 924 * 500, "batch_size": 128, "lr": 1e-4, "warmup": 0, "ema": 0.0, "surrogate_images": 0,
-            "learner_weight": 0.0, "betas": (0.0, 0.9), "mismatched": False, "image_side": 224,
+            "surrogate_weight": 1.0, "learner_weight": 0.0, "betas": (0.0, 0.9), "mismatched": False, "image_side": 224,
         }  # fmt: skip
         return cls(**{**published, **changes})
 

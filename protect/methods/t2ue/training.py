@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -272,9 +273,11 @@ class _Training:
     # ------------------------------------------------------------------ state
     def _identity(self) -> str:
         surrogate = self.surrogate.fingerprint() if self.surrogate is not None else ""
+        told_later = ("steps", "trained_on")
+        config: dict[str, Any] = dict(self.generator.config)
+        network = {key: value for key, value in config.items() if key[0] != "_" and key not in told_later}
         parts = [
-            __version__, self.recipe.settings(), dict(self.generator.config), self.embedder.tower_id,
-            self.pairs.captions, surrogate,
+            __version__, self.recipe.settings(), network, self.embedder.tower_id, self.pairs.captions, surrogate,
         ]  # fmt: skip
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode())
         digest.update(self.pairs.images.contiguous().view(-1).numpy().data)
