@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 from importlib import import_module
 from pathlib import Path
@@ -14,6 +15,7 @@ from .boundary import guarded, stopping
 from .environment import prepare_torch
 from .output import Output
 from .progress import ProgressDisplay
+from .t2ue_request import private_paths
 
 if TYPE_CHECKING:
     from ..protect.zero_contact import NoiseBundle, NoiseSource
@@ -118,7 +120,8 @@ def noise(
         )
         output.facts([("bundle", str(out if file_format != "safetensors" else bundle.path))])
         if file_format == "safetensors":
-            output.say(f"Next, by the owner: bitterant t2ue apply IMAGES {bundle.path} --map request.map.json -o OUT")
+            words = shlex.join([str(bundle.path), "--map", private_paths(request)[0].name])
+            output.say(f"Next, by the owner: bitterant t2ue apply IMAGES {words} -o OUT")
         output.say("Keep it private: whoever has it can take the protection off.", style="dim")
         output.result({"bundle": str(bundle.path) if file_format == "safetensors" else str(out), "files": files,
                        "count": info.count, "metadata": info.to_metadata()})  # fmt: skip

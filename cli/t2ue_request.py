@@ -117,7 +117,7 @@ def captions(
             )
         for text in asked.warnings:
             output.warn(text)
-        tell_problems(output, asked.problems)
+        tell_problems(output, asked.problems, listed="--json")
         asking = not yes and sys.stdin.isatty()
         size = _preview(Output() if asking else output, asked)  # nobody can agree to what was not shown
         if asking and not typer.confirm("Write this request?", default=False, err=True):
