@@ -71,6 +71,7 @@ class TestThreeSteps:
         for line in lines[:5]:
             assert line in result.stderr
         assert "and 1 more" in result.stderr
+        assert "6 from the names of class folders" in result.stderr
         text = "\n".join(lines)
         assert not any(name in text for name in (".png", "000", "src", str(work)))
         assert set(json.loads(lines[0])) == {"id", "prompt", "class_id"}
