@@ -67,6 +67,8 @@ def protect(
     resolution: options.ResolutionOption = "auto",
     preset: options.PaperOption = None,
     parameters: options.ParameterOption = None,
+    generator: options.GeneratorOption = None,
+    coco: options.CocoOption = None,
     weights: options.WeightsOption = None,
     allow_download: options.AllowDownloadOption = False,
     workers: options.WorkersOption = None,
@@ -81,6 +83,8 @@ def protect(
     with guarded(output, debug=debug):
         side = options.parse_resolution(resolution)
         chosen = options.parse_parameters(parameters or [])
+        if generator is not None:
+            chosen["generator"] = str(generator)
         prepare_torch()
         from ..protect import protect_folder
         from ..protect.folder.interrupt import interruptible
@@ -102,6 +106,7 @@ def protect(
                 preset=preset,
                 weights=weights,
                 allow_download=allow_download,
+                coco=coco,
                 parameters=chosen,
                 resume=resume,
                 strict=strict,

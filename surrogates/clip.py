@@ -68,6 +68,10 @@ class ClipSurrogate(Surrogate):
             features = model.to(device).eval().encode_text(tokenizer(list(texts)).to(device))
         return F.normalize(features.float(), dim=-1)
 
+    def whole(self) -> tuple[Any, Any]:
+        """The open_clip model with both towers, and its tokenizer."""
+        return self._text
+
     def logit_scale(self) -> float:
         """What cosines are multiplied by in its contrastive loss; at most 100, as in its training."""
         return min(100.0, float(self._text[0].logit_scale.detach().exp()))

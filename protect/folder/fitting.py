@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ...errors import FolderError, LabelError
@@ -69,6 +69,9 @@ def read_inputs(
     if not entries:
         reasons = "; ".join(f"{problem.relative}: {problem.reason}" for problem in problems[:3])
         raise FolderError(f"None of the {len(problems)} pictures in {scan.root} could be read ({reasons}).")
+    if request.captions is not None:
+        told = request.captions
+        dataset = replace(dataset, captions=tuple(told[entry.relative] for entry in entries))
     left = {entry.class_name for entry in entries}
     if request.method.needs == "labels" and len(left) < 2:
         raise LabelError(

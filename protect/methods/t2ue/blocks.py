@@ -16,9 +16,9 @@ from torch import Tensor, nn
 __all__ = ["GatedBlock", "MaskHead", "TextSteeredNorm", "enlarge_mask"]
 
 
-def _two_layers(text_dim: int, hidden: int, channels: int) -> nn.Sequential:
+def _two_layers(text_dim: int, hidden: int, channels: int, spread: float) -> nn.Sequential:
     last = nn.Linear(hidden, channels)
-    nn.init.zeros_(last.weight)
+    nn.init.normal_(last.weight, std=spread / hidden**0.5)
     nn.init.zeros_(last.bias)
     return nn.Sequential(nn.Linear(text_dim, hidden), nn.ReLU(), last)
 
@@ -26,14 +26,15 @@ def _two_layers(text_dim: int, hidden: int, channels: int) -> nn.Sequential:
 class TextSteeredNorm(nn.Module):
     """Conditional batch norm under a mask: ``(1 + m * gamma(e)) * norm(h) + m * beta(e)``.
 
-    At the start it ignores the text: the last layers of ``gamma`` and ``beta`` begin at zero.
+    The last layers of ``gamma`` and ``beta`` begin at zero in the paper, so that it ignores the text at the start;
+    ``spread`` above 0 lets the text act at once.
     """
 
-    def __init__(self, channels: int, text_dim: int, hidden: int) -> None:
+    def __init__(self, channels: int, text_dim: int, hidden: int, spread: float = 0.0) -> None:
         super().__init__()
         self.norm = nn.BatchNorm2d(channels, affine=False)
-        self.gamma = _two_layers(text_dim, hidden, channels)
-        self.beta = _two_layers(text_dim, hidden, channels)
+        self.gamma = _two_layers(text_dim, hidden, channels, spread)
+        self.beta = _two_layers(text_dim, hidden, channels, spread)
 
     def forward(self, h: Tensor, text: Tensor, mask: Tensor | None) -> Tensor:
         """``h`` [B, C, H, W], ``text`` [B, D], ``mask`` [B, 1, H, W] in (0, 1) or None for 1 everywhere."""
@@ -72,14 +73,15 @@ class GatedBlock(nn.Module):
         text_dim: length of the text vectors.
         hidden: width of the layers that the text goes through.
         gate: what ``g`` begins with. The paper's 0 makes the noise ignore the text for long (its figure 6: 40 epochs
-            without any effect); 0.1 lets it start at once.
+            without any effect); with 1 it counts at once.
+        spread: of the text's layers at the start, see :class:`TextSteeredNorm`.
     """
 
-    def __init__(self, cin: int, cout: int, *, text_dim: int, hidden: int, gate: float) -> None:
+    def __init__(self, cin: int, cout: int, *, text_dim: int, hidden: int, gate: float, spread: float = 0.0) -> None:
         super().__init__()
-        self.norm1 = TextSteeredNorm(cin, text_dim, hidden)
+        self.norm1 = TextSteeredNorm(cin, text_dim, hidden, spread)
         self.conv1 = nn.Conv2d(cin, cout, 3, padding=1)
-        self.norm2 = TextSteeredNorm(cout, text_dim, hidden)
+        self.norm2 = TextSteeredNorm(cout, text_dim, hidden, spread)
         self.conv2 = nn.Conv2d(cout, cout, 3, padding=1)
         self.shortcut = nn.Identity() if cin == cout else nn.Conv2d(cin, cout, 1)
         self.gate = nn.Parameter(torch.tensor(float(gate)))

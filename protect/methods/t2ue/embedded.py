@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ....errors import WeightsError
+from ....imaging.loading import sha256_file
 from ....surrogates import resolve_device
 
 if TYPE_CHECKING:
     from .pipeline import T2UEPipeline
 
-__all__ = ["embedded_folder", "load_source"]
+__all__ = ["embedded_folder", "generator_folder", "load_source"]
 
 
 def embedded_folder() -> Path:
@@ -24,6 +26,26 @@ def embedded_folder() -> Path:
     if not (folder / "model_index.json").is_file():
         raise WeightsError(f"The embedded generator is missing from {folder}. Reinstall bitterant.")
     return folder
+
+
+def generator_folder(directory: Path | None) -> tuple[Path, str]:
+    """The folder of a generator, and a sha256 over its files, without loading it.
+
+    Raises:
+        WeightsError: there is no generator.
+    """
+    folder = directory or embedded_folder()
+    if not (folder / "model_index.json").is_file():
+        raise WeightsError(
+            f"{folder} holds no generator: there is no model_index.json in it. `bitterant t2ue train` makes one."
+        )
+    digest = hashlib.sha256()
+    for part in ("generator", "text_embedder"):
+        for path in sorted((folder / part).iterdir()) if (folder / part).is_dir() else ():
+            if path.suffix in (".json", ".safetensors"):
+                digest.update(f"{part}/{path.name}".encode())
+                digest.update(sha256_file(path).encode())
+    return folder, digest.hexdigest()
 
 
 def load_source(
@@ -43,7 +65,7 @@ def load_source(
     from .pipeline import T2UEPipeline
     from .placing import move
 
-    pipeline = T2UEPipeline.load(directory or embedded_folder(), weights=weights, allow_download=allow_download)
+    pipeline = T2UEPipeline.load(generator_folder(directory)[0], weights=weights, allow_download=allow_download)
     place = resolve_device(device)
     move(pipeline.generator, place)
     move(pipeline.text_embedder, place)

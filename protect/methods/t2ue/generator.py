@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ....errors import ConfigError
 from .blocks import GatedBlock, MaskHead, enlarge_mask
+from .carriers import Carriers
 
 __all__ = ["NoiseGenerator", "NoiseOutput", "SSANoiseGenerator", "bounded"]
 
@@ -84,6 +85,8 @@ class SSANoiseGenerator(NoiseGenerator):
         mask_hidden: width of the mask heads.
         use_mask: whether masks are predicted; without, the text acts everywhere.
         gate_init: see :class:`GatedBlock`; 0 in the paper.
+        text_init: how far the text acts at the start, see :class:`TextSteeredNorm`; 0 in the paper.
+        carriers: periods in px of fixed waves that enter the last block, see :class:`Carriers`; none in the paper.
         epsilon: the bound, in units of the full range.
         bound: ``tanh`` or ``clamp``.
         text_norm: how text vectors were scaled in training: ``l2`` (length sqrt(D)) or ``none``.
@@ -104,6 +107,8 @@ class SSANoiseGenerator(NoiseGenerator):
         mask_hidden: int = 100,
         use_mask: bool = True,
         gate_init: float = 0.0,
+        text_init: float = 0.0,
+        carriers: Sequence[int] = (),
         epsilon: float = 8 / 255,
         bound: Literal["tanh", "clamp"] = "tanh",
         text_norm: Literal["l2", "none"] = "l2",
@@ -122,9 +127,12 @@ class SSANoiseGenerator(NoiseGenerator):
         widths = [ngf * multiplier for multiplier in multipliers]
         self._base, self._first = base, widths[0]
         self.fc = nn.Linear(latent_dim, widths[0] * base * base)
+        self.waves = Carriers(base * 2 ** (len(widths) - 1), carriers) if carriers else None
+        entering = [widths[0], *widths[:-1]]
+        entering[-1] += self.waves.channels if self.waves else 0
         self.blocks = nn.ModuleList(
-            GatedBlock(cin, cout, text_dim=text_dim, hidden=hidden, gate=gate_init)
-            for cin, cout in zip([widths[0], *widths[:-1]], widths, strict=True)
+            GatedBlock(cin, cout, text_dim=text_dim, hidden=hidden, gate=gate_init, spread=text_init)
+            for cin, cout in zip(entering, widths, strict=True)
         )
         # The first mask is read off the first map, each further one off the block before it.
         seen = [widths[0], *widths[:-1]] if use_mask else []
@@ -159,6 +167,8 @@ class SSANoiseGenerator(NoiseGenerator):
             mask = None if logits is None else torch.sigmoid(logits)
             if mask is not None:
                 masks.append(mask)
+            if self.waves is not None and number == len(self.blocks) - 1:
+                h = torch.cat([h, self.waves(z).to(h.dtype)], dim=1)
             h = block(h, text, mask)
         config = cast(Any, self.config)
         return NoiseOutput(delta=bounded(self.out(h), config.epsilon, config.bound), masks=masks)

@@ -14,7 +14,7 @@ from ....imaging import Budget, ImageSet
 from ...bank import Granularity
 from ..base import FitContext, FitEstimate, Method
 from ..registry import register_method
-from .embedded import load_source
+from .embedded import generator_folder, load_source
 from .seeds import read_secret, row_seed
 
 __all__ = ["TextToUnlearnable"]
@@ -69,13 +69,14 @@ class TextToUnlearnable(Method):
             allow_download=allow_download,
         )  # fmt: skip
         self.generator = None if generator is None else Path(generator)
+        self._digest = generator_folder(self.generator)[1]
         self.secret = read_secret(None if key_file is None else Path(key_file), seed)
         self._keyed = key_file is not None
 
     def settings(self) -> dict[str, Any]:
         """The resolved hyper-parameters, JSON-safe; the key is not among them."""
         name = "embedded" if self.generator is None else self.generator.name
-        return {**super().settings(), "generator": name, "key_file": self._keyed}
+        return {**super().settings(), "generator": name, "generator_sha256": self._digest, "key_file": self._keyed}
 
     def prompts(self, dataset: ImageSet) -> list[str]:
         """What the generator is asked, a row of the bank each."""

@@ -17,7 +17,7 @@ class TrainRecipe:
     Attributes:
         steps: optimiser steps.
         batch_size: texts a step.
-        lr: peak learning rate; linear warm-up over ``warmup`` steps, cosine to 0.
+        lr: peak learning rate; linear warm-up over ``warmup`` steps, over the last third linearly to 0.
         betas: of Adam; (0, 0.9) in the authors' code.
         weight_decay: of weights, not of norms, biases and gates.
         clip: largest gradient norm.
@@ -26,10 +26,12 @@ class TrainRecipe:
         surrogate_images: pictures a step that the surrogate looks at; it is the dear part. 0: all.
         learner_weight: of the contrastive loss through a small network that learns along (not in the paper): it makes
             noise that a network trained from scratch picks up at once, as error-minimizing noise is made.
-        learner_life: steps after which the learner starts anew, so that noise suits no single network.
-        fade_in: share of the steps over which pictures come up from an even gray to their full contrast. On full
-            pictures from the start, learner and generator find no signal in each other (measured: the loss stays at
-            that of guessing).
+        learner_life: steps after which the learner starts anew once pictures are at full contrast, so that noise suits
+            no single network.
+        learner_lr: its learning rate.
+        pace: share of a batch's texts that the learner must tell by their noise before pictures come up further. They
+            start as an even gray and end at full contrast: on full pictures from the start, learner and generator find
+            no signal in each other (measured: the loss stays at that of guessing).
         diversity: weight of :func:`sameness`.
         mismatched: put noise on a random picture instead of the one that the caption describes; noise depends on no
             picture, so it must work on any.
@@ -37,20 +39,20 @@ class TrainRecipe:
         seed: of everything random.
     """
 
-    steps: int = 2000
+    steps: int = 1000
     batch_size: int = 64
-    lr: float = 2e-3
-    warmup: int = 100
-    betas: tuple[float, float] = (0.0, 0.9)
+    lr: float = 1e-3
+    warmup: int = 20
+    betas: tuple[float, float] = (0.5, 0.99)
     weight_decay: float = 1e-4
     clip: float = 1.0
-    ema: float = 0.995
+    ema: float = 0.99
     surrogate_weight: float = 1.0
     surrogate_images: int = 16
     learner_weight: float = 1.0
-    learner_life: int = 500
+    learner_life: int = 100
     learner_lr: float = 2e-3
-    fade_in: float = 0.5
+    pace: float = 0.5
     diversity: float = 0.0
     mismatched: bool = True
     image_side: int = 64
@@ -66,8 +68,8 @@ class TrainRecipe:
         for name in ("surrogate_weight", "learner_weight", "diversity", "weight_decay", "surrogate_images", "warmup"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ConfigError(f"{name} of a training must be 0 or more, not {getattr(self, name)}.")
-        if not 0 <= self.fade_in <= 1:
-            raise ConfigError(f"fade_in must lie in 0..1, not {self.fade_in}.")
+        if not 0 <= self.pace < 1:
+            raise ConfigError(f"pace must lie in [0, 1), not {self.pace}.")
         if not 0 <= self.ema < 1:
             raise ConfigError(f"ema must lie in [0, 1), not {self.ema}.")
         if self.surrogate_weight == self.learner_weight == 0:
@@ -80,7 +82,7 @@ class TrainRecipe:
         """Pairs as they are, the surrogate alone, AdamW 1e-4, batch 128, 224 px; epochs are up to ``steps``."""
         published: dict[str, Any] = {
             "steps": 924 * 500, "batch_size": 128, "lr": 1e-4, "warmup": 0, "ema": 0.0, "surrogate_images": 0,
-            "learner_weight": 0.0, "fade_in": 0.0, "mismatched": False, "image_side": 224,
+            "learner_weight": 0.0, "betas": (0.0, 0.9), "mismatched": False, "image_side": 224,
         }  # fmt: skip
         return cls(**{**published, **changes})
 

@@ -32,6 +32,8 @@ __all__ = ["TrainProgress", "TrainReport", "TrainingStopped", "noisy_pictures", 
 
 _SIDES = (1.0, 0.75, 0.5)
 """The learner sees pictures at one of these sizes, drawn each step: owners' pictures get resized too."""
+_UP, _DOWN, _TOLD = 0.005, 0.002, 10
+"""How far the contrast moves in a step, and over how many steps it is judged whether the learner can tell."""
 
 
 class TrainingStopped(Exception):
@@ -133,7 +135,9 @@ class _Training:
         self.draw = torch.Generator().manual_seed(recipe.seed)
         self.learner: Learner | None = None
         self.learner_optimiser: torch.optim.Optimizer | None = None
-        self.step = 0
+        self.step = self.learner_age = 0
+        self.contrast = 0.0 if recipe.learner_weight else 1.0
+        self.told: list[float] = []
         self.curve: list[tuple[int, dict[str, float]]] = []
         self.last: list[dict[str, float]] = []
         self.checkpoint = Checkpoint(checkpoint, self._identity())
@@ -179,7 +183,7 @@ class _Training:
         seeds = torch.randint(2**62, (2, len(rows)), generator=self.draw).tolist()
         text = self.text[rows.to(self.device)]
         pictures = self.pictures[behind.to(self.device)].float() / 255.0
-        pictures = 0.5 + self._contrast() * (pictures - 0.5)
+        pictures = 0.5 + self.contrast * (pictures - 0.5)
         pictures = pictures.contiguous(memory_format=torch.channels_last)
         total, losses = torch.zeros((), device=self.device), {}
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
@@ -227,27 +231,33 @@ class _Training:
         if side < noisy.shape[-1]:
             noisy = F.interpolate(noisy, (side, side), mode="bilinear", antialias=True, align_corners=False)
         images, texts, scale = self.learner(noisy, text, self.draw)
+        self._pace(images.detach() @ texts.detach().T)
         return contrastive_loss(images, texts, scale)
+
+    def _pace(self, cosines: Tensor) -> None:
+        """Bring the pictures up while the learner can tell the texts, and back a little when it cannot."""
+        if self.contrast >= 1.0:
+            return
+        right = cosines.argmax(1) == torch.arange(len(cosines), device=cosines.device)
+        self.told = [*self.told[1 - _TOLD :], float(right.float().mean())]
+        well = sum(self.told) / len(self.told) > self.recipe.pace
+        self.contrast = min(1.0, max(0.0, self.contrast + (_UP if well else -_DOWN)))
 
     def _renew_learner(self) -> None:
         recipe = self.recipe
-        if not recipe.learner_weight or (self.learner is not None and self.step % recipe.learner_life):
+        if not recipe.learner_weight or (self.learner is not None and self.learner_age < recipe.learner_life):
+            self.learner_age += self.contrast >= 1.0
             return
-        self.learner = Learner(
-            self.text.shape[1], side=recipe.image_side, seed=recipe.seed + 1 + self.step // recipe.learner_life
-        ).to(self.device).train()  # fmt: skip
-        self.learner_optimiser = torch.optim.Adam(self.learner.parameters(), lr=recipe.learner_lr)
+        self._new_learner(recipe.seed + 1 + self.step)
+        self.learner_age, self.contrast, self.told = 0, 0.0, []
 
-    def _contrast(self) -> float:
-        over = self.recipe.fade_in * self.recipe.steps
-        return 1.0 if self.step >= over else self.step / over
+    def _new_learner(self, seed: int) -> None:
+        self.learner = Learner(self.text.shape[1], side=self.recipe.image_side, seed=seed).to(self.device).train()
+        self.learner_optimiser = torch.optim.Adam(self.learner.parameters(), lr=self.recipe.learner_lr)
 
     def _rate(self) -> float:
-        recipe = self.recipe
-        if self.step < recipe.warmup:
-            return (self.step + 1) / recipe.warmup
-        done = (self.step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
-        return 0.5 * (1 + math.cos(math.pi * done))
+        done = self.step / self.recipe.steps
+        return min(1.0, (self.step + 1) / max(1, self.recipe.warmup), 3.0 * (1.0 - done))
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -278,7 +288,11 @@ class _Training:
             tensors |= {f"learner.{k}": v for k, v in self.learner.state_dict().items()}
             tensors |= {f"learner_optimiser.{k}": v for k, v in pack_optimiser(self.learner_optimiser).items()}
         tensors["draw"] = self.draw.get_state()
-        self.checkpoint.save(tensors, {"step": self.step, "curve": self.curve, "last": self.last})
+        facts = {
+            "step": self.step, "curve": self.curve, "last": self.last, "told": self.told, "contrast": self.contrast,
+            "learner_age": self.learner_age,
+        }  # fmt: skip
+        self.checkpoint.save(tensors, facts)
 
     def _resume(self) -> None:
         kept = self.checkpoint.load()
@@ -287,7 +301,8 @@ class _Training:
         tensors, facts = kept
         self.step = int(facts["step"])
         self.curve = [(int(step), losses) for step, losses in facts["curve"]]
-        self.last = list(facts["last"])
+        self.last, self.told = list(facts["last"]), list(facts["told"])
+        self.contrast, self.learner_age = float(facts["contrast"]), int(facts["learner_age"])
 
         def part(name: str) -> dict[str, Tensor]:
             return {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")}
@@ -297,9 +312,7 @@ class _Training:
         unpack_optimiser(self.optimiser, part("optimiser"))
         self.draw.set_state(tensors["draw"])
         if self.recipe.learner_weight and part("learner"):
-            step, self.step = self.step, 0
-            self._renew_learner()
-            self.step = step
+            self._new_learner(0)
             assert self.learner is not None
             assert self.learner_optimiser is not None
             self.learner.load_state_dict(part("learner"))
