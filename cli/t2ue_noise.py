@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import tempfile
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -63,6 +62,20 @@ def noise(
     batch_size: Annotated[
         int, typer.Option(min=1, help="Captions at a time; the result is the same.", rich_help_panel=options.ADVANCED)
     ] = 8,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Weights of a generator's CLIP text tower.", rich_help_panel=options.ADVANCED
+        ),
+    ] = None,
+    allow_download: Annotated[
+        bool,
+        typer.Option(
+            "--allow-download",
+            help="Let a generator's CLIP text tower be fetched; never otherwise.",
+            rich_help_panel=options.ADVANCED,
+        ),
+    ] = False,
     device: options.DeviceOption = "auto",
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
@@ -83,8 +96,9 @@ def noise(
         asked = NoiseRequest.read(request)
         check_export(out, file_format)
         prepare_torch()
-        # By name: the generator is an own part of the library, with needs of its own.
-        source: NoiseSource = import_module("..protect.methods.t2ue", __package__).load_source(generator, device)
+        from ..protect.methods.t2ue import load_source
+
+        source: NoiseSource = load_source(generator, device, weights=weights, allow_download=allow_download)
         secret = new_secret() if key_file is None else read_or_create_secret(key_file)
         levels = options.epsilon_levels(ctx, epsilon, strength)
 

@@ -28,7 +28,7 @@ def source(monkeypatch: pytest.MonkeyPatch, noise_source: Callable[..., Any]) ->
     from bitterant.protect.methods import t2ue
 
     made = noise_source(8)
-    monkeypatch.setattr(t2ue, "load_source", lambda directory=None, device="cpu": made)
+    monkeypatch.setattr(t2ue, "load_source", lambda directory=None, device="cpu", **text_tower: made)
     return made
 
 
@@ -257,7 +257,7 @@ class TestRefusals:
     def test_a_generator_that_is_not_there(self, run: Run, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         from bitterant.protect.methods import t2ue
 
-        def missing(directory: Path | None, device: str) -> None:
+        def missing(directory: Path | None, device: str, **text_tower: object) -> None:
             raise WeightsError("There is no generator.")
 
         monkeypatch.setattr(t2ue, "load_source", missing)
