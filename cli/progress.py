@@ -24,6 +24,7 @@ __all__ = ["ProgressDisplay", "duration"]
 
 LABELS = {
     "check": "Checking the folder",
+    "noise": "Checking the noise",
     "read": "Loading pictures",
     "assign": "Finding the cluster of each picture",
     "fit": "Making the noise",

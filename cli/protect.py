@@ -185,9 +185,9 @@ def tell_summary(output: Output, summary: RunSummary) -> None:
     output.result(summary.to_json())
 
 
-def tell_problems(output: Output, problems: Sequence[FileProblem]) -> None:
-    """Print the files that were left aside, the first ones by name."""
+def tell_problems(output: Output, problems: Sequence[FileProblem], *, listed: str = "the manifest") -> None:
+    """Print the files that were left aside, the first ones by name; ``listed`` says where the others stand."""
     for problem in problems[:SHOWN_PROBLEMS]:
         output.warn(f"{problem.relative}: {problem.reason}")
     if len(problems) > SHOWN_PROBLEMS:
-        output.warn(f"... and {len(problems) - SHOWN_PROBLEMS} more; the manifest lists them all.")
+        output.warn(f"... and {len(problems) - SHOWN_PROBLEMS} more; {listed} lists them all.")

@@ -36,13 +36,15 @@ BundleArgument = Annotated[
 def apply(
     images: Annotated[Path, typer.Argument(metavar="IMAGES", help="The folder that the request was made for.")],
     bundle: BundleArgument,
-    map_file: Annotated[Path, typer.Option("--map", metavar="FILE", help="The private request.map.json.")],
     out: Annotated[
         Path,
         typer.Option(
             "--out", "-o", metavar="OUT", help="New folder for the protected copies. IMAGES is never changed."
         ),
     ],
+    map_file: Annotated[
+        Path, typer.Option("--map", metavar="FILE", help="The private map that 't2ue captions' wrote.")
+    ] = Path("request.map.json"),
     fit: Annotated[
         Literal["center", "stretch"] | None,
         typer.Option(help="How noise meets a picture.", show_default="what the bundle was made for"),
@@ -109,7 +111,7 @@ def apply(
 def _tell_plan(output: Output, plan: ApplyPlan) -> None:
     from ..imaging import FileProblem
 
-    tell_problems(output, [FileProblem(name, reason) for name, reason in plan.failed])
+    tell_problems(output, [FileProblem(name, reason) for name, reason in plan.failed], listed="--json")
     output.say("The bundle is sound and made for this request. Nothing was written.", style="bold")
     output.facts(
         [

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,6 +14,7 @@ from .boundary import guarded, stopping
 from .environment import prepare_torch
 from .output import Output
 from .progress import ProgressDisplay
+from .t2ue_request import private_paths
 
 if TYPE_CHECKING:
     from ..protect.zero_contact import NoiseBundle, NoiseSource
@@ -61,6 +62,20 @@ def noise(
     batch_size: Annotated[
         int, typer.Option(min=1, help="Captions at a time; the result is the same.", rich_help_panel=options.ADVANCED)
     ] = 8,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Weights of a generator's CLIP text tower.", rich_help_panel=options.ADVANCED
+        ),
+    ] = None,
+    allow_download: Annotated[
+        bool,
+        typer.Option(
+            "--allow-download",
+            help="Let a generator's CLIP text tower be fetched; never otherwise.",
+            rich_help_panel=options.ADVANCED,
+        ),
+    ] = False,
     device: options.DeviceOption = "auto",
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
@@ -81,8 +96,9 @@ def noise(
         asked = NoiseRequest.read(request)
         check_export(out, file_format)
         prepare_torch()
-        # By name: the generator is an own part of the library, with needs of its own.
-        source: NoiseSource = import_module("..protect.methods.t2ue", __package__).load_source(generator, device)
+        from ..protect.methods.t2ue import load_source
+
+        source: NoiseSource = load_source(generator, device, weights=weights, allow_download=allow_download)
         secret = new_secret() if key_file is None else read_or_create_secret(key_file)
         levels = options.epsilon_levels(ctx, epsilon, strength)
 
@@ -118,7 +134,8 @@ def noise(
         )
         output.facts([("bundle", str(out if file_format != "safetensors" else bundle.path))])
         if file_format == "safetensors":
-            output.say(f"Next, by the owner: bitterant t2ue apply IMAGES {bundle.path} --map request.map.json -o OUT")
+            words = shlex.join([str(bundle.path), "--map", private_paths(request)[0].name])
+            output.say(f"Next, by the owner: bitterant t2ue apply IMAGES {words} -o OUT")
         output.say("Keep it private: whoever has it can take the protection off.", style="dim")
         output.result({"bundle": str(bundle.path) if file_format == "safetensors" else str(out), "files": files,
                        "count": info.count, "metadata": info.to_metadata()})  # fmt: skip

@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 __all__ = ["captions", "private_paths"]
 
 SHOWN = 5
+PLACES = {
+    "sidecar": "text files beside the pictures",
+    "metadata": "metadata tables",
+    "coco": "the COCO file",
+    "class": "the names of class folders",
+    "captioner": "the captioner",
+    "fallback": "--fallback-caption",
+}
 DECLINED = 130
 
 
@@ -117,7 +125,7 @@ def captions(
             )
         for text in asked.warnings:
             output.warn(text)
-        tell_problems(output, asked.problems)
+        tell_problems(output, asked.problems, listed="--json")
         asking = not yes and sys.stdin.isatty()
         size = _preview(Output() if asking else output, asked)  # nobody can agree to what was not shown
         if asking and not typer.confirm("Write this request?", default=False, err=True):
@@ -188,11 +196,12 @@ def _preview(output: Output, asked: Asked) -> int:
     """Show the first lines of exactly what will leave; returns its size in bytes."""
     data = asked.request.to_bytes()
     lines = data.decode("utf-8").splitlines()
-    output.say(f"This is what will leave the machine: {len(lines)} lines, {len(data)} bytes.", style="bold")
+    count = "1 line" if len(lines) == 1 else f"{len(lines)} lines"
+    output.say(f"This is what will leave the machine: {count}, {len(data)} bytes.", style="bold")
     for line in lines[:SHOWN]:
         output.say(f"  {line}")
     if len(lines) > SHOWN:
         output.say(f"  ... and {len(lines) - SHOWN} more like these, sorted by id")
-    kinds = ", ".join(f"{count} from {name}" for name, count in asked.sources.items())
+    kinds = ", ".join(f"{count} from {PLACES[name]}" for name, count in asked.sources.items())
     output.say(f"Captions: {kinds}. Whoever gets the request reads them and learns how many pictures there are.")
     return len(data)

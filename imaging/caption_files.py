@@ -153,6 +153,8 @@ def read_coco(path: Path, names: Names) -> Found:
             captions.setdefault(files.get(note["image_id"], ""), []).append(str(note["caption"]))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         why = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        if isinstance(error, TypeError):
+            why = "it is JSON of another form"
         raise CaptionError(f"{path} is not a COCO captions file (images, annotations with captions): {why}.") from error
     found = Found()
     for name, texts in captions.items():

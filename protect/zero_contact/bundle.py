@@ -139,7 +139,7 @@ class NoiseBundle:
                 raise BundleError(f"{file} was changed after it was written, or damaged on its way. {_AGAIN}")
         for done, name in enumerate(self.shapes, start=1):
             self._checked(name)
-            tell("check", done, len(self.shapes), "checking the noise")
+            tell("noise", done, len(self.shapes), "checking the noise")
 
     def _check_ids(self, expected: RequestMap | NoiseRequest) -> None:
         if isinstance(expected, RequestMap):
