@@ -19,7 +19,7 @@ QUICK = ClipRecipe(epochs=8, batch_size=16, lr=2e-3, padding=0)
 def coloured(count: int, seed: int) -> CaptionedSet:
     """Left and right half in one of four colours, named in two sentences."""
     draw = np.random.default_rng(seed)
-    values = {"red": (130, 100, 100), "green": (100, 130, 100), "blue": (100, 100, 130), "white": (130, 130, 130)}
+    values = {"red": (112, 100, 100), "green": (100, 112, 100), "blue": (100, 100, 112), "white": (112, 112, 112)}
     images, captions = np.zeros((count, 3, 16, 16), np.uint8), []
     for row in range(count):
         one, two = draw.choice(4, 2)
