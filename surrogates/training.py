@@ -33,8 +33,9 @@ __all__ = [
 Objective = Callable[[nn.Module, Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 """What a step minimises: ``(model, batch, labels, generator) -> (loss, logits)``.
 
-``batch`` is float ``[B, 3, R, R]`` in [0, 1], cropped and flipped; ``labels`` int64 ``[B]``; ``loss`` a scalar; ``logits``
-``[B, K]`` only count the training accuracy of the curve. The generator lives on the CPU and is its only randomness.
+``batch`` is float ``[B, 3, R, R]`` in [0, 1], cropped and flipped; ``labels`` int64 ``[B]``; ``loss`` a scalar;
+``logits`` ``[B, K]`` only count the training accuracy of the curve. The generator lives on the CPU and is its only
+randomness.
 """
 
 

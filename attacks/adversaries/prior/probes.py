@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from .base import Adversary
+from ..base import Adversary
 
 __all__ = ["LinearProbe", "NearestNeighbours"]
 
@@ -27,7 +27,7 @@ class _Probe(Adversary):
     doing: ClassVar[str]
 
     def __init__(self, parameter: str | None = None) -> None:
-        from ...surrogates import check_surrogate  # loads torch; listing adversaries needs none
+        from ....surrogates import check_surrogate  # loads torch; listing adversaries needs none
 
         self.network = check_surrogate(DEFAULT_SURROGATE if parameter is None else parameter)
 

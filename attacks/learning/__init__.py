@@ -1,0 +1,1 @@
+"""How victims are trained where that is more than the plain recipe."""
