@@ -32,7 +32,7 @@ __all__ = [
 Pixels = NDArray[np.uint8]
 Tier = Literal["naive", "transforms", "training", "prior", "relabel", "mixing"]
 Readout = Literal["final", "peak", "validated"]
-"""When a victim is judged: at the end, at the best moment by the test answers, or by a few clean validation pictures."""
+"""When a victim is judged: at the end, at the best moment by the test answers, or by that of a few clean pictures."""
 
 Arm = Literal["clean", "protected", "noise", "mixed", "part", "noise-mixed", "untrained"]
 """What is trained on: all pictures in one version, or (mixing) a part clean and the rest protected, absent or noisy.
@@ -210,7 +210,8 @@ class Adversary(ABC):
         """The training pictures of an arm, before :meth:`transform`.
 
         Returns:
-            uint8 ``[N', 3, R, R]`` (or int16, where a change leaves the range of a file), and which of the N training pictures they are (``None``: all, in order).
+            uint8 ``[N', 3, R, R]`` (int16 where values may leave 0..255), and which of the N training pictures they
+            are (``None``: all, in order).
         """
         if arm == "untrained":
             return material.pictures("clean"), None  # never trained on

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...errors import ConfigError, UnknownNameError
+from .adversarial import AdversarialTraining, FastAdversarialTraining
+from .augmentation import CutMix, Cutout, Mixup, TrivialAugment, UEraser
 from .base import Adversary
-from .early_stop import EarlyStop
+from .early_stop import EarlyStop, ValidatedStop
 from .labels import Finer, Regroup, Superclass
 from .mix import Mix
 from .none import NoAdversary
-from .prior.probes import LinearProbe, NearestNeighbours
+from .prior import FineTune, FreezeEarly, LastLayer, LinearProbe, NearestNeighbours, Recover, SimClr
+from .projection import OrthogonalProjection
 from .purification import NonLocalMeans, Purify, TotalVariation
 from .transforms import (
     BitDepth,
@@ -46,8 +49,9 @@ def register_adversary(cls: type[Adversary]) -> type[Adversary]:
 for _cls in (
     NoAdversary, EarlyStop,
     Jpeg, Webp, Grayscale, BitDepth, DownUp, GaussianBlur, Median, CropResize, SharpenLowPass,
-    TotalVariation, NonLocalMeans, Purify,
-    LinearProbe, NearestNeighbours,
+    Cutout, Mixup, CutMix, TrivialAugment, UEraser, FastAdversarialTraining, AdversarialTraining,
+    OrthogonalProjection, TotalVariation, NonLocalMeans, Purify,
+    ValidatedStop, LastLayer, Recover, LinearProbe, NearestNeighbours, FineTune, FreezeEarly, SimClr,
     Superclass, Regroup, Finer, Mix,
 ):  # fmt: skip
     register_adversary(_cls)

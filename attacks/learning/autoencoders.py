@@ -39,7 +39,7 @@ def load_autoencoder(path: Path) -> Autoencoder:
     """Read an autoencoder. Nothing is fetched.
 
     Args:
-        path: a folder that diffusers saved, or ``NAME_encoder.safetensors`` with ``NAME_decoder.safetensors`` beside it.
+        path: a folder that diffusers saved, or ``NAME_encoder.safetensors`` beside ``NAME_decoder.safetensors``.
 
     Raises:
         WeightsError: there is nothing there, or it cannot be read as one.

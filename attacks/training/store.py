@@ -26,13 +26,19 @@ Version = Literal["clean", "protected", "noise", "test"]
 
 @dataclass(frozen=True)
 class Inputs:
-    """The four arrays of a cell. For probes the two of pictures hold features instead, float32 ``[N, D]``."""
+    """The four arrays of a cell. For probes the two of pictures hold features instead, float32 ``[N, D]``.
+
+    Attributes:
+        few_images, few_labels: pictures that the trainer also has clean, for adversaries with a ``clean_share``.
+    """
 
     train_images: Path
     train_labels: Path
     test_images: Path
     test_labels: Path
     classes: int
+    few_images: Path | None = None
+    few_labels: Path | None = None
 
 
 def temporary_folder_problem(error: OSError) -> OutputError:
@@ -147,7 +153,35 @@ class ArrayStore:
         surrogate = self._adversaries[adversary].surrogate
         if surrogate is not None:
             images, tested = self._features(images, surrogate), self._features(tested, surrogate)
-        return Inputs(images, self._labels(labels), tested, self._labels(labelling.test), labelling.classes)
+        few_images, few_labels = self._few(adversary, labelling)
+        return Inputs(
+            images,
+            self._labels(labels),
+            tested,
+            self._labels(labelling.test),
+            labelling.classes,
+            few_images,
+            few_labels,
+        )
+
+    @property
+    def networks(self) -> Path:
+        """Folder for trained networks that adversaries go on from."""
+        folder = self._folder / "networks"
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def _few(self, adversary: str, labelling: Labelling) -> tuple[Path | None, Path | None]:
+        """The share of the training pictures that the trainer has clean, after the adversary's transform."""
+        share = self._adversaries[adversary].clean_share
+        if share <= 0:
+            return None, None
+        rows = np.arange(len(self.labels)) if share >= 1 else np.flatnonzero(~self.covered(1 - share))
+        key = ("few", adversary)
+        if key not in self._made:
+            after = self._adversaries[adversary].transform(self.pictures("clean")[rows])
+            self._made[key] = self._save(f"few-{len(self._made)}", after)
+        return self._made[key], self._labels(labelling.train[rows])
 
     def _train(self, arm: Arm, adversary: str) -> tuple[Path, NDArray[np.int64] | None]:
         key = (arm, adversary)

@@ -21,7 +21,7 @@ _SEED = 0x45B
 
 
 def dct_matrix(side: int) -> Tensor:
-    """The orthonormal DCT-II as a matrix ``[side, side]``: row k holds the k-th cosine; its transpose is the inverse."""
+    """The orthonormal DCT-II ``[side, side]``: row k holds the k-th cosine, and the transpose is the inverse."""
     import torch
 
     points = torch.arange(side, dtype=torch.float64)
