@@ -29,7 +29,7 @@ class AdversarialTraining(Adversary):
     tier = "training"
     source = "arXiv 1706.06083 (PGD); arXiv 2308.03258 (APBench), L-inf 8/255, 10 steps"
     description = "adversarial training, PGD with 10 steps (adversarial:4 sets the radius in levels, 8 if left out)"
-    cost = 11.0
+    cost = 7.0
 
     def __init__(self, parameter: str | None = None) -> None:
         self.levels = real_number(self.prefix, parameter, default=DEFAULT_LEVELS, least=0.5, most=32.0)
@@ -54,7 +54,7 @@ class FastAdversarialTraining(AdversarialTraining):
     prefix = "fast-adversarial"
     source = "arXiv 2001.03994 (FGSM from a random start)"
     description = "adversarial training with one step (fast-adversarial:4 sets the radius in levels, 8 if left out)"
-    cost = 2.0
+    cost = 1.5
 
     @property
     def phrase(self) -> str:

@@ -124,7 +124,7 @@ class Adversary(ABC):
         tier: how much effort it is.
         source: the paper that showed it.
         description: one line for people.
-        cost: of one training, in plain trainings of the same victim; 0 where no training of its own is needed.
+        cost: of one training, in plain trainings of small-cnn (measured on a CPU); 0 where it needs none of its own.
         readout: ``final`` judges the victim at the end; ``peak`` at the best moment, chosen with the test answers;
             ``validated`` at the best moment for a few clean pictures that are not the ones judged.
         arms: what victims are trained on for it.

@@ -153,16 +153,8 @@ class ArrayStore:
         surrogate = self._adversaries[adversary].surrogate
         if surrogate is not None:
             images, tested = self._features(images, surrogate), self._features(tested, surrogate)
-        few_images, few_labels = self._few(adversary, labelling)
-        return Inputs(
-            images,
-            self._labels(labels),
-            tested,
-            self._labels(labelling.test),
-            labelling.classes,
-            few_images,
-            few_labels,
-        )
+        known = self._labels(labels), self._labels(labelling.test)
+        return Inputs(images, known[0], tested, known[1], labelling.classes, *self._few(adversary, labelling))
 
     @property
     def networks(self) -> Path:

@@ -48,7 +48,7 @@ class UEraser(Adversary):
     tier = "training"
     source = "arXiv 2303.15127 (UEraser-max, K = 5)"
     description = "trained on the worst of five strong augmentations (ueraser:jpeg compresses each as well)"
-    cost = 10.0
+    cost = 7.0
 
     def __init__(self, parameter: str | None = None) -> None:
         self.jpeg = one_of(self.prefix, parameter, ("jpeg",)) is not None

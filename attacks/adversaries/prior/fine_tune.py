@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 __all__ = ["FineTune", "FreezeEarly"]
 
-RATE, STEPS = 0.1, 0.5
+RATE, STEPS = 0.1, 0.25
 
 
 class FineTune(Adversary):
-    """Trains all layers of a pretrained network, with a new last layer, at a tenth of the learning rate.
+    """Trains all layers of a pretrained network, with a new last layer, at a tenth of the learning rate and for a quarter of
+    the steps of a training from scratch.
 
     Args:
         parameter: name of a surrogate with trained weights, such as ``cifar-resnet20@FILE.safetensors``;
@@ -34,7 +35,7 @@ class FineTune(Adversary):
     tier = "prior"
     source = "arXiv 2603.04731 (pretrained backbones); verification.md 3.2, F1"
     description = "a pretrained network fine-tuned (fine-tune:NAME or NAME@FILE sets it, efficientnet-lite0)"
-    cost = 12.0
+    cost = 10.0
 
     def __init__(self, parameter: str | None = None) -> None:
         self._pretrained = Pretrained(DEFAULT_NETWORK if parameter is None else parameter)
@@ -74,7 +75,7 @@ class FreezeEarly(FineTune):
     prefix = "freeze-early"
     source = "arXiv 2605.05224 (frozen shallow layers filter perturbations)"
     description = "the same with the first half of the layers frozen (freeze-early:NAME sets the network)"
-    cost = 7.0
+    cost = 6.0
 
     @property
     def phrase(self) -> str:
