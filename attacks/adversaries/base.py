@@ -131,6 +131,7 @@ class Adversary(ABC):
         metric: what is graded.
         fit: what learns.
         continues: whether it goes on from the networks that ``none`` trained, which are then kept for it.
+        tests_by_arm: whether what is done to the test pictures depends on what was learned from those of the arm.
         clean_share: share of the training pictures that the trainer also has clean, with their labels.
     """
 
@@ -144,6 +145,7 @@ class Adversary(ABC):
     metric: ClassVar[Metric] = "rho"
     fit: ClassVar[Fit] = "network"
     continues: ClassVar[bool] = False
+    tests_by_arm: ClassVar[bool] = False
     clean_share: float = 0.0
 
     def __init__(self, parameter: str | None = None) -> None:
@@ -218,6 +220,14 @@ class Adversary(ABC):
         if arm in ("mixed", "part", "noise-mixed"):
             raise ConfigError(f"The adversary {self.prefix!r} does not say how its arm {arm!r} is composed.")
         return material.pictures(arm), None
+
+    def compose_test(self, arm: Arm, material: Material) -> Pixels:
+        """The test pictures, before :meth:`transform`; only looked at where :attr:`tests_by_arm` is set.
+
+        Returns:
+            As :meth:`compose`, ``[M, 3, R, R]``.
+        """
+        return material.pictures("test")
 
     def transform(self, images: Pixels) -> Pixels:
         """Change the pictures once, before training and before testing.

@@ -75,23 +75,32 @@ def project_out(images: Pixels, weights: NDArray[np.float32]) -> NDArray[np.int1
 class OrthogonalProjection(Adversary):
     """Fits a linear classifier to the training pictures of the arm, and trains on what is left without its weights.
 
-    The test pictures stay as they are, as in the paper.
+    The same weights are taken out of the test pictures. The authors' code leaves those as they are, and offers this as
+    an option; with 1,000 pictures of CIFAR-10 the former leaves 18 % of accuracy on clean pictures and the latter 49 %,
+    as much as without projection: the weights also hold the brightness of a picture, which a network misses.
     """
 
     prefix = "projection"
     tier = "training"
     source = "arXiv 2305.19254, section 5 (orthogonal projection)"
-    description = "the weights of a linear classifier projected out of the training pictures"
+    tests_by_arm = True
+    description = "the weights of a linear classifier projected out of the pictures"
 
     @property
     def phrase(self) -> str:
         return "a trainer who projects linear patterns out first"
 
     def compose(self, arm: Arm, material: Material) -> tuple[Pixels, NDArray[np.int64] | None]:
+        images, rows = super().compose(arm, material)
+        return self._project(images, arm, material), rows
+
+    def compose_test(self, arm: Arm, material: Material) -> Pixels:
+        return self._project(material.pictures("test"), arm, material)
+
+    def _project(self, images: Pixels, arm: Arm, material: Material) -> Pixels:
         from threadpoolctl import threadpool_limits
 
-        images, rows = super().compose(arm, material)
-        labels = material.labels if rows is None else material.labels[rows]
+        trained, _ = super().compose(arm, material)
         with threadpool_limits(1):  # sums in one order, so that the pictures are the same on any machine
-            projected = project_out(images, linear_weights(images, labels, len(material.classes)))
-        return projected, rows  # pyright: ignore[reportReturnType]  # int16, as Adversary.compose allows
+            weights = linear_weights(trained, material.labels, len(material.classes))
+            return project_out(images, weights)  # pyright: ignore[reportReturnType]  # int16, see Adversary.compose

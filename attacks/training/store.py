@@ -148,9 +148,10 @@ class ArrayStore:
         """The arrays of a cell; pictures are transformed, and features computed, when first asked for."""
         labelling = self.labelling(adversary)
         images, rows = self._train(arm, adversary)
+        made = self._adversaries[adversary]
         labels = labelling.train if rows is None else labelling.train[rows]
-        tested = self._test(adversary)
-        surrogate = self._adversaries[adversary].surrogate
+        tested = self._test(adversary, arm if made.tests_by_arm else None)
+        surrogate = made.surrogate
         if surrogate is not None:
             images, tested = self._features(images, surrogate), self._features(tested, surrogate)
         known = self._labels(labels), self._labels(labelling.test)
@@ -182,10 +183,11 @@ class ArrayStore:
             self._made[key] = self._transformed(images, adversary)
         return self._made[key], self._rows[key]
 
-    def _test(self, adversary: str) -> Path:
-        key = ("test", adversary)
+    def _test(self, adversary: str, arm: Arm | None) -> Path:
+        key = ("test", adversary) if arm is None else ("test", adversary, arm)
         if key not in self._made:
-            self._made[key] = self._transformed(self.pictures("test"), adversary)
+            images = self.pictures("test") if arm is None else self._adversaries[adversary].compose_test(arm, self)
+            self._made[key] = self._transformed(images, adversary)
         return self._made[key]
 
     def _transformed(self, images: Pixels, adversary: str) -> Path:
