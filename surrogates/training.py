@@ -30,12 +30,12 @@ __all__ = [
     "train_classifier",
 ]
 
-Objective = Callable[[nn.Module, Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
-"""What a step minimises: ``(model, batch, labels, generator) -> (loss, logits)``.
+Objective = Callable[[nn.Module, Tensor, Tensor, torch.Generator, float], tuple[Tensor, Tensor]]
+"""What a step minimises: ``(model, batch, labels, generator, progress) -> (loss, logits)``.
 
 ``batch`` is float ``[B, 3, R, R]`` in [0, 1], cropped and flipped; ``labels`` int64 ``[B]``; ``loss`` a scalar;
 ``logits`` ``[B, K]`` only count the training accuracy of the curve. The generator lives on the CPU and is its only
-randomness.
+randomness; ``progress`` is the share of the steps done, in [0, 1).
 """
 
 
@@ -263,7 +263,7 @@ def train_classifier(
                     logits = model(batch).float()
                     loss = F.cross_entropy(logits, target)
                 else:
-                    loss, logits = objective(model, batch, target, drawn)
+                    loss, logits = objective(model, batch, target, drawn, step / recipe.steps)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)

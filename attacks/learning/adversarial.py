@@ -67,7 +67,7 @@ class AdversarialObjective:
     step_size: float
 
     def __call__(
-        self, model: nn.Module, batch: Tensor, target: Tensor, generator: torch.Generator
+        self, model: nn.Module, batch: Tensor, target: Tensor, generator: torch.Generator, progress: float = 0.0
     ) -> tuple[Tensor, Tensor]:
         """See :data:`bitterant.surrogates.Objective`."""
         found = worst_in_ball(

@@ -60,7 +60,7 @@ class CutoutObjective:
     share: float = 0.5
 
     def __call__(
-        self, model: nn.Module, batch: Tensor, target: Tensor, generator: torch.Generator
+        self, model: nn.Module, batch: Tensor, target: Tensor, generator: torch.Generator, progress: float = 0.0
     ) -> tuple[Tensor, Tensor]:
         """See :data:`bitterant.surrogates.Objective`."""
         side = batch.shape[-1]
@@ -84,7 +84,7 @@ class MixupObjective:
     """
 
     def __call__(
-        self, model: nn.Module, batch: Tensor, target: Tensor, generator: torch.Generator
+        self, model: nn.Module, batch: Tensor, target: Tensor, generator: torch.Generator, progress: float = 0.0
     ) -> tuple[Tensor, Tensor]:
         """See :data:`bitterant.surrogates.Objective`."""
         weight = torch.rand(len(batch), generator=generator).to(batch.device)
@@ -99,7 +99,7 @@ class CutMixObjective:
     """A square of another picture in each, labels in proportion to the area (arXiv 1905.04899), which is uniform."""
 
     def __call__(
-        self, model: nn.Module, batch: Tensor, target: Tensor, generator: torch.Generator
+        self, model: nn.Module, batch: Tensor, target: Tensor, generator: torch.Generator, progress: float = 0.0
     ) -> tuple[Tensor, Tensor]:
         """See :data:`bitterant.surrogates.Objective`."""
         side = batch.shape[-1]
@@ -138,7 +138,7 @@ class TrivialAugmentObjective:
     """TrivialAugment (arXiv 2103.10158) after flip and crop."""
 
     def __call__(
-        self, model: nn.Module, batch: Tensor, target: Tensor, generator: torch.Generator
+        self, model: nn.Module, batch: Tensor, target: Tensor, generator: torch.Generator, progress: float = 0.0
     ) -> tuple[Tensor, Tensor]:
         """See :data:`bitterant.surrogates.Objective`."""
         logits = model(trivial_augment(batch, generator)).float()

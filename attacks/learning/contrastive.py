@@ -61,7 +61,7 @@ class _ContrastiveObjective:
     temperature: float
 
     def __call__(
-        self, model: nn.Module, batch: Tensor, target: Tensor, generator: torch.Generator
+        self, model: nn.Module, batch: Tensor, target: Tensor, generator: torch.Generator, progress: float = 0.0
     ) -> tuple[Tensor, Tensor]:
         with torch.no_grad(), seeded(generator, batch.device):
             views = _views(batch.shape[-1])

@@ -48,23 +48,29 @@ def strong_augment(batch: Tensor, generator: torch.Generator, *, jpeg: bool = Fa
 
 @dataclass(frozen=True)
 class UEraserObjective:
-    """Of several augmented versions of a picture, the one with the largest loss (UEraser-max).
+    """Of several augmented versions of a picture, the one with the largest loss; later in the training, just one.
 
     The published code computes the gradient of all versions and uses that of the worst. Here the worst is found
     without gradient and trained on, which costs half.
 
     Attributes:
         versions: K; the paper's is 5.
+        worst_until: share of the training in which the worst is looked for; the paper's UEraser is a quarter (50 of 200
+            epochs), its UEraser-max 1.
         jpeg: whether each version is compressed as well.
     """
 
     versions: int = 5
+    worst_until: float = 0.25
     jpeg: bool = False
 
     def __call__(
-        self, model: nn.Module, batch: Tensor, target: Tensor, generator: torch.Generator
+        self, model: nn.Module, batch: Tensor, target: Tensor, generator: torch.Generator, progress: float = 0.0
     ) -> tuple[Tensor, Tensor]:
         """See :data:`bitterant.surrogates.Objective`."""
+        if progress >= self.worst_until:
+            logits = model(strong_augment(batch, generator, jpeg=self.jpeg)).float()
+            return F.cross_entropy(logits, target), logits
         worst = batch
         most = torch.full((len(batch),), -torch.inf, device=batch.device)
         with torch.no_grad():

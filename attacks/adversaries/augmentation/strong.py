@@ -32,13 +32,17 @@ class TrivialAugment(Adversary):
 
 
 class UEraser(Adversary):
-    """Trains on the worst of five strongly augmented versions (UEraser-max), the same variant for every protection.
+    """Trains on the worst of five strongly augmented versions for a quarter of the time, then on one of them.
+
+    ``ueraser:max`` looks for the worst to the end. That is the strongest row of the published benchmark, but small
+    victims on 1,000 pictures learn little under it in our short trainings (17 % on clean CIFAR-10), and what does not
+    learn the clean pictures proves nothing.
 
     The published benchmark picks a variant with JPEG for two methods, which tells the trainer the method; and in its
     code the compressed pictures are then not used. Here the variant is part of the name.
 
     Args:
-        parameter: ``jpeg`` compresses each version to quality 10 as well.
+        parameter: ``max``, see above; ``jpeg`` compresses each version to quality 10 as well; ``max-jpeg`` does both.
 
     Raises:
         ConfigError: it is another word.
@@ -46,22 +50,25 @@ class UEraser(Adversary):
 
     prefix = "ueraser"
     tier = "training"
-    source = "arXiv 2303.15127 (UEraser-max, K = 5)"
-    description = "trained on the worst of five strong augmentations (ueraser:jpeg compresses each as well)"
-    cost = 7.0
+    source = "arXiv 2303.15127, K = 5"
+    description = (
+        "trained on the worst of five strong augmentations (ueraser:max to the end, ueraser:jpeg with JPEG 10)"
+    )
+    cost = 3.0
 
     def __init__(self, parameter: str | None = None) -> None:
-        self.jpeg = one_of(self.prefix, parameter, ("jpeg",)) is not None
+        self.variant = one_of(self.prefix, parameter, ("max", "jpeg", "max-jpeg"))
 
     @property
     def name(self) -> str:
-        return "ueraser:jpeg" if self.jpeg else "ueraser"
+        return self.prefix if self.variant is None else f"{self.prefix}:{self.variant}"
 
     @property
     def phrase(self) -> str:
-        return f"a trainer who uses UEraser{' with JPEG' if self.jpeg else ''}"
+        return f"a trainer who uses UEraser{'' if self.variant is None else f' ({self.variant})'}"
 
     def learner(self) -> Learner:
         from ...learning import PlainTraining, UEraserObjective
 
-        return PlainTraining(UEraserObjective(jpeg=self.jpeg))
+        words = (self.variant or "").split("-")
+        return PlainTraining(UEraserObjective(worst_until=1.0 if "max" in words else 0.25, jpeg="jpeg" in words))
