@@ -42,8 +42,9 @@ _STANDARD = (
 )  # fmt: skip
 _FULL = (
     *_STANDARD,
-    "mix:0.2", "mix:0.8", "blur:0.6", "adversarial:4", "adversarial:8", "ueraser:max", "ueraser:jpeg", "fine-tune:efficientnet-lite0",
-    "linear-probe:clip:ViT-B-32/openai", "knn:clip:ViT-B-32/openai", "simclr:0.1", "simclr:1",
+    "mix:0.2", "mix:0.8", "blur:0.6", "adversarial:4", "adversarial:8", "ueraser:max", "ueraser:jpeg",
+    "fine-tune:efficientnet-lite0", "linear-probe:clip:ViT-B-32/openai", "knn:clip:ViT-B-32/openai",
+    "simclr:0.1", "simclr:1",
 )  # fmt: skip
 _BESIDE_PAPERS = (
     "early-stop", "jpeg:10", "grayscale", "bit-depth:2", "cutout", "mixup", "cutmix", "ueraser:max", "adversarial:8",

@@ -51,9 +51,7 @@ class UEraser(Adversary):
     prefix = "ueraser"
     tier = "training"
     source = "arXiv 2303.15127, K = 5"
-    description = (
-        "trained on the worst of five strong augmentations (ueraser:max to the end, ueraser:jpeg with JPEG 10)"
-    )
+    description = "trained on the worst of five strong augmentations (ueraser:max to the end, ueraser:jpeg)"
     cost = 3.0
 
     def __init__(self, parameter: str | None = None) -> None:

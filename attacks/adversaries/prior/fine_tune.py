@@ -19,8 +19,9 @@ RATE, STEPS = 0.1, 0.25
 
 
 class FineTune(Adversary):
-    """Trains all layers of a pretrained network, with a new last layer, at a tenth of the learning rate and for a quarter of
-    the steps of a training from scratch.
+    """Trains all layers of a pretrained network, with a new last layer.
+
+    At a tenth of the learning rate and for a quarter of the steps of a training from scratch.
 
     Args:
         parameter: name of a surrogate with trained weights, such as ``cifar-resnet20@FILE.safetensors``;

@@ -148,9 +148,10 @@ def test_fine_tuning_names_its_network_and_its_weights(tmp_path: Path) -> None:
         create_adversary("freeze-early:resnet-18")
 
 
-@pytest.mark.parametrize(
-    "name", ["last-layer:0", "last-layer:2", "recover:x", "simclr:", "ueraser:JPEG", "adversarial:99"]
-)
+WRONG = ["last-layer:0", "last-layer:2", "recover:x", "simclr:", "ueraser:JPEG", "adversarial:99"]
+
+
+@pytest.mark.parametrize("name", WRONG)
 def test_wrong_parameters_are_told(name: str) -> None:
     with pytest.raises(ConfigError):
         create_adversary(name)

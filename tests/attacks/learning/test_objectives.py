@@ -66,7 +66,7 @@ def test_every_objective_is_a_function_of_its_generator(name: str, objective: Ob
     torch.manual_seed(1)
     state = torch.get_rng_state()
     model = Spy()
-    loss, logits = objective(model, batch, labels, torch.Generator().manual_seed(7))
+    loss, logits = objective(model, batch, labels, torch.Generator().manual_seed(7), 0.0)
     assert torch.equal(torch.get_rng_state(), state), "the global generator is left as it was"
     assert torch.equal(batch, before)
     assert loss.requires_grad
@@ -77,8 +77,8 @@ def test_every_objective_is_a_function_of_its_generator(name: str, objective: Ob
     assert float(shown.min()) >= 0
     assert float(shown.max()) <= 1
     torch.manual_seed(99)
-    again, _ = objective(Spy(), batch, labels, torch.Generator().manual_seed(7))
-    other, _ = objective(Spy(), batch, labels, torch.Generator().manual_seed(8))
+    again, _ = objective(Spy(), batch, labels, torch.Generator().manual_seed(7), 0.0)
+    other, _ = objective(Spy(), batch, labels, torch.Generator().manual_seed(8), 0.0)
     assert torch.equal(loss, again)
     assert not torch.equal(loss, other)
 
@@ -96,18 +96,17 @@ def test_boxes_are_cut_off_at_the_border() -> None:
 def test_cutout_blackens_one_square() -> None:
     batch, labels = a_batch()
     model = Spy()
-    CutoutObjective(0.5)(model, batch + 0.01, labels, torch.Generator().manual_seed(0))
+    CutoutObjective(0.5)(model, batch + 0.01, labels, torch.Generator().manual_seed(0), 0.0)
     black = (model.seen[0] == 0).all(dim=1)
     assert ((black.sum(dim=(1, 2)) >= 16) & (black.sum(dim=(1, 2)) <= 64)).all(), "8 x 8 px, less at the border"
-    assert torch.equal(
-        model.seen[0][~black[:, None].expand(-1, 3, -1, -1)], (batch + 0.01)[~black[:, None].expand(-1, 3, -1, -1)]
-    )
+    kept = ~black[:, None].expand(-1, 3, -1, -1)
+    assert torch.equal(model.seen[0][kept], (batch + 0.01)[kept])
 
 
 def test_mixup_weighs_the_labels_as_it_does_the_pictures() -> None:
     batch, labels = a_batch()
     model = Spy()
-    loss, logits = MixupObjective()(model, batch, labels, torch.Generator().manual_seed(5))
+    loss, logits = MixupObjective()(model, batch, labels, torch.Generator().manual_seed(5), 0.0)
     generator = torch.Generator().manual_seed(5)
     weight, order = torch.rand(12, generator=generator), torch.randperm(12, generator=generator)
     total = 0.0
@@ -115,14 +114,14 @@ def test_mixup_weighs_the_labels_as_it_does_the_pictures() -> None:
         expected = weight[i] * batch[i] + (1 - weight[i]) * batch[order[i]]
         assert torch.allclose(model.seen[0][i], expected, atol=1e-6)
         parts = [F.cross_entropy(logits[i : i + 1], labels[j : j + 1]) for j in (i, int(order[i]))]
-        total += float(weight[i] * parts[0] + (1 - weight[i]) * parts[1])
+        total += float((weight[i] * parts[0] + (1 - weight[i]) * parts[1]).detach())
     assert float(loss) == pytest.approx(total / 12, rel=1e-5)
 
 
 def test_cutmix_weighs_the_labels_by_the_pixels_that_are_left() -> None:
     batch, labels = a_batch()
     model = Spy()
-    loss, logits = CutMixObjective()(model, batch, labels, torch.Generator().manual_seed(5))
+    loss, logits = CutMixObjective()(model, batch, labels, torch.Generator().manual_seed(5), 0.0)
     total, cut = 0.0, 0
     for i in range(12):
         own = (model.seen[0][i] == batch[i]).all(dim=0)
@@ -170,15 +169,16 @@ def test_attacks_leave_mode_and_batch_statistics_alone() -> None:
 def test_ueraser_trains_on_the_worst_version_of_each_picture() -> None:
     batch, labels = a_batch()
     model = Spy()
-    loss, _ = UEraserObjective(versions=5)(model, batch, labels, torch.Generator().manual_seed(2))
+    loss, _ = UEraserObjective(versions=5)(model, batch, labels, torch.Generator().manual_seed(2), 0.0)
     versions, worst = model.seen[:5], model.seen[5]
     assert len(model.seen) == 6
-    losses = torch.stack(
-        [F.cross_entropy(version.flatten(1) @ model.weight.T, labels, reduction="none") for version in versions]
-    )
+    scores = [version.flatten(1) @ model.weight.T for version in versions]
+    losses = torch.stack([F.cross_entropy(score, labels, reduction="none") for score in scores])
     for i in range(12):
         assert torch.equal(worst[i], versions[int(losses[:, i].argmax())][i])
-    assert float(loss) == pytest.approx(float(losses.max(dim=0).values.mean()), rel=1e-5)
+    assert float(loss.detach()) == pytest.approx(float(losses.max(dim=0).values.mean()), rel=1e-5)
+    UEraserObjective()(model, batch, labels, torch.Generator().manual_seed(2), 0.25)
+    assert len(model.seen) == 7, "one version in the last three quarters"
 
 
 def test_jpeg_is_really_part_of_the_variant_that_is_named_so() -> None:
