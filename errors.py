@@ -6,6 +6,9 @@
     │   ├── FolderError                 2   SRC, OUT, CLEAN or PROTECTED missing, empty or overlapping
     │   ├── LabelError                  2   labels are needed and absent, or there are too few classes
     │   ├── BankError                   2   a bank file is damaged, of another version, or does not fit the images
+    │   ├── CaptionError                2   pictures without a caption, or captions that cannot be used
+    │   ├── RequestError                2   a request for noise, or its private map, breaks its rules
+    │   ├── BundleError                 2   a noise bundle is damaged, was tampered with, or does not fit the request
     │   └── ResumeError                 2   OUT holds another run, or files that are not ours
     ├── SetupError                      3   the machine lacks something: weights, disk, a package
     │   ├── WeightsError                3   weights are absent, damaged or do not fit the architecture
@@ -27,6 +30,8 @@ __all__ = [
     "BankError",
     "BitterantError",
     "BudgetExceeded",
+    "BundleError",
+    "CaptionError",
     "ConfigError",
     "FitError",
     "FolderError",
@@ -34,6 +39,7 @@ __all__ = [
     "Interrupted",
     "LabelError",
     "OutputError",
+    "RequestError",
     "ResumeError",
     "SetupError",
     "UnknownNameError",
@@ -74,6 +80,18 @@ class LabelError(ConfigError):
 
 class BankError(ConfigError):
     """A bank file is damaged, of another format version, or does not fit the images at hand."""
+
+
+class CaptionError(ConfigError):
+    """Pictures have no caption, or the captions cannot be used as asked."""
+
+
+class RequestError(ConfigError):
+    """A request for noise, or the private map that belongs to it, breaks the rules of its format."""
+
+
+class BundleError(ConfigError):
+    """A noise bundle is damaged, was tampered with, or does not fit the request. Nothing of it is used."""
 
 
 class ResumeError(ConfigError):

@@ -34,7 +34,11 @@ FITTED = {
     "emn-sample": ("emn", "sample"),
     "uc": ("uc", "cluster"),
     "beo": ("beo", "sample"),
+    "t2ue-class": ("t2ue", "class"),
+    "t2ue-sample": ("t2ue", "sample"),
 }
+TRAINED = ("emn", "uc", "beo")
+"""Methods that train a surrogate and go in rounds; t2ue comes with a generator that was trained before."""
 
 LEAST_GAP = 0.02
 COMMON = ("data", "work", "images", "tests", "epsilon", "surrogate", "device", "epochs", "rounds")
@@ -89,10 +93,10 @@ def craft(job: Job) -> Row:
     images, labels = cifar.train(job.seed, job.images)
     dataset = ImageSet.from_tensors(images, labels, classes=cifar.classes)
     options: dict[str, Any] = {}
-    if job.surrogate is not None and method != "noise":
+    if job.surrogate is not None and method in TRAINED:
         # Without weights a network's features put nothing together: `uc` keeps its own, and takes ours for the labels.
         options["label_surrogate" if method == "uc" else "surrogate"] = job.surrogate
-    if job.rounds is not None and method != "noise":
+    if job.rounds is not None and method in TRAINED:
         options["rounds"] = job.rounds
         options |= {"estimate_images": 0} if method == "beo" else {"attempts": 0}
     budget = Budget.from_levels(job.epsilon)

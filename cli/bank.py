@@ -38,6 +38,8 @@ def fit(
     resolution: options.ResolutionOption = "auto",
     preset: options.PaperOption = None,
     parameters: options.ParameterOption = None,
+    generator: options.GeneratorOption = None,
+    coco: options.CocoOption = None,
     weights: options.WeightsOption = None,
     allow_download: options.AllowDownloadOption = False,
     workers: options.WorkersOption = None,
@@ -49,6 +51,8 @@ def fit(
     with guarded(output, debug=debug):
         side = options.parse_resolution(resolution)
         chosen = options.parse_parameters(parameters or [])
+        if generator is not None:
+            chosen["generator"] = str(generator)
         prepare_torch()
         from ..protect import fit_folder
         from ..protect.folder.interrupt import interruptible
@@ -67,6 +71,7 @@ def fit(
                 preset=preset,
                 weights=weights,
                 allow_download=allow_download,
+                coco=coco,
                 parameters=chosen,
                 resume=resume,
                 workers=workers,

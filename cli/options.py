@@ -16,10 +16,12 @@ __all__ = [
     "ADVANCED",
     "STRENGTHS",
     "AllowDownloadOption",
+    "CocoOption",
     "DebugOption",
     "DeviceOption",
     "EpsilonOption",
     "FormatOption",
+    "GeneratorOption",
     "GranularityOption",
     "JsonOption",
     "MaxPixelsOption",
@@ -124,6 +126,23 @@ ParameterOption = Annotated[
         metavar="NAME=VALUE",
         help="A hyper-parameter of the method, such as clusters=20; may be repeated. See docs/methods.",
         show_default=False,
+        rich_help_panel=ADVANCED,
+    ),
+]
+CocoOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--coco", metavar="FILE", help="t2ue: a COCO captions file for the pictures.", rich_help_panel=ADVANCED
+    ),
+]
+GeneratorOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--generator",
+        "-g",
+        metavar="DIR",
+        help="t2ue: folder of a generator that 't2ue train' wrote.",
+        show_default="the embedded one",
         rich_help_panel=ADVANCED,
     ),
 ]

@@ -24,9 +24,12 @@ __all__ = ["ProgressDisplay", "duration"]
 
 LABELS = {
     "check": "Checking the folder",
+    "noise": "Checking the noise",
     "read": "Loading pictures",
     "assign": "Finding the cluster of each picture",
     "fit": "Making the noise",
+    "train": "Training the generator",
+    "generate": "Making noise from text",
     "write": "Writing protected copies",
     "report": "Writing the report",
     "verify": "Attacking the protection",

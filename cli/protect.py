@@ -67,6 +67,8 @@ def protect(
     resolution: options.ResolutionOption = "auto",
     preset: options.PaperOption = None,
     parameters: options.ParameterOption = None,
+    generator: options.GeneratorOption = None,
+    coco: options.CocoOption = None,
     weights: options.WeightsOption = None,
     allow_download: options.AllowDownloadOption = False,
     workers: options.WorkersOption = None,
@@ -81,6 +83,8 @@ def protect(
     with guarded(output, debug=debug):
         side = options.parse_resolution(resolution)
         chosen = options.parse_parameters(parameters or [])
+        if generator is not None:
+            chosen["generator"] = str(generator)
         prepare_torch()
         from ..protect import protect_folder
         from ..protect.folder.interrupt import interruptible
@@ -102,6 +106,7 @@ def protect(
                 preset=preset,
                 weights=weights,
                 allow_download=allow_download,
+                coco=coco,
                 parameters=chosen,
                 resume=resume,
                 strict=strict,
@@ -180,9 +185,9 @@ def tell_summary(output: Output, summary: RunSummary) -> None:
     output.result(summary.to_json())
 
 
-def tell_problems(output: Output, problems: Sequence[FileProblem]) -> None:
-    """Print the files that were left aside, the first ones by name."""
+def tell_problems(output: Output, problems: Sequence[FileProblem], *, listed: str = "the manifest") -> None:
+    """Print the files that were left aside, the first ones by name; ``listed`` says where the others stand."""
     for problem in problems[:SHOWN_PROBLEMS]:
         output.warn(f"{problem.relative}: {problem.reason}")
     if len(problems) > SHOWN_PROBLEMS:
-        output.warn(f"... and {len(problems) - SHOWN_PROBLEMS} more; the manifest lists them all.")
+        output.warn(f"... and {len(problems) - SHOWN_PROBLEMS} more; {listed} lists them all.")

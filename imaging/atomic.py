@@ -8,13 +8,13 @@ import hashlib
 import logging
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from ..errors import OutputError
 
-__all__ = ["TEMPORARY_PREFIX", "sweep_temporaries", "sweep_temporaries_of", "write_atomic"]
+__all__ = ["TEMPORARY_PREFIX", "atomic_file", "sweep_temporaries", "sweep_temporaries_of", "write_atomic"]
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +47,26 @@ def write_atomic(path: Path, data: bytes, *, overwrite: bool) -> None:
     Raises:
         OutputError: the file is there already and ``overwrite`` is False, or the place cannot be written.
     """
+    with atomic_file(path, overwrite=overwrite) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
+    """As :func:`write_atomic`, for a file too large to hold in memory: the block writes it piece by piece.
+
+    Where the block raises, nothing of the file is left.
+
+    Args:
+        path: where the file shall be.
+        overwrite: replace a file that is there. If False, such a file is left alone.
+
+    Yields:
+        The file, open for reading and writing.
+
+    Raises:
+        OutputError: as :func:`write_atomic`; so does an OSError of the block.
+    """
     path = Path(path)
     if not overwrite and os.path.lexists(path):
         raise OutputError(f"{path} exists already and is left alone. Choose another place or allow overwriting.")
@@ -54,7 +74,10 @@ def write_atomic(path: Path, data: bytes, *, overwrite: bool) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            _write_through(temporary, data)
+            with _new_file(temporary) as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
             temporary.replace(path)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -72,13 +95,10 @@ def _temporary_stem(path: Path) -> str:
     return f"{TEMPORARY_PREFIX}{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}-"
 
 
-def _write_through(path: Path, data: bytes) -> None:
+def _new_file(path: Path) -> BinaryIO:
     # os.open instead of tempfile: the file gets the permissions the user's umask asks for, not 0600.
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    return os.fdopen(descriptor, "w+b")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -46,6 +46,7 @@ class ImageSet:
         native_size: height and width in px of the typical picture that the images were resized from (the medians), or
             ``None`` where they were not resized. It tells what a file leaves of a perturbation.
         features: what a network made of the pictures while they were read; ``None`` where none looked.
+        captions: what each picture shows, in words; ``None`` where nobody said.
     """
 
     images: Tensor
@@ -54,6 +55,7 @@ class ImageSet:
     keys: tuple[str, ...]
     native_size: tuple[int, int] | None = None
     features: Features | None = None
+    captions: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4 or self.images.shape[1] != 3:
@@ -66,6 +68,8 @@ class ImageSet:
             raise ConfigError(f"{n} images but {len(self.keys)} keys.")
         if self.features is not None and len(self.features.values) != n:
             raise ConfigError(f"{n} images but features of shape {tuple(self.features.values.shape)}.")
+        if self.captions is not None and len(self.captions) != n:
+            raise ConfigError(f"{n} images but {len(self.captions)} captions.")
         if self.labels is not None:
             _check_labels(self.labels, n, len(self.classes))
 
@@ -130,6 +134,7 @@ class ImageSet:
             features=None
             if self.features is None
             else replace(self.features, values=self.features.values[index.cpu()]),
+            captions=None if self.captions is None else tuple(self.captions[i] for i in index.tolist()),
         )
 
     def to(self, device: torch.device | str) -> ImageSet:

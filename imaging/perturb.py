@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 
@@ -13,7 +13,10 @@ from .budget import Budget
 from .picture import FULLY_TRANSPARENT, Picture
 from .similarity import structural_similarity
 
-__all__ = ["Change", "add_delta", "measure_change", "upsample_delta"]
+__all__ = ["Change", "Fit", "add_delta", "measure_change", "place_delta", "upsample_delta"]
+
+#: How a perturbation of another size meets a picture; see :func:`add_delta`.
+Fit = Literal["center", "stretch"]
 
 #: Values (pixels times channels) worked on at once: bounds the memory of a 50-megapixel photo to some tens of MB.
 BLOCK_VALUES: Final = 1 << 20
@@ -68,6 +71,17 @@ class _Taps:
         low = np.minimum(centre.astype(np.int64), size_in - 1)
         return cls(low, np.minimum(low + 1, size_in - 1), (centre - low).astype(np.float32))
 
+    @classmethod
+    def centred(cls, size_in: int, size_out: int, square: int) -> _Taps:
+        """As :meth:`of` over the middle ``square`` positions of ``size_out``, mirrored at its edges outside."""
+        inside = cls.of(size_in, square)
+        # Positions from the edge of the square, folded back and forth: edge pixels are repeated once.
+        place = (np.arange(size_out) - (size_out - square) // 2) % (2 * square)
+        return inside._at(np.minimum(place, 2 * square - 1 - place))
+
+    def _at(self, places: np.ndarray) -> _Taps:
+        return _Taps(self.low[places], self.high[places], self.share[places])
+
     def __getitem__(self, rows: slice) -> _Taps:
         return _Taps(self.low[rows], self.high[rows], self.share[rows])
 
@@ -84,7 +98,35 @@ def _interpolate(values: np.ndarray, taps: _Taps, axis: int) -> np.ndarray:
     return step
 
 
-def add_delta(picture: Picture, delta_levels: np.ndarray, budget: Budget) -> Picture:
+def place_delta(delta: np.ndarray, height: int, width: int, fit: Fit) -> np.ndarray:
+    """A perturbation at the size of a picture, as :func:`add_delta` puts it on one.
+
+    Args:
+        delta: float ``[R, R, C]``, in 8-bit levels.
+        height: rows wanted.
+        width: columns wanted.
+        fit: see :func:`add_delta`.
+
+    Returns:
+        float32 ``[height, width, C]``, not rounded, inside the range of its input.
+    """
+    delta = np.asarray(delta, dtype=np.float32)
+    rows, columns = _placement(delta, height, width, fit)
+    wide = delta if columns is None else _interpolate(delta, columns, axis=1)
+    return wide if rows is None else _interpolate(wide, rows, axis=0)
+
+
+def _placement(delta: np.ndarray, height: int, width: int, fit: Fit) -> tuple[_Taps | None, _Taps | None]:
+    """Where rows and columns of a picture look into a perturbation; ``None`` where they are the same."""
+    if fit == "center" and delta.shape[:2] != (height, width):
+        square = min(height, width)
+        return _Taps.centred(delta.shape[0], height, square), _Taps.centred(delta.shape[1], width, square)
+    sizes = zip(delta.shape[:2], (height, width), strict=True)
+    rows, columns = (None if before == after else _Taps.of(before, after) for before, after in sizes)
+    return rows, columns
+
+
+def add_delta(picture: Picture, delta_levels: np.ndarray, budget: Budget, *, fit: Fit = "stretch") -> Picture:
     """The picture with a perturbation on it, rounded to its own bit depth and inside the budget.
 
     The perturbation is resized to the picture, averaged over the channels for a grey picture, added, clipped to black
@@ -95,6 +137,8 @@ def add_delta(picture: Picture, delta_levels: np.ndarray, budget: Budget) -> Pic
         picture: any size, 8 or 16 bits.
         delta_levels: float ``[R, R, 3]`` in 8-bit levels.
         budget: the bound.
+        fit: ``stretch`` resizes the perturbation to the whole picture; ``center`` resizes a square one to the largest
+            centred square, which is what a trainer's resize and centre crop keep, and mirrors it outside.
 
     Raises:
         ConfigError: ``delta_levels`` is not ``[R, R, 3]``.
@@ -111,11 +155,11 @@ def add_delta(picture: Picture, delta_levels: np.ndarray, budget: Budget) -> Pic
     if picture.pixels.shape[2] == 1:
         delta = delta.mean(axis=2, keepdims=True)
     height, width = picture.height, picture.width
-    wide = delta if delta.shape[1] == width else _interpolate(delta, _Taps.of(delta.shape[1], width), axis=1)
-    taps = _Taps.of(delta.shape[0], height)
+    taps, columns = _placement(delta, height, width, fit)
+    wide = delta if columns is None else _interpolate(delta, columns, axis=1)
     result = np.empty_like(picture.pixels)
     for rows in _row_blocks(picture.pixels):
-        change = wide[rows] if len(wide) == height else _interpolate(wide, taps[rows], axis=0)
+        change = wide[rows] if taps is None else _interpolate(wide, taps[rows], axis=0)
         change = np.rint(change * scale if scale != 1 else change)
         np.clip(change, -limit, limit, out=change)
         if picture.alpha is not None:

@@ -13,10 +13,22 @@ from ..errors import FolderError
 from .atomic import TEMPORARY_PREFIX
 from .formats import EXTENSIONS
 
-__all__ = ["HIDDEN", "OWN_NAMES", "OWN_PREFIXES", "Entry", "FolderScan", "SkippedPath", "is_own_file", "scan_folder"]
+__all__ = [
+    "CAPTION_NAMES",
+    "CAPTION_SUFFIXES",
+    "HIDDEN",
+    "OWN_NAMES",
+    "OWN_PREFIXES",
+    "Entry",
+    "FolderScan",
+    "SkippedPath",
+    "is_own_file",
+    "scan_folder",
+]
 
-#: Caption files of the Hugging Face ``imagefolder`` layout; same-stem ``.txt`` files are captions too.
+#: Caption files of the Hugging Face ``imagefolder`` layout; same-stem ``.txt`` and ``.caption`` files are captions too.
 CAPTION_NAMES: Final = ("metadata.jsonl", "metadata.csv")
+CAPTION_SUFFIXES: Final = (".txt", ".caption")
 
 #: Our own files at the root of an output folder; a protected folder can be scanned like any other. Exact names, so that
 #: no folder or picture of the user is taken for one of ours.
@@ -66,7 +78,8 @@ class FolderScan:
         entries: images, sorted by the bytes of their relative path.
         classes: names of the first-level folders with at least one image; empty for a flat folder.
         skipped: everything that is neither image nor caption, same order.
-        captions: relative paths of caption files (``metadata.jsonl``, ``metadata.csv``, ``*.txt``), same order.
+        captions: relative paths of caption files (``metadata.jsonl``, ``metadata.csv``, ``*.txt``, ``*.caption``), same
+            order.
     """
 
     root: Path
@@ -144,7 +157,7 @@ def is_own_file(name: str) -> bool:
 
 def _is_caption(relative: str) -> bool:
     name = relative.rsplit("/", 1)[-1].lower()
-    return name in CAPTION_NAMES or name.endswith(".txt")
+    return name in CAPTION_NAMES or name.endswith(CAPTION_SUFFIXES)
 
 
 def _reason_for_other(relative: str) -> str:

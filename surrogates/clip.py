@@ -5,6 +5,7 @@ Nothing here fetches weights unless it is told to: a tag is taken from the local
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -66,6 +67,22 @@ class ClipSurrogate(Surrogate):
         with torch.no_grad():
             features = model.to(device).eval().encode_text(tokenizer(list(texts)).to(device))
         return F.normalize(features.float(), dim=-1)
+
+    def whole(self) -> tuple[Any, Any]:
+        """The open_clip model with both towers, and its tokenizer."""
+        return self._text
+
+    def logit_scale(self) -> float:
+        """What cosines are multiplied by in its contrastive loss; at most 100, as in its training."""
+        return min(100.0, float(self._text[0].logit_scale.detach().exp()))
+
+    def clip_fingerprint(self) -> str:
+        """sha256 over both towers, without the last layer."""
+        digest = hashlib.sha256(self.name.encode())
+        for key, value in sorted(self._text[0].state_dict().items()):
+            digest.update(key.encode())
+            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
 
     def zero_shot(self, texts: Sequence[str], *, scale: float = 100.0) -> ClipSurrogate:
         """Make the last layer compare with one text a class (Radford et al. 2021, section 3.1); returns itself."""

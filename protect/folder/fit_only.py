@@ -57,6 +57,7 @@ def fit_folder(
     preset: Literal["paper"] | None = None,
     weights: Path | str | None = None,
     allow_download: bool = False,
+    coco: Path | str | None = None,
     parameters: Mapping[str, Any] | None = None,
     resume: bool = True,
     workers: int | None = None,
@@ -79,6 +80,7 @@ def fit_folder(
         preset: see there.
         weights: see there.
         allow_download: see there.
+        coco: see there.
         parameters: see there.
         resume: go on with a fit that was interrupted; False starts again.
         workers: see there.
@@ -105,6 +107,7 @@ def fit_folder(
         preset=preset,
         weights=None if weights is None else Path(weights),
         allow_download=allow_download,
+        coco=None if coco is None else Path(coco),
         parameters=parameters or {},
     )
     problems = Problems()

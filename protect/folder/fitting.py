@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ...errors import FolderError, LabelError
@@ -17,11 +17,11 @@ from ..records.state import InputRecord, StateFiles
 from ..request import Request
 from .inputs import hash_paths, list_inputs
 from .interrupt import StopRequest
+from .noise_store import NoiseStore
 from .progress import ProgressCallback
 
 if TYPE_CHECKING:
     from ...imaging.image_set import ImageSet
-    from ..bank import Bank
     from ..methods import FitProgress
 
 __all__ = ["FittedBank", "doubts", "fit_and_keep", "load_fitted", "read_inputs"]
@@ -39,7 +39,7 @@ class FittedBank:
         seconds: how long the fit took.
     """
 
-    bank: Bank
+    bank: NoiseStore
     report: dict[str, Any]
     seconds: float
 
@@ -69,6 +69,9 @@ def read_inputs(
     if not entries:
         reasons = "; ".join(f"{problem.relative}: {problem.reason}" for problem in problems[:3])
         raise FolderError(f"None of the {len(problems)} pictures in {scan.root} could be read ({reasons}).")
+    if request.captions is not None:
+        told = request.captions
+        dataset = replace(dataset, captions=tuple(told[entry.relative] for entry in entries))
     left = {entry.class_name for entry in entries}
     if request.method.needs == "labels" and len(left) < 2:
         raise LabelError(

@@ -211,9 +211,13 @@ def _measure_reading(
 
     def load(entries: Sequence[Entry], workers: int = 0) -> tuple[ImageSet, list[Entry], list[FileProblem]]:
         part = replace(scan, entries=tuple(entries))
-        return load_image_set(
+        dataset, found, bad = load_image_set(
             part, request.resolution, workers=workers, max_pixels=options.max_pixels, describe=describer
         )
+        if request.captions is not None and found:
+            told = request.captions
+            dataset = replace(dataset, captions=tuple(told[entry.relative] for entry in found))
+        return dataset, found, bad
 
     sample = _pick(scan.entries, _READ_SAMPLE)
     load(sample[:1])  # so that imports and caches are not taken for reading speed

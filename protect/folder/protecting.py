@@ -47,6 +47,7 @@ class _ProtectOptions(TypedDict, total=False):
     preset: Literal["paper"] | None
     weights: Path | str | None
     allow_download: bool
+    coco: Path | str | None
     parameters: Mapping[str, Any] | None
     resume: bool
     strict: bool
@@ -85,6 +86,7 @@ def protect_folder(
     preset: Literal["paper"] | None = None,
     weights: Path | str | None = None,
     allow_download: bool = False,
+    coco: Path | str | None = None,
     parameters: Mapping[str, Any] | None = None,
     resume: bool = True,
     strict: bool = False,
@@ -118,6 +120,8 @@ def protect_folder(
         preset: ``"paper"`` for the hyper-parameters of the paper.
         weights: file with weights of the surrogate.
         allow_download: whether weights may be fetched from the network.
+        coco: a COCO captions file, for methods that read captions. Text files beside the pictures and caption tables
+            are found by themselves.
         parameters: hyper-parameters of the method by name, such as ``{"clusters": 20}`` for ``uc``.
         resume: go on with what OUT holds; False starts again and replaces only files that are provably ours.
         strict: skipped files make the exit code 1, too.
@@ -148,6 +152,7 @@ def protect_folder(
         preset=preset,
         weights=None if weights is None else Path(weights),
         allow_download=allow_download,
+        coco=None if coco is None else Path(coco),
         parameters=parameters or {},
     )
     write_options = WriteOptions(format=format, metadata=metadata, max_pixels=max_pixels, workers=workers)

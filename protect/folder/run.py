@@ -8,13 +8,15 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, TypeVar
 
 from ...errors import BankError, ConfigError, OutputError, ResumeError
 from ...imaging.atomic import sweep_temporaries, write_atomic
 from ...imaging.loading import FileProblem, sha256_file
 from ...imaging.naming import resolve_output_names
+from ...imaging.perturb import Fit
 from ...imaging.scan import FolderScan
 from ..records import RunSummary
 from ..records.manifest import ManifestRow, ManifestWriter, count_statuses
@@ -25,21 +27,25 @@ from ..request import Request, WriteOptions
 from .fitting import FittedBank, doubts, fit_and_keep, load_fitted, read_inputs
 from .inputs import hash_inputs, make_jobs, ordered_map
 from .interrupt import StopRequest
+from .noise_store import NoiseStore
 from .progress import ProgressCallback
 from .session import Session
 from .writing import FileWriter
 
-if TYPE_CHECKING:
-    from ..bank import Bank
-
 __all__ = ["FolderRun"]
+
+_Store = TypeVar("_Store", bound=NoiseStore)
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
 class FolderRun:
-    """A checked run. Attributes are as in :func:`protect_folder`; ``settings`` decide about the result."""
+    """A checked run. Attributes are as in :func:`protect_folder`; ``settings`` decide about the result.
+
+    ``fit`` and ``key_of`` are those of :class:`FileWriter`. ``vet`` looks at the inputs before anything is written and
+    says which of them may not be protected.
+    """
 
     command: Literal["protect", "apply"]
     scan: FolderScan
@@ -53,6 +59,9 @@ class FolderRun:
     progress: ProgressCallback
     stop: StopRequest
     started: float
+    fit: Fit | None = None
+    key_of: Callable[[InputRecord], str | None] = attrgetter("key")
+    vet: Callable[[tuple[InputRecord, ...]], tuple[InputRecord, ...]] | None = None
 
     def protect(self, request: Request, *, resume: bool, keep: Path | None) -> RunSummary:
         """Fit where that is not done, then write; see :func:`protect_folder`."""
@@ -77,16 +86,16 @@ class FolderRun:
         return self._write(session, records, fitted, keep)
 
     def apply(
-        self, bank: Bank, *, resume: bool, assign: Callable[[Bank, Sequence[InputRecord]], Bank] | None = None
+        self, bank: _Store, *, resume: bool, assign: Callable[[_Store, Sequence[InputRecord]], _Store] | None = None
     ) -> RunSummary:
-        """Write with a bank that is there; see :func:`apply_folder`. ``assign`` makes it know new pictures."""
+        """Write with noise that is there; see :func:`apply_folder`. ``assign`` makes it know new pictures."""
         session = self._open(resume)
         if session.finished is not None:
             return self._already_done(session, None)
         records = self._hashed()
         if assign is not None:
             bank = assign(bank, records)
-        keys = [record.key for record in records if record.kind == "image"]
+        keys = [self.key_of(record) for record in records if record.kind == "image"]
         if not any(key is not None and bank.key_for(key) is not None for key in keys):
             raise BankError(
                 f"The bank holds no perturbation for any of the {len(keys)} pictures in {self.scan.root}. A class-wise "
@@ -120,7 +129,8 @@ class FolderRun:
         return records
 
     def _hashed(self) -> tuple[InputRecord, ...]:
-        return hash_inputs(self.scan, workers=self.workers, stop=self.stop, progress=self.progress)
+        records = hash_inputs(self.scan, workers=self.workers, stop=self.stop, progress=self.progress)
+        return records if self.vet is None else self.vet(records)
 
     def _unchanged(self, session: Session) -> tuple[InputRecord, ...]:
         """The inputs as the run began with them, after making sure that they still are so."""
@@ -170,6 +180,8 @@ class FolderRun:
             max_pixels=self.options.max_pixels,
             names={source: output for source, (output, _) in names.items()},
             journal=Journal(session.files.journal),
+            key_of=self.key_of,
+            fit=self.fit,
         )
         writing = time.perf_counter()
         # Closed even on a second Ctrl-C, so that no thread goes on writing after the run has ended.
@@ -271,5 +283,5 @@ def _keep_bank(bank: Path, keep: Path | None) -> str | None:
     return digest
 
 
-def _surrogate(bank: Bank) -> dict[str, str]:
+def _surrogate(bank: NoiseStore) -> dict[str, str]:
     return {"name": bank.surrogate, "sha256": bank.surrogate_sha256} if bank.surrogate else {}

@@ -9,10 +9,11 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -21,14 +22,13 @@ from ...imaging.atomic import write_atomic
 from ...imaging.budget import Budget
 from ...imaging.codec import Picture, decode, encode
 from ...imaging.metadata import apply_metadata_policy
-from ...imaging.perturb import Change, add_delta, measure_change
+from ...imaging.perturb import Change, Fit, add_delta, measure_change
+from ...imaging.resize import shrink_delta
 from ..records.manifest import ManifestRow
-from ..records.state import Journal
+from ..records.state import InputRecord, Journal
 from .captions import follow_names
 from .inputs import Job
-
-if TYPE_CHECKING:
-    from ..bank import Bank
+from .noise_store import NoiseStore
 
 __all__ = ["FileWriter"]
 
@@ -52,14 +52,18 @@ class FileWriter:
         max_pixels: larger pictures are refused before they are decoded.
         names: path of each picture below SRC to its path below OUT, for the caption tables.
         journal: notes each file before it appears.
+        key_of: the identity by which the bank knows a picture.
+        fit: how a perturbation of another size meets a picture; ``None`` for plain bilinear stretching.
     """
 
     output: Path
-    bank: Bank
+    bank: NoiseStore
     metadata: Literal["keep", "private", "strip"]
     max_pixels: int
     names: Mapping[str, str]
     journal: Journal
+    key_of: Callable[[InputRecord], str | None] = attrgetter("key")
+    fit: Fit | None = None
 
     @property
     def budget(self) -> Budget:
@@ -103,16 +107,19 @@ class FileWriter:
         relative = job.record.relative
         # Decoded first: a damaged file is a failure, with or without a perturbation for it.
         before = decode(data, max_pixels=self.max_pixels, name=relative)
-        entry_key = job.record.key
+        entry_key = self.key_of(job.record)
         key = None if entry_key is None else self.bank.key_for(entry_key)
         if key is None:
             return _plain(job, "skipped", "the bank holds no perturbation for this picture; it was not copied")
         levels = self.bank.levels_for(key)
+        if self.fit is not None:
+            levels = shrink_delta(levels, before.height, before.width, self.fit)
         if not levels.any():
             raise ImageError(
-                relative, f"the perturbation of {key} is zero everywhere and would protect nothing; fit the bank again"
+                relative,
+                f"the perturbation of {key} is zero everywhere and would protect nothing; make the noise again",
             )
-        protected = add_delta(before, levels, self.budget)
+        protected = add_delta(before, levels, self.budget, fit=self.fit or "stretch")
         protected = replace(protected, metadata=apply_metadata_policy(protected.metadata, self.metadata))
         encoder = job.encoder or "PNG"
         target, _ = self._put(job, encode(protected, format=encoder))

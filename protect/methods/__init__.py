@@ -5,6 +5,7 @@ from .beo import BayesErrorAscent
 from .emn import ErrorMinimizing
 from .noise import RandomNoise
 from .registry import create_method, method_class, method_names, register_method
+from .t2ue import TextToUnlearnable
 from .uc import UnlearnableClusters
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "FitProgress",
     "Method",
     "RandomNoise",
+    "TextToUnlearnable",
     "UnlearnableClusters",
     "create_method",
     "method_class",

@@ -85,13 +85,13 @@ class Method(ABC):
 
     Class attributes:
         name: registry name.
-        needs: ``labels`` or ``nothing``.
+        needs: ``labels``, ``captions`` (or labels, whose names then serve), or ``nothing``.
         granularities: those it offers, the default first.
         default_surrogate: registry name, or ``None`` for methods without a surrogate.
     """
 
     name: ClassVar[str]
-    needs: ClassVar[Literal["labels", "nothing"]]
+    needs: ClassVar[Literal["labels", "captions", "nothing"]]
     granularities: ClassVar[tuple[Granularity, ...]]
     default_surrogate: ClassVar[str | None] = None
 
@@ -270,14 +270,20 @@ class Method(ABC):
                     f"{self.name} needs at least two classes, and the images are all of one: there is nothing for a "
                     "shortcut to tell apart. Add a folder of other pictures as a second class."
                 )
+        if self.needs == "captions" and dataset.captions is None and dataset.labels is None:
+            raise LabelError(f"{self.name} needs captions, or folders whose names say what the pictures show.")
         if self.granularity == "class" and dataset.labels is None:
             raise LabelError(f"{self.name} per class needs labels; give them, or work per sample.")
 
     def _identity(self, dataset: ImageSet) -> str:
         looked = None if dataset.features is None else (dataset.features.side, dataset.features.maker)
         parts = json.dumps(
-            [__version__, self.settings(), dataset.classes, dataset.keys, dataset.native_size, looked], sort_keys=True
-        )
+            [
+                __version__, self.settings(), dataset.classes, dataset.keys, dataset.native_size, looked,
+                dataset.captions,
+            ],
+            sort_keys=True,
+        )  # fmt: skip
         digest = hashlib.sha256(parts.encode())
         digest.update(dataset.images.cpu().contiguous().view(-1).numpy().data)
         return digest.hexdigest()

@@ -10,8 +10,8 @@ from ...errors import ConfigError, FolderError
 from ...imaging.budget import Budget
 from ...imaging.loading import Describer, auto_resolution, common_size, sha256_file
 from ...imaging.scan import FolderScan, scan_folder
-from ...surrogates import check_weights, create_surrogate
 from ..records.manifest import MANIFEST_NAME
+from .captions import captions_digest, captions_for
 from .labels import check_class_names, check_labels, choose_method, single_picture_warning
 from .options import FitOptions, WriteOptions
 from .places import check_writable, overlap_problem
@@ -36,6 +36,8 @@ class Request:
         resolution: working resolution R, in pixels.
         view: side in px at which pictures are looked at while they are read; ``None`` where the method is content
             with the working resolution.
+        captions: what each picture shows, by its path below SRC; ``None`` where the method does not ask, or the names
+            of the classes are all there is.
         settings: everything that decides about the fit, resolved and JSON-safe.
         warnings: what the user should know although it is no error.
     """
@@ -44,6 +46,7 @@ class Request:
     method: Method
     resolution: int
     view: int | None
+    captions: dict[str, str] | None
     settings: dict[str, Any]
     warnings: tuple[str, ...]
 
@@ -141,6 +144,7 @@ def check_fit(scan: FolderScan | None, options: FitOptions, problems: Problems) 
     with problems.collecting():
         name = choose_method(options.method, scan) if isinstance(options.method, str) else options.method
     with problems.collecting():
+        # Here and not above: what only puts noise on pictures checks SRC and OUT too, and loads no torch.
         from ...surrogates import resolve_device
 
         device = resolve_device(options.device)
@@ -150,6 +154,8 @@ def check_fit(scan: FolderScan | None, options: FitOptions, problems: Problems) 
     method = None
     with problems.collecting():
         method = _make_method(name, options, budget, str(device))
+        from ...surrogates import check_weights
+
         check_labels(scan, method)
         for number, network in enumerate(method.networks):
             given = method.weights if number == 0 else None
@@ -157,8 +163,10 @@ def check_fit(scan: FolderScan | None, options: FitOptions, problems: Problems) 
     if method is None or len(problems.found) > before:
         return None
     resolution = options.resolution if options.resolution != "auto" else auto_resolution(scan, method.device.type)
-    view = None
+    view = captions = None
+    told: tuple[str, ...] = ()
     with problems.collecting():
+        captions, told = captions_for(scan, method, options.coco)
         if method.weights is not None and method.surrogate is not None:
             _check_weights_fit(method.surrogate, method.weights, scan, resolution)
         if common_size(scan) != (resolution, resolution):  # else the working images hold all there is to see
@@ -178,9 +186,12 @@ def check_fit(scan: FolderScan | None, options: FitOptions, problems: Problems) 
         "resolution": resolution,
         "view": view,
         "weights_sha256": None if method.weights is None else sha256_file(method.weights),
+        "captions_sha256": None if captions is None else captions_digest(captions),
     }
-    warnings = _warnings(scan, method)
-    return Request(scan=scan, method=method, resolution=resolution, view=view, settings=settings, warnings=warnings)
+    return Request(
+        scan=scan, method=method, resolution=resolution, view=view, captions=captions, settings=settings,
+        warnings=(*_warnings(scan, method), *told),
+    )  # fmt: skip
 
 
 def _make_method(name: str | Method, options: FitOptions, budget: Budget, device: str) -> Method:
@@ -218,6 +229,8 @@ def _check_surrogate(name: str | None, problems: Problems) -> None:
 
 def _check_weights_fit(surrogate: str, weights: Path, scan: FolderScan, resolution: int) -> None:
     """Put the weights into the network once: a misfit is better told before a long reading than after."""
+    from ...surrogates import create_surrogate
+
     create_surrogate(
         surrogate, num_classes=max(2, len(scan.classes)), resolution=resolution, seed=0, weights=weights
     )  # fmt: skip

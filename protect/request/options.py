@@ -46,6 +46,7 @@ class FitOptions:
     preset: Literal["paper"] | None = None
     weights: Path | None = None
     allow_download: bool = False
+    coco: Path | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
 

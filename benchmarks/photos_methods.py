@@ -1,11 +1,13 @@
-"""Photos without labels: what do the objectives of ``uc`` leave to trainers, next to EMN that knows the classes?
+"""Photos in class folders: what do the objectives of ``uc`` and text alone leave to trainers, next to EMN?
 
-Perturbations are fitted to the photos of a class folder whose labels only ``emn`` sees; victims from scratch then train
-under the true classes, under superclasses (pairs of classes put together by name) and under a random regrouping, three
-seeds each, and are tested on clean photos; so do a linear probe and nearest neighbours on the features of the surrogate
-itself. Clusters are found at 224 px, everything else happens at one working resolution, in memory.
+``uc`` sees no labels, ``t2ue`` sees the names of the classes and no picture, ``emn`` sees pictures and labels. Victims
+from scratch then train under the true classes, under superclasses (pairs of classes put together by name) and under a
+random regrouping, three seeds each, and are tested on clean photos; so do a linear probe and nearest neighbours on the
+features of ``uc``'s surrogate. Clusters are found at 224 px, everything else happens at one working resolution, in
+memory.
 
-    python benchmarks/uc_photos.py TRAIN TEST --epsilon 8
+    python benchmarks/photos_methods.py TRAIN TEST --epsilon 8
+    python benchmarks/photos_methods.py TRAIN TEST --arms noise t2ue-class t2ue-sample --victims small-cnn
 """
 
 from __future__ import annotations
@@ -51,7 +53,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--victims", nargs="*", default=["small-cnn", "linear", "neighbours"])
     parser.add_argument("--images", type=int, default=0, help="at most so many training photos; 0: all")
-    parser.add_argument("--arms", nargs="*", default=ARMS, help="METHOD, or METHOD-OBJECTIVE, or with -CLUSTERS")
+    parser.add_argument(
+        "--arms", nargs="*", default=ARMS, help="METHOD, METHOD-GRANULARITY, uc-OBJECTIVE, or uc-OBJECTIVE-CLUSTERS"
+    )
     args = parser.parse_args()
     tune_allocator()
     look = create_method("uc").describer(args.resolution)
@@ -66,7 +70,7 @@ def main() -> None:
     versions = {"clean": data.images}
     for arm in args.arms:
         name, objective, clusters = (*arm.split("-"), "", "")[:3]
-        options: dict[str, object] = {"objective": objective} if objective else {}
+        options: dict[str, object] = {"objective" if name == "uc" else "granularity": objective} if objective else {}
         if clusters:
             options["clusters"] = int(clusters)
         begun = time.perf_counter()

@@ -1,0 +1,225 @@
+"""Reading the files that captions come in. Each reader gives what it could use and says what it could not."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import posixpath
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+from ..errors import CaptionError
+from .caption_text import normalise_caption
+from .loading import FileProblem
+
+__all__ = ["CAPTION_COLUMNS", "Found", "Names", "read_class_names", "read_coco", "read_sidecar", "read_table"]
+
+#: Columns that hold captions in Hugging Face's tables, the first that is there wins.
+CAPTION_COLUMNS: Final = ("text", "caption", "prompt", "captions")
+
+#: A text file beside a picture that is larger than this is no caption.
+_SIDECAR_BYTES: Final = 1 << 20
+
+
+@dataclass
+class Found:
+    """Captions by picture (path below the root), and what could not be used."""
+
+    captions: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    problems: list[FileProblem] = field(default_factory=list)
+
+
+class Names:
+    """The pictures of a folder, found by the names that tables use for them.
+
+    Accents are compared in their composed form: a disk may store them decomposed, as macOS once did.
+    """
+
+    def __init__(self, relatives: Iterable[str]) -> None:
+        self._by_path = {_fold(relative): relative for relative in relatives}
+        self._by_name: dict[str, list[str]] = {}
+        for relative in self._by_path.values():
+            self._by_name.setdefault(_fold(posixpath.basename(relative)), []).append(relative)
+
+    def at(self, folder: str, name: str) -> str | None:
+        """The picture ``name``, relative to ``folder``; ``None`` where there is none."""
+        return self._by_path.get(_fold(posixpath.normpath(posixpath.join(folder, name))))
+
+    def called(self, name: str) -> list[str]:
+        """All pictures of that file name, in whatever folder."""
+        return self._by_name.get(_fold(posixpath.basename(name)), [])
+
+
+def _fold(path: str) -> str:
+    return unicodedata.normalize("NFC", path)
+
+
+def read_sidecar(path: Path) -> tuple[str, ...]:
+    """The captions of a text file beside a picture: one for each line that is not empty.
+
+    Raises:
+        CaptionError: it cannot be read, is no UTF-8 text, is too large, or holds no caption.
+    """
+    data = _bytes_of(path, _SIDECAR_BYTES)
+    captions = _distinct(normalise_caption(line) for line in _text_of(data).splitlines())
+    if not captions:
+        raise CaptionError("it holds no caption")
+    return captions
+
+
+def read_table(path: Path, folder: str, names: Names, column: str | None) -> Found:
+    """The captions of a ``metadata.jsonl`` or ``metadata.csv``.
+
+    Args:
+        path: the file.
+        folder: where it lies below the root; its ``file_name`` values are relative to that.
+        names: the pictures.
+        column: the one with captions; found by its name if left out.
+    """
+    found = Found()
+    relative = posixpath.join(folder, path.name)
+    try:
+        text = _text_of(_bytes_of(path))
+        rows = _csv_rows(text) if path.suffix.lower() == ".csv" else _jsonl_rows(text)
+        for line, row in rows:
+            problem = row if isinstance(row, str) else _take_row(row, folder, names, column, found)
+            if problem is not None:
+                found.problems.append(FileProblem(relative, f"line {line}: {problem}"))
+    except (CaptionError, csv.Error) as error:
+        found.problems.append(FileProblem(relative, str(error)))
+    return found
+
+
+def _jsonl_rows(text: str) -> Iterable[tuple[int, dict[str, Any] | str]]:
+    # Not splitlines(): U+2028 and the like may stand inside a JSON text.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            yield number, f"no JSON ({error})"
+            continue
+        yield number, row if isinstance(row, dict) else "no JSON object"
+
+
+def _csv_rows(text: str) -> Iterable[tuple[int, dict[str, Any] | str]]:
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    for row in reader:
+        yield reader.line_num, {name: value for name, value in row.items() if name is not None}
+
+
+def _take_row(
+    row: Mapping[str, Any], folder: str, names: Names, column: str | None, found: Found
+) -> str | None:  # fmt: skip
+    """Put one row's captions where they belong; returns why that cannot be."""
+    name = row.get("file_name")
+    if not isinstance(name, str) or not name:
+        others = [key for key in row if key.endswith("_file_name")]
+        return f"it names its picture in {others[0]}, only file_name is read" if others else "no file_name"
+    picture = names.at(folder, name)
+    if picture is None:
+        return None  # a table may tell of pictures that were left out
+    wanted = (column,) if column is not None else CAPTION_COLUMNS
+    key = next((key for key in wanted if row.get(key) not in (None, "", [])), None)
+    if key is None:
+        return f"no caption ({column or ', '.join(CAPTION_COLUMNS)})"
+    values = row[key] if isinstance(row[key], list) else [row[key]]
+    if not all(isinstance(value, str) for value in values):
+        return f"{key} is neither a text nor a list of texts"
+    captions = _distinct(normalise_caption(value) for value in values)
+    if not captions:
+        return f"{key} is empty"
+    found.captions[picture] = (*found.captions.get(picture, ()), *captions)
+    return None
+
+
+def read_coco(path: Path, names: Names) -> Found:
+    """The captions of a COCO ``captions_*.json``. Pictures are found by path below the root, else by file name.
+
+    Raises:
+        CaptionError: it is no such file.
+    """
+    try:
+        data = json.loads(_text_of(_bytes_of(path)))
+        files = {image["id"]: image["file_name"] for image in data["images"]}
+        captions: dict[str, list[str]] = {}
+        for note in data["annotations"]:
+            captions.setdefault(files.get(note["image_id"], ""), []).append(str(note["caption"]))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        why = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        if isinstance(error, TypeError):
+            why = "it is JSON of another form"
+        raise CaptionError(f"{path} is not a COCO captions file (images, annotations with captions): {why}.") from error
+    found = Found()
+    for name, texts in captions.items():
+        exact = names.at("", name)
+        pictures = [exact] if exact is not None else names.called(name)
+        if len(pictures) > 1:
+            found.problems.append(FileProblem(pictures[0], f"{path.name} means {name}, of which there are several"))
+            continue
+        cleaned = _distinct(normalise_caption(text) for text in texts)
+        if pictures and cleaned:
+            found.captions[pictures[0]] = cleaned
+    return found
+
+
+def read_class_names(path: Path) -> dict[str, str]:
+    """What the class folders are called: a JSON object, a JSON list (by number), or lines such as ``n01440764 tench``.
+
+    Of several names with commas between them the first counts.
+
+    Raises:
+        CaptionError: it is none of these.
+    """
+    text = _text_of(_bytes_of(path))
+    if path.suffix.lower() == ".json":
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise CaptionError(f"{path} is no JSON: {error}.") from error
+        pairs = dict(enumerate(data)) if isinstance(data, list) else data
+        if not isinstance(pairs, dict) or not all(isinstance(name, str) for name in pairs.values()):
+            raise CaptionError(f"{path} holds neither an object of folder and name nor a list of names.")
+    else:
+        pairs = {}
+        for number, line in enumerate(text.splitlines(), start=1):
+            parts = re.split(r"[\s,;=:]+", line.strip(), maxsplit=1)
+            if len(parts) == 2 and parts[1]:
+                pairs[parts[0]] = parts[1]
+            elif line.strip():
+                raise CaptionError(f"{path}, line {number}: write the folder, a space and the name.")
+    first: Callable[[str], str] = lambda name: normalise_caption(name.split(",")[0].replace("_", " "))  # noqa: E731
+    return {str(folder): first(name) for folder, name in pairs.items() if first(name)}
+
+
+def stem_of(relative: str) -> str:
+    """The path without its last ending: what a picture and its text file share."""
+    return str(PurePosixPath(relative).with_suffix(""))
+
+
+def _bytes_of(path: Path, limit: int | None = None) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(-1 if limit is None else limit + 1)
+    except OSError as error:
+        raise CaptionError(f"{path} cannot be read: {error.strerror or error}") from error
+    if limit is not None and len(data) > limit:
+        raise CaptionError(f"it is larger than {limit >> 20} MiB, so it is no caption")
+    return data
+
+
+def _text_of(data: bytes) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise CaptionError(f"it is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+
+
+def _distinct(captions: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(caption for caption in captions if caption))

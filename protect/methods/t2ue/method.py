@@ -1,0 +1,135 @@
+"""T2UE: unlearnable examples from text descriptions (Ma et al. 2025, arXiv 2508.03091)."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ....imaging import Budget, ImageSet
+from ...bank import Granularity
+from ..base import FitContext, FitEstimate, Method
+from ..registry import register_method
+from .embedded import generator_folder, load_source
+from .seeds import read_secret, row_seed
+
+__all__ = ["TextToUnlearnable"]
+
+_BATCH = 32
+
+
+@register_method
+class TextToUnlearnable(Method):
+    """T2UE: noise out of a caption, or a class name, by a generator that was trained before. No picture is looked at.
+
+    Each picture's noise depends on its caption, the key and its identity alone (t2ue.md section 7). Per class: one
+    noise a class, of its name in one sentence. Per sample: a picture's caption, or where there is none its class name
+    in a sentence drawn from eighteen, and a random vector of its own.
+
+    Args:
+        budget: default 8/255. Noise of a generator that was trained at another budget is scaled.
+        granularity: ``sample`` (default) or ``class``.
+        surrogate: none; the generator's own was used up in its training.
+        seed: of the random vectors, where there is no key file.
+        device: where to compute.
+        weights: of a CLIP text tower, where the generator was trained with one.
+        allow_download: let such a text tower be fetched.
+        generator: a folder written by ``bitterant t2ue train``; default the embedded one.
+        key_file: secret bytes that the random vectors are drawn from. With captions, generator and seed anybody can
+            compute the noise and subtract it; with a key file they would also need that file.
+
+    Raises:
+        ConfigError: a value out of range, or a key file that is none.
+        WeightsError: no generator there.
+    """
+
+    name = "t2ue"
+    needs = "captions"
+    granularities = ("sample", "class")
+
+    def __init__(
+        self,
+        *,
+        budget: Budget | None = None,
+        granularity: Granularity | None = None,
+        surrogate: str | None = None,
+        seed: int = 0,
+        device: str = "auto",
+        weights: Path | None = None,
+        allow_download: bool = False,
+        generator: str | None = None,
+        key_file: str | None = None,
+    ) -> None:
+        super().__init__(
+            budget=budget, granularity=granularity, surrogate=surrogate, seed=seed, device=device, weights=weights,
+            allow_download=allow_download,
+        )  # fmt: skip
+        self.generator = None if generator is None else Path(generator)
+        self._digest = generator_folder(self.generator)[1]
+        self.secret = read_secret(None if key_file is None else Path(key_file), seed)
+        self._keyed = key_file is not None
+
+    def settings(self) -> dict[str, Any]:
+        """The resolved hyper-parameters, JSON-safe; the key is not among them."""
+        name = "embedded" if self.generator is None else self.generator.name
+        return {**super().settings(), "generator": name, "generator_sha256": self._digest, "key_file": self._keyed}
+
+    def prompts(self, dataset: ImageSet) -> list[str]:
+        """What the generator is asked, a row of the bank each."""
+        from .vocabulary import class_prompt
+
+        if self.granularity == "class":
+            return [class_prompt(name) for name in dataset.classes]
+        if dataset.captions is not None:
+            return list(dataset.captions)
+        assert dataset.labels is not None
+        names = [dataset.classes[label] for label in dataset.labels.tolist()]
+        # The wording is drawn by the picture's identity, so that it does not depend on the order of the files.
+        return [class_prompt(name, row_seed(b"template", key)) for name, key in zip(names, dataset.keys, strict=True)]
+
+    def _fit(self, dataset: ImageSet, context: FitContext) -> Tensor:
+        context.tell("t2ue", 0.0, "loading the generator")
+        source = load_source(self.generator, str(self.device), weights=self.weights, allow_download=self.allow_download)
+        context.surrogate_sha256 = source.generator_sha256
+        prompts = self.prompts(dataset)
+        rows = dataset.classes if self.granularity == "class" else dataset.keys
+        delta = torch.empty(len(rows), 3, dataset.resolution, dataset.resolution)
+        begun = time.perf_counter()
+        for start in range(0, len(rows), _BATCH):
+            part = slice(start, start + _BATCH)
+            seeds = [row_seed(self.secret, key) for key in rows[part]]
+            noise = source(prompts[part], seeds).delta * (self.budget.epsilon / source.epsilon)
+            delta[part] = _at_side(noise, dataset.resolution)
+            context.tell("t2ue", (start + len(noise)) / len(rows), "making noise out of text")
+        context.report["t2ue"] = {
+            "generator": source.generator_id,
+            "generator_sha256": source.generator_sha256,
+            "text_encoder": source.text_encoder,
+            "native_size": source.native_size,
+            "trained_at_levels": round(source.epsilon * 255, 3),
+            "prompts": len(set(prompts)),
+            "seconds": round(time.perf_counter() - begun, 3),
+        }
+        return delta
+
+    def _estimate(self, dataset: ImageSet, total: int) -> FitEstimate:
+        source = load_source(self.generator, str(self.device), weights=self.weights, allow_download=self.allow_download)
+        tried = self.prompts(dataset)[:4]
+        source(tried, list(range(len(tried))))  # the first call sets kernels up
+        begun = time.perf_counter()
+        source(tried, list(range(len(tried))))
+        each = (time.perf_counter() - begun) / len(tried)
+        rows = len(dataset.classes) if self.granularity == "class" else total
+        return FitEstimate(seconds=each * rows, peak_bytes=rows * 3 * dataset.resolution**2 * 4)
+
+
+def _at_side(noise: Tensor, side: int) -> Tensor:
+    """Noise ``[B, 3, S, S]`` at another side: both ways of resizing average, so that the bound holds."""
+    if noise.shape[-1] == side:
+        return noise
+    shrink = noise.shape[-1] > side
+    return F.interpolate(noise, (side, side), mode="bilinear", antialias=shrink, align_corners=False)

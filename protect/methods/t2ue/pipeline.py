@@ -1,0 +1,158 @@
+"""Prompts to noise: generator and text embedder as one pipeline of diffusers, saved and loaded together."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.utils.outputs import BaseOutput
+from torch import Tensor
+
+from ....errors import ConfigError, WeightsError
+from .generator import NoiseGenerator
+from .text_embedder import TextEmbedder
+
+__all__ = ["T2UEOutput", "T2UEPipeline"]
+
+
+@dataclass
+class T2UEOutput(BaseOutput):
+    """Noise float32 ``[N, 3, S, S]`` on the CPU within ``±epsilon``, in units of the full range."""
+
+    delta: Tensor
+
+
+class T2UEPipeline(DiffusionPipeline):
+    """``pipeline(prompts, seeds)``. Row i depends on prompt i and seed i alone, whatever the batch.
+
+    ``save_pretrained(folder)`` writes JSON and safetensors; ``T2UEPipeline.from_pretrained(folder)`` reads them.
+    """
+
+    generator: NoiseGenerator
+    text_embedder: TextEmbedder
+
+    def __init__(self, generator: NoiseGenerator, text_embedder: TextEmbedder) -> None:
+        super().__init__()
+        self.register_modules(generator=generator, text_embedder=text_embedder)
+        config = cast(Any, generator.config)
+        wanted, given = config.text_encoder_sha256, cast(Any, text_embedder.config).tower_sha256
+        if generator.text_dim != cast(Any, text_embedder.config).text_dim or (wanted and given and wanted != given):
+            raise ConfigError(
+                f"This generator was trained on vectors of {config.text_encoder_id or 'another text tower'}, not of "
+                f"{text_embedder.tower_id}."
+            )
+        generator.eval().requires_grad_(False)
+
+    @classmethod
+    def load(cls, folder: Path, *, weights: Path | None = None, allow_download: bool = False) -> T2UEPipeline:
+        """From a folder, never from a hub.
+
+        Args:
+            folder: as :meth:`save_pretrained` wrote it.
+            weights, allow_download: of a CLIP text tower, see :meth:`TextEmbedder.use`.
+
+        Raises:
+            WeightsError: there is no generator in it, or it is damaged.
+        """
+        if not (folder / "model_index.json").is_file():
+            raise WeightsError(f"{folder} holds no generator: there is no model_index.json in it.")
+        try:
+            from ....surrogates.quiet import quiet_diffusers
+
+            with quiet_diffusers():
+                made = cast(T2UEPipeline, cls.from_pretrained(str(folder), local_files_only=True))
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
+            raise WeightsError(f"The generator in {folder} cannot be read: {error}") from error
+        made.generator.float()  # weights may be stored in half precision
+        made.text_embedder.use(weights=weights, allow_download=allow_download)
+        return made
+
+    # ------------------------------------------------------------------ what a source of noise tells of itself
+    @property
+    def generator_id(self) -> str:
+        config = cast(Any, self.generator.config)
+        return f"{type(self.generator).__name__}-{self.native_size}px-{config.steps}-steps"
+
+    @property
+    def generator_sha256(self) -> str:
+        """Over names and bytes of the weights."""
+        digest = hashlib.sha256()
+        for key, value in sorted(self.generator.state_dict().items()):
+            digest.update(key.encode())
+            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    @property
+    def text_encoder(self) -> str:
+        return self.text_embedder.tower_id
+
+    @property
+    def text_norm(self) -> str:
+        return str(cast(Any, self.text_embedder.config).text_norm)
+
+    @property
+    def native_size(self) -> int:
+        """Side S of the noise, in px."""
+        return self.generator.native_size
+
+    @property
+    def epsilon(self) -> float:
+        """The budget it was trained at, in units of the full range."""
+        return self.generator.epsilon
+
+    # ------------------------------------------------------------------ noise
+    @torch.no_grad()
+    def __call__(
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        *,
+        batch_size: int = 8,
+        progress: Callable[[int], None] | None = None,
+    ) -> T2UEOutput:
+        """Noise for each prompt and seed.
+
+        Args:
+            prompts: N texts.
+            seeds: N numbers in 0..2**63-1, of the random vectors.
+            batch_size: rows at once; it decides the time, not the result.
+            progress: called with the number of rows done.
+        """
+        if len(prompts) != len(seeds):
+            raise ConfigError(f"{len(prompts)} prompts but {len(seeds)} seeds.")
+        size, device = self.native_size, next(self.generator.parameters()).device
+        self.generator.eval()
+        delta = torch.empty(len(prompts), 3, size, size)
+        for start in range(0, len(prompts), batch_size):
+            rows = slice(start, start + batch_size)
+            text = self.text_embedder(list(prompts[rows])).to(device)
+            z = torch.stack([self.generator.draw(seed) for seed in seeds[rows]]).to(device)
+            delta[rows] = self._rows(z, text)
+            if progress is not None:
+                progress(min(len(prompts), start + batch_size))
+        return T2UEOutput(delta=delta)
+
+    def _rows(self, z: Tensor, text: Tensor) -> Tensor:
+        # Convolutions and matrix products may add up in another order for another number of rows, so the network
+        # always sees the same number: the last batch is filled up with copies of a row.
+        count = len(z)
+        parts = []
+        for start in range(0, count, _ROWS):
+            rows = [min(row, count - 1) for row in range(start, start + _ROWS)]
+            delta = cast(Any, self.generator)(z[rows], text[rows]).delta
+            parts.append(delta.float().cpu()[: count - start])
+        return torch.cat(parts)
+
+    def generate(self, prompts: Sequence[str], seeds: Sequence[int]) -> np.ndarray:
+        """float32 ``[N, 3, S, S]`` in [-1, 1], in units of the budget: what bundles are made of."""
+        return (self(prompts, seeds).delta / self.epsilon).clamp(-1.0, 1.0).numpy()
+
+
+_ROWS = 4
+"""Rows that the network sees at once."""

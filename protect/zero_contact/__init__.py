@@ -1,0 +1,42 @@
+"""Protection from text alone: captions out, noise back, and the pictures never leave their owner.
+
+Three steps that share two files: a request (ids and captions), and a bundle of noise. Everything here works without
+torch; only the generator behind :class:`NoiseSource`, and a captioner, need it.
+"""
+
+from .applying import MAX_EPSILON, ApplyPlan, apply_bundle, write_summary
+from .asking import Asked, ask_for_folder, check_private_places, write_asked
+from .bundle import NoiseBundle
+from .bundle_info import BundleInfo
+from .exporting import export_npz, export_png
+from .generating import generate_bundle
+from .request import NoiseRequest, RequestLimits, RequestRow
+from .request_map import MappedPicture, RequestMap
+from .secret import new_secret, read_or_create_secret, read_secret, save_secret
+from .source import NoiseSource
+
+__all__ = [
+    "MAX_EPSILON",
+    "ApplyPlan",
+    "Asked",
+    "BundleInfo",
+    "MappedPicture",
+    "NoiseBundle",
+    "NoiseRequest",
+    "NoiseSource",
+    "RequestLimits",
+    "RequestMap",
+    "RequestRow",
+    "apply_bundle",
+    "ask_for_folder",
+    "check_private_places",
+    "export_npz",
+    "export_png",
+    "generate_bundle",
+    "new_secret",
+    "read_or_create_secret",
+    "read_secret",
+    "save_secret",
+    "write_asked",
+    "write_summary",
+]

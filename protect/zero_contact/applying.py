@@ -1,0 +1,244 @@
+"""Putting the noise of a bundle on the pictures it was asked for. Nothing is written before all of it was verified."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias, TypedDict, Unpack, get_args, overload
+
+from ...errors import ConfigError, UnknownNameError
+from ...imaging.atomic import write_atomic
+from ...imaging.codec import MAX_PIXELS
+from ...imaging.perturb import Fit
+from ..folder.inputs import hash_inputs
+from ..folder.interrupt import StopRequest
+from ..folder.progress import ProgressCallback, silent
+from ..folder.run import FolderRun
+from ..records import RunSummary, read_run_file
+from ..records.run_file import json_safe
+from ..records.state import InputRecord, StateFiles
+from ..request import FormatPolicy, MetadataPolicy, Problems, WriteOptions, check_source, check_write, holding
+from .bundle import NoiseBundle
+from .bundle_noise import BundleNoise
+from .request_map import RequestMap
+from .vetting import UNKNOWN, Vetting
+
+__all__ = ["MAX_EPSILON", "ApplyPlan", "apply_bundle", "write_summary"]
+
+#: Levels of 255 that are accepted from elsewhere unless asked otherwise: what ``--strength strong`` means here.
+MAX_EPSILON: Final = 16.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApplyPlan:
+    """What :func:`apply_bundle` would do.
+
+    Attributes:
+        protect: pictures that would be protected.
+        captions: caption files that would be copied.
+        failed: pictures that changed or are gone, with the reason.
+        skipped: pictures that no noise was asked for.
+        epsilon_levels: largest change.
+        fit: how noise meets pictures.
+    """
+
+    protect: int
+    captions: int
+    failed: tuple[tuple[str, str], ...]
+    skipped: tuple[str, ...]
+    epsilon_levels: float
+    fit: Fit
+
+    @property
+    def exit_code(self) -> int:
+        """What the run itself would end with as far as is known now."""
+        return int(bool(self.failed))
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-safe, for ``--json``."""
+        failed = [{"source": name, "reason": reason} for name, reason in self.failed]
+        return {**asdict(self), "failed": failed, "skipped": list(self.skipped), "exit_code": self.exit_code}
+
+
+class _ApplyOptions(TypedDict, total=False):
+    fit: Fit | None
+    strength: float
+    max_epsilon: float
+    format: FormatPolicy
+    metadata: MetadataPolicy
+    resume: bool
+    strict: bool
+    workers: int | None
+    max_pixels: int
+    progress: ProgressCallback | None
+    stop: StopRequest | None
+
+
+_Bundle: TypeAlias = Path | str | NoiseBundle
+_Map: TypeAlias = Path | str | RequestMap
+
+
+@overload
+def apply_bundle(
+    images: Path | str,
+    bundle: _Bundle,
+    map: _Map,
+    out: Path | str,
+    *,
+    dry_run: Literal[False] = False,
+    **options: Unpack[_ApplyOptions],
+) -> RunSummary: ...
+@overload
+def apply_bundle(
+    images: Path | str,
+    bundle: _Bundle,
+    map: _Map,
+    out: Path | str,
+    *,
+    dry_run: bool,
+    **options: Unpack[_ApplyOptions],
+) -> RunSummary | ApplyPlan: ...
+def apply_bundle(
+    images: Path | str,
+    bundle: _Bundle,
+    map: _Map,
+    out: Path | str,
+    *,
+    dry_run: bool = False,
+    fit: Fit | None = None,
+    strength: float = 1.0,
+    max_epsilon: float = MAX_EPSILON,
+    format: FormatPolicy = "lossless",
+    metadata: MetadataPolicy = "private",
+    resume: bool = True,
+    strict: bool = False,
+    workers: int | None = None,
+    max_pixels: int = MAX_PIXELS,
+    progress: ProgressCallback | None = None,
+    stop: StopRequest | None = None,
+) -> RunSummary | ApplyPlan:
+    """Protect a folder with noise that was made from its captions. Needs no torch.
+
+    The bundle is verified as a whole first: format, bound, ids, prompts, digest. Pictures that changed since the
+    request or are gone become ``failed`` rows of the manifest, pictures that are new are skipped. What is written, and
+    how a stopped run goes on, is as in :func:`apply_folder`.
+
+    Args:
+        images: the folder that the request was made for.
+        bundle: a bundle or its file.
+        map: the private map of the request, or its file.
+        out: OUT; new, empty, or begun by an earlier call. It may not be, contain or lie in ``images``.
+        dry_run: verify, write nothing, and say what would be done.
+        fit: ``center`` or ``stretch``; what the bundle was made for if left out. See :func:`add_delta`.
+        strength: share of the noise that is used, in (0, 1].
+        max_epsilon: refuse a bundle that changes pixels by more than so many of 255 levels.
+        format: see :func:`protect_folder`.
+        metadata: as there, but places, serial numbers and thumbnails go unless ``keep`` is asked for.
+        resume: see :func:`protect_folder`.
+        strict: see :func:`protect_folder`.
+        workers: see :func:`protect_folder`.
+        max_pixels: see :func:`protect_folder`.
+        progress: told about every step.
+        stop: a flag to stop at the next file.
+
+    Raises:
+        BundleError: the bundle cannot be believed, or no picture is as it was. Nothing was written.
+        RequestError: the map cannot be used.
+        ConfigError: as :func:`apply_folder`.
+        ResumeError: as :func:`apply_folder`.
+        SetupError: OUT cannot be written.
+        Interrupted: ``stop`` was set; the same call goes on.
+    """
+    started = time.perf_counter()
+    images, out = Path(images), Path(out)
+    tell, stop = progress or silent, stop or StopRequest()
+    options = WriteOptions(format=format, metadata=metadata, max_pixels=max_pixels, workers=workers)
+    problems = Problems()
+    with problems.collecting():
+        if not 0 < strength <= 1:
+            raise ConfigError(f"strength {strength:g} is outside (0, 1]: more than all of the noise breaks its bound.")
+        if fit is not None and fit not in get_args(Fit):
+            raise UnknownNameError("fit", fit, get_args(Fit))
+    scan = check_source(images, problems)
+    known = loaded = None
+    with problems.collecting():
+        known = map if isinstance(map, RequestMap) else RequestMap.read(Path(map))
+    with problems.collecting():
+        loaded = bundle if isinstance(bundle, NoiseBundle) else NoiseBundle.load(bundle)
+    if known is not None and loaded is not None and not problems.found:
+        with problems.collecting():
+            loaded.verify(known, max_epsilon=max_epsilon, progress=tell)
+            if loaded.info.epsilon_levels * strength < 1:
+                raise ConfigError("Less than one of 255 levels would be left of the noise: nothing. Raise --strength.")
+    existed = out.exists()
+    threads = check_write(images, out, options, problems, create=not dry_run)
+    problems.raise_all()
+    if scan is None or known is None or loaded is None:  # a problem was noted whenever one is missing
+        raise ConfigError("The request could not be checked.")
+    noise, fit = BundleNoise(loaded, strength), fit or loaded.info.resize
+    vetting = Vetting(known, images)
+    if dry_run:
+        records = vetting(hash_inputs(scan, workers=threads, stop=stop, progress=tell))
+        return _plan(records, vetting, noise, fit)
+    run = FolderRun(
+        command="apply",
+        scan=scan,
+        output=out,
+        options=options,
+        settings={**_settings(noise, fit), **options.settings()},
+        seed=0,  # those that count are secret, and the bundle's maker has them
+        workers=threads,
+        strict=strict,
+        warnings=options.warnings(),
+        progress=tell,
+        stop=stop,
+        started=started,
+        fit=fit,
+        key_of=vetting.id_of,
+        vet=vetting,
+    )
+    with holding(out, StateFiles(out).lock, existed=existed):
+        return run.apply(noise, resume=resume)
+
+
+def _settings(noise: BundleNoise, fit: Fit) -> dict[str, Any]:
+    info = noise.bundle.info
+    return {
+        "method": info.method,
+        "granularity": "sample" if info.z_mode == "sample" else "class",
+        "epsilon": noise.budget.epsilon,
+        "norm": noise.budget.norm,
+        "resolution": info.native_size,
+        "seed": 0,
+        "stage": info.stage,
+        "fit": fit,
+        "strength": noise.strength,
+        "generator_sha256": info.generator_sha256,
+        "bundle_sha256": noise.bundle.content_sha256,
+    }
+
+
+def _plan(records: Sequence[InputRecord], vetting: Vetting, noise: BundleNoise, fit: Fit) -> ApplyPlan:
+    return ApplyPlan(
+        protect=sum(record.kind == "image" for record in records),
+        captions=sum(record.kind == "caption" for record in records),
+        failed=tuple((record.relative, record.reason or "") for record in records if record.kind == "failed"),
+        skipped=tuple(record.relative for record in records if record.reason == UNKNOWN),
+        epsilon_levels=noise.budget.levels,
+        fit=fit,
+    )
+
+
+def write_summary(path: Path, summary: RunSummary) -> None:
+    """Keep what a run did in a JSON file of its own: the summary and, from the run file, how visible the change is.
+
+    Raises:
+        OutputError: the file exists or cannot be written.
+    """
+    run_file = read_run_file(summary.run_file)
+    stealth = {} if run_file is None else run_file.stealth.model_dump()
+    body = json_safe({**summary.to_json(), "stealth": stealth})
+    write_atomic(path, json.dumps(body, indent=2).encode("ascii") + b"\n", overwrite=False)

@@ -1,0 +1,198 @@
+"""The request for noise: the one file that leaves the owner's machine. Opaque ids and text, nothing else.
+
+``request.jsonl`` holds one JSON object a line, sorted by id, so that not even the order of the files shows. A server
+reads it from strangers, so reading is strict and bounded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from ...errors import RequestError
+from ...imaging.codec import MAX_PIXELS
+
+__all__ = ["ID_PATTERN", "NoiseRequest", "RequestLimits", "RequestRow"]
+
+ID_PATTERN: Final = re.compile(r"[0-9a-f]{16}")
+_KEYS: Final = {"id", "prompt", "class_id", "z_seed", "w", "h"}
+_LARGEST_CLASS: Final = 2**31 - 1
+_LARGEST_SEED: Final = 2**63 - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestLimits:
+    """How much a reader takes: lines, bytes of the file, characters of one prompt, pixels of one picture."""
+
+    lines: int = 1_000_000
+    bytes: int = 256 * 2**20
+    prompt: int = 1000
+    pixels: int = MAX_PIXELS
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRow:
+    """What is asked for one picture.
+
+    Attributes:
+        id: 16 hexadecimal digits that tell nothing without the owner's secret.
+        prompt: what the picture shows, one line.
+        class_id: number of its class, where it has one.
+        z_seed: seed that its owner chose, 0..2**63 - 1; the generator's side draws one if left out.
+        size: width and height in px, only where the noise is to be made to measure.
+    """
+
+    id: str
+    prompt: str
+    class_id: int | None = None
+    z_seed: int | None = None
+    size: tuple[int, int] | None = None
+
+    def to_line(self) -> str:
+        """One line of JSON, without its newline."""
+        data: dict[str, Any] = {"id": self.id, "prompt": self.prompt}
+        if self.class_id is not None:
+            data["class_id"] = self.class_id
+        if self.z_seed is not None:
+            data["z_seed"] = self.z_seed
+        if self.size is not None:
+            data["w"], data["h"] = self.size
+        return json.dumps(data, ensure_ascii=False)
+
+
+@dataclass(frozen=True)
+class NoiseRequest:
+    """All rows of a request, sorted by id.
+
+    Raises:
+        RequestError: no row, or an id twice.
+    """
+
+    rows: tuple[RequestRow, ...]
+
+    def __post_init__(self) -> None:
+        if not self.rows:
+            raise RequestError("The request is empty: it asks for no noise.")
+        object.__setattr__(self, "rows", tuple(sorted(self.rows, key=lambda row: row.id)))
+        twice = [name for name, count in Counter(row.id for row in self.rows).items() if count > 1]
+        if twice:
+            raise RequestError(f"The id {twice[0]} stands in the request twice. Every picture needs an id of its own.")
+
+    @property
+    def sized(self) -> bool:
+        """Whether every row says the size of its picture."""
+        return all(row.size is not None for row in self.rows)
+
+    @property
+    def prompts_sha256(self) -> str:
+        """Digest over ids and prompts, by which a bundle is known to be made for them."""
+        pairs = [[row.id, row.prompt] for row in self.rows]
+        return hashlib.sha256(json.dumps(pairs, separators=(",", ":")).encode("ascii")).hexdigest()
+
+    def to_bytes(self) -> bytes:
+        """The file as it leaves the machine: UTF-8."""
+        return "".join(f"{row.to_line()}\n" for row in self.rows).encode("utf-8")
+
+    @classmethod
+    def from_bytes(cls, data: bytes, *, limits: RequestLimits | None = None, name: str = "request") -> NoiseRequest:
+        """Read a request from strangers.
+
+        Args:
+            data: the file.
+            limits: how much is taken.
+            name: what messages call it.
+
+        Raises:
+            RequestError: says the line and what is wrong there.
+        """
+        limits = limits or RequestLimits()
+        if len(data) > limits.bytes:
+            raise RequestError(f"{name} is larger than {limits.bytes / 2**20:g} MiB. Split it into several requests.")
+        rows: list[RequestRow] = []
+        seen: set[str] = set()
+        for number, line in enumerate(data.split(b"\n"), start=1):
+            if not line.strip():
+                continue
+            try:
+                row = _row(line, limits)
+                if row.id in seen:
+                    raise ValueError(f"the id {row.id} was there before")
+            except (ValueError, RecursionError) as error:
+                raise RequestError(f"{name}, line {number}: {error}.") from error
+            seen.add(row.id)
+            rows.append(row)
+            if len(rows) > limits.lines:
+                raise RequestError(f"{name} has more than {limits.lines} lines. Split it into several requests.")
+        if not rows:
+            raise RequestError(f"{name} is empty: it asks for no noise.")
+        return cls(tuple(rows))
+
+    @classmethod
+    def read(cls, path: Path, *, limits: RequestLimits | None = None) -> NoiseRequest:
+        """Read ``request.jsonl``; see :meth:`from_bytes`."""
+        limits = limits or RequestLimits()
+        try:
+            with Path(path).open("rb") as file:
+                data = file.read(limits.bytes + 1)
+        except FileNotFoundError:
+            raise RequestError(f"There is no request {path}. `bitterant t2ue captions PHOTOS` writes one.") from None
+        except OSError as error:
+            raise RequestError(f"The request {path} cannot be read: {error.strerror or error}.") from error
+        return cls.from_bytes(data, limits=limits, name=str(path))
+
+
+def _row(line: bytes, limits: RequestLimits) -> RequestRow:
+    try:
+        data = json.loads(line.decode("utf-8"), object_pairs_hook=_without_repeats)
+    except UnicodeDecodeError:
+        raise ValueError("it is not UTF-8 text") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is no JSON ({error.msg})") from None
+    if not isinstance(data, Mapping):
+        raise ValueError("it is no JSON object")
+    if unknown := sorted(data.keys() - _KEYS):
+        raise ValueError(f"unknown field {unknown[0]!r:.60}; a request holds {', '.join(sorted(_KEYS))} only")
+    name, prompt = data.get("id"), data.get("prompt")
+    if not isinstance(name, str) or not ID_PATTERN.fullmatch(name):
+        raise ValueError("id is not 16 hexadecimal digits in lower case")
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise ValueError("prompt is missing or empty")
+    if len(prompt) > limits.prompt:
+        raise ValueError(f"the prompt has {len(prompt)} characters; {limits.prompt} are taken")
+    if any(unicodedata.category(char) in ("Cc", "Cs") for char in prompt):
+        raise ValueError("the prompt holds control characters")
+    width, height = (_whole(data, key, 1, 2**24) for key in ("w", "h"))
+    if (width is None) != (height is None):
+        raise ValueError("w and h belong together")
+    size = None if width is None or height is None else (width, height)
+    if size is not None and size[0] * size[1] > limits.pixels:
+        raise ValueError(f"a picture of {size[0]} x {size[1]} pixels is larger than is taken")
+    return RequestRow(
+        name, prompt, _whole(data, "class_id", 0, _LARGEST_CLASS), _whole(data, "z_seed", 0, _LARGEST_SEED), size
+    )
+
+
+def _whole(data: Mapping[str, Any], key: str, low: int, high: int) -> int | None:
+    value = data.get(key)
+    if key not in data:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise ValueError(f"{key} is not a whole number in {low}..{high}")
+    return value
+
+
+def _without_repeats(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; two fields of one name could be read in two ways."""
+    data: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in data:
+            raise ValueError(f"the field {key!r:.60} stands there twice")
+        data[key] = value
+    return data

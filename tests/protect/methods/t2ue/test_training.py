@@ -1,0 +1,107 @@
+"""The training: who learns, who does not, and that a kill changes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bitterant.errors import ConfigError, FitError
+from bitterant.protect.methods.t2ue import CaptionPairs, SSANoiseGenerator, TextEmbedder, TrainRecipe, train_t2ue
+from bitterant.protect.methods.t2ue.training import TrainingStopped
+
+CPU = torch.device("cpu")
+QUICK = TrainRecipe(steps=6, batch_size=6, surrogate_images=4, learner_life=2, image_side=16, warmup=1, ema=0.0)
+
+
+def weights(net: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {key: value.detach().clone() for key, value in net.state_dict().items()}
+
+
+@pytest.mark.parametrize("recipe", [QUICK, replace(QUICK, learner_weight=0.0), replace(QUICK, surrogate_weight=0.0),
+                                    replace(QUICK, diversity=1.0), replace(QUICK, mismatched=False)])  # fmt: skip
+def test_the_generator_learns_and_the_surrogate_does_not(
+    recipe: TrainRecipe, pairs: CaptionPairs, surrogate: Any, generator: SSANoiseGenerator, embedder: TextEmbedder
+) -> None:
+    before, frozen = weights(generator), weights(surrogate)
+    report = train_t2ue(pairs, surrogate, generator, embedder, recipe, device=CPU)
+    after = weights(generator)
+    still = [key for key in before if before[key].is_floating_point() and torch.equal(before[key], after[key])]
+    assert [key for key in still if key.split(".")[-1] in ("weight", "bias", "gate")] == []
+    assert all(torch.equal(frozen[key], value) for key, value in weights(surrogate).items())
+    assert report.steps == 6
+    wanted = {"surrogate": recipe.surrogate_weight, "learner": recipe.learner_weight, "sameness": recipe.diversity}
+    assert set(report.losses) == {name for name, weight in wanted.items() if weight}
+
+
+def test_it_gets_better_at_its_loss(pairs: CaptionPairs, surrogate: Any, embedder: TextEmbedder) -> None:
+    torch.manual_seed(0)
+    net = SSANoiseGenerator(latent_dim=4, text_dim=24, ngf=8, multipliers=(2, 2, 1), hidden=16, mask_hidden=4,
+                            gate_init=1.0, text_init=1.5, epsilon=0.5)  # fmt: skip
+    recipe = replace(QUICK, steps=60, learner_weight=0.0, surrogate_images=0, lr=5e-3)
+    report = train_t2ue(pairs, surrogate, net, embedder, recipe, device=CPU)
+    first = sum(losses["surrogate"] for _, losses in report.curve[:5]) / 5
+    assert report.losses["surrogate"] < 0.8 * first
+
+
+def test_stopped_and_resumed_is_the_same_as_in_one_go(
+    pairs: CaptionPairs, surrogate: Any, generator: SSANoiseGenerator, embedder: TextEmbedder, tmp_path: Path
+) -> None:
+    begin = weights(generator)
+    whole = train_t2ue(pairs, surrogate, generator, embedder, QUICK, device=CPU)
+    wanted = weights(generator)
+    generator.load_state_dict(begin)
+    generator.requires_grad_(True)
+    steps = []
+    with pytest.raises(TrainingStopped):
+        train_t2ue(pairs, surrogate, generator, embedder, QUICK, device=CPU, checkpoint=tmp_path / "state",
+                   progress=steps.append, stop=lambda: len(steps) == 3)  # fmt: skip
+    torch.manual_seed(9)
+    fresh = SSANoiseGenerator.from_config(generator.config)
+    again = train_t2ue(pairs, surrogate, fresh, embedder, QUICK, device=CPU, checkpoint=tmp_path / "state")
+    assert all(torch.equal(wanted[key], value) for key, value in weights(fresh).items())
+    assert again.curve == whole.curve
+
+
+def test_a_checkpoint_of_another_recipe_is_not_used(
+    pairs: CaptionPairs, surrogate: Any, generator: SSANoiseGenerator, embedder: TextEmbedder, tmp_path: Path
+) -> None:
+    steps: list[Any] = []
+    with pytest.raises(TrainingStopped):
+        train_t2ue(pairs, surrogate, generator, embedder, QUICK, device=CPU, checkpoint=tmp_path / "state",
+                   progress=steps.append, stop=lambda: len(steps) == 3)  # fmt: skip
+    seen: list[Any] = []
+    train_t2ue(pairs, surrogate, generator.requires_grad_(True), embedder, replace(QUICK, lr=2e-3), device=CPU,
+               checkpoint=tmp_path / "state", progress=seen.append)  # fmt: skip
+    assert seen[0].step == 1
+
+
+def test_a_breakdown_is_told(
+    pairs: CaptionPairs, surrogate: Any, generator: SSANoiseGenerator, embedder: TextEmbedder
+) -> None:
+    with torch.no_grad():
+        next(generator.parameters()).fill_(float("nan"))
+    with pytest.raises(FitError, match="no finite number"):
+        train_t2ue(pairs, surrogate, generator, embedder, QUICK, device=CPU)
+
+
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"lr": 0.0}, {"pace": 1.0}, {"ema": 1.0}, {"surrogate_images": 1},
+                                   {"surrogate_weight": 0.0, "learner_weight": 0.0}])  # fmt: skip
+def test_recipes_that_cannot_be_meant(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        TrainRecipe(**wrong)
+
+
+def test_pairs_are_checked() -> None:
+    images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    with pytest.raises(ConfigError, match="differ"):
+        CaptionPairs(("a", "a"), images)
+    with pytest.raises(ConfigError, match="two different captions"):
+        CaptionPairs(("a",), images)
+    made = CaptionPairs.of(images, [["a", "b"], ["b", "c"]])
+    assert made.captions == ("a", "b", "c")
+    assert made.owners is not None
+    assert made.owners.tolist() == [0, 0, 1]
