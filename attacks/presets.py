@@ -18,6 +18,7 @@ class Preset:
         victims: the first meets every adversary, the others only those of the naive tier.
         adversaries: besides ``none``, in the order in which they are kept when time is short.
         step_scale: length of the trainings relative to the recipe.
+        published: train by this recipe of the literature instead; see ``training.PUBLISHED``.
     """
 
     name: str
@@ -25,9 +26,30 @@ class Preset:
     victims: tuple[str, ...]
     adversaries: tuple[str, ...]
     step_scale: float
+    published: str | None = None
 
 
-_QUICK = ("early-stop", "jpeg", "grayscale")
+_QUICK = (
+    "early-stop", "jpeg:10", "grayscale", "projection", "last-layer:0.1", "validated-stop", "linear-probe", "knn",
+)  # fmt: skip
+_LABELS_AND_MIXING = ("regroup:2", "finer:2", "mix:0.5")
+_STANDARD = (
+    *_QUICK, *_LABELS_AND_MIXING,
+    "jpeg:75", "bit-depth:2", "blur:1", "down-up:0.5", "sharpen-lowpass:0.5", "jpeg:30", "jpeg:50", "jpeg:random",
+    "webp:30", "median", "crop-resize:0.875",
+    "trivial-augment", "cutmix", "mixup", "cutout", "fast-adversarial:8", "tv:0.1", "nlm:12",
+    "last-layer:0.01", "recover:0.1", "ueraser", "freeze-early:efficientnet-lite0",
+)  # fmt: skip
+_FULL = (
+    *_STANDARD,
+    "mix:0.2", "mix:0.8", "blur:0.6", "adversarial:4", "adversarial:8", "ueraser:max", "ueraser:jpeg",
+    "fine-tune:efficientnet-lite0", "linear-probe:clip:ViT-B-32/openai", "knn:clip:ViT-B-32/openai",
+    "simclr:0.1", "simclr:1",
+)  # fmt: skip
+_BESIDE_PAPERS = (
+    "early-stop", "jpeg:10", "grayscale", "bit-depth:2", "cutout", "mixup", "cutmix", "ueraser:max", "adversarial:8",
+    "projection",
+)  # fmt: skip
 _TWO_FAMILIES = ("small-cnn", "convmixer")
 
 PRESETS: dict[str, Preset] = {
@@ -35,16 +57,15 @@ PRESETS: dict[str, Preset] = {
     for preset in (
         # Does it run: one seed, no grade.
         Preset("smoke", 1, ("small-cnn",), ("early-stop",), 0.4),
-        # The naive trainer and cheap transforms: about ten minutes for 1,000 small images.
+        # The naive trainer, the cheapest transforms, projection, a few clean pictures, pretrained features.
         Preset("quick", 3, _TWO_FAMILIES, _QUICK, 1.0),
-        # Also pretrained features, other labels and mixing; how long that takes was not measured.
-        Preset(
-            "standard",
-            3,
-            _TWO_FAMILIES,
-            (*_QUICK, "linear-probe", "knn", "regroup:2", "finer:2", "mix:0.5"),
-            1.0,
-        ),
+        # All that a CPU can do in some hours.
+        Preset("standard", 3, _TWO_FAMILIES, _STANDARD, 1.0),
+        # Everything, for a GPU; what needs weights that are not on this machine is skipped and says so.
+        Preset("full", 5, ("resnet18", "vgg11", "mobilenetv2", "small-vit"), _FULL, 4.0),
+        # The settings of two papers, so that figures can stand beside theirs.
+        Preset("emn", 3, ("resnet18",), _BESIDE_PAPERS, 1.0, published="emn"),
+        Preset("apbench", 3, ("resnet18",), _BESIDE_PAPERS, 1.0, published="apbench"),
     )
 }
 

@@ -11,7 +11,7 @@ from ..surrogates import Recipe
 from .adversaries import TIERS, Adversary, Tier, create_adversaries
 from .presets import preset_named
 from .schema import GRADES, Grade, PlannedCondition
-from .training import check_victim, victim_recipe
+from .training import check_victim, published_recipe, victim_recipe
 
 __all__ = ["Request", "plan_conditions", "resolve_request"]
 
@@ -27,6 +27,7 @@ class Request:
             be applied; what was named stops the run instead.
         seeds: number of trainings a cell is repeated.
         recipe: replaces the recipe of every victim, steps included.
+        published: train victims by this published recipe; ``None`` for ours.
     """
 
     preset: str
@@ -40,12 +41,21 @@ class Request:
     required_grade: Grade | None
     max_minutes: float | None
     recipe: Recipe | None
+    published: str | None = None
 
     def recipes(self, images: int) -> dict[str, Recipe]:
         """How each victim is trained on so many images."""
+        pretrained = {a.network: a for a in self.adversaries.values() if a.network is not None}
         if self.recipe is not None:
-            return dict.fromkeys(self.victims, self.recipe)
-        return {name: victim_recipe(name, images, scale=self.step_scale) for name in self.victims}
+            return dict.fromkeys([*self.victims, *pretrained], self.recipe)
+        recipes = {
+            name: published_recipe(self.published, images) if self.published else self._scaled(name, images)
+            for name in self.victims
+        }
+        return recipes | {name: a.adapt(self._scaled(name, images)) for name, a in pretrained.items()}
+
+    def _scaled(self, name: str, images: int) -> Recipe:
+        return victim_recipe(name, images, scale=self.step_scale)
 
 
 def resolve_request(
@@ -87,6 +97,7 @@ def resolve_request(
         required_grade=grade,
         max_minutes=max_minutes,
         recipe=recipe,
+        published=chosen.published,
     )
 
 
@@ -119,7 +130,8 @@ def _required(
 def plan_conditions(request: Request, details: Mapping[str, str | None] | None = None) -> tuple[PlannedCondition, ...]:
     """The conditions in the order in which they are kept when time is short.
 
-    First the first victim with everything, then the others with the naive tier. A probe's victim is its own network.
+    First the first victim with everything, then the others with the naive tier. The victim of a probe, and
+    of fine-tuning, is its own network.
 
     Args:
         request: what was asked for.
@@ -130,7 +142,7 @@ def plan_conditions(request: Request, details: Mapping[str, str | None] | None =
         for adversary in request.adversaries.values():
             if number and adversary.tier != "naive":
                 continue
-            network = adversary.surrogate or victim
+            network = adversary.surrogate or adversary.network or victim
             planned.append(
                 PlannedCondition(
                     id=f"{network}/{adversary.name}",

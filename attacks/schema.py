@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-from .adversaries import Arm, Fit, Metric, Tier
+from .adversaries import Arm, Fit, Metric, Readout, Tier
 
 __all__ = [
     "GRADES",
@@ -150,7 +150,7 @@ class Condition(_Part):
     victim: str
     phrase: Text
     source: str
-    readout: Literal["final", "peak"]
+    readout: Readout
     metric: Metric = "rho"
     detail: Text | None = None
     status: Literal["ok", "set aside", "dropped"]

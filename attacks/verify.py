@@ -28,7 +28,6 @@ from .training import (
     Executor,
     GridResult,
     cells_of,
-    check_features,
     create_victim,
     executor_for,
     run_grid,
@@ -323,25 +322,15 @@ def _stage(request: Request, store: ArrayStore) -> tuple[dict[str, Labelling], d
     for name, adversary in request.adversaries.items():
         try:
             labellings[name] = store.labelling(name)
-            if adversary.surrogate is not None:
-                labellings[name] = _with_trained_weights(labellings[name], adversary.surrogate, store.resolution)
+            detail = adversary.check(store.resolution)
+            if detail is not None:
+                labellings[name] = replace(labellings[name], detail=detail)
         except (LabelError, SetupError) as error:
             if request.named:
                 raise
             skipped[name] = str(error).rstrip(".")
             logger.warning("%s is not tested: %s", name, error)
     return labellings, skipped
-
-
-def _with_trained_weights(labelling: Labelling, surrogate: str, resolution: int) -> Labelling:
-    """The labelling with the source of a probe's weights; a network of random weights is no prior knowledge."""
-    source = check_features(surrogate, resolution)
-    if "random" in source.split("+"):
-        raise ConfigError(
-            f"{surrogate} has random weights here, so a probe on it would say nothing about a pretrained "
-            "model. Name efficientnet-lite0, or a network with a tag, such as resnet18/IMAGENET1K_V1."
-        )
-    return replace(labelling, detail=f"frozen features of {surrogate}, weights: {source}")
 
 
 def _plan(

@@ -25,9 +25,31 @@ def list_names(
     output = Output(as_json=as_json)
     with guarded(output, debug=debug):
         prepare_torch()
+        if kind == "adversaries":
+            _list_adversaries(output)
+            return
         rows = _rows(kind)
         output.answer(("name", "what it is"), rows)
         output.result({kind: [{"name": name, "about": about} for name, about in rows]})
+
+
+def _list_adversaries(output: Output) -> None:
+    """Name, tier, cost of a training in plain trainings, and the paper; ``docs/adversaries.md`` says more."""
+    from ..attacks.adversaries import adversary_classes
+
+    classes = adversary_classes().items()
+    output.answer(
+        ("name", "tier", "cost", "what the trainer does", "source"),
+        [(name, cls.tier, f"{cls.cost:g}", cls.description, cls.source) for name, cls in classes],
+    )
+    output.result(
+        {
+            "adversaries": [
+                {"name": name, "tier": cls.tier, "cost": cls.cost, "about": cls.description, "source": cls.source}
+                for name, cls in classes
+            ]
+        }
+    )
 
 
 def _rows(kind: Kind) -> list[tuple[str, str]]:
@@ -35,10 +57,6 @@ def _rows(kind: Kind) -> list[tuple[str, str]]:
         from ..protect.methods import method_class, method_names
 
         return [(name, _first_line(method_class(name))) for name in method_names()]
-    if kind == "adversaries":
-        from ..attacks.adversaries import adversary_classes
-
-        return [(name, f"{cls.tier}: {cls.description}") for name, cls in adversary_classes().items()]
     from ..surrogates import surrogate_family, surrogate_names
 
     names = surrogate_names()

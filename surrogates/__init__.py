@@ -7,7 +7,16 @@ from .device import bf16_pays, resolve_device, supports_bf16
 from .ensemble import Ensemble
 from .freezing import FrozenSurrogate
 from .registry import check_surrogate, check_weights, create_surrogate, surrogate_family, surrogate_names
-from .training import CurvePoint, Recipe, TrainingResult, epoch_order, predict_logits, recipe_for, train_classifier
+from .training import (
+    CurvePoint,
+    Objective,
+    Recipe,
+    TrainingResult,
+    epoch_order,
+    predict_logits,
+    recipe_for,
+    train_classifier,
+)
 from .weights import load_state, load_weights
 
 __all__ = [
@@ -15,6 +24,7 @@ __all__ = [
     "CurvePoint",
     "Ensemble",
     "FrozenSurrogate",
+    "Objective",
     "Recipe",
     "Surrogate",
     "TrainingResult",

@@ -19,7 +19,7 @@ def pad_images(images: Tensor, padding: int) -> Tensor:
     """
     if padding == 0:
         return images
-    if images.dtype == torch.uint8:  # reflection is a copy: do it by indexing, which needs no float detour
+    if not images.is_floating_point():  # reflection is a copy: do it by indexing, which needs no float detour
         side = images.shape[-1]
         index = torch.arange(-padding, side + padding).abs()
         index = torch.where(index >= side, 2 * (side - 1) - index, index).to(images.device)

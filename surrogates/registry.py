@@ -11,11 +11,13 @@ from torch import nn
 
 from ..errors import ConfigError, SetupError, UnknownNameError
 from .base import IMAGENET_MEAN, IMAGENET_STD, Surrogate
+from .cifar_resnet import CifarResNet
 from .clip import build_clip, check_clip_name, find_clip_weights
 from .embedded import LITE0_MEAN, LITE0_STD, build_efficientnet_lite0
 from .ensemble import Ensemble
 from .resnet import IMAGENET_TAGS, build_imagenet_resnet, build_mobilenet_v2, build_resnet, find_imagenet_weights
 from .small_cnn import ConvMixer, SmallCNN
+from .victim_networks import build_small_vit, build_vgg11
 from .weights import load_weights
 
 __all__ = [
@@ -27,7 +29,7 @@ __all__ = [
     "surrogate_names",
 ]
 
-OPEN_NAMES = ("timm:NAME", "clip:ARCH/TAG", *(f"{name}/TAG" for name in IMAGENET_TAGS), "A+B")
+OPEN_NAMES = ("timm:NAME", "clip:ARCH/TAG", *(f"{name}/TAG" for name in IMAGENET_TAGS), "NAME@FILE", "A+B")
 """Patterns of the names that are not in the table."""
 
 Builder = Callable[[int, int], nn.Module]
@@ -70,6 +72,10 @@ _SPECS: dict[str, SurrogateSpec] = {
     "mobilenetv2": SurrogateSpec(
         lambda k, r: build_mobilenet_v2(k, resolution=r), "inverted-residual", IMAGENET_MEAN, IMAGENET_STD
     ),
+    "vgg11": SurrogateSpec(lambda k, r: build_vgg11(k), "vgg", IMAGENET_MEAN, IMAGENET_STD, bf16_on_cpu=True),
+    "small-vit": SurrogateSpec(lambda k, r: build_small_vit(k, resolution=r), "vit"),
+    "cifar-resnet20": SurrogateSpec(lambda k, r: CifarResNet(20, k), "resnet", IMAGENET_MEAN, IMAGENET_STD),
+    "cifar-resnet56": SurrogateSpec(lambda k, r: CifarResNet(56, k), "resnet", IMAGENET_MEAN, IMAGENET_STD),
     "efficientnet-lite0": SurrogateSpec(
         lambda k, r: build_efficientnet_lite0(k),
         "inverted-residual",
@@ -83,12 +89,21 @@ _SPECS: dict[str, SurrogateSpec] = {
 
 def surrogate_names() -> tuple[str, ...]:
     """Names of the registry. Besides these: ``timm:NAME`` takes any network of timm, ``clip:ARCH/TAG`` any CLIP of
-    open_clip, ``resnet18/TAG`` and ``resnet50/TAG`` torchvision's ImageNet weights, ``A+B`` several as an ensemble."""
+    open_clip, ``resnet18/TAG`` and ``resnet50/TAG`` torchvision's ImageNet weights, ``NAME@FILE`` any of them with the
+    weights of a file, ``A+B`` several as an ensemble."""
     return tuple(_SPECS)
+
+
+def _split_file(name: str) -> tuple[str, Path | None]:
+    """``NAME@FILE`` as name and file. Tags of open_clip and names of timm hold no ``@``."""
+    base, at, file = name.partition("@")
+    return base, Path(file) if at else None
 
 
 def surrogate_family(name: str) -> str:
     """The architecture family of a name: networks of one family share their building blocks."""
+    if "@" in name:
+        return surrogate_family(_split_file(name)[0])
     if "+" in name:
         return "+".join(dict.fromkeys(surrogate_family(part) for part in name.split("+")))
     if name.startswith("timm:"):
@@ -103,9 +118,13 @@ def check_surrogate(name: str) -> str:
 
     Raises:
         UnknownNameError: no such network, architecture or tag.
+        ConfigError: a file of weights is named for several networks.
         SetupError: a CLIP is named and open_clip is not installed.
     """
-    for part in name.split("+"):
+    base, file = _split_file(name)
+    if file is not None and "+" in base:
+        raise ConfigError(f"{name} names one file of weights for several networks. Name one network.")
+    for part in base.split("+"):
         if part.startswith("clip:"):
             check_clip_name(part)
         elif not part.startswith("timm:"):
@@ -124,7 +143,9 @@ def check_weights(name: str, *, weights: Path | None = None, allow_download: boo
         ConfigError: no weights are named for a CLIP, or one file for several networks.
         SetupError: they are not on this machine and may not be fetched.
     """
-    parts = check_surrogate(name).split("+")
+    base, file = _split_file(check_surrogate(name))
+    weights = weights or file
+    parts = base.split("+")
     if len(parts) > 1 and weights is not None:
         raise ConfigError(f"--weights holds one network, but {name} names several. Name one, or leave the file out.")
     for part in parts:
@@ -169,13 +190,15 @@ def create_surrogate(
     """
     if num_classes < 2:
         raise ConfigError(f"A classifier needs at least 2 classes, not {num_classes}.")
+    check_surrogate(name)
+    name, file = _split_file(name)
+    weights = weights or file
     if "+" in name:
         return _ensemble(name, num_classes, resolution, seed, weights, allow_download)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if name.startswith("clip:"):
             return build_clip(name, num_classes=num_classes, weights=weights, allow_download=allow_download)
-        check_surrogate(name)
         if name.startswith("timm:"):
             net, mean, std, source = _build_timm(name[5:], num_classes, resolution, allow_download and weights is None)
             spec = SurrogateSpec(lambda k, r: net, "", mean, std)

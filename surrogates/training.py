@@ -19,14 +19,32 @@ from torch import Tensor, nn
 from .augment import draw_crops, pad_images, take_batch
 from .device import bf16_pays
 
-__all__ = ["CurvePoint", "Recipe", "TrainingResult", "epoch_order", "predict_logits", "recipe_for", "train_classifier"]
+__all__ = [
+    "CurvePoint",
+    "Objective",
+    "Recipe",
+    "TrainingResult",
+    "epoch_order",
+    "predict_logits",
+    "recipe_for",
+    "train_classifier",
+]
+
+Objective = Callable[[nn.Module, Tensor, Tensor, torch.Generator, float], tuple[Tensor, Tensor]]
+"""What a step minimises: ``(model, batch, labels, generator, progress) -> (loss, logits)``.
+
+``batch`` is float ``[B, 3, R, R]`` in [0, 1], cropped and flipped; ``labels`` int64 ``[B]``; ``loss`` a scalar;
+``logits`` ``[B, K]`` only count the training accuracy of the curve. The generator lives on the CPU and is its only
+randomness; ``progress`` is the share of the steps done, in [0, 1).
+"""
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How a network is trained from scratch.
 
-    The learning rate rises linearly over ``warmup`` of the steps and falls along a half cosine to zero.
+    The learning rate rises linearly over ``warmup`` of the steps and falls along a half cosine to zero, or, with
+    ``halvings``, stays and is halved that often.
 
     Attributes:
         steps: optimiser steps.
@@ -36,9 +54,11 @@ class Recipe:
         momentum: of SGD.
         weight_decay: on all parameters.
         warmup: share of the steps in which the learning rate rises.
+        halvings: instead of the cosine, multiply the learning rate by a half after each of ``halvings + 1`` equal parts
+            of the training (APBench: once, after 100 of 200 epochs).
         crop_padding: reflect padding of the random crop in px at 32 px; scales with the resolution.
         flip: mirror left and right at random.
-        clip_norm: largest global gradient norm (emn.md section 3: 5.0).
+        clip_norm: largest global gradient norm (emn.md section 3: 5.0); infinite for no limit.
     """
 
     steps: int = 400
@@ -51,6 +71,7 @@ class Recipe:
     crop_padding: int = 4
     flip: bool = True
     clip_norm: float = 5.0
+    halvings: int = 0
 
     def padding_at(self, resolution: int) -> int:
         """Crop padding in px at this resolution."""
@@ -62,11 +83,13 @@ def recipe_for(name: str, **changes: object) -> Recipe:
 
     Networks without a convolutional pyramid (``convmixer``, transformers) are trained with AdamW, as their papers do.
     """
-    adamw = name == "convmixer" or (
+    adamw = name in ("convmixer", "small-vit") or (
         name.startswith("timm:") and any(w in name for w in ("vit", "mixer", "deit", "swin"))
     )
     base: dict[str, object] = {"optimiser": "adamw", "lr": 4e-3, "weight_decay": 1e-2} if adamw else {}
-    if name in ("mobilenetv2", "efficientnet-lite0"):
+    if name == "small-vit":
+        base["lr"] = 1e-3
+    if name.partition("@")[0] in ("mobilenetv2", "efficientnet-lite0", "vgg11"):
         base["lr"] = 0.05
     return Recipe(**{**base, **changes})  # type: ignore[arg-type]
 
@@ -95,6 +118,7 @@ class TrainingResult:
         predictions: int64 ``[n_test]`` at the end, or ``None`` without test images.
         peak_predictions: the same at the step with the best test accuracy.
         peak_step: that step.
+        history: int64 ``[E, n_test]``, the predictions at each point of the curve, or ``None`` without test images.
         seconds: wall time.
     """
 
@@ -106,6 +130,7 @@ class TrainingResult:
     predictions: Tensor | None = None
     peak_predictions: Tensor | None = None
     peak_step: int = 0
+    history: Tensor | None = None
     seconds: float = field(default=0.0, compare=False)
 
 
@@ -147,6 +172,8 @@ def _lr_factor(step: int, recipe: Recipe) -> float:
     rise = max(1, round(recipe.warmup * recipe.steps))
     if step < rise:
         return (step + 1) / rise
+    if recipe.halvings:
+        return 0.5 ** (step * (recipe.halvings + 1) // recipe.steps)
     return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, recipe.steps - rise)))
 
 
@@ -174,13 +201,14 @@ def train_classifier(
     evals: int = 10,
     device: str | torch.device = "cpu",
     bf16: bool | None = None,
+    objective: Objective | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> TrainingResult:
     """Train ``model`` in place and say what happened.
 
     Args:
         model: maps float ``[B, 3, R, R]`` in [0, 1] to logits ``[B, K]``.
-        images: uint8 ``[N, 3, R, R]``.
+        images: uint8 ``[N, 3, R, R]``, or another integer type where values may leave 0..255.
         labels: int64 ``[N]``.
         recipe: how; equal in every arm.
         seed: of the batch order, the augmentation and dropout (the model brings its own initial weights). The global
@@ -190,6 +218,7 @@ def train_classifier(
         evals: number of points of the learning curve.
         device: where to train.
         bf16: bfloat16 autocast (weights stay float32); ``None``: where it is faster.
+        objective: what to minimise instead of the cross-entropy of the batch.
         progress: called with the share done after each curve point.
 
     Returns:
@@ -200,6 +229,8 @@ def train_classifier(
     if bf16 is None:
         bf16 = bf16_pays(model, device)
     generator = torch.Generator().manual_seed(seed)
+    # A stream of its own: batches and crops stay those of the plain training whatever the objective draws.
+    drawn = torch.Generator().manual_seed((seed + 0x5EED) % 2**63)
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     model.train()
     side, padding = images.shape[-1], recipe.padding_at(images.shape[-1])
@@ -216,6 +247,7 @@ def train_classifier(
     seen, finite = 0, True
     mean_loss = float("nan")
     batches: list[Tensor] = []
+    history: list[Tensor] = []
     with _own_randomness(device, seed):
         while step < recipe.steps and finite:
             if not batches:
@@ -227,8 +259,11 @@ def train_classifier(
             for group in optimiser.param_groups:
                 group["lr"] = recipe.lr * _lr_factor(step, recipe)
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-                logits = model(batch).float()
-            loss = F.cross_entropy(logits, target)
+                if objective is None:
+                    logits = model(batch).float()
+                    loss = F.cross_entropy(logits, target)
+                else:
+                    loss, logits = objective(model, batch, target, drawn, step / recipe.steps)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
@@ -244,6 +279,7 @@ def train_classifier(
                 if test_images is not None and test_labels is not None:
                     predictions = predict_logits(model, test_images).argmax(1)
                     accuracy = float((predictions == test_labels.cpu()).float().mean())
+                    history.append(predictions)
                     if accuracy > peak_accuracy:
                         peak_accuracy, peak_step, peak_predictions = accuracy, step, predictions
                 epoch = step * recipe.batch_size / max(1, len(images))
@@ -263,5 +299,6 @@ def train_classifier(
         predictions=predictions,
         peak_predictions=peak_predictions,
         peak_step=peak_step,
+        history=torch.stack(history) if history else None,
         seconds=time.perf_counter() - begun,
     )

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from abc import ABC
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ConfigError
+
+if TYPE_CHECKING:  # they load torch, which listing adversaries must not
+    from ...surrogates import Recipe
+    from ..learning import Learner
 
 __all__ = [
     "TIERS",
@@ -27,9 +31,14 @@ __all__ = [
 
 Pixels = NDArray[np.uint8]
 Tier = Literal["naive", "transforms", "training", "prior", "relabel", "mixing"]
-Readout = Literal["final", "peak"]
-Arm = Literal["clean", "protected", "noise", "mixed", "part", "noise-mixed"]
-"""What is trained on: all pictures in one version, or (mixing) a part clean and the rest protected, absent or noisy."""
+Readout = Literal["final", "peak", "validated"]
+"""When a victim is judged: at the end, at the best moment by the test answers, or by that of a few clean pictures."""
+
+Arm = Literal["clean", "protected", "noise", "mixed", "part", "noise-mixed", "untrained"]
+"""What is trained on: all pictures in one version, or (mixing) a part clean and the rest protected, absent or noisy.
+
+``untrained`` is the control of adversaries that go on from a trained network: they go on from random weights instead.
+"""
 
 Metric = Literal["rho", "mv"]
 """Residual learnability, or the marginal value of the protected share."""
@@ -115,20 +124,29 @@ class Adversary(ABC):
         tier: how much effort it is.
         source: the paper that showed it.
         description: one line for people.
-        readout: ``final`` judges the victim at the end; ``peak`` at the best moment, chosen with the test answers.
+        cost: of one training, in plain trainings of small-cnn (measured on a CPU); 0 where it needs none of its own.
+        readout: ``final`` judges the victim at the end; ``peak`` at the best moment, chosen with the test answers;
+            ``validated`` at the best moment for a few clean pictures that are not the ones judged.
         arms: what victims are trained on for it.
         metric: what is graded.
         fit: what learns.
+        continues: whether it goes on from the networks that ``none`` trained, which are then kept for it.
+        tests_by_arm: whether what is done to the test pictures depends on what was learned from those of the arm.
+        clean_share: share of the training pictures that the trainer also has clean, with their labels.
     """
 
     prefix: ClassVar[str]
     tier: ClassVar[Tier]
     source: ClassVar[str]
     description: ClassVar[str]
+    cost: ClassVar[float] = 1.0
     readout: ClassVar[Readout] = "final"
     arms: ClassVar[tuple[Arm, ...]] = ("clean", "protected")
     metric: ClassVar[Metric] = "rho"
     fit: ClassVar[Fit] = "network"
+    continues: ClassVar[bool] = False
+    tests_by_arm: ClassVar[bool] = False
+    clean_share: float = 0.0
 
     def __init__(self, parameter: str | None = None) -> None:
         if parameter is not None:
@@ -149,6 +167,34 @@ class Adversary(ABC):
         """Name of the frozen network whose features a probe reads; ``None`` where victims are trained."""
         return None
 
+    @property
+    def network(self) -> str | None:
+        """Name of the pretrained network that is trained on instead of a victim; ``None`` for victims from scratch."""
+        return None
+
+    def check(self, resolution: int) -> str | None:
+        """Make sure, before any training, that what it needs is on this machine.
+
+        Args:
+            resolution: working resolution in pixels.
+
+        Returns:
+            What exactly is used, for people, where the name does not say it.
+
+        Raises:
+            SetupError: weights or a package are missing.
+            ConfigError: it cannot work at this resolution, or with these weights.
+        """
+        return None
+
+    def adapt(self, recipe: Recipe) -> Recipe:
+        """The recipe of its network (see :attr:`network`), made from that of a training from scratch."""
+        return recipe
+
+    def learner(self) -> Learner | None:
+        """How a victim is trained, where that is not the plain training of its recipe. Loads torch."""
+        return None
+
     def trained_by(self, arm: Arm) -> str:
         """Name of the adversary whose trainings it reads for an arm: its own, unless they would be the same."""
         return self.name
@@ -166,11 +212,22 @@ class Adversary(ABC):
         """The training pictures of an arm, before :meth:`transform`.
 
         Returns:
-            uint8 ``[N', 3, R, R]``, and which of the N training pictures they are (``None``: all, in order).
+            uint8 ``[N', 3, R, R]`` (int16 where values may leave 0..255), and which of the N training pictures they
+            are (``None``: all, in order).
         """
+        if arm == "untrained":
+            return material.pictures("clean"), None  # never trained on
         if arm in ("mixed", "part", "noise-mixed"):
             raise ConfigError(f"The adversary {self.prefix!r} does not say how its arm {arm!r} is composed.")
         return material.pictures(arm), None
+
+    def compose_test(self, arm: Arm, material: Material) -> Pixels:
+        """The test pictures, before :meth:`transform`; only looked at where :attr:`tests_by_arm` is set.
+
+        Returns:
+            As :meth:`compose`, ``[M, 3, R, R]``.
+        """
+        return material.pictures("test")
 
     def transform(self, images: Pixels) -> Pixels:
         """Change the pictures once, before training and before testing.

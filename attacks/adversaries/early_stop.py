@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .base import Adversary, Arm
 
-__all__ = ["EarlyStop"]
+__all__ = ["EarlyStop", "ValidatedStop"]
 
 
 class EarlyStop(Adversary):
@@ -17,6 +17,7 @@ class EarlyStop(Adversary):
     tier = "naive"
     source = "arXiv 2204.08615"
     description = "stops at the best moment, chosen with the test answers (an upper bound for the trainer)"
+    cost = 0.0
     readout = "peak"
     arms = ("clean", "protected", "noise")
 
@@ -26,3 +27,21 @@ class EarlyStop(Adversary):
 
     def trained_by(self, arm: Arm) -> str:
         return "none"
+
+
+class ValidatedStop(EarlyStop):
+    """Stops at the moment that is best for a few clean pictures, of which the trainer needs no more than 200.
+
+    They are taken from the test set crosswise: the moment for one half is chosen with pictures of the other, so that
+    no picture has a say about itself.
+    """
+
+    prefix = "validated-stop"
+    tier = "prior"
+    source = "arXiv 2204.08615, with the validation set that it asks for"
+    description = "stops at the moment that is best for 200 other clean pictures"
+    readout = "validated"
+
+    @property
+    def phrase(self) -> str:
+        return "a trainer who stops by 200 clean validation pictures"

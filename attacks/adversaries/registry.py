@@ -5,16 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...errors import ConfigError, UnknownNameError
+from .adversarial import AdversarialTraining, FastAdversarialTraining
+from .augmentation import CutMix, Cutout, Mixup, TrivialAugment, UEraser
 from .base import Adversary
-from .early_stop import EarlyStop
-from .finer import Finer
-from .grayscale import Grayscale
-from .jpeg import Jpeg
+from .early_stop import EarlyStop, ValidatedStop
+from .labels import Finer, Regroup, Superclass
 from .mix import Mix
 from .none import NoAdversary
-from .probes import LinearProbe, NearestNeighbours
-from .regroup import Regroup
-from .superclass import Superclass
+from .prior import FineTune, FreezeEarly, LastLayer, LinearProbe, NearestNeighbours, Recover, SimClr
+from .projection import OrthogonalProjection
+from .purification import NonLocalMeans, Purify, TotalVariation
+from .transforms import (
+    BitDepth,
+    CropResize,
+    DownUp,
+    GaussianBlur,
+    Grayscale,
+    Jpeg,
+    Median,
+    SharpenLowPass,
+    Webp,
+)
 
 __all__ = ["adversary_classes", "adversary_names", "create_adversaries", "create_adversary", "register_adversary"]
 
@@ -36,7 +47,12 @@ def register_adversary(cls: type[Adversary]) -> type[Adversary]:
 
 
 for _cls in (
-    NoAdversary, EarlyStop, Jpeg, Grayscale, LinearProbe, NearestNeighbours, Superclass, Regroup, Finer, Mix,
+    NoAdversary, EarlyStop,
+    Jpeg, Webp, Grayscale, BitDepth, DownUp, GaussianBlur, Median, CropResize, SharpenLowPass,
+    Cutout, Mixup, CutMix, TrivialAugment, UEraser, FastAdversarialTraining, AdversarialTraining,
+    OrthogonalProjection, TotalVariation, NonLocalMeans, Purify,
+    ValidatedStop, LastLayer, Recover, LinearProbe, NearestNeighbours, FineTune, FreezeEarly, SimClr,
+    Superclass, Regroup, Finer, Mix,
 ):  # fmt: skip
     register_adversary(_cls)
 

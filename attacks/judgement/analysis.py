@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..adversaries import Adversary, Arm, Labelling
+from ..adversaries import Adversary, Arm, Labelling, Readout
 from ..schema import ArmResult, Basis, Condition, Estimate, Plan, PlannedCondition
 from ..statistics import (
     balanced_chance,
@@ -120,13 +120,13 @@ def _measure(
         cells = cells_of(planned, plan.victim_seeds)
         if planned.id in grid.dropped or any(cell not in grid.cells for cell in cells):
             continue
-        peak = adversaries[planned.adversary].readout == "peak"
+        readout = adversaries[planned.adversary].readout
         labelling = labellings[planned.adversary]
         arms: dict[Arm, _ArmData] = {
             arm: _arm(
                 [grid.cells[c] for c in cells if c.arm == arm],
                 labelling,
-                peak=peak,
+                readout=readout,
                 own=name == planned.adversary,
                 seed=plan.seed,
             )
@@ -169,9 +169,18 @@ def _draw_together(
     }
 
 
-def _arm(results: Sequence[CellResult], labelling: Labelling, *, peak: bool, own: bool, seed: int) -> _ArmData:
+def _read_out(result: CellResult, readout: Readout) -> NDArray[np.int64]:
+    """The predictions at the moment that the adversary chooses."""
+    if readout == "peak":
+        return result.peak_predictions
+    if readout == "validated" and result.validated_predictions is not None:
+        return result.validated_predictions
+    return result.predictions
+
+
+def _arm(results: Sequence[CellResult], labelling: Labelling, *, readout: Readout, own: bool, seed: int) -> _ArmData:
     labels, classes = labelling.test, labelling.classes
-    predictions = [result.peak_predictions if peak else result.predictions for result in results]
+    predictions = [_read_out(result, readout) for result in results]
     return _ArmData(
         plain=np.stack([predicted == labels for predicted in predictions]),
         renamed={

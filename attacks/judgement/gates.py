@@ -223,7 +223,7 @@ def _sound(plan: Plan, cells: Sequence[CellResult]) -> Gate:
     paired: dict[tuple[str, int], set[int]] = {}
     for condition in plan.conditions:
         for cell in cells_of(condition, plan.victim_seeds):
-            if cell in steps:
+            if cell in steps and cell.arm != "untrained":  # the control that is not trained makes no steps
                 paired.setdefault((condition.id, cell.seed_index), set()).add(steps[cell])
     unequal = sum(len(counts) > 1 for counts in paired.values())
     parts = [f"{broken} trainings diverged"] if broken else []

@@ -4,11 +4,12 @@ from .cells import Cell, CellResult
 from .executor import Executor, available_cpus, executor_for
 from .features import check_features
 from .grid import GridResult, cells_of, run_grid
-from .schedule import fit_recipe, training_steps
+from .schedule import PUBLISHED, fit_recipe, published_recipe, training_steps
 from .store import ArrayStore, Inputs, temporary_folder_problem
 from .victims import check_victim, create_victim, victim_family, victim_names, victim_recipe, victim_seed
 
 __all__ = [
+    "PUBLISHED",
     "ArrayStore",
     "Cell",
     "CellResult",
@@ -22,6 +23,7 @@ __all__ = [
     "create_victim",
     "executor_for",
     "fit_recipe",
+    "published_recipe",
     "run_grid",
     "temporary_folder_problem",
     "training_steps",

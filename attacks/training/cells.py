@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ...surrogates import CurvePoint, Recipe, train_classifier
+from ...surrogates import CurvePoint, Recipe
 from ..adversaries import Arm, Fit
+from ..learning.job import Job, Learner
+from ..learning.plain import PlainTraining
 from ..schema import CellRecord, CurveRow
 from .probes import probe
+from .stopping import validated_predictions
 from .store import Inputs
 from .threads import one_thread
-from .victims import create_victim
 
 __all__ = ["Cell", "CellResult", "CellTask", "run_cell"]
 
@@ -48,6 +52,8 @@ class CellTask:
     Attributes:
         fit: what learns.
         recipe: how a network is trained; ``None`` for probes.
+        learner: who trains it; ``None`` for the plain training.
+        keep: folder for networks that adversaries go on from; ``None`` where this cell has to do with none.
     """
 
     cell: Cell
@@ -56,6 +62,8 @@ class CellTask:
     inputs: Inputs
     device: str
     evals: int
+    learner: Learner | None = None
+    keep: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,8 @@ class CellResult:
         steps: optimiser steps; 0 for probes, which are solved and not trained step by step.
         predictions: int64 ``[M]`` on the test pictures at the end.
         peak_predictions: the same at the step with the best test accuracy.
+        validated_predictions: the same at the step that is best for other clean pictures (see ``stopping``); ``None``
+            where the end is all there is.
     """
 
     cell: Cell
@@ -78,6 +88,7 @@ class CellResult:
     peak_step: int
     curve: tuple[CurvePoint, ...]
     seconds: float
+    validated_predictions: NDArray[np.int64] | None = None
 
     def record(self, labels: NDArray[np.int64]) -> CellRecord:
         """The row of the report; ``labels`` are those of the test pictures."""
@@ -114,11 +125,10 @@ def _finite(value: float) -> float | None:
 
 def run_cell(task: CellTask) -> CellResult:
     """Train and test one victim or probe. The same task gives the same result in any process."""
-    paths = (task.inputs.train_images, task.inputs.train_labels, task.inputs.test_images, task.inputs.test_labels)
-    images, labels, test_images, test_labels = (np.load(path, allow_pickle=False) for path in paths)
-    if task.recipe is None:
-        return _run_probe(task, images, labels, test_images)
-    return _run_network(task, *(torch.from_numpy(array) for array in (images, labels, test_images, test_labels)))
+    if task.recipe is not None:
+        return _run_network(task)
+    paths = (task.inputs.train_images, task.inputs.train_labels, task.inputs.test_images)
+    return _run_probe(task, *(np.load(path, allow_pickle=False) for path in paths))
 
 
 def _run_probe(
@@ -141,32 +151,49 @@ def _run_probe(
     )
 
 
-def _run_network(
-    task: CellTask, images: torch.Tensor, labels: torch.Tensor, test_images: torch.Tensor, test_labels: torch.Tensor
-) -> CellResult:
-    cell = task.cell
+def _job(task: CellTask) -> Job:
+    cell, inputs = task.cell, task.inputs
     assert task.recipe is not None
+
+    def read(path: Path | None) -> torch.Tensor | None:
+        return None if path is None else torch.from_numpy(np.load(path, allow_pickle=False))
+
+    images, labels, test_images, test_labels = (
+        torch.from_numpy(np.load(path, allow_pickle=False))
+        for path in (inputs.train_images, inputs.train_labels, inputs.test_images, inputs.test_labels)
+    )
+    kept = None
+    if task.keep is not None:
+        identity = (inputs.train_images.name, inputs.train_labels.name, cell.victim, cell.victim_seed, task.recipe)
+        kept = task.keep / f"{hashlib.sha256(repr(identity).encode()).hexdigest()}.safetensors"
+    return Job(
+        arm=cell.arm,
+        victim=cell.victim,
+        classes=inputs.classes,
+        images=images,
+        labels=labels,
+        test_images=test_images,
+        test_labels=test_labels,
+        few_images=read(inputs.few_images),
+        few_labels=read(inputs.few_labels),
+        recipe=task.recipe,
+        seed=cell.victim_seed,
+        evals=task.evals,
+        device=task.device,
+        kept=kept,
+    )
+
+
+def _run_network(task: CellTask) -> CellResult:
+    job = _job(task)
     with one_thread(task.device):
-        victim = create_victim(
-            cell.victim, num_classes=task.inputs.classes, resolution=int(images.shape[-1]), seed=cell.victim_seed
-        )
-        result = train_classifier(
-            victim,
-            images,
-            labels,
-            task.recipe,
-            seed=cell.victim_seed,
-            test_images=test_images,
-            test_labels=test_labels,
-            evals=task.evals,
-            device=task.device,
-        )
+        result = (task.learner or PlainTraining())(job)
     # Without any prediction the loss was not finite before the first look at the test pictures; G7 will say so.
-    empty = torch.zeros(len(test_labels), dtype=torch.int64)
-    predictions = empty if result.predictions is None else result.predictions
+    predictions = torch.zeros_like(job.test_labels) if result.predictions is None else result.predictions
     peak_predictions = predictions if result.peak_predictions is None else result.peak_predictions
+    history = predictions[None] if result.history is None else result.history
     return CellResult(
-        cell=cell,
+        cell=task.cell,
         steps=result.steps,
         train_accuracy=result.train_accuracy,
         final_loss=result.final_loss,
@@ -176,4 +203,5 @@ def _run_network(
         peak_step=result.peak_step,
         curve=result.curve,
         seconds=result.seconds,
+        validated_predictions=validated_predictions(history.cpu().numpy(), job.test_labels.numpy()),
     )

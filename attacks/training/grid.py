@@ -43,18 +43,21 @@ class _Clock:
 
     def __init__(self, recipes: Mapping[str, Recipe], adversaries: Mapping[str, Adversary], workers: int) -> None:
         self._recipes, self._adversaries, self._workers = recipes, adversaries, workers
-        self._measured: dict[tuple[str, str], list[float]] = {}
+        self._measured: dict[tuple[str, str, float], list[float]] = {}
 
     def note(self, result: CellResult) -> None:
         self._measured.setdefault(self._kind(result.cell), []).append(result.seconds)
 
-    def _kind(self, cell: Cell) -> tuple[str, str]:
+    def _kind(self, cell: Cell) -> tuple[str, str, float]:
         """Cells of one kind take about the same time."""
-        return cell.victim, self._adversaries[cell.adversary].fit
+        adversary = self._adversaries[cell.adversary]
+        return cell.victim, adversary.fit, 0.0 if cell.arm == "untrained" else adversary.cost
 
-    def _units(self, kind: tuple[str, str]) -> float:
-        victim, fit = kind
-        return _FIRST_GUESS.get(victim, 10.0) * self._recipes[victim].steps if fit == "network" else _PROBE
+    def _units(self, kind: tuple[str, str, float]) -> float:
+        victim, fit, cost = kind
+        if fit != "network":
+            return _PROBE
+        return max(_PROBE, cost * _FIRST_GUESS.get(victim, 10.0) * self._recipes[victim].steps)
 
     def seconds(self, cells: Sequence[Cell]) -> float:
         """Expected wall time of these cells, from measured times where there are any."""
@@ -124,7 +127,11 @@ def _task(
     plan: Plan,
     device: str,
 ) -> CellTask:
-    fit = adversaries[cell.adversary].fit
+    adversary = adversaries[cell.adversary]
+    fit = adversary.fit
+    # Only what somebody goes on from is kept, and only by those who have to do with it.
+    wanted = any(other.continues for other in adversaries.values())
+    keeps = wanted and (cell.adversary == "none" or adversary.continues)
     return CellTask(
         cell=cell,
         fit=fit,
@@ -132,6 +139,8 @@ def _task(
         inputs=store.inputs(cell.arm, cell.adversary),
         device=device,
         evals=plan.evals,
+        learner=adversary.learner() if fit == "network" else None,
+        keep=store.networks if keeps else None,
     )
 
 

@@ -26,13 +26,19 @@ Version = Literal["clean", "protected", "noise", "test"]
 
 @dataclass(frozen=True)
 class Inputs:
-    """The four arrays of a cell. For probes the two of pictures hold features instead, float32 ``[N, D]``."""
+    """The four arrays of a cell. For probes the two of pictures hold features instead, float32 ``[N, D]``.
+
+    Attributes:
+        few_images, few_labels: pictures that the trainer also has clean, for adversaries with a ``clean_share``.
+    """
 
     train_images: Path
     train_labels: Path
     test_images: Path
     test_labels: Path
     classes: int
+    few_images: Path | None = None
+    few_labels: Path | None = None
 
 
 def temporary_folder_problem(error: OSError) -> OutputError:
@@ -142,12 +148,33 @@ class ArrayStore:
         """The arrays of a cell; pictures are transformed, and features computed, when first asked for."""
         labelling = self.labelling(adversary)
         images, rows = self._train(arm, adversary)
+        made = self._adversaries[adversary]
         labels = labelling.train if rows is None else labelling.train[rows]
-        tested = self._test(adversary)
-        surrogate = self._adversaries[adversary].surrogate
+        tested = self._test(adversary, arm if made.tests_by_arm else None)
+        surrogate = made.surrogate
         if surrogate is not None:
             images, tested = self._features(images, surrogate), self._features(tested, surrogate)
-        return Inputs(images, self._labels(labels), tested, self._labels(labelling.test), labelling.classes)
+        known = self._labels(labels), self._labels(labelling.test)
+        return Inputs(images, known[0], tested, known[1], labelling.classes, *self._few(adversary, labelling))
+
+    @property
+    def networks(self) -> Path:
+        """Folder for trained networks that adversaries go on from."""
+        folder = self._folder / "networks"
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def _few(self, adversary: str, labelling: Labelling) -> tuple[Path | None, Path | None]:
+        """The share of the training pictures that the trainer has clean, after the adversary's transform."""
+        share = self._adversaries[adversary].clean_share
+        if share <= 0:
+            return None, None
+        rows = np.arange(len(self.labels)) if share >= 1 else np.flatnonzero(~self.covered(1 - share))
+        key = ("few", adversary)
+        if key not in self._made:
+            after = self._adversaries[adversary].transform(self.pictures("clean")[rows])
+            self._made[key] = self._save(f"few-{len(self._made)}", after)
+        return self._made[key], self._labels(labelling.train[rows])
 
     def _train(self, arm: Arm, adversary: str) -> tuple[Path, NDArray[np.int64] | None]:
         key = (arm, adversary)
@@ -156,10 +183,11 @@ class ArrayStore:
             self._made[key] = self._transformed(images, adversary)
         return self._made[key], self._rows[key]
 
-    def _test(self, adversary: str) -> Path:
-        key = ("test", adversary)
+    def _test(self, adversary: str, arm: Arm | None) -> Path:
+        key = ("test", adversary) if arm is None else ("test", adversary, arm)
         if key not in self._made:
-            self._made[key] = self._transformed(self.pictures("test"), adversary)
+            images = self.pictures("test") if arm is None else self._adversaries[adversary].compose_test(arm, self)
+            self._made[key] = self._transformed(images, adversary)
         return self._made[key]
 
     def _transformed(self, images: Pixels, adversary: str) -> Path:

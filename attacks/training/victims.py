@@ -10,7 +10,7 @@ from .schedule import fit_recipe
 
 __all__ = ["check_victim", "create_victim", "victim_family", "victim_names", "victim_recipe", "victim_seed"]
 
-# They start from trained weights; a trainer who has those belongs to the tier "prior", which is not tested yet.
+# They start from trained weights; a trainer who has those belongs to the tier "prior" (fine-tune, linear-probe).
 _PRETRAINED = frozenset({"efficientnet-lite0"})
 
 

@@ -347,7 +347,11 @@ def test_the_plan_is_written_before_the_first_training(
         ({"require_tier": "naive"}, ConfigError, "--require-grade"),
         ({"require_tier": "nave", "require_grade": "weak"}, UnknownNameError, "Did you mean 'naive'"),
         ({"require_grade": "stronk"}, UnknownNameError, "Did you mean 'strong'"),
-        ({"require_tier": "prior", "require_grade": "weak"}, ConfigError, "Tested tiers: naive, transforms"),
+        (
+            {"adversaries": ["jpeg:10"], "require_tier": "prior", "require_grade": "weak"},
+            ConfigError,
+            "Tested tiers: naive, transforms",
+        ),
         ({"require_grade": "weak", "preset": "smoke"}, ConfigError, "One seed gives no grade"),
         ({"epsilon": 0}, ConfigError, "epsilon"),
         ({"epsilon": 2}, ConfigError, "epsilon"),

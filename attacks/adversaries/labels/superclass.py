@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import ConfigError, LabelError
-from .base import Adversary, Labelling, Material
+from ....errors import ConfigError, LabelError
+from ..base import Adversary, Labelling, Material
 
 __all__ = ["Superclass", "grouped"]
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from .base import Adversary
+from ..base import Adversary
+from .pretrained import DEFAULT_NETWORK, Pretrained
 
 __all__ = ["LinearProbe", "NearestNeighbours"]
-
-DEFAULT_SURROGATE = "efficientnet-lite0"
 
 
 class _Probe(Adversary):
@@ -19,29 +18,30 @@ class _Probe(Adversary):
 
     Raises:
         UnknownNameError: no such network.
-        SetupError: it is a CLIP, and open_clip is not installed.
     """
 
     tier = "prior"
+    cost = 0.2
     arms = ("clean", "protected", "noise")
     doing: ClassVar[str]
 
     def __init__(self, parameter: str | None = None) -> None:
-        from ...surrogates import check_surrogate  # loads torch; listing adversaries needs none
-
-        self.network = check_surrogate(DEFAULT_SURROGATE if parameter is None else parameter)
+        self._pretrained = Pretrained(DEFAULT_NETWORK if parameter is None else parameter)
 
     @property
     def name(self) -> str:
-        return f"{self.prefix}:{self.network}"
+        return f"{self.prefix}:{self._pretrained.name}"
 
     @property
     def phrase(self) -> str:
-        return f"a trainer who {self.doing} features of the pretrained {self.network}"
+        return f"a trainer who {self.doing} features of the pretrained {self._pretrained.title}"
 
     @property
     def surrogate(self) -> str | None:
-        return self.network
+        return self._pretrained.name
+
+    def check(self, resolution: int) -> str:
+        return f"frozen features of {self._pretrained.title}, weights: {self._pretrained.source(resolution)}"
 
 
 class LinearProbe(_Probe):

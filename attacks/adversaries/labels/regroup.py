@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...errors import LabelError
-from .base import Adversary, Labelling, Material
-from .parameters import whole_number
+from ....errors import LabelError
+from ..base import Adversary, Labelling, Material
+from ..parameters import whole_number
 from .superclass import grouped
 
 __all__ = ["Regroup"]

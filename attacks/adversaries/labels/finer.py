@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import SetupError
-from .base import Adversary, Labelling, Material, Pixels
-from .parameters import whole_number
+from ....errors import SetupError
+from ..base import Adversary, Labelling, Material, Pixels
+from ..parameters import whole_number
 
 __all__ = ["Finer"]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .base import Adversary, Pixels
+from ..base import Adversary, Pixels
+from .blocks import BLOCK
 
 __all__ = ["Grayscale"]
 
@@ -23,9 +24,9 @@ class Grayscale(Adversary):
 
     def transform(self, images: Pixels) -> Pixels:
         result = np.empty_like(images)
-        for row, picture in enumerate(images):
+        for start in range(0, len(images), BLOCK):
             # The fixed-point weights that Pillow uses for RGB -> L, so that users can repeat it with any tool.
-            red, green, blue = picture.astype(np.uint32)
+            red, green, blue = (images[start : start + BLOCK, channel].astype(np.uint32) for channel in range(3))
             luma = (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16
-            result[row] = luma.astype(np.uint8)[None]
+            result[start : start + BLOCK] = luma.astype(np.uint8)[:, None]
         return result

@@ -1,0 +1,7 @@
+"""Stronger augmentation while training, the same for every arm."""
+
+from .cutout import Cutout
+from .mixing import CutMix, Mixup
+from .strong import TrivialAugment, UEraser
+
+__all__ = ["CutMix", "Cutout", "Mixup", "TrivialAugment", "UEraser"]

@@ -1,0 +1,8 @@
+"""Prior knowledge: pretrained networks, a few clean pictures, features learned without labels."""
+
+from .contrastive import SimClr
+from .few_clean import LastLayer, Recover
+from .fine_tune import FineTune, FreezeEarly
+from .probes import LinearProbe, NearestNeighbours
+
+__all__ = ["FineTune", "FreezeEarly", "LastLayer", "LinearProbe", "NearestNeighbours", "Recover", "SimClr"]

@@ -1,0 +1,26 @@
+"""How victims are trained where that is more than the plain recipe: objectives, and what goes on from a training."""
+
+from .adversarial import AdversarialObjective
+from .augmentations import CutMixObjective, CutoutObjective, MixupObjective, TrivialAugmentObjective
+from .contrastive import Contrastive
+from .fine_tuning import FineTuning
+from .job import Job, Learner
+from .plain import PlainTraining
+from .refit import LastLayerRefit, Recovery
+from .ueraser import UEraserObjective
+
+__all__ = [
+    "AdversarialObjective",
+    "Contrastive",
+    "CutMixObjective",
+    "CutoutObjective",
+    "FineTuning",
+    "Job",
+    "LastLayerRefit",
+    "Learner",
+    "MixupObjective",
+    "PlainTraining",
+    "Recovery",
+    "TrivialAugmentObjective",
+    "UEraserObjective",
+]
