@@ -77,7 +77,7 @@ def test_what_is_left_out_is_the_presets(run: Run, monkeypatch: pytest.MonkeyPat
         (("--preset", "quik"), "Did you mean 'quick'?"),
         (("--victim", "resnet-18"), "Did you mean 'resnet18'?"),
         (("--adversary", "jpg"), "Did you mean 'jpeg'?"),
-        (("--adversary", "jpeg:200"), "JPEG quality"),
+        (("--adversary", "jpeg:200"), "from 1 to 100"),
         (("--max-minutes", "-1"), "positive"),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -60,7 +60,7 @@ def test_stopped_and_resumed_is_the_same_as_in_one_go(
         train_t2ue(pairs, surrogate, generator, embedder, QUICK, device=CPU, checkpoint=tmp_path / "state",
                    progress=steps.append, stop=lambda: len(steps) == 3)  # fmt: skip
     torch.manual_seed(9)
-    fresh = SSANoiseGenerator.from_config(generator.config)
+    fresh = cast(SSANoiseGenerator, SSANoiseGenerator.from_config(generator.config))
     again = train_t2ue(pairs, surrogate, fresh, embedder, QUICK, device=CPU, checkpoint=tmp_path / "state")
     assert all(torch.equal(wanted[key], value) for key, value in weights(fresh).items())
     assert again.curve == whole.curve
