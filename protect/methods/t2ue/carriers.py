@@ -22,20 +22,22 @@ _DIRECTIONS = ((1, 0), (0, 1), (1, 1), (1, -1))
 
 
 class Carriers(nn.Module):
-    """Sines and cosines in four directions, shifted as a whole by the first two numbers of z.
+    """Sines and cosines in four directions, where wanted shifted as a whole by the first two numbers of z.
 
-    A network with pooling tells the texture whatever its place, but who does not know z cannot subtract it: noises of
-    one text with two z have a low cosine, where the paper's network gives nearly the same one (t2ue.md section 11.8).
+    Who does not know z cannot subtract what is shifted: noises of one text with two z have a cosine near 0, where the
+    paper's network gives nearly the same one (t2ue.md section 11.8). But a trainer's network also learns a texture
+    without a fixed place later than one with it, and then it has learnt from the pictures (docs/methods/t2ue.md).
 
     Args:
         side: of the maps in px.
         periods: in px; each divides the side, so that the waves fit in.
+        shift: how far they go, as a share of the side; 0 leaves them in place.
     """
 
     frequencies: Tensor
     arguments: Tensor
 
-    def __init__(self, side: int, periods: Sequence[int]) -> None:
+    def __init__(self, side: int, periods: Sequence[int], shift: float = 0.0) -> None:
         super().__init__()
         if any(period < 2 or side % period for period in periods):
             raise ConfigError(f"Periods of carriers divide the side of {side} px and are 2 at least, not {periods}.")
@@ -47,10 +49,11 @@ class Carriers(nn.Module):
         self.register_buffer("frequencies", frequencies, persistent=False)
         self.register_buffer("arguments", arguments, persistent=False)
         self.channels = 2 * len(cycles)
+        self.shift = shift
 
     def forward(self, z: Tensor) -> Tensor:
         """``[B, channels, side, side]`` in [-1, 1] for ``z`` [B, latent_dim of 2 at least], standard normal."""
-        # The normal distribution's own function makes the shift uniform over the picture.
-        shift = torch.special.ndtr(z[:, :2].float())
+        # The normal distribution's own function makes the shift uniform.
+        shift = self.shift * torch.special.ndtr(z[:, :2].float())
         phase = self.arguments[None] + (shift @ self.frequencies.T)[:, :, None, None]
         return torch.cat([phase.sin(), phase.cos()], dim=1)

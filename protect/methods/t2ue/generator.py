@@ -87,6 +87,7 @@ class SSANoiseGenerator(NoiseGenerator):
         gate_init: see :class:`GatedBlock`; 0 in the paper.
         text_init: how far the text acts at the start, see :class:`TextSteeredNorm`; 0 in the paper.
         carriers: periods in px of fixed waves that enter the last block, see :class:`Carriers`; none in the paper.
+        carrier_shift: how far z moves them, as a share of the side; 0 to 1.
         epsilon: the bound, in units of the full range.
         bound: ``tanh`` or ``clamp``.
         text_norm: how text vectors were scaled in training: ``l2`` (length sqrt(D)) or ``none``.
@@ -109,6 +110,7 @@ class SSANoiseGenerator(NoiseGenerator):
         gate_init: float = 0.0,
         text_init: float = 0.0,
         carriers: Sequence[int] = (),
+        carrier_shift: float = 0.0,
         epsilon: float = 8 / 255,
         bound: Literal["tanh", "clamp"] = "tanh",
         text_norm: Literal["l2", "none"] = "l2",
@@ -127,7 +129,7 @@ class SSANoiseGenerator(NoiseGenerator):
         widths = [ngf * multiplier for multiplier in multipliers]
         self._base, self._first = base, widths[0]
         self.fc = nn.Linear(latent_dim, widths[0] * base * base)
-        self.waves = Carriers(base * 2 ** (len(widths) - 1), carriers) if carriers else None
+        self.waves = Carriers(base * 2 ** (len(widths) - 1), carriers, carrier_shift) if carriers else None
         entering = [widths[0], *widths[:-1]]
         entering[-1] += self.waves.channels if self.waves else 0
         self.blocks = nn.ModuleList(

@@ -74,7 +74,7 @@ def test_gradient_reaches_every_weight(generator: SSANoiseGenerator) -> None:
 
 
 def test_carriers_shift_with_z_and_agree_with_the_formula() -> None:
-    waves = Carriers(16, (4, 8))
+    waves = Carriers(16, (4, 8), shift=1.0)
     z = torch.tensor([[0.0, 0.0], [1.0, -0.5]])
     out = waves(z)
     assert out.shape == (2, 16, 16, 16)
@@ -85,6 +85,8 @@ def test_carriers_shift_with_z_and_agree_with_the_formula() -> None:
         wanted = torch.sin(torch.tensor(2 * torch.pi * (2 * x + 2 * y)))
         assert float(out[1, 6, row, column]) == pytest.approx(float(wanted), abs=1e-4)
     assert not torch.allclose(out[0], out[1], atol=0.1)
+    still = Carriers(16, (4, 8))(z)
+    assert torch.equal(still[0], still[1])
 
 
 @pytest.mark.parametrize("wrong", [{"carriers": (3,)}, {"multipliers": ()}, {"bound": "hard"}, {"epsilon": 0.0}])
