@@ -53,6 +53,10 @@ class CifarResNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight)
+            elif isinstance(module, _Block):
+                # Blocks begin as their shortcuts (Goyal et al. 2017): otherwise 27 of them make logits of hundreds,
+                # whose softmax has no gradient.
+                nn.init.zeros_(module.bn2.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``[B, K]`` of normalised images ``[B, 3, R, R]``."""

@@ -37,6 +37,9 @@ Builder = Callable[[int, int], nn.Module]
 IMAGENET_SIDE = 112
 """Weights trained on ImageNet see smaller images enlarged to this many px: below, things are too small for them."""
 
+VGG_SIDE = 32
+"""VGG halves the side five times."""
+
 
 @dataclass(frozen=True)
 class SurrogateSpec:
@@ -72,7 +75,9 @@ _SPECS: dict[str, SurrogateSpec] = {
     "mobilenetv2": SurrogateSpec(
         lambda k, r: build_mobilenet_v2(k, resolution=r), "inverted-residual", IMAGENET_MEAN, IMAGENET_STD
     ),
-    "vgg11": SurrogateSpec(lambda k, r: build_vgg11(k), "vgg", IMAGENET_MEAN, IMAGENET_STD, bf16_on_cpu=True),
+    "vgg11": SurrogateSpec(
+        lambda k, r: build_vgg11(k), "vgg", IMAGENET_MEAN, IMAGENET_STD, bf16_on_cpu=True, at_least=VGG_SIDE
+    ),
     "small-vit": SurrogateSpec(lambda k, r: build_small_vit(k, resolution=r), "vit"),
     "cifar-resnet20": SurrogateSpec(lambda k, r: CifarResNet(20, k), "resnet", IMAGENET_MEAN, IMAGENET_STD),
     "cifar-resnet56": SurrogateSpec(lambda k, r: CifarResNet(56, k), "resnet", IMAGENET_MEAN, IMAGENET_STD),

@@ -42,7 +42,7 @@ def open_space(
             f"The bank was fitted with other weights of {bank.surrogate} than those found now ({model.source}), "
             "so clusters would be mixed up. Give the weights of the fit with --weights FILE."
         )
-    return FeatureSpace(model, resolve_device(str(device)))
+    return FeatureSpace(model, resolve_device(str(device)), bank.resolution)
 
 
 def view_of(bank: Bank, space: FeatureSpace) -> View | None:

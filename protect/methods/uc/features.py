@@ -25,12 +25,13 @@ class FeatureSpace:
     Args:
         model: the surrogate; frozen here.
         device: where to compute.
+        resolution: side in px of the working images; networks of a fixed side take no other.
 
     Attributes:
         maker: identity of the networks, the digest of their weights without the last layers.
     """
 
-    def __init__(self, model: Surrogate, device: torch.device) -> None:
+    def __init__(self, model: Surrogate, device: torch.device, resolution: int) -> None:
         self.device = device
         self.maker = model.fingerprint(head=False)
         self._sides = [member.resize.side for member in model.members]
@@ -39,7 +40,7 @@ class FeatureSpace:
         self.members = tuple(
             FrozenSurrogate(member, features=True, bf16=bf16_pays(member, device)) for member in model.members
         )
-        self.widths = tuple(_width(member) for member in self.members)
+        self.widths = tuple(_width(member, resolution) for member in self.members)
 
     @property
     def view(self) -> int | None:
@@ -90,7 +91,7 @@ class View:
         return self.space.of(torch.from_numpy(pixels).permute(2, 0, 1)[None])[0]
 
 
-def _width(frozen: FrozenSurrogate) -> int:
+def _width(frozen: FrozenSurrogate, side: int) -> int:
     with torch.no_grad():
         device = next(frozen.model.parameters()).device
-        return int(frozen(torch.zeros(1, 3, 64, 64, device=device)).shape[1])
+        return int(frozen(torch.zeros(1, 3, side, side, device=device)).shape[1])

@@ -52,7 +52,7 @@ class UcFit:
             weights=recipe.weights, allow_download=recipe.allow_download,
         )  # fmt: skip
         self.source = model.source
-        self.space = FeatureSpace(model, recipe.device)
+        self.space = FeatureSpace(model, recipe.device, dataset.resolution)
         self.trip = None if recipe.paper else RoundTrip.of(dataset)
         self._last_saved = 0.0
 

@@ -167,7 +167,7 @@ class UnlearnableClusters(Method):
             recipe.surrogate, num_classes=2, resolution=resolution, seed=recipe.derived_seed(0, 0),
             weights=recipe.weights, allow_download=recipe.allow_download,
         )  # fmt: skip
-        return FeatureSpace(model, self.device)
+        return FeatureSpace(model, self.device, resolution)
 
     def settings(self) -> dict[str, Any]:
         """The resolved hyper-parameters, JSON-safe."""
