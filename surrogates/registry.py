@@ -15,6 +15,7 @@ from .cifar_resnet import CifarResNet
 from .clip import build_clip, check_clip_name, find_clip_weights
 from .embedded import LITE0_MEAN, LITE0_STD, build_efficientnet_lite0
 from .ensemble import Ensemble
+from .image_text.conse import build_conse
 from .resnet import IMAGENET_TAGS, build_imagenet_resnet, build_mobilenet_v2, build_resnet, find_imagenet_weights
 from .small_cnn import ConvMixer, SmallCNN
 from .victim_networks import build_small_vit, build_vgg11
@@ -51,6 +52,7 @@ class SurrogateSpec:
         mean, std: normalisation of the [0, 1] input, one value a channel.
         embedded: whether the builder brings trained weights of its own.
         bf16_on_cpu: whether bfloat16 pays on a CPU (measured: small-cnn 2.2 times faster, convmixer slower).
+        head_only: only the last layer learns: the features are those of a pair of towers.
         at_least: images below this many px are enlarged first: trained weights expect things of some size.
     """
 
@@ -61,6 +63,7 @@ class SurrogateSpec:
     embedded: bool = False
     bf16_on_cpu: bool = False
     at_least: int | None = None
+    head_only: bool = False
 
 
 _SPECS: dict[str, SurrogateSpec] = {
@@ -88,6 +91,15 @@ _SPECS: dict[str, SurrogateSpec] = {
         LITE0_STD,
         embedded=True,
         at_least=IMAGENET_SIDE,
+    ),
+    "conse": SurrogateSpec(
+        lambda k, r: build_conse(k),
+        "inverted-residual",
+        LITE0_MEAN,
+        LITE0_STD,
+        embedded=True,
+        at_least=IMAGENET_SIDE,
+        head_only=True,
     ),
 }
 
@@ -224,6 +236,7 @@ def create_surrogate(
     return Surrogate(
         net, name=name, num_classes=num_classes, mean=spec.mean, std=spec.std, source=source,
         bf16_on_cpu=spec.bf16_on_cpu, side=spec.at_least, enlarge_only=True,
+        head_only=spec.head_only,
     )  # fmt: skip
 
 

@@ -8,7 +8,10 @@ without it all vectors point the same way and retrieval collapses. Nothing is tr
 from __future__ import annotations
 
 import hashlib
+import math
+from collections import OrderedDict
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +22,7 @@ from ..embedded import LITE0_MEAN, LITE0_STD, build_efficientnet_lite0
 from .base import ImageText, TextTower
 from .sentence import MiniLM
 
-__all__ = ["Conse", "ConseTexts", "class_phrases", "imagenet_class_names"]
+__all__ = ["Conse", "ConseTexts", "build_conse", "class_phrases", "imagenet_class_names"]
 
 TEMPERATURE = 2.0
 """Logits are divided by this before the softmax: the embedding then mixes more than the first guess."""
@@ -96,3 +99,38 @@ class Conse(ImageText):
             digest.update(key.encode())
             digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
+
+
+class _Mixed(nn.Module):
+    """ImageNet logits to the mixture of sentence embeddings, on the sphere of radius sqrt(D)."""
+
+    mixture: Tensor
+
+    def __init__(self, mixture: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mixture", mixture)
+
+    def forward(self, logits: Tensor) -> Tensor:
+        mixed = (logits / TEMPERATURE).softmax(-1) @ self.mixture
+        return F.normalize(mixed, dim=-1) * math.sqrt(self.mixture.shape[1])
+
+
+@lru_cache(maxsize=1)
+def _mixture() -> Tensor:
+    """The thousand embeddings take seconds to make, and never change."""
+    return ConseTexts().get_buffer("centred")
+
+
+def build_conse(num_classes: int) -> nn.Module:
+    """Its image tower with a fresh last layer on the 384 features, as a classifier of normalised pictures.
+
+    Raises:
+        SetupError: the sentence encoder is not installed.
+    """
+    return nn.Sequential(
+        OrderedDict(
+            network=build_efficientnet_lite0(1000),
+            mixed=_Mixed(_mixture().clone()),
+            head=nn.Linear(_mixture().shape[1], num_classes),
+        )
+    )

@@ -23,6 +23,8 @@ class CaptionPairs:
         captions: M different sentences.
         images: uint8 ``[N, 3, R, R]``.
         owners: int64 ``[M]``, the picture that each sentence describes; ``None`` where they describe none of them.
+        meanings: int64 ``[M]``, sentences of one number say the same in other words; ``None``: those of one picture,
+            or where there are no pictures, all differ.
         name: in words, for the generator's record.
     """
 
@@ -30,6 +32,7 @@ class CaptionPairs:
     images: Tensor
     owners: Tensor | None = None
     name: str = ""
+    meanings: Tensor | None = None
 
     def __post_init__(self) -> None:
         if len(set(self.captions)) != len(self.captions):
@@ -47,11 +50,21 @@ class CaptionPairs:
             or int(self.owners.max()) >= len(self.images)
         ):
             raise ConfigError("Each sentence needs the number of one of the pictures.")
+        if self.meanings is not None and self.meanings.shape != (len(self.captions),):
+            raise ConfigError("Each sentence needs the number of a meaning.")
 
     @property
     def side(self) -> int:
         """Side R of the pictures in px."""
         return int(self.images.shape[-1])
+
+    def wordings(self) -> list[Tensor]:
+        """For each meaning the rows of its sentences, int64."""
+        numbers = self.owners if self.meanings is None else self.meanings
+        if numbers is None:
+            return list(torch.arange(len(self.captions)).split(1))
+        order = numbers.argsort(stable=True)
+        return list(order.split(numbers.unique(return_counts=True)[1].tolist()))
 
     @classmethod
     def of(cls, images: Tensor, captions: Sequence[Sequence[str]], *, name: str = "") -> CaptionPairs:
@@ -63,9 +76,13 @@ class CaptionPairs:
         return cls(tuple(owner), images, torch.tensor(list(owner.values()), dtype=torch.int64), name)
 
     @classmethod
-    def made_up(cls, *, captions: int, images: int, side: int, seed: int) -> CaptionPairs:
+    def made_up(cls, *, things: int, images: int, side: int, seed: int) -> CaptionPairs:
         """Sentences about ImageNet's things, and discs instead of photographs."""
+        made = made_up_captions(things, seed=seed)
+        captions = tuple(sentence for several in made for sentence in several)
+        meanings = torch.tensor([number for number, several in enumerate(made) for _ in several])
         return cls(
-            tuple(made_up_captions(captions, seed=seed)), dead_leaves(images, side, seed=seed),
-            name=f"{captions} made-up captions of ImageNet class names on {images} pictures of discs",
+            captions, dead_leaves(images, side, seed=seed), meanings=meanings,
+            name=f"{len(captions)} made-up captions about {things} things with ImageNet's names, on {images} pictures "
+            "of discs",
         )  # fmt: skip

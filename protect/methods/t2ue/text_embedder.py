@@ -65,6 +65,10 @@ class TextEmbedder(ModelMixin, ConfigMixin):
     def tower_id(self) -> str:
         return str(cast(Any, self.config).tower)
 
+    @property
+    def tower_sha256(self) -> str:
+        return str(cast(Any, self.config).tower_sha256)
+
     def _load(self) -> TextTower:
         if not self._tower:
             config = cast(Any, self.config)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...._version import __version__
-from ....errors import FitError
+from ....errors import ConfigError, FitError
 from ....surrogates import supports_bf16
 from ....surrogates.image_text import ImageText
 from ..checkpoint import Checkpoint
@@ -118,16 +118,22 @@ class _Training:
         if recipe.surrogate_weight and surrogate is None:
             raise ValueError("a surrogate is wanted and none was given")
         self.generator, self.embedder = generator, embedder
-        self.bf16 = device.type == "cuda" and supports_bf16(device)
+        self.bf16 = supports_bf16(device)
+        self.wordings = pairs.wordings()
+        if len(self.wordings) < 2:
+            raise ConfigError("All captions say the same: there is nothing for the noise to tell apart.")
         move(self.generator, device).train()
         move(embedder, device)
         # Sentences never change, so both towers read them once.
         self.text = embedder(pairs.captions, batched=True).to(device)
+        self.near = self._neighbours()
         self.meaning = None
         if self.surrogate is not None:
             self.surrogate.to(device).requires_grad_(False)
+            same = self.surrogate.texts.fingerprint() == embedder.tower_sha256
             with torch.no_grad():
-                self.meaning = self.surrogate.texts(pairs.captions).to(device)
+                texts = self.text if same else self.surrogate.texts(pairs.captions)
+            self.meaning = F.normalize(texts, dim=-1).to(device)
         self.pictures = pairs.images.to(device)
         if recipe.image_side != pairs.side:
             self.pictures = _resized(self.pictures, recipe.image_side)
@@ -142,6 +148,16 @@ class _Training:
         self.curve: list[tuple[int, dict[str, float]]] = []
         self.last: list[dict[str, float]] = []
         self.checkpoint = Checkpoint(checkpoint, self._identity())
+
+    @torch.no_grad()
+    def _neighbours(self) -> Tensor | None:
+        """For each meaning those that are most like it, itself first: int64 ``[M, k]``."""
+        count = min(self.recipe.neighbours, len(self.wordings))
+        if count < 2:
+            return None
+        text = self.text.cpu()
+        centres = F.normalize(torch.stack([text[rows].mean(0) for rows in self.wordings]), dim=-1)
+        return torch.cat([(part @ centres.T).topk(count).indices for part in centres.split(1024)])
 
     def run(self, progress: Callable[[TrainProgress], None] | None, stop: Callable[[], bool] | None) -> TrainReport:
         self._resume()
@@ -176,13 +192,17 @@ class _Training:
         self._renew_learner()
         for group in self.optimiser.param_groups:
             group["lr"] = recipe.lr * self._rate()
-        rows = torch.randperm(len(self.pairs.captions), generator=self.draw)[: recipe.batch_size]
+        # Noise is made out of one wording, and has to be told by another one of the same meaning: it must depend on
+        # what is said and not on how.
+        chosen = self._meanings()
+        rows = self._wordings(chosen)
+        other = self._wordings(chosen) if recipe.reworded else rows
         if recipe.mismatched or self.pairs.owners is None:
             behind = torch.randint(len(self.pictures), (len(rows),), generator=self.draw)
         else:
             behind = self.pairs.owners[rows]
         seeds = torch.randint(2**62, (2, len(rows)), generator=self.draw).tolist()
-        text = self.text[rows.to(self.device)]
+        text, answers = self.text[rows.to(self.device)], self.text[other.to(self.device)]
         pictures = self.pictures[behind.to(self.device)].float() / 255.0
         pictures = 0.5 + self.contrast * (pictures - 0.5)
         pictures = pictures.contiguous(memory_format=torch.channels_last)
@@ -191,10 +211,10 @@ class _Training:
             delta = self._noise(seeds[0], text)
             noisy = noisy_pictures(pictures, delta)
             if self.surrogate is not None:
-                losses["surrogate"] = self._surrogate_loss(noisy, rows)
+                losses["surrogate"] = self._surrogate_loss(noisy, other)
                 total = total + recipe.surrogate_weight * losses["surrogate"]
             if self.learner is not None:
-                losses["learner"] = self._learner_loss(noisy, text)
+                losses["learner"] = self._learner_loss(noisy, answers)
                 total = total + recipe.learner_weight * losses["learner"]
             if recipe.diversity:
                 losses["sameness"] = sameness(delta, self._noise(seeds[1], text))
@@ -214,6 +234,24 @@ class _Training:
         self._average()
         return {name: float(value.detach()) for name, value in losses.items()}
 
+    def _meanings(self) -> list[int]:
+        """Numbers of different meanings, a batch of them: some at random, each among those that are most like it.
+
+        Classes to protect are often alike (cat and dog, ship and aeroplane). Among random others these never meet, and
+        their noises stay alike too.
+        """
+        order = torch.randperm(len(self.wordings), generator=self.draw)
+        if self.near is not None:
+            order = torch.cat([self.near[order[: -(-self.recipe.batch_size // self.near.shape[1])]].flatten(), order])
+        return list(dict.fromkeys(order.tolist()))[: self.recipe.batch_size]
+
+    def _wordings(self, chosen: list[int]) -> Tensor:
+        """One row of each of these meanings."""
+        dice = torch.rand(len(chosen), generator=self.draw).tolist()
+        return torch.stack(
+            [self.wordings[m][int(die * len(self.wordings[m]))] for m, die in zip(chosen, dice, strict=True)]
+        )
+
     def _noise(self, seeds: list[int], text: Tensor) -> Tensor:
         z = torch.stack([self.generator.draw(seed) for seed in seeds]).to(self.device)
         return self.generator(z, text).delta
@@ -223,7 +261,9 @@ class _Training:
         assert self.meaning is not None
         count = self.recipe.surrogate_images or len(rows)
         seen, meaning = noisy[:count], self.meaning[rows[:count].to(self.device)]
-        return contrastive_loss(self.surrogate(seen), meaning, self.surrogate.scale)
+        # Depthwise convolutions get slower in bfloat16 on a CPU.
+        with torch.autocast(self.device.type, enabled=self.bf16 and self.device.type == "cuda", dtype=torch.bfloat16):
+            return contrastive_loss(self.surrogate(seen.float()), meaning, self.surrogate.scale)
 
     def _learner_loss(self, noisy: Tensor, text: Tensor) -> Tensor:
         assert self.learner is not None
@@ -231,6 +271,8 @@ class _Training:
         side = max(16, round(noisy.shape[-1] * share))
         if side < noisy.shape[-1]:
             noisy = F.interpolate(noisy, (side, side), mode="bilinear", antialias=True, align_corners=False)
+        if float(torch.rand((), generator=self.draw)) < self.recipe.gray:
+            noisy = noisy.mean(1, keepdim=True).expand(-1, 3, -1, -1)
         images, texts, scale = self.learner(noisy, text, self.draw)
         self._pace(images.detach() @ texts.detach().T)
         return contrastive_loss(images, texts, scale)
@@ -278,6 +320,7 @@ class _Training:
         network = {key: value for key, value in config.items() if key[0] != "_" and key not in told_later}
         parts = [
             __version__, self.recipe.settings(), network, self.embedder.tower_id, self.pairs.captions, surrogate,
+            [rows.tolist() for rows in self.wordings],
         ]  # fmt: skip
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode())
         digest.update(self.pairs.images.contiguous().view(-1).numpy().data)

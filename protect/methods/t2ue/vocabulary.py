@@ -39,25 +39,40 @@ def class_prompt(name: str, template: int = 0) -> str:
     return TEMPLATES[template % len(TEMPLATES)].format(readable_class(name))
 
 
-def made_up_captions(count: int, *, seed: int) -> list[str]:
-    """Different sentences about ImageNet's things: names, templates, and scenes with two things and a place.
+def made_up_captions(count: int, *, seed: int) -> list[tuple[str, ...]]:
+    """Things to train on, each in several wordings: ImageNet's names alone, and scenes with two of them.
 
     Args:
-        count: how many; the first thousand hold every class name once in the fixed template.
+        count: of things; the first thousand are the class names.
         seed: the same seed gives the same sentences.
+
+    Returns:
+        For each thing three or more sentences; no sentence stands twice.
     """
     draw = random.Random(seed)
     names: Sequence[str] = imagenet_class_names()
-    found = dict.fromkeys(FIXED_TEMPLATE.format(name) for name in names)
-    while len(found) < count:
-        name, other = draw.choice(names), draw.choice(names)
-        look, place = draw.choice(_LOOKS), draw.choice(_PLACES)
-        forms = (
-            draw.choice(TEMPLATES).format(name),
-            f"{look} {name} {place}",
-            f"{name} {draw.choice(_VERBS)} {other} {place}.",
-            f"A {name} {place}.",
-            name,
+    taken: set[str] = set()
+    made: list[tuple[str, ...]] = []
+
+    def add(sentences: Sequence[str]) -> None:
+        new = tuple(sentence for sentence in dict.fromkeys(sentences) if sentence not in taken)
+        if len(new) >= 3:
+            taken.update(new)
+            made.append(new)
+
+    for name in dict.fromkeys(names):
+        worded = [template.format(name) for template in draw.sample(TEMPLATES[1:], 3)]
+        placed = f"{draw.choice(_LOOKS)} {name} {draw.choice(_PLACES)}"
+        add((FIXED_TEMPLATE.format(name), name, placed, *worded))
+    while len(made) < count:
+        name, other, third = draw.choice(names), draw.choice(names), draw.choice(_LOOKS)
+        verb, place = draw.choice(_VERBS), draw.choice(_PLACES)
+        add(
+            (
+                f"{third} {name} {verb} {other} {place}.",
+                f"A {name} {verb} a {other}, {place}.",
+                f"there is a {third} {name} and a {other} {place}",
+                f"a photo of {other} and {third} {name}",
+            )
         )
-        found[draw.choice(forms)] = None
-    return list(found)[:count]
+    return made[:count]

@@ -26,7 +26,7 @@ __all__ = ["TrainRequest", "make_generator"]
 
 _CONSE_SIDE = 96
 """What conse's network sees in training, in px: at its own 224 a step costs five times as much."""
-_CAPTIONS, _PICTURES = 3000, 1024
+_THINGS, _PICTURES = 2000, 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +118,7 @@ def _pairs(request: TrainRequest, recipe: TrainRecipe) -> CaptionPairs:
     if request.pairs is None:
         if request.coco is not None:
             raise FolderError("A captions file needs its pictures: add --pairs DIR.")
-        return CaptionPairs.made_up(captions=_CAPTIONS, images=_PICTURES, side=recipe.image_side, seed=request.seed)
+        return CaptionPairs.made_up(things=_THINGS, images=_PICTURES, side=recipe.image_side, seed=request.seed)
     scan = scan_folder(request.pairs)
     if not scan.entries:
         raise FolderError(f"There is no picture in {request.pairs}.")

@@ -11,7 +11,8 @@ import torch
 
 from bitterant.errors import ConfigError, FitError
 from bitterant.protect.methods.t2ue import CaptionPairs, SSANoiseGenerator, TextEmbedder, TrainRecipe, train_t2ue
-from bitterant.protect.methods.t2ue.training import TrainingStopped
+from bitterant.protect.methods.t2ue.training import TrainingStopped, _Training
+from bitterant.protect.methods.t2ue.vocabulary import made_up_captions
 
 CPU = torch.device("cpu")
 QUICK = TrainRecipe(steps=6, batch_size=6, surrogate_images=4, learner_life=2, image_side=16, warmup=1, ema=0.0)
@@ -105,3 +106,43 @@ def test_pairs_are_checked() -> None:
     assert made.captions == ("a", "b", "c")
     assert made.owners is not None
     assert made.owners.tolist() == [0, 0, 1]
+    assert [rows.tolist() for rows in made.wordings()] == [[0, 1], [2]]
+    assert [rows.tolist() for rows in CaptionPairs(("a", "b"), images).wordings()] == [[0], [1]]
+    with pytest.raises(ConfigError, match="meaning"):
+        CaptionPairs(("a", "b"), images, meanings=torch.tensor([0]))
+
+
+def test_captions_that_all_say_the_same_are_refused(
+    surrogate: Any, generator: SSANoiseGenerator, embedder: TextEmbedder
+) -> None:
+    images = torch.zeros(1, 3, 16, 16, dtype=torch.uint8)
+    with pytest.raises(ConfigError, match="nothing for the noise to tell apart"):
+        train_t2ue(CaptionPairs.of(images, [["a", "b", "c"]]), surrogate, generator, embedder, QUICK, device=CPU)
+
+
+def test_made_up_captions_have_several_wordings_and_never_repeat() -> None:
+    made = made_up_captions(1100, seed=3)
+    assert made == made_up_captions(1100, seed=3)
+    assert made != made_up_captions(1100, seed=4)
+    every = [sentence for several in made for sentence in several]
+    assert len(made) == 1100
+    assert len(set(every)) == len(every)
+    assert min(len(several) for several in made) >= 3
+
+
+def test_what_is_alike_comes_into_a_batch_together(
+    pairs: CaptionPairs, surrogate: Any, generator: SSANoiseGenerator, embedder: TextEmbedder
+) -> None:
+    recipe = replace(QUICK, neighbours=3, batch_size=6)
+    training = _Training(pairs, surrogate, generator, embedder, recipe, CPU, None)
+    assert training.near is not None
+    vectors = torch.nn.functional.normalize(
+        torch.stack([training.text[rows].mean(0) for rows in training.wordings]), dim=-1
+    )
+    for meaning, near in enumerate(training.near.tolist()):
+        others = sorted(range(len(vectors)), key=lambda o: -float(vectors[meaning] @ vectors[o]))
+        assert near[0] == meaning
+        assert set(near) == set(others[:3])
+    batch = training._meanings()
+    assert len(batch) == len(set(batch)) == 6
+    assert set(training.near[batch[0]].tolist()) <= set(batch)
