@@ -80,6 +80,10 @@ class TrainRecipe:
             raise ConfigError(f"pace must lie in [0, 1), not {self.pace}.")
         if not 0 <= self.ema < 1:
             raise ConfigError(f"ema must lie in [0, 1), not {self.ema}.")
+        if not 0 <= self.gray <= 1:
+            raise ConfigError(f"gray must lie in [0, 1], not {self.gray}.")
+        if self.neighbours < 0:
+            raise ConfigError(f"neighbours of a training must be 0 or more, not {self.neighbours}.")
         if self.surrogate_weight == self.learner_weight == 0:
             raise ConfigError("Without surrogate and without learner there is nothing to train the generator on.")
         if self.surrogate_images == 1:
@@ -90,8 +94,8 @@ class TrainRecipe:
         """Pairs as they are, the surrogate alone, AdamW 1e-4, batch 128, 224 px; epochs are up to ``steps``."""
         published: dict[str, Any] = {
             "steps": 924 * 500, "batch_size": 128, "lr": 1e-4, "warmup": 0, "ema": 0.0, "surrogate_images": 0,
-            "surrogate_weight": 1.0, "learner_weight": 0.0, "betas": (0.0, 0.9), "mismatched": False, "reworded": False, "neighbours": 0, "gray": 0.0,
-            "image_side": 224,
+            "surrogate_weight": 1.0, "learner_weight": 0.0, "betas": (0.0, 0.9), "mismatched": False, "reworded": False,
+            "neighbours": 0, "gray": 0.0, "image_side": 224,
         }  # fmt: skip
         return cls(**{**published, **changes})
 
