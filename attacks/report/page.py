@@ -89,6 +89,7 @@ def render_report(
         "verify.html.j2",
         report=report,
         verdict=report.verdict,
+        headline=report.verdict.headline.replace(" %", "\u00a0%"),  # a number keeps its sign on its line
         dataset=report.dataset,
         stealth=report.stealth,
         plan=report.plan,
