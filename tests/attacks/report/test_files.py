@@ -11,12 +11,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from bitterant.attacks import VerificationReport
 from bitterant.attacks.report import write_report
 from bitterant.attacks.report.files import report_bytes
-from bitterant.attacks.schema import SCHEMA_VERSION, Stealth
+from bitterant.attacks.schema import (
+    SCHEMA_VERSION,
+    ArmResult,
+    Dataset,
+    Environment,
+    FolderFacts,
+    MixPoint,
+    Protection,
+    Spectrum,
+    Stealth,
+)
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +112,13 @@ def test_the_environment_names_no_machine_and_is_whole(made: Any) -> None:
     assert found.threads == 1
     assert found.determinism["one thread a training"] is True
     assert found.ram_gib is None or found.ram_gib > 0.1
+
+
+@pytest.mark.parametrize(
+    "part", [VerificationReport, ArmResult, Dataset, Environment, FolderFacts, MixPoint, Protection, Spectrum, Stealth]
+)
+def test_the_documentation_names_every_field(part: type[BaseModel]) -> None:
+    text = (Path(__file__).resolve().parents[3] / "docs" / "file-formats.md").read_text(encoding="utf-8")
+    section = text[text.index("### report.json") : text.index("### The tables")]
+    obvious = {"id", "victim", "clean", "tool"}
+    assert [name for name in part.model_fields if f"`{name}" not in section and name not in obvious] == []
