@@ -10,7 +10,8 @@ from .svg import drawing, text
 
 __all__ = ["confusion_matrix"]
 
-_SIDE = 330.0
+_SIDE, _LARGEST_CELL = 330.0, 55.0
+_PALE, _FULL = 0.6, 0.85
 _MOST_NUMBERS = 12
 _MOST_NAMES = 30
 _LONGEST = 13
@@ -27,12 +28,13 @@ def confusion_matrix(confusion: Sequence[Sequence[int]], classes: Sequence[str],
         label: what it shows, for those who cannot see it.
     """
     count = len(classes)
-    cell = _SIDE / count
+    cell = min(_LARGEST_CELL, _SIDE / count)
+    side = cell * count
     named = count <= _MOST_NAMES
     size = min(11.5, max(7.5, cell * 0.8))
     longest = max((len(_short(name)) for name in classes), default=0) if named else 0
     left = top = 12.0 + longest * size * 0.56
-    parts = [f'<rect class="field" x="{left:.1f}" y="{top:.1f}" width="{_SIDE}" height="{_SIDE}"/>']
+    parts = [f'<rect class="field" x="{left:.1f}" y="{top:.1f}" width="{side:.1f}" height="{side:.1f}"/>']
     for row, counts in enumerate(confusion):
         total = sum(counts)
         if named:
@@ -51,15 +53,16 @@ def confusion_matrix(confusion: Sequence[Sequence[int]], classes: Sequence[str],
                 f'fill-opacity="{0.08 + 0.87 * share:.2f}"><title>{escape(tip)}</title></rect>'
             )
             if count <= _MOST_NUMBERS:
-                kind = "on" if share > 0.55 else "off"
+                kind = "off" if share < _PALE else ("mid" if share < _FULL else "on")
                 parts.append(
                     text(x + cell / 2, y + cell / 2 + 4, f"{100 * share:.0f}", anchor="middle", size=11, kind=kind)
                 )
-    return drawing("matrix", left + _SIDE + 2, top + _SIDE + 2, label, parts)
+    return drawing("matrix", left + _SIDE + 2, top + side + 2, label, parts)
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
+    # Names often differ in their ends only.
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 6]}…{name[-5:]}"
 
 
 def _upright(x: float, y: float, words: str, size: float) -> str:
