@@ -135,7 +135,9 @@ def _tone(report: VerificationReport) -> str:
     grades = {tier.grade for tier in verdict.tiers if tier.upper is not None}
     if "none" in grades:
         return "bad"
-    return "warn" if not verdict.graded or grades & {"inconclusive", "weak"} else "ok"
+    # Green would say more than was tested where a kind of trainer was left out.
+    whole = verdict.graded and all(tier.complete for tier in verdict.tiers)
+    return "ok" if whole and grades <= {"strong", "moderate"} else "warn"
 
 
 def _tiers(report: VerificationReport) -> list[dict[str, Any]]:

@@ -41,6 +41,8 @@ def power_picture(power: NDArray[np.float64]) -> Markup:
         anchor = {0.0: "start", 1.0: "end"}.get(share, "middle")
         parts.append(text(_LEFT + share * _SIDE, _TOP + _SIDE + 16, words, anchor=anchor))
         parts.append(text(_LEFT - 7, _TOP + share * _SIDE + (9, 4, 0)[round(2 * share)], words, anchor="end"))
+    middle = _TOP + _SIDE / 2
+    parts.append(f'<g transform="rotate(-90 30 {middle})">{text(30, middle, "vertical", anchor="middle")}</g>')
     parts.append(text(_LEFT + _SIDE / 2, _TOP + _SIDE + 33, "horizontal, in cycles a pixel", anchor="middle"))
     label = "Power of the change at every spatial frequency, the mean in the middle, fine detail at the edges"
     return drawing("chart", _WIDTH, _TOP + _SIDE + 42, label, parts)

@@ -170,6 +170,21 @@ def test_an_invalid_run_shows_no_tiers_as_passed(report_maker: Callable[..., Any
     assert page.open == []
 
 
+@pytest.mark.parametrize(
+    ("adversaries", "tone"),
+    [
+        ([], "warn"),
+        (["jpeg:10", "grayscale", "cutmix", "last-layer:0.1", "regroup:2", "mix:0.5"], "ok"),
+    ],
+)
+def test_the_headline_is_green_only_where_every_kind_of_trainer_was_tested(
+    report_maker: Callable[..., Any], adversaries: list[str], tone: str
+) -> None:
+    made = report_maker(adversaries, protected={"none": 0.02, "regroup:2": 0.05, "mix:0.5": 0.3}, per_class=60)
+    assert made.report.verdict.weakest is not None
+    assert f'class="verdict {tone}"' in page_of(made)[0]
+
+
 def test_a_report_read_from_its_file_can_be_rendered_alone(made: Any) -> None:
     again = type(made.report).model_validate_json(made.report.model_dump_json())
     page = Page(render_report(again))
