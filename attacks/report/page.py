@@ -108,6 +108,7 @@ def render_report(
         not_counted=[c for c in report.conditions if c.status != "ok" and c.metric == "rho"],
         learned=[condition for condition in tested if condition.metric == "rho"],
         has_noise=any(condition.noise is not None for condition in tested),
+        has_untrained=any("untrained" in condition.arms for condition in tested),
         by_class=any(condition.basis == "balanced accuracy" for condition in tested),
         curves=curves,
         mixing=mixing,
