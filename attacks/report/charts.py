@@ -115,8 +115,9 @@ def matrices(report: VerificationReport) -> list[Matrices]:
 def _matrix(arm: ArmResult | None, classes: Sequence[str], colour: str, condition: Condition) -> Markup | None:
     if arm is None or arm.confusion is None or len(arm.confusion) != len(classes):
         return None
+    pictures = "clean and protected" if colour == "protected" and condition.metric == "mv" else colour
     label = (
-        f"Confusion matrix, trained on {colour} pictures by a trainer who {plain_words(condition)}: "
+        f"Confusion matrix, trained on {pictures} pictures by a trainer who {plain_words(condition)}: "
         f"{_percent(arm.accuracy.estimate)} of the test pictures on the diagonal"
     )
     return confusion_matrix(arm.confusion, classes, colour, label)

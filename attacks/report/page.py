@@ -35,7 +35,7 @@ _TONES: dict[Grade, str] = {
 }
 _EFFORTS: dict[Tier, str] = {
     "naive": "takes the pictures as they are",
-    "transforms": "first compresses, scales, blurs or grays them",
+    "transforms": "first compresses, scales, blurs or turns them grey",
     "training": "trains harder: augments, trains adversarially, cleans the pictures",
     "prior": "has a trained model already, or a few clean pictures",
     "relabel": "sorts them under other labels",

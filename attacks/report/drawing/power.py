@@ -17,7 +17,7 @@ _SMALLEST = 256
 _STOPS = np.array(
     [[12, 10, 28], [58, 20, 92], [126, 38, 108], [190, 62, 84], [232, 108, 56], [248, 172, 74], [252, 244, 196]]
 )
-"""From dark to bright through one row of hues, evenly in lightness, so that it also reads in gray."""
+"""From dark to bright through one row of hues, evenly in lightness, so that it also reads in grey."""
 
 
 def power_picture(power: NDArray[np.float64]) -> Markup:

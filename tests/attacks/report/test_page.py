@@ -121,7 +121,7 @@ def test_what_does_not_count_is_told_with_its_reason(report_maker: Callable[...,
     dropped = made.report.conditions[1].model_copy(update={"status": "dropped", "reason": "no time", "arms": {}})
     report = made.report.model_copy(update={"conditions": (made.report.conditions[0], dropped)})
     page = Page(render_report(report))
-    assert "1 that does not count jpeg:10 , small-cnn: dropped, no time" in page.text
+    assert "1 trainer that does not count jpeg:10 , small-cnn: dropped, no time" in page.text
 
 
 def test_the_mix_curve_is_there_when_mixing_was_tested(
