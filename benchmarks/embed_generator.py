@@ -1,9 +1,9 @@
 """Makes the generator that comes with bitterant out of a trained one: half precision, and a card with its measurements.
 
-    bitterant t2ue train -o build/generator
-    python benchmarks/embed_generator.py build/generator
-    python benchmarks/cifar_methods.py --images 3000 --seeds 3 --arms noise t2ue-class t2ue-sample
-    python benchmarks/embed_generator.py build/generator --measured FILE.md
+bitterant t2ue train -o build/generator
+python benchmarks/embed_generator.py build/generator
+python benchmarks/cifar_methods.py --images 3000 --seeds 3 --arms noise t2ue-class t2ue-sample
+python benchmarks/embed_generator.py build/generator --measured FILE.md
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ import argparse
 import json
 import shutil
 from pathlib import Path
-
-import torch
 
 from bitterant.protect.methods.t2ue import T2UEPipeline, embedded_folder
 
@@ -27,7 +25,7 @@ def main() -> None:
     out = args.out or embedded_folder(must_exist=False)
     pipeline = T2UEPipeline.load(args.trained)
     shutil.rmtree(out, ignore_errors=True)
-    pipeline.generator.to(torch.float16)
+    pipeline.generator.half()
     pipeline.save_pretrained(str(out))
     shutil.copyfile(args.trained / "training.json", out / "training.json")
     card = (args.trained / "README.md").read_text(encoding="utf-8")

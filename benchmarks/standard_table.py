@@ -105,7 +105,7 @@ def main() -> None:
         print(f"{name}: protected in {made - begun:.0f} s, verified in {(spent - made) / 60:.1f} min, "
               f"plan {reports[name].plan_hash[:12]}", flush=True)  # fmt: skip
         print(reports[name].verdict.headline, flush=True)
-    print(f"\n{args.images} CIFAR-10 images (JPEG copy), {args.tests} clean test images, preset {args.preset}: accuracy "
+    print(f"\n{args.images} CIFAR-10 images (JPEG copy), {args.tests} clean tests, preset {args.preset}: accuracy "
           "in per cent with 95 % interval; in mixes, `clean` is the clean part alone")  # fmt: skip
     print(table(reports))
 
