@@ -85,7 +85,9 @@ def craft(job: Job) -> Row:
 
     from bitterant.imaging import Budget, ImageSet
     from bitterant.protect import create_method
+    from bitterant.surrogates.allocator import tune_allocator
 
+    tune_allocator()
     if job.device == "cpu":
         torch.set_num_threads(1)
     method, granularity = FITTED[job.arm]
@@ -113,7 +115,9 @@ def train(job: Job) -> Row:
 
     from bitterant.attacks.training import fit_recipe
     from bitterant.surrogates import create_surrogate, recipe_for, train_classifier
+    from bitterant.surrogates.allocator import tune_allocator
 
+    tune_allocator()
     if job.device == "cpu":
         torch.set_num_threads(1)
     cifar = Cifar(job.data)

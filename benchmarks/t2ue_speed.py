@@ -22,6 +22,7 @@ import torch
 from bitterant.protect.methods.t2ue import CaptionPairs, SSANoiseGenerator, TextEmbedder, TrainRecipe, train_t2ue
 from bitterant.protect.methods.t2ue.making import new_generator
 from bitterant.protect.methods.t2ue.placing import move
+from bitterant.surrogates.allocator import tune_allocator
 from bitterant.surrogates.image_text import Conse
 
 
@@ -49,6 +50,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="*", default=[32, 64, 256])
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
+    tune_allocator()
     device = torch.device(args.device)
     if device.type == "cpu":
         torch.set_num_threads(1)
