@@ -62,9 +62,10 @@ def _row(condition: Condition, graded: bool) -> TrainerRow:
     assert rho is not None
     by_class = condition.basis == "balanced accuracy"
     trainer, ceiling = (arm.balanced if by_class else arm.accuracy for arm in (protected, clean))
-    value: float | Estimate = trainer
+    chance = (condition.balanced_chance if by_class else condition.chance) or 0.0
+    value = trainer
     if condition.renamed and not by_class and protected.permuted_accuracy > trainer.estimate:
-        value = protected.permuted_accuracy  # its interval was not measured
+        value = _renamed(protected.permuted_accuracy, rho, ceiling.estimate, chance)
     marks = [
         Mark("ceiling", ceiling, "trained on clean pictures"),
         Mark("protected", value, "trained on protected ones"),
@@ -75,12 +76,18 @@ def _row(condition: Condition, graded: bool) -> TrainerRow:
     return TrainerRow(
         condition=condition,
         words=plain_words(condition),
-        drawing=track(marks, condition.balanced_chance if by_class else condition.chance),
-        trainer=value.estimate if isinstance(value, Estimate) else value,
+        drawing=track(marks, chance),
+        trainer=value.estimate,
         ceiling=ceiling.estimate,
         rho=rho,
         grade=condition_grade(condition) if graded else "not graded",
     )
+
+
+def _renamed(accuracy: float, rho: Estimate, ceiling: float, chance: float) -> Estimate:
+    """Accuracy after renaming, with the interval of the learnable share between chance and ceiling."""
+    low, high = (chance + share * (ceiling - chance) for share in (rho.low, rho.high))
+    return Estimate(estimate=accuracy, low=min(low, accuracy), high=max(high, accuracy))
 
 
 @dataclass(frozen=True)

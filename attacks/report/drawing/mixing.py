@@ -13,6 +13,8 @@ from .svg import Frame, drawing
 __all__ = ["mix_curve"]
 
 _WIDTH, _HEIGHT = 480.0, 300.0
+_BESIDE = {"clean": -5.0, "protected": 0.0, "noise": 5.0}
+"""Marks of one share stand beside each other, or their intervals would hide one another."""
 
 
 def mix_curve(points: Sequence[MixPoint], whole: Mapping[Arm, ArmResult], chance: float | None) -> Markup:
@@ -51,12 +53,16 @@ def mix_curve(points: Sequence[MixPoint], whole: Mapping[Arm, ArmResult], chance
 
 
 def _line(frame: Frame, style: str, places: Sequence[tuple[float, Estimate]]) -> str:
-    points = " ".join(f"{frame.x(share):.1f},{frame.y(value.estimate):.1f}" for share, value in places)
+    points = " ".join(f"{_x(frame, style, share):.1f},{frame.y(value.estimate):.1f}" for share, value in places)
     return f'<polyline class="line {style}" points="{points}"/>'
 
 
+def _x(frame: Frame, style: str, share: float) -> float:
+    return frame.x(share) + (_BESIDE[style.split()[0]] if 0 < share < 1 else 0.0)
+
+
 def _point(frame: Frame, style: str, share: float, value: Estimate) -> str:
-    x, y = frame.x(share), frame.y(value.estimate)
+    x, y = _x(frame, style, share), frame.y(value.estimate)
     words = f"{100 * value.estimate:.1f} % ({100 * value.low:.1f} to {100 * value.high:.1f})"
     low, high = frame.y(value.low), frame.y(value.high)
     colour, open_mark = style.split()[0], " open" if "dashed" in style else ""
