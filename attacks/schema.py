@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import Field
 
 from .adversaries import Arm, Fit, Metric, Readout, Tier
+from .facts import (
+    Dataset,
+    Environment,
+    FolderFacts,
+    PairIssue,
+    Part,
+    Protection,
+    Spectrum,
+    Spread,
+    Stealth,
+    Text,
+    Tool,
+)
 
 __all__ = [
     "GRADES",
@@ -20,14 +33,18 @@ __all__ = [
     "Dataset",
     "Environment",
     "Estimate",
+    "FolderFacts",
     "Gate",
     "Grade",
     "Metric",
+    "MixPoint",
     "PairIssue",
     "Plan",
     "PlannedCondition",
     "Protection",
     "Requirement",
+    "Spectrum",
+    "Spread",
     "Stealth",
     "Text",
     "TierVerdict",
@@ -36,7 +53,7 @@ __all__ = [
     "VerificationReport",
 ]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 Basis = Literal["accuracy", "balanced accuracy"]
 Grade = Literal["strong", "moderate", "weak", "none", "inconclusive", "not graded", "not tested"]
@@ -44,19 +61,7 @@ GRADES: tuple[Grade, ...] = ("weak", "moderate", "strong")
 """What can be required, in rising order."""
 
 
-def _readable(value: object) -> object:
-    """File names may hold bytes that are no text; a report is UTF-8 all the same."""
-    return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace") if isinstance(value, str) else value
-
-
-Text = Annotated[str, BeforeValidator(_readable)]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Estimate(_Part):
+class Estimate(Part):
     """A point estimate with its two-sided 95 % interval."""
 
     estimate: float
@@ -64,7 +69,7 @@ class Estimate(_Part):
     high: float
 
 
-class CurveRow(_Part):
+class CurveRow(Part):
     """One point of a learning curve; accuracies in [0, 1]. ``train_loss`` is ``None`` where it was not finite."""
 
     step: int
@@ -74,7 +79,7 @@ class CurveRow(_Part):
     test_accuracy: float | None
 
 
-class CellRecord(_Part):
+class CellRecord(Part):
     """One training: an arm, what the adversary did to the pictures, a victim, a seed.
 
     Attributes:
@@ -99,7 +104,7 @@ class CellRecord(_Part):
     curve: tuple[CurveRow, ...]
 
 
-class ArmResult(_Part):
+class ArmResult(Part):
     """One arm of a condition.
 
     Attributes:
@@ -108,6 +113,13 @@ class ArmResult(_Part):
         balanced: the mean over the classes of the accuracy within each, with interval.
         permuted_accuracy: mean accuracy after the best renaming of the classes, cross-fitted.
         train_accuracies: one a seed, on the training pictures at the end.
+        final, peak, validated: accuracies, one a seed, at the end, at the best moment by the test answers, and at that
+            of a few clean pictures (``None`` where there is but the end).
+        macro_f1: one a seed: the mean over the tested classes of the harmonic mean of precision and recall.
+        per_class: accuracy within each class, mean over the seeds; ``None`` for a class without test pictures.
+        confusion: test pictures by true class (row) and predicted class (column), summed over the seeds; ``None``
+            where there are too many classes to write that down (``predictions.npz`` holds it).
+        steps, seconds: of each training, one a seed; zero steps for what is solved and not trained.
     """
 
     accuracies: tuple[float, ...]
@@ -115,14 +127,23 @@ class ArmResult(_Part):
     balanced: Estimate
     permuted_accuracy: float
     train_accuracies: tuple[float, ...]
+    final: tuple[float, ...] = ()
+    peak: tuple[float, ...] = ()
+    validated: tuple[float | None, ...] = ()
+    macro_f1: tuple[float, ...] = ()
+    per_class: tuple[float | None, ...] = ()
+    confusion: tuple[tuple[int, ...], ...] | None = None
+    steps: tuple[int, ...] = ()
+    seconds: tuple[float, ...] = ()
 
 
-class Condition(_Part):
+class Condition(Part):
     """One adversary with one victim.
 
     Attributes:
         metric: what is graded: ``rho``, residual learnability, or ``mv``, the marginal value of a protected share.
         detail: what exactly was done, where the name does not say it.
+        share: protected share of the pictures, for adversaries that mix; ``None`` where it is all of them.
         status: ``ok``; ``set aside`` where a validity gate failed or the metric is undefined; ``dropped`` where it
             could not be run.
         reason: why it is not ``ok``.
@@ -153,11 +174,12 @@ class Condition(_Part):
     readout: Readout
     metric: Metric = "rho"
     detail: Text | None = None
+    share: float | None = None
     status: Literal["ok", "set aside", "dropped"]
     reason: Text | None = None
     chance: float | None = None
     balanced_chance: float | None = None
-    arms: dict[Arm, ArmResult] = {}
+    arms: dict[Arm, ArmResult] = Field(default_factory=dict)
     basis: Basis = "accuracy"
     rho: Estimate | None = None
     rho_upper: float | None = None
@@ -202,7 +224,29 @@ class Condition(_Part):
         return self.rho_upper if self.metric == "rho" else self.mv_upper
 
 
-class Gate(_Part):
+class MixPoint(Part):
+    """One protected share with one victim: what the protected pictures are worth beside clean ones.
+
+    Attributes:
+        id: of the condition it belongs to.
+        share: of the pictures that are protected.
+        clean, part, mixed, noise_mixed: accuracy with all pictures clean, with the clean part alone, with the share
+            protected, and with the share noisy; at equal steps.
+        mv, nmv: marginal value of the protected share, and of a share of random noise.
+    """
+
+    id: str
+    victim: str
+    share: float
+    clean: Estimate
+    part: Estimate
+    mixed: Estimate
+    noise_mixed: Estimate
+    mv: Estimate | None
+    nmv: Estimate | None
+
+
+class Gate(Part):
     """A reason not to believe the numbers that was looked for.
 
     Attributes:
@@ -221,7 +265,7 @@ class Gate(_Part):
     threshold: str
 
 
-class TierVerdict(_Part):
+class TierVerdict(Part):
     """The grade of one tier.
 
     Attributes:
@@ -240,7 +284,7 @@ class TierVerdict(_Part):
     untested: tuple[str, ...] = ()
 
 
-class Requirement(_Part):
+class Requirement(Part):
     """What the caller demanded. ``tier`` is ``None`` for the weakest tested one."""
 
     tier: Tier | None
@@ -248,7 +292,7 @@ class Requirement(_Part):
     met: bool
 
 
-class Verdict(_Part):
+class Verdict(Part):
     """What it comes to.
 
     Attributes:
@@ -269,7 +313,7 @@ class Verdict(_Part):
     required: Requirement | None = None
 
 
-class PlannedCondition(_Part):
+class PlannedCondition(Part):
     """A condition as it was planned, in the order in which conditions are kept when time is short.
 
     Attributes:
@@ -288,7 +332,7 @@ class PlannedCondition(_Part):
     detail: Text | None = None
 
 
-class Plan(_Part):
+class Plan(Part):
     """Everything that decides about the result, written down before the first training.
 
     Attributes:
@@ -318,87 +362,16 @@ class Plan(_Part):
     data_sha256: str
 
 
-class Tool(_Part):
-    """Which program wrote the report."""
-
-    name: Literal["bitterant"] = "bitterant"
-    version: str
-
-
-class Environment(_Part):
-    """Where it ran. No host names."""
-
-    python: str
-    platform: str
-    versions: dict[str, str]
-    device: str
-    cpus: int
-    workers: int
-
-
-class PairIssue(_Part):
-    """A file that could not be paired or has another form than its original."""
-
-    kind: Literal["missing", "extra", "relabelled", "unreadable", "resized", "leaked", "untestable"]
-    path: Text
-    detail: Text
-
-
-class Dataset(_Part):
-    """What was trained on and tested on."""
-
-    classes: tuple[Text, ...]
-    train_images: int
-    test_images: int
-    train_counts: tuple[int, ...]
-    test_counts: tuple[int, ...]
-    test_source: Literal["folder", "split", "given"]
-    resolution: int
-    chance: float
-    issues: tuple[PairIssue, ...]
-
-
-class Stealth(_Part):
-    """How visible the change is, over all pairs.
+class VerificationReport(Part):
+    """The whole result; ``report.json`` is this object.
 
     Attributes:
-        budget_levels: the bound in 1/255, or ``None`` where nobody stated one.
-        budget_source: where the bound comes from.
-        over_budget: files that broke it.
-        ssim_files: number of files SSIM was measured on.
+        created: when, in UTC.
+        command: repeats the run.
+        plan_hash: sha256 of ``plan.json``, which was written before the first training.
+        spectrum: of the change; ``None`` where nothing changed.
+        mixing: the conditions that mix, by victim and share.
     """
-
-    files: int
-    budget_levels: float | None
-    budget_source: str
-    linf_max: float
-    linf_median: float
-    psnr_median: float | None
-    psnr_min: float | None
-    ssim_median: float | None
-    ssim_min: float | None
-    ssim_files: int
-    unchanged: int
-    over_budget: tuple[Text, ...]
-
-
-class Protection(_Part):
-    """What the run file of the protected folder says about how it was made.
-
-    Attributes:
-        format: ``lossless``, or ``same`` where copies keep the file format and may exceed the budget.
-    """
-
-    method: str | None = None
-    granularity: str | None = None
-    surrogate: str | None = None
-    seed: int | None = None
-    version: str | None = None
-    format: str | None = None
-
-
-class VerificationReport(_Part):
-    """The whole result; ``report.json`` is this object."""
 
     schema_version: int = SCHEMA_VERSION
     tool: Tool
@@ -411,8 +384,10 @@ class VerificationReport(_Part):
     dataset: Dataset
     protection: Protection | None
     stealth: Stealth
+    spectrum: Spectrum | None = None
     cells: tuple[CellRecord, ...]
     conditions: tuple[Condition, ...]
+    mixing: tuple[MixPoint, ...] = ()
     gates: tuple[Gate, ...]
     verdict: Verdict
 

@@ -12,16 +12,26 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
-from .._version import __version__
 from ..errors import ConfigError, FolderError, LabelError, SetupError
 from ..imaging import Budget, ImageSet
 from ..surrogates import Recipe, resolve_device
 from .adversaries import Labelling
-from .data import VerificationData, load_folders, load_sets, summarise_stealth
+from .data import VerificationData, find_lpips, load_folders, load_sets
 from .judgement import analyse, check_gates, judge, list_caveats, note_gates, note_unchecked, set_aside
-from .report import describe_environment, plan_digest, verify_command, write_plan, write_report
+from .report import (
+    describe_environment,
+    describe_powers,
+    describe_tool,
+    measure_powers,
+    mix_points,
+    plan_digest,
+    sets_command,
+    verify_command,
+    write_plan,
+    write_report,
+)
 from .request import Request, plan_conditions, resolve_request
-from .schema import Plan, Tool, VerificationReport
+from .schema import Plan, VerificationReport
 from .training import (
     ArrayStore,
     CellResult,
@@ -34,6 +44,7 @@ from .training import (
     temporary_folder_problem,
     victim_seed,
 )
+from .training.stopping import VALIDATION
 
 __all__ = ["ProgressCallback", "verify_folder", "verify_sets"]
 
@@ -87,6 +98,7 @@ def verify_folder(
     max_minutes: float | None = None,
     workers: int | None = None,
     recipe: Recipe | None = None,
+    lpips: Path | str | None = None,
     progress: ProgressCallback | None = None,
 ) -> VerificationReport:
     """Train victims on a folder, on its protected copy and on random noise, and grade what they still learn.
@@ -100,7 +112,7 @@ def verify_folder(
         test: clean pictures to test on, in the same class folders. Without it, a fifth of each class of ``clean`` is
             held out, and its protected copies take no part in training.
         report: folder for ``plan.json`` (written before the first training), ``report.json``, ``report.html``,
-            ``stealth.csv`` and ``predictions.npz``. Without it nothing is written.
+            ``stealth.csv``, ``curves.csv`` and ``predictions.npz``. Without it nothing is written.
         preset: ``smoke`` (one seed, no grade), ``quick`` or ``standard``.
         victims: networks to train instead of the preset's. The first meets every adversary, the others the naive tier.
         adversaries: what the trainer tries instead of the preset's; ``none`` is always among them.
@@ -114,6 +126,8 @@ def verify_folder(
         max_minutes: leave out whole conditions that do not fit in, from the last one on; they count as not tested.
         workers: processes; by default one a CPU. The result does not depend on it.
         recipe: train every victim exactly like this.
+        lpips: weights for LPIPS, a learned measure of how visible the change is; without it the environment variable
+            ``BITTERANT_LPIPS`` is asked, then torch's cache. Nothing is fetched; without weights the figure is absent.
         progress: told where the run stands.
 
     Returns:
@@ -124,6 +138,7 @@ def verify_folder(
         FolderError: a folder is missing, empty, or the two do not belong together.
         LabelError: class folders are missing or do not agree.
         OutputError: the report cannot be written.
+        WeightsError: the weights that ``lpips`` names cannot be used.
     """
     begun = time.perf_counter()
     clean, protected = Path(clean), Path(protected)
@@ -154,8 +169,9 @@ def verify_folder(
         device_type=torch_device.type,
         epsilon=epsilon,
         step=show,
+        lpips=find_lpips(_path(lpips)),
     )
-    given = {"test": test, "report": folder}
+    given = {"test": test, "report": folder, "lpips": _path(lpips)}
     command = verify_command(
         clean, protected, given, request, data.resolution, seeds, victims, adversaries, epsilon, device
     )
@@ -180,6 +196,7 @@ def verify_sets(
     max_minutes: float | None = None,
     workers: int | None = None,
     recipe: Recipe | None = None,
+    lpips: Path | str | None = None,
     progress: ProgressCallback | None = None,
 ) -> VerificationReport:
     """The same as :func:`verify_folder` for sets in memory; ``clean[i]`` and ``protected[i]`` are the same picture.
@@ -187,6 +204,7 @@ def verify_sets(
     Raises:
         ConfigError: an option is wrong, or the sets do not fit together.
         LabelError: labels are missing or differ.
+        WeightsError: the weights that ``lpips`` names cannot be used.
     """
     begun = time.perf_counter()
     request = resolve_request(
@@ -201,10 +219,8 @@ def verify_sets(
         recipe=recipe,
     )
     _check_epsilon(epsilon)
-    data = load_sets(clean, protected, test, epsilon=epsilon)
-    command = (
-        f"bitterant.attacks.verify_sets(clean, protected, test, preset={preset!r}, seeds={request.seeds}, seed={seed})"
-    )
+    data = load_sets(clean, protected, test, epsilon=epsilon, lpips=find_lpips(_path(lpips)))
+    command = sets_command(request, victims, adversaries, epsilon, device)
     context = _Context(str(resolve_device(device)), workers, _path(report), command, progress or _silent, begun)
     return _verify(data, request, context)
 
@@ -252,8 +268,8 @@ def _verify(data: VerificationData, request: Request, context: _Context) -> Veri
             skipped=left_out,
         )
     cells = _in_plan_order(plan, grid)
-    stealth = summarise_stealth(data.files, budget_levels=data.budget_levels, budget_source=data.budget_source)
-    dataset = data.describe()
+    powers = measure_powers(data, seed=request.seed)
+    stealth, dataset = data.stealth(), data.describe(validation_images=VALIDATION)
     conditions = analyse(plan, grid, request.adversaries, labellings)
     gates = check_gates(plan, conditions, cells, stealth, data.issues, data.protection, request.victims)
     conditions = set_aside(plan, conditions, gates)
@@ -261,7 +277,7 @@ def _verify(data: VerificationData, request: Request, context: _Context) -> Veri
     verdict = judge(plan, conditions, gates, dataset, caveats)
     labels = {name: found.test for name, found in labellings.items()}
     result = VerificationReport(
-        tool=Tool(version=__version__),
+        tool=describe_tool(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=context.command,
         wall_seconds=round(time.perf_counter() - context.begun, 3),
@@ -271,13 +287,15 @@ def _verify(data: VerificationData, request: Request, context: _Context) -> Veri
         dataset=dataset,
         protection=data.protection,
         stealth=stealth,
+        spectrum=describe_powers(powers),
         cells=tuple(cell.record(labels[cell.cell.adversary]) for cell in cells),
         conditions=tuple(conditions),
+        mixing=mix_points(conditions),
         gates=tuple(gates),
         verdict=verdict,
     )
     if context.folder is not None:
-        write_report(context.folder, result, data, cells, labels)
+        write_report(context.folder, result, data, cells, labels, powers)
     logger.info("%s", verdict.headline)
     return result
 

@@ -85,7 +85,9 @@ def craft(job: Job) -> Row:
 
     from bitterant.imaging import Budget, ImageSet
     from bitterant.protect import create_method
+    from bitterant.surrogates.allocator import tune_allocator
 
+    tune_allocator()
     if job.device == "cpu":
         torch.set_num_threads(1)
     method, granularity = FITTED[job.arm]
@@ -113,7 +115,9 @@ def train(job: Job) -> Row:
 
     from bitterant.attacks.training import fit_recipe
     from bitterant.surrogates import create_surrogate, recipe_for, train_classifier
+    from bitterant.surrogates.allocator import tune_allocator
 
+    tune_allocator()
     if job.device == "cpu":
         torch.set_num_threads(1)
     cifar = Cifar(job.data)
@@ -205,11 +209,14 @@ def main() -> None:
         parts = {share: accuracies("clean", victim, kept=1 - share) for share in args.shares}
         print(f"\n{args.images} CIFAR-10 images, epsilon {args.epsilon:g}, {victim}, {args.seeds} seeds: accuracy on "
               f"{args.tests} clean images, mean (least to most)")  # fmt: skip
-        print("| arm | all | " + " | ".join(f"share {s:g} | against rest | worth" for s in args.shares) + " |")
+        heads = ["arm", "all", *(f"share {s:g} | against rest | worth" for s in args.shares)]
+        print(f"| {' | '.join(heads)} |")
         print("|---|---|" + "---|" * (3 * len(args.shares)))
         cells = [f"{said(clean)} | {against(clean, parts[share])} | 1" for share in args.shares]
-        print(f"| clean | {said(clean)} | " + " | ".join(cells) + " |")
-        print("| clean rest alone | | " + " | ".join(f"{said(parts[share])} | 0 | 0" for share in args.shares) + " |")
+        print(f"| {' | '.join(['clean', said(clean), *cells])} |")
+        if args.shares:
+            rest = " | ".join(f"{said(parts[share])} | 0 | 0" for share in args.shares)
+            print(f"| clean rest alone | | {rest} |")
         for arm in args.arms:
             cells = []
             for share in args.shares:
@@ -217,7 +224,7 @@ def main() -> None:
                 gap = np.mean(clean) - np.mean(parts[share])
                 worth = f"{(np.mean(mixed) - np.mean(parts[share])) / gap:.2f}" if gap > LEAST_GAP else "undefined"
                 cells.append(f"{said(mixed)} | {against(mixed, parts[share])} | {worth}")
-            print(f"| {arm} | {said(accuracies(arm, victim))} | " + " | ".join(cells) + " |")
+            print(f"| {' | '.join([arm, said(accuracies(arm, victim)), *cells])} |")
 
 
 if __name__ == "__main__":

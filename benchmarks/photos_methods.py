@@ -52,6 +52,7 @@ def main() -> None:
     parser.add_argument("--resolution", type=int, default=64)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--victims", nargs="*", default=["small-cnn", "linear", "neighbours"])
+    parser.add_argument("--tasks", nargs="*", default=None, help="which labels to train on; default: all three kinds")
     parser.add_argument("--images", type=int, default=0, help="at most so many training photos; 0: all")
     parser.add_argument(
         "--arms", nargs="*", default=ARMS, help="METHOD, METHOD-GRANULARITY, uc-OBJECTIVE, or uc-OBJECTIVE-CLUSTERS"
@@ -85,7 +86,11 @@ def main() -> None:
         else {}
     )
     seen_test = features(test.images) if seen else np.zeros((0, 0), np.float32)
-    maps = relabellings(len(data.classes), seed=0)
+    maps = {
+        name: mapping
+        for name, mapping in relabellings(len(data.classes), seed=0).items()
+        if args.tasks is None or name in args.tasks
+    }
     print(f"{len(data)} photos, epsilon {args.epsilon:g}, {args.seeds} seeds: mean (least - most)")
     for task, mapping in maps.items():
         labels, answers = mapping[data.labels], mapping[test.labels]

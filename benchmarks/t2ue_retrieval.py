@@ -23,6 +23,7 @@ from cifar import DEFAULT_FILE, Cifar
 from bitterant.attacks.image_text import ARM_NAMES, CaptionedSet, ClipRecipe, RetrievalReport, retrieval_trial
 from bitterant.imaging import Budget, ImageSet
 from bitterant.protect import create_method
+from bitterant.surrogates.allocator import tune_allocator
 
 _FORMS = (
     "a photo of {}, {}, {} and {}.", "{} next to {}, with {} and {}", "four pictures: {}, {}, {}, {}",
@@ -86,6 +87,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path, default=None, help="keep all figures here")
     args = parser.parse_args()
+    tune_allocator()
     cifar = Cifar(args.data)
     train = mosaics(cifar, args.mosaics, part="train", seed=0)
     test = mosaics(cifar, args.tests, part="test", seed=0)

@@ -21,6 +21,8 @@ import torch
 
 from bitterant.protect.methods.t2ue import CaptionPairs, SSANoiseGenerator, TextEmbedder, TrainRecipe, train_t2ue
 from bitterant.protect.methods.t2ue.making import new_generator
+from bitterant.protect.methods.t2ue.placing import move
+from bitterant.surrogates.allocator import tune_allocator
 from bitterant.surrogates.image_text import Conse
 
 
@@ -48,6 +50,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="*", default=[32, 64, 256])
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
+    tune_allocator()
     device = torch.device(args.device)
     if device.type == "cpu":
         torch.set_num_threads(1)
@@ -58,7 +61,8 @@ def main() -> None:
     print("|---|---|---|---|")
     bare: dict[int, float] = {}
     for side in args.sizes:
-        net = new_generator(side, embedder, seed=0).to(device)
+        net = new_generator(side, embedder, seed=0)
+        move(net, device)
         rows = 4 if side > 64 and device.type == "cpu" else args.batch_size
         z = torch.stack([net.draw(seed) for seed in range(rows)]).to(device)
         text = torch.randn(rows, net.text_dim, device=device)

@@ -38,7 +38,7 @@ def train(
     ] = "conse",
     size: Annotated[
         Literal["32", "64", "256"], typer.Option(help="Side of the noise in px. 256 is the paper's network.")
-    ] = "64",
+    ] = "32",
     strength: options.StrengthOption = None,
     epsilon: options.EpsilonOption = None,
     steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Optimiser steps.", show_default="800")] = None,

@@ -33,7 +33,10 @@ def verify(
         ),
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder for report.html and report.json.", show_default="none")
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Folder for report.html, report.json and the tables beside them.", show_default="none"
+        ),
     ] = None,
     preset: Annotated[
         str, typer.Option(metavar="NAME", help="How much to try: smoke (about a minute), quick or standard.")
@@ -94,6 +97,15 @@ def verify(
             rich_help_panel=options.ADVANCED,
         ),
     ] = None,
+    lpips: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Weights for LPIPS, a measure of how visible the change is; see docs/file-formats.md.",
+            show_default="torch's cache",
+            rich_help_panel=options.ADVANCED,
+        ),
+    ] = None,
     debug: options.DebugOption = False,
 ) -> None:
     """Train models on CLEAN, on PROTECTED and on random noise, and say how much a trainer still learns.
@@ -123,6 +135,7 @@ def verify(
                 require_grade=require_grade,
                 max_minutes=max_minutes,
                 workers=workers,
+                lpips=lpips,
                 progress=progress,
             )
         tell_verdict(output, result, report)

@@ -53,6 +53,10 @@ def test_the_wheel_is_exactly_the_package(wheel: Path) -> None:
     for room in ROOMS:
         for pattern in ("*.py", "*.j2"):
             expected |= {f"bitterant/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / room).rglob(pattern)}
+    # The embedded generator: weights, configuration, card.
+    for path in (ROOT / "protect" / "methods" / "t2ue" / "generator").rglob("*"):
+        expected |= {f"bitterant/{path.relative_to(ROOT).as_posix()}"} if path.is_file() else set()
+    assert "bitterant/protect/methods/t2ue/generator/model_index.json" in expected
     names = set(zipfile.ZipFile(wheel).namelist())
     info = {name for name in names if re.match(r"bitterant-[^/]+\.dist-info/", name)}
     assert names - info == expected

@@ -133,6 +133,8 @@ class Adversary(ABC):
         continues: whether it goes on from the networks that ``none`` trained, which are then kept for it.
         tests_by_arm: whether what is done to the test pictures depends on what was learned from those of the arm.
         clean_share: share of the training pictures that the trainer also has clean, with their labels.
+        protected_share: share of the training pictures that is protected, where clean ones stand beside them; ``None``
+            where all are.
     """
 
     prefix: ClassVar[str]
@@ -147,6 +149,7 @@ class Adversary(ABC):
     continues: ClassVar[bool] = False
     tests_by_arm: ClassVar[bool] = False
     clean_share: float = 0.0
+    protected_share: float | None = None
 
     def __init__(self, parameter: str | None = None) -> None:
         if parameter is not None:

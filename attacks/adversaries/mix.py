@@ -40,7 +40,7 @@ class Mix(Adversary):
             share = 0.0
         if not 0 < share < 1:
             raise ConfigError(f"The protected share {parameter!r} is not between 0 and 1. Write for example mix:0.5.")
-        self.share = share
+        self.share = self.protected_share = share
 
     @property
     def name(self) -> str:

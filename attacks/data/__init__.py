@@ -2,16 +2,19 @@
 
 from .arms import ARMS, noise_arm
 from .folders import load_folders
+from .lpips import LpipsFound, find_lpips
 from .sets import Step, VerificationData, load_sets
-from .stealth import StealthFile, summarise_stealth
+from .stealth import StealthFile, stealth_csv
 
 __all__ = [
     "ARMS",
+    "LpipsFound",
     "StealthFile",
     "Step",
     "VerificationData",
+    "find_lpips",
     "load_folders",
     "load_sets",
     "noise_arm",
-    "summarise_stealth",
+    "stealth_csv",
 ]

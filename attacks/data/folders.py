@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from ...errors import FolderError, LabelError
 from ...imaging import Entry, FolderScan, ImageSet, auto_resolution, load_image_set
-from ..schema import PairIssue, Protection
+from ..facts import FolderFacts, PairIssue
+from .checking import FileCheck, check_files
+from .forms import describe_files, digest_of
+from .lpips import LpipsFound
 from .pairing import Pair, pair_folders, read_manifest_rows, read_run_settings, scan_labelled
-from .sets import Step, VerificationData, label_array, pixel_twins, placebo_levels
+from .provenance import stated_budget, stated_protection
+from .sets import NO_LPIPS, Step, VerificationData, label_array, pixel_twins, placebo_levels
 from .split import stratified_split
-from .stealth import check_files
 
 __all__ = ["load_folders"]
 
@@ -30,6 +33,7 @@ def load_folders(
     device_type: str,
     epsilon: float | None,
     step: Step,
+    lpips: LpipsFound = NO_LPIPS,
 ) -> VerificationData:
     """Pair two folders, check the files, and load both at one working resolution.
 
@@ -51,7 +55,9 @@ def load_folders(
         )
     threads = max(1, min(8, os.cpu_count() or 1))
     step("compare", 0, len(pairs), "")
-    check = check_files(pairs, workers=threads, progress=lambda done, total: step("compare", done, total, ""))
+    check = check_files(
+        pairs, workers=threads, lpips=lpips.lpips, progress=lambda done, total: step("compare", done, total, "")
+    )
     if not check.pairs:
         raise FolderError(f"None of the protected files can be compared with its original: {check.issues[0].detail}.")
     side = auto_resolution(clean_scan, device_type) if resolution == "auto" else resolution
@@ -72,7 +78,7 @@ def load_folders(
     issues += loader.problems
     _check_enough(before, train, tested, clean)
     run = read_run_settings(protected)
-    budget, budget_source = _budget(epsilon, run)
+    budget, budget_source = stated_budget(epsilon, run)
     train_before = before.select(train)
     return VerificationData(
         clean=train_before.images.numpy(),
@@ -86,11 +92,20 @@ def load_folders(
         issues=tuple(issues),
         files=check.files,
         roots=(clean, protected),
-        noise_levels=placebo_levels([file.linf_levels for file in check.files], budget),
+        noise_levels=placebo_levels([file.distances.linf_levels for file in check.files], budget),
         budget_levels=budget,
         budget_source=budget_source,
-        protection=_protection(run),
+        protection=stated_protection(run, protected),
+        split_seed=seed if test_scan is None else None,
+        folders=_folder_facts(check),
+        test_sha256=None if test_scan is None else digest_of(tested.keys),
+        lpips=lpips,
     )
+
+
+def _folder_facts(check: FileCheck) -> dict[Literal["clean", "protected"], FolderFacts]:
+    sides = {"clean": describe_files(check.clean), "protected": describe_files(check.protected)}
+    return {name: facts for name, facts in sides.items() if facts is not None}  # type: ignore[misc]
 
 
 class _Loader:
@@ -183,34 +198,3 @@ def _check_enough(before: ImageSet, train: list[int], tested: ImageSet, clean: P
             "The test pictures are of one class only, so a victim could be right without looking. "
             "Give more pictures a class, or a test folder with --test."
         )
-
-
-def _budget(epsilon: float | None, run: dict[str, Any] | None) -> tuple[float | None, str]:
-    if epsilon is not None:
-        return epsilon * 255.0, "given by the caller"
-    settings = run.get("settings") if run else None
-    stated = settings.get("epsilon") if isinstance(settings, dict) else None
-    if isinstance(stated, int | float) and not isinstance(stated, bool) and 0 < stated <= 1:
-        return float(stated) * 255.0, "stated by the run file"
-    return None, "not stated"
-
-
-def _protection(run: dict[str, Any] | None) -> Protection | None:
-    if run is None:
-        return None
-    settings = run.get("settings")
-    settings = settings if isinstance(settings, dict) else {}
-    surrogate, versions = run.get("surrogate"), run.get("versions")
-    named = surrogate.get("name") if isinstance(surrogate, dict) else surrogate
-    return Protection(
-        method=_text(settings.get("method")),
-        granularity=_text(settings.get("granularity")),
-        surrogate=_text(named),
-        seed=run["seed"] if isinstance(run.get("seed"), int) else None,
-        version=_text(versions.get("bitterant")) if isinstance(versions, dict) else None,
-        format=_text(settings.get("format")),
-    )
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -12,18 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ConfigError, LabelError
-from ...imaging import ImageSet
-from ..schema import Dataset, PairIssue, Protection
+from ...imaging import ImageSet, Picture
+from ..facts import Dataset, FolderFacts, PairIssue, Protection, Stealth
 from ..statistics import chance_level
 from .arms import largest_change
-from .stealth import StealthFile
+from .distances import measure_distances
+from .lpips import LpipsFound
+from .stealth import LPIPS_FILES, SSIM_FILES, StealthFile, chosen_names, summarise_stealth
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Step", "VerificationData", "label_array", "load_sets", "pixel_twins", "placebo_levels"]
+__all__ = ["NO_LPIPS", "Step", "VerificationData", "label_array", "load_sets", "pixel_twins", "placebo_levels"]
 
 Step = Callable[[str, float, float, str], None]
+
+NO_LPIPS = LpipsFound(None, "it was not asked for")
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,10 @@ class VerificationData:
         budget_levels: the bound that was promised, if it is known.
         budget_source: who promised it.
         protection: what the run file says.
+        split_seed: what decided which pictures were held out for the test; ``None`` where none were.
+        folders: what kind of files the two sides are; empty for sets in memory.
+        test_sha256: over the pictures of the test folder; ``None`` without one.
+        lpips: the network for the learned distance, or why there is none.
     """
 
     clean: NDArray[np.uint8]
@@ -63,25 +71,47 @@ class VerificationData:
     budget_levels: float | None
     budget_source: str
     protection: Protection | None
+    split_seed: int | None = None
+    folders: dict[Literal["clean", "protected"], FolderFacts] = field(default_factory=dict)
+    test_sha256: str | None = None
+    lpips: LpipsFound = NO_LPIPS
 
     @property
     def resolution(self) -> int:
         """Working resolution R in pixels."""
         return int(self.clean.shape[-1])
 
-    def describe(self) -> Dataset:
-        """The facts for the report."""
+    def describe(self, *, validation_images: int = 0) -> Dataset:
+        """The facts for the report.
+
+        Args:
+            validation_images: how many test pictures a choice of the moment to stop rests on, at most.
+        """
         count = len(self.classes)
         return Dataset(
             classes=self.classes,
             train_images=len(self.labels),
             test_images=len(self.test_labels),
+            validation_images=min(validation_images, len(self.test_labels) // 2),
             train_counts=tuple(np.bincount(self.labels, minlength=count).tolist()),
             test_counts=tuple(np.bincount(self.test_labels, minlength=count).tolist()),
             test_source=self.test_source,
+            split_seed=self.split_seed,
             resolution=self.resolution,
             chance=chance_level(self.test_labels),
+            folders=self.folders,
+            test_sha256=self.test_sha256,
             issues=self.issues,
+        )
+
+    def stealth(self) -> Stealth:
+        """How visible the change is, over all files."""
+        return summarise_stealth(
+            self.files,
+            budget_levels=self.budget_levels,
+            budget_source=self.budget_source,
+            lpips_source=self.lpips.lpips.source if self.lpips.lpips is not None else None,
+            lpips_reason=self.lpips.reason,
         )
 
     def sha256(self) -> str:
@@ -94,7 +124,12 @@ class VerificationData:
 
 
 def load_sets(
-    clean: ImageSet, protected: ImageSet, test: ImageSet, *, epsilon: float | None = None
+    clean: ImageSet,
+    protected: ImageSet,
+    test: ImageSet,
+    *,
+    epsilon: float | None = None,
+    lpips: LpipsFound = NO_LPIPS,
 ) -> VerificationData:
     """Take three sets in memory; ``clean[i]`` and ``protected[i]`` are the same picture.
 
@@ -133,7 +168,7 @@ def load_sets(
     if not len(kept):
         raise LabelError("Not one protected image has the label of its original and is not among the test images.")
     keys = tuple(clean.keys[i] for i in kept)
-    files = tuple(_array_change(key, a, b) for key, a, b in zip(keys, before, after, strict=True))
+    files = _compare(keys, before, after, lpips)
     levels = largest_change(before, after)
     return VerificationData(
         clean=before,
@@ -151,6 +186,7 @@ def load_sets(
         budget_levels=None if epsilon is None else epsilon * 255.0,
         budget_source="not stated" if epsilon is None else "given by the caller",
         protection=None,
+        lpips=lpips,
     )
 
 
@@ -188,10 +224,15 @@ def label_array(labels: Tensor | None) -> NDArray[np.int64]:
     return np.asarray(labels.cpu().numpy(), dtype=np.int64)
 
 
-def _array_change(key: str, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> StealthFile:
-    difference = after.astype(np.int64) - before
-    square = float(np.square(difference).mean())
-    psnr = None if square == 0 else float(10.0 * np.log10(255.0**2 / square))
-    return StealthFile(
-        source=key, output=key, linf_levels=float(np.abs(difference).max(initial=0)), psnr=psnr, ssim=None
-    )
+def _compare(
+    keys: Sequence[str], before: NDArray[np.uint8], after: NDArray[np.uint8], lpips: LpipsFound
+) -> tuple[StealthFile, ...]:
+    with_ssim, with_lpips = chosen_names(keys, SSIM_FILES), chosen_names(keys, LPIPS_FILES)
+    rows = []
+    for key, *pair in zip(keys, before, after, strict=True):
+        original, copy = (Picture(np.ascontiguousarray(pixels.transpose(1, 2, 0))) for pixels in pair)
+        found = measure_distances(
+            original, copy, with_ssim=key in with_ssim, lpips=lpips.lpips if key in with_lpips else None
+        )
+        rows.append(StealthFile(key, key, original.width, original.height, found))
+    return tuple(rows)

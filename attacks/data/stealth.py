@@ -1,185 +1,140 @@
-"""How far the protected files are from the originals, measured on what is on disk."""
+"""How visible the change is: one row a file, and all of them together."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
 import io
-import math
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
+from ..facts import Spread, Stealth
+from .distances import Distances
+from .spread import spread_of
 
-from ...errors import ImageError
-from ...imaging import Picture, decode, measure_change
-from ..schema import PairIssue, Stealth
-from .pairing import Pair
-
-__all__ = ["SSIM_FILES", "FileCheck", "StealthFile", "check_files", "stealth_csv", "summarise_stealth"]
+__all__ = ["LPIPS_FILES", "SSIM_FILES", "StealthFile", "chosen_names", "stealth_csv", "summarise_stealth"]
 
 SSIM_FILES = 400
 """SSIM is slow; on larger folders it is measured on this many files, chosen by a hash of their names."""
 
-_SSIM_SIDE = 1500
+LPIPS_FILES = 200
+"""The same for LPIPS, which is slower."""
+
 _TOLERANCE = 1e-4
-_READ_AHEAD = 16
+_COLUMNS = (
+    "source", "output", "width", "height", "linf_levels", "l2", "psnr", "ssim", "lpips", "clipped_fraction",
+    "bytes_clean", "bytes_protected", "size_ratio", "over_budget",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class StealthFile:
-    """How far one protected file is from its original. ``psnr`` is ``None`` where nothing changed.
+    """How far one protected file is from its original.
 
     Attributes:
         source: the original: path below CLEAN, or its key.
         output: the copy: path below PROTECTED, or its key.
-        linf_levels: largest change of any value, in 1/255.
-        psnr: in dB.
-        ssim: ``None`` where it was not measured.
+        width, height: in pixels.
+        distances: what was measured.
+        bytes_clean, bytes_protected: lengths on disk; ``None`` for sets in memory.
     """
 
     source: str
     output: str
-    linf_levels: float
-    psnr: float | None
-    ssim: float | None
+    width: int
+    height: int
+    distances: Distances
+    bytes_clean: int | None = None
+    bytes_protected: int | None = None
+
+    @property
+    def size_ratio(self) -> float | None:
+        """Length of the copy over that of the original."""
+        if not self.bytes_clean or self.bytes_protected is None:
+            return None
+        return self.bytes_protected / self.bytes_clean
+
+    def breaks(self, budget_levels: float | None) -> bool:
+        """Whether it changed by more than the budget, in 1/255; never where none is known."""
+        return budget_levels is not None and self.distances.linf_levels > budget_levels + _TOLERANCE
 
 
-@dataclass(frozen=True)
-class FileCheck:
-    """What re-decoding the pairs showed.
+def chosen_names(names: Iterable[str], count: int) -> set[str]:
+    """At most ``count`` names, chosen by their hashes: the choice does not depend on order, nor on what is nice."""
+    return set(sorted(names, key=_digest)[:count])
 
-    Attributes:
-        pairs: those that could be compared.
-        files: one row for each of them.
-        issues: files that could not be read, or have another size, mode or bit depth than their original.
+
+def _digest(name: str) -> bytes:
+    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
+
+
+def summarise_stealth(
+    files: Sequence[StealthFile],
+    *,
+    budget_levels: float | None,
+    budget_source: str,
+    lpips_source: str | None = None,
+    lpips_reason: str | None = "it was not asked for",
+) -> Stealth:
+    """Quantiles over the files, and which of them broke the budget.
+
+    Args:
+        files: all of them.
+        budget_levels: the bound in 1/255, where one is known.
+        budget_source: who stated it.
+        lpips_source: which network LPIPS was measured with.
+        lpips_reason: why it was not measured; only looked at where no file has it.
     """
-
-    pairs: tuple[Pair, ...]
-    files: tuple[StealthFile, ...]
-    issues: tuple[PairIssue, ...]
-
-
-def check_files(
-    pairs: Sequence[Pair], *, workers: int = 1, progress: Callable[[int, int], None] | None = None
-) -> FileCheck:
-    """Decode every pair at full size and compare; nothing the manifest says is taken on trust."""
-    chosen = set(sorted((pair.clean.relative for pair in pairs), key=_digest)[:SSIM_FILES])
-    good: list[Pair] = []
-    files: list[StealthFile] = []
-    issues: list[PairIssue] = []
-
-    def check(pair: Pair) -> StealthFile | PairIssue:
-        return _check(pair, with_ssim=pair.clean.relative in chosen)
-
-    for done, (pair, result) in enumerate(zip(pairs, _in_order(check, pairs, workers), strict=True), start=1):
-        if isinstance(result, PairIssue):
-            issues.append(result)
-        else:
-            good.append(pair)
-            files.append(result)
-        if progress is not None:
-            progress(done, len(pairs))
-    return FileCheck(tuple(good), tuple(files), tuple(issues))
-
-
-def _digest(relative: str) -> bytes:
-    return hashlib.sha256(relative.encode("utf-8", "surrogateescape")).digest()
-
-
-def _in_order(
-    check: Callable[[Pair], StealthFile | PairIssue], pairs: Sequence[Pair], workers: int
-) -> Iterator[StealthFile | PairIssue]:
-    if workers <= 1:
-        yield from map(check, pairs)
-        return
-    with ThreadPoolExecutor(workers, thread_name_prefix="bitterant-check") as pool:
-        step = workers * _READ_AHEAD
-        for start in range(0, len(pairs), step):
-            yield from pool.map(check, pairs[start : start + step])
-
-
-def _check(pair: Pair, *, with_ssim: bool) -> StealthFile | PairIssue:
-    source, output = pair.clean.relative, pair.protected.relative
-    pictures: list[Picture] = []
-    for entry in (pair.clean, pair.protected):
-        try:
-            pictures.append(decode(entry.path))
-        except ImageError as error:
-            return PairIssue(kind="unreadable", path=entry.relative, detail=error.reason)
-        except OSError as error:
-            detail = f"cannot be read: {error.strerror or error}"
-            return PairIssue(kind="unreadable", path=entry.relative, detail=detail)
-    before, after = pictures
-    difference = _form(before), _form(after)
-    if difference[0] != difference[1]:
-        return PairIssue(
-            kind="resized", path=output, detail=f"the original is {difference[0]}, the copy {difference[1]}"
-        )
-    levels, psnr = _change(before, after)
-    ssim = measure_change(_centre(before), _centre(after)).ssim if with_ssim else None
-    return StealthFile(
-        source=source, output=output, linf_levels=levels, psnr=None if math.isinf(psnr) else psnr, ssim=ssim
-    )
-
-
-def _form(picture: Picture) -> str:
-    """Size, channels and depth in words. A palette picture and its RGB copy have the same form."""
-    kind = "gray" if picture.pixels.shape[2] == 1 else "RGB"
-    alpha = "" if picture.alpha is None else " with alpha"
-    return f"{picture.width} x {picture.height} {kind}{alpha}, {picture.bit_depth} bit"
-
-
-def _centre(picture: Picture) -> Picture:
-    """The middle of a large picture, so that SSIM of a photo takes no longer than of a screenshot."""
-    top, left = (max(0, (size - _SSIM_SIDE) // 2) for size in (picture.height, picture.width))
-    pixels = picture.pixels[top : top + _SSIM_SIDE, left : left + _SSIM_SIDE]
-    return Picture(pixels=pixels, mode=picture.mode, format=picture.format, bit_depth=picture.bit_depth)
-
-
-def _change(before: Picture, after: Picture) -> tuple[float, float]:
-    """Largest change in 1/255 and PSNR in dB, in bands of rows so that memory stays small."""
-    largest, squares = 0, 0.0
-    rows = max(1, (1 << 20) // max(1, before.width * before.pixels.shape[2]))
-    for start in range(0, before.height, rows):
-        band = slice(start, start + rows)
-        delta = after.pixels[band].astype(np.int64) - before.pixels[band]
-        largest = max(largest, int(np.abs(delta).max(initial=0)))
-        squares += float(np.square(delta).sum())
-    full = before.full_range
-    psnr = math.inf if squares == 0 else 10.0 * math.log10(full * full * before.pixels.size / squares)
-    return largest * 255.0 / full, psnr
-
-
-def summarise_stealth(files: Sequence[StealthFile], *, budget_levels: float | None, budget_source: str) -> Stealth:
-    """Quantiles over the files, and which of them broke the budget."""
-    linf = [file.linf_levels for file in files] or [0.0]
-    psnr = [file.psnr for file in files if file.psnr is not None]
-    ssim = [file.ssim for file in files if file.ssim is not None]
-    over = () if budget_levels is None else tuple(f.output for f in files if f.linf_levels > budget_levels + _TOLERANCE)
+    found = [file.distances for file in files]
+    nothing = Spread(min=0.0, p01=0.0, p50=0.0, p99=0.0, max=0.0, mean=0.0)
+    lpips = spread_of(distances.lpips for distances in found)
     return Stealth(
         files=len(files),
         budget_levels=budget_levels,
         budget_source=budget_source,
-        linf_max=max(linf),
-        linf_median=float(np.median(linf)),
-        psnr_median=float(np.median(psnr)) if psnr else None,
-        psnr_min=min(psnr) if psnr else None,
-        ssim_median=float(np.median(ssim)) if ssim else None,
-        ssim_min=min(ssim) if ssim else None,
-        ssim_files=len(ssim),
-        unchanged=sum(file.linf_levels == 0 for file in files),
-        over_budget=over,
+        linf=spread_of(distances.linf_levels for distances in found) or nothing,
+        l2=spread_of(distances.l2 for distances in found),
+        psnr=spread_of(distances.psnr for distances in found),
+        ssim=spread_of(distances.ssim for distances in found),
+        ssim_files=sum(distances.ssim is not None for distances in found),
+        lpips=lpips,
+        lpips_files=sum(distances.lpips is not None for distances in found),
+        lpips_source=None if lpips is None else lpips_source,
+        lpips_reason=(lpips_reason or "no file could be measured") if lpips is None else None,
+        clipped=spread_of(distances.clipped for distances in found),
+        size_ratio=spread_of(file.size_ratio for file in files),
+        unchanged=sum(distances.linf_levels == 0 for distances in found),
+        over_budget=tuple(file.output for file in files if file.breaks(budget_levels)),
     )
 
 
-def stealth_csv(files: Sequence[StealthFile]) -> bytes:
-    """One line a file, for spreadsheets: source, output, linf_levels, psnr, ssim."""
+def stealth_csv(files: Sequence[StealthFile], *, budget_levels: float | None = None) -> bytes:
+    """One line a file, for spreadsheets. What was not measured stays empty."""
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(("source", "output", "linf_levels", "psnr", "ssim"))
+    writer.writerow(_COLUMNS)
     for file in files:
-        numbers = ("" if value is None else f"{value:.4f}" for value in (file.psnr, file.ssim))
-        writer.writerow((file.source, file.output, f"{file.linf_levels:g}", *numbers))
+        found = file.distances
+        writer.writerow(
+            (
+                file.source,
+                file.output,
+                file.width,
+                file.height,
+                f"{found.linf_levels:g}",
+                _number(found.l2),
+                _number(found.psnr),
+                _number(found.ssim),
+                _number(found.lpips),
+                f"{found.clipped:.6f}",
+                "" if file.bytes_clean is None else file.bytes_clean,
+                "" if file.bytes_protected is None else file.bytes_protected,
+                _number(file.size_ratio),
+                "" if budget_levels is None else ("yes" if file.breaks(budget_levels) else "no"),
+            )
+        )
     return stream.getvalue().encode("utf-8", "surrogateescape")
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"

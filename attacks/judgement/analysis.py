@@ -20,6 +20,7 @@ from ..statistics import (
     permuted_correct,
 )
 from ..training import CellResult, GridResult, cells_of
+from .classes import describe_arm
 from .figures import Accuracy, Figure, marginal_value, residual, worst_of
 
 __all__ = ["analyse"]
@@ -34,12 +35,14 @@ class _ArmData:
     Attributes:
         renamed: by the accuracy that the renaming was chosen for.
         seconds: of the trainings that are its own, not shared with another condition.
+        details: what the report says of it beside what is graded.
     """
 
     plain: Correct
     renamed: dict[Basis, Correct]
     train_accuracies: tuple[float, ...]
     seconds: float
+    details: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,7 @@ def _identity(planned: PlannedCondition, adversary: Adversary) -> dict[str, Any]
         "readout": adversary.readout,
         "metric": planned.metric,
         "detail": planned.detail,
+        "share": adversary.protected_share,
     }
 
 
@@ -189,6 +193,7 @@ def _arm(results: Sequence[CellResult], labelling: Labelling, *, readout: Readou
         },
         train_accuracies=tuple(result.train_accuracy for result in results),
         seconds=sum(result.seconds for result in results) if own else 0.0,
+        details=describe_arm(results, predictions, labels, classes),
     )
 
 
@@ -218,6 +223,7 @@ class _Figures:
             balanced=plain if even is None else self._interval(even),
             permuted_accuracy=float(data.renamed["accuracy"].mean()),
             train_accuracies=data.train_accuracies,
+            **data.details,
         )
 
     def _interval(self, accuracy: Accuracy, *, low: float = 0.0) -> Estimate:

@@ -1,12 +1,21 @@
 """What a verification writes: the plan before the first training, then the report for machines and for people."""
 
-from .environment import describe_environment, verify_command
-from .files import plan_digest, render_report, write_plan, write_report
+from .command import sets_command, verify_command
+from .environment import describe_environment, describe_tool
+from .files import plan_digest, write_plan, write_report
+from .mixing import mix_points
+from .page import render_report
+from .spectrum import describe_powers, measure_powers
 
 __all__ = [
     "describe_environment",
+    "describe_powers",
+    "describe_tool",
+    "measure_powers",
+    "mix_points",
     "plan_digest",
     "render_report",
+    "sets_command",
     "verify_command",
     "write_plan",
     "write_report",

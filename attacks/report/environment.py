@@ -1,68 +1,88 @@
-"""What a reader needs to repeat a run: where it ran, and the command."""
+"""Where a run took place, and which program ran: what a reader needs beside the command to repeat it."""
 
 from __future__ import annotations
 
 import os
 import platform
-import shlex
-from collections.abc import Mapping, Sequence
+import subprocess
 from importlib import metadata
 from pathlib import Path
 
-from ..request import Request
-from ..schema import Environment
+import torch
+
+from ..._version import __version__
+from ..facts import Environment, Tool
 from ..training import available_cpus
 
-__all__ = ["describe_environment", "verify_command"]
+__all__ = ["describe_environment", "describe_tool"]
+
+_PACKAGES = ("torch", "torchvision", "timm", "numpy", "scipy", "scikit-learn", "pillow", "kornia", "diffusers")
+_ROOT = Path(__file__).resolve().parents[2]
+_GIT_SECONDS = 10
+
+
+def describe_tool() -> Tool:
+    """Version and, in a checkout, the commit."""
+    return Tool(version=__version__, git=_commit(_ROOT))
+
+
+def _commit(root: Path) -> str | None:
+    """The commit of a checkout; ``None`` where ``root`` is none, such as an installed package."""
+    if not (root / ".git").exists():  # another project's checkout that holds our package says nothing about us
+        return None
+    command = ("git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_GIT_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
 
 
 def describe_environment(device: str, workers: int) -> Environment:
-    """Where a run took place: versions and devices, no names of machines or people."""
+    """Versions, devices and switches; no names of machines or people."""
     versions = {}
-    for name in ("torch", "torchvision", "timm", "numpy", "scipy", "scikit-learn", "pillow"):
+    for name in _PACKAGES:
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             versions[name] = "unknown"
+    on_cpu = device.startswith("cpu")
     return Environment(
         python=platform.python_version(),
         platform=f"{platform.system()} {platform.machine()}",
         versions=versions,
         device=device,
+        device_name=torch.cuda.get_device_name(device) if device.startswith("cuda") else None,
+        cuda=torch.version.cuda,
+        cpu=_processor(),
         cpus=available_cpus(),
+        ram_gib=_memory_gib(),
         workers=workers,
+        threads=1 if on_cpu else torch.get_num_threads(),
+        determinism={
+            "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
+            "cudnn deterministic": torch.backends.cudnn.deterministic,
+            "cudnn benchmark": torch.backends.cudnn.benchmark,
+            "matmul precision": torch.get_float32_matmul_precision(),
+            "CUBLAS_WORKSPACE_CONFIG": os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
+            "one thread a training": on_cpu,
+        },
     )
 
 
-def verify_command(
-    clean: Path,
-    protected: Path,
-    folders: Mapping[str, Path | None],
-    request: Request,
-    resolution: int,
-    seeds: int | None,
-    victims: Sequence[str] | None,
-    adversaries: Sequence[str] | None,
-    epsilon: float | None,
-    device: str,
-) -> str:
-    """The command line that repeats a run, with the resolution as it was resolved."""
-    words = ["bitterant", "verify", os.fspath(clean), os.fspath(protected)]
-    for option, folder in folders.items():
-        words += [] if folder is None else [f"--{option}", os.fspath(folder)]
-    words += ["--preset", request.preset, "--resolution", str(resolution), "--seed", str(request.seed)]
-    words += [] if device == "auto" else ["--device", device]
-    words += [] if seeds is None else ["--seeds", str(seeds)]
-    for victim in victims or ():
-        words += ["--victim", victim]
-    for adversary in ("none",) if adversaries is not None and not adversaries else adversaries or ():
-        words += ["--adversary", adversary]
-    words += [] if request.required_tier is None else ["--require-tier", request.required_tier]
-    words += [] if request.required_grade is None else ["--require-grade", request.required_grade]
-    words += [] if request.max_minutes is None else ["--max-minutes", f"{request.max_minutes:g}"]
-    notes = []
-    if request.recipe is not None:
-        notes.append("a recipe of its own, see plan.json")
-    if epsilon is not None:
-        notes.append(f"epsilon={epsilon:g}")
-    return shlex.join(words) + (f"  # called from Python with {', '.join(notes)}" if notes else "")
+def _processor() -> str | None:
+    """The model's name, where the system has a place for it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.processor() or None
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, None) or platform.processor() or None
+
+
+def _memory_gib() -> float | None:
+    try:
+        pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
+        return None
+    return round(pages * size / 2**30, 1)

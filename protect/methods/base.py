@@ -61,7 +61,7 @@ class FitContext:
         self._progress = progress
         self.checkpoint = checkpoint
         self.report: dict[str, Any] = {}
-        self.surrogate_sha256 = ""
+        self.surrogate, self.surrogate_sha256 = "", ""
         self.clusters: ClusterIndex | None = None
 
     def tell(self, stage: str, fraction: float, message: str = "", **metrics: float) -> None:
@@ -197,7 +197,7 @@ class Method(ABC):
             budget=self.budget,
             levels=levels,
             keys=keys,
-            surrogate=self.surrogate or "",
+            surrogate=self.surrogate or context.surrogate,
             surrogate_sha256=context.surrogate_sha256,
             seed=self.seed,
             report=context.report,

@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 
 from bitterant.attacks import PRESETS, VerificationReport, verify_folder, verify_sets
-from bitterant.attacks.report.files import plan_bytes, render_report
+from bitterant.attacks.report import render_report
+from bitterant.attacks.report.files import plan_bytes
 from bitterant.attacks.schema import Plan
 from bitterant.errors import BitterantError, ConfigError, FolderError, LabelError, UnknownNameError
 from bitterant.imaging import ImageSet
@@ -246,7 +247,7 @@ def test_a_file_over_budget_is_invalid(
 
 def test_the_report_is_whole_and_reads_back(untouched: VerificationReport, folders: Path) -> None:
     names = {path.name for path in (folders / "report").iterdir()}
-    assert names == {"plan.json", "report.json", "report.html", "stealth.csv", "predictions.npz"}
+    assert names == {"plan.json", "report.json", "report.html", "stealth.csv", "curves.csv", "predictions.npz"}
     text = (folders / "report" / "report.json").read_text()
     again = VerificationReport.model_validate_json(text)
     assert again == untouched
@@ -277,12 +278,14 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.seen.add(tag)
-        self.loads += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data", "action")]
+        found = [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data", "action")]
+        self.loads += [value for value in found if not value.startswith("#")]
         if tag not in ("meta", "img", "br"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert tag in ("rect", "line", "path", "polyline"), "only SVG closes tags this way"
+        assert tag in ("rect", "line", "path", "polyline", "circle", "image"), "only SVG closes tags this way"
+        self.loads += [value or "" for name, value in attrs if name == "href"]
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
@@ -298,7 +301,7 @@ def test_the_page_loads_nothing_and_is_well_formed(untouched: VerificationReport
     assert all(value.startswith("data:image/png;base64,") for value in page.loads)
     # XML namespaces would be the only excuse for an address; inline SVG needs none.
     assert not re.search(r"https?://|@import|url\(", html)
-    for text in ("What this does not show", "Run it again", untouched.plan_hash, "Not tested", "chance 25 %"):
+    for text in ("What this does not show", "Run it again", untouched.plan_hash, "Not tested", "chance: 25.0 %"):
         assert text in html
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,18 @@ def test_options_go_in_and_the_exit_code_comes_out(run: Run, monkeypatch: pytest
 
     monkeypatch.setattr(attacks, "verify_folder", fake)
     words = ["--victim", "small-cnn", "--victim", "resnet18", "--adversary", "jpeg:50", "--seeds", "2"]
-    words += ["--require-tier", "naive", "--require-grade", "strong", "--max-minutes", "1.5", "--resolution", "32"]
+    words += [
+        "--require-tier",
+        "naive",
+        "--require-grade",
+        "strong",
+        "--max-minutes",
+        "1.5",
+        "--resolution",
+        "32",
+        "--lpips",
+        "w.pth",
+    ]
     result = run("verify", "a", "b", "--test", "t", "--report", "r", "--preset", "smoke", *words, "--json")
     assert result.exit_code == code
     assert json.loads(result.stdout) == {"verdict": {"headline": "Hinders a naive trainer."}, "mode": "json"}
@@ -56,6 +68,7 @@ def test_options_go_in_and_the_exit_code_comes_out(run: Run, monkeypatch: pytest
     assert seen["adversaries"] == ["jpeg:50"]
     assert (seen["seeds"], seen["resolution"], seen["max_minutes"], seen["preset"]) == (2, 32, 1.5, "smoke")
     assert (seen["require_tier"], seen["require_grade"]) == ("naive", "strong")
+    assert seen["lpips"] == Path("w.pth")
 
 
 def test_what_is_left_out_is_the_presets(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,6 +106,14 @@ def test_wrong_words_are_told_with_what_was_meant(
 def test_a_missing_folder(run: Run, make_folder: MakeFolder) -> None:
     src = make_folder({"cats": 3, "dogs": 3})
     assert run("verify", src, src.parent / "none").exit_code == 2
+
+
+def test_weights_that_are_named_and_missing_stop_the_run(run: Run, make_folder: MakeFolder, tmp_path: Path) -> None:
+    src = make_folder({"cats": 3, "dogs": 3})
+    shutil.copytree(src, tmp_path / "copy")
+    result = run("verify", src, tmp_path / "copy", "--lpips", tmp_path / "none.pth")
+    assert result.exit_code == 3
+    assert "no weights file" in " ".join(result.stderr.split())
 
 
 class Row:

@@ -45,7 +45,7 @@ class GaussianBlur(Adversary):
 
     @property
     def phrase(self) -> str:
-        return f"a trainer who blurs them by {self.sigma:g} pixels"
+        return f"a trainer who blurs them by {self.sigma:g} {'pixel' if self.sigma == 1 else 'pixels'}"
 
     def transform(self, images: Pixels) -> Pixels:
         from torchvision.transforms.v2.functional import gaussian_blur

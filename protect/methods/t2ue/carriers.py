@@ -24,9 +24,10 @@ _DIRECTIONS = ((1, 0), (0, 1), (1, 1), (1, -1))
 class Carriers(nn.Module):
     """Sines and cosines in four directions, where wanted shifted as a whole by the first two numbers of z.
 
-    Who does not know z cannot subtract what is shifted: noises of one text with two z have a cosine near 0, where the
-    paper's network gives nearly the same one (t2ue.md section 11.8). But a trainer's network also learns a texture
-    without a fixed place later than one with it, and then it has learnt from the pictures (docs/methods/t2ue.md).
+    Noises of one text with two z have a low cosine where the waves are shifted, and nearly the same noise where they
+    are not, as with the paper's network (t2ue.md section 11.8). Trainers learn a texture all the same, wherever it
+    lies; it takes the generator longer to make one that they do (docs/methods/t2ue.md). Two numbers are no secret
+    from somebody who has text and generator and tries all shifts.
 
     Args:
         side: of the maps in px.

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 __all__ = ["embedded_folder", "generator_folder", "load_source"]
 
 
-def embedded_folder() -> Path:
-    """Where the embedded generator lies; its model card is beside it.
+def embedded_folder(*, must_exist: bool = True) -> Path:
+    """Where the embedded generator lies; its model card is in it.
 
     Raises:
         WeightsError: the installation is incomplete.
     """
-    folder = Path(__file__).parent / "generator_64px"
-    if not (folder / "model_index.json").is_file():
+    folder = Path(__file__).parent / "generator"
+    if must_exist and not (folder / "model_index.json").is_file():
         raise WeightsError(f"The embedded generator is missing from {folder}. Reinstall bitterant.")
     return folder
 

@@ -19,8 +19,8 @@ __all__ = ["SIDES", "model_card", "new_generator", "write_record"]
 
 _SMALL: dict[str, Any] = {"ngf": 16, "hidden": 64, "mask_hidden": 16, "gate_init": 1.0, "text_init": 1.5}
 _NETWORKS: dict[int, dict[str, Any]] = {
-    32: {**_SMALL, "multipliers": (4, 4, 2, 1), "carriers": (4, 8, 16)},
-    64: {**_SMALL, "multipliers": (8, 4, 4, 2, 1), "carriers": (4, 8, 16, 32)},
+    32: {**_SMALL, "multipliers": (4, 4, 2, 1), "carriers": (4, 8, 16), "carrier_shift": 1.0},
+    64: {**_SMALL, "multipliers": (8, 4, 4, 2, 1), "carriers": (4, 8, 16, 32), "carrier_shift": 1.0},
     256: {},
 }
 SIDES = tuple(_NETWORKS)
@@ -66,15 +66,15 @@ def model_card(report: TrainReport, recipe: TrainRecipe, about: dict[str, Any]) 
     losses = ", ".join(f"{name} {value:.2f}" for name, value in report.losses.items())
     return f"""# A T2UE generator, {about["side"]} px
 
-Makes noise within ±{about["epsilon_levels"]:g} of 255 levels out of a caption and a random vector: the method t2ue of
-bitterant.
+Makes noise within ±{about["epsilon_levels"]:g} of 255 levels out of a caption and a random vector: the method `t2ue`
+of bitterant (docs/methods/t2ue.md).
 
 - Text tower: `{about["text_encoder"]}`; with another one its noise means nothing.
 - Trained on: {about["pairs"]}.
 - Surrogate: {about["surrogate"]}.
 - {report.steps} steps of {recipe.batch_size} captions, seed {recipe.seed}; losses at the end: {losses}.
-- Noises of one text with two random vectors have a cosine of {measures.same_text:.2f}, of one class in two sentences
-  {measures.same_class:.2f}, of two classes {measures.other_class:.2f}; {measures.saturated:.0%} of the values reach the
+- Cosines of noises: one text with two random vectors {measures.same_text:.2f}, one class in two sentences
+  {measures.same_class:.2f}, two classes {measures.other_class:.2f}; {measures.saturated:.0%} of the values reach the
   bound.
 
 What it protects from is not known before it is measured: `bitterant protect` some pictures with it, then

@@ -94,7 +94,8 @@ class TextToUnlearnable(Method):
     def _fit(self, dataset: ImageSet, context: FitContext) -> Tensor:
         context.tell("t2ue", 0.0, "loading the generator")
         source = load_source(self.generator, str(self.device), weights=self.weights, allow_download=self.allow_download)
-        context.surrogate_sha256 = source.generator_sha256
+        # Nothing is fitted: the network that the noise comes from takes the place of the surrogate in the records.
+        context.surrogate, context.surrogate_sha256 = source.generator_id, source.generator_sha256
         prompts = self.prompts(dataset)
         rows = dataset.classes if self.granularity == "class" else dataset.keys
         delta = torch.empty(len(rows), 3, dataset.resolution, dataset.resolution)

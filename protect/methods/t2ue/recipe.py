@@ -37,9 +37,6 @@ class TrainRecipe:
             picture, so it must work on any.
         reworded: noise that was made out of one sentence has to be told by another one of the same meaning (a second
             caption of the picture, another template): it then depends on what is said and not on how.
-        neighbours: meanings that are alike and go into a batch together; 0 or 1: a batch is drawn at random.
-        gray: share of the steps in which the learner sees the pictures without colour. Noise that is nothing but
-            colour is gone once a trainer turns pictures gray.
         image_side: of the pictures that noise is put on, in px.
         seed: of everything random.
     """
@@ -61,8 +58,6 @@ class TrainRecipe:
     diversity: float = 0.0
     mismatched: bool = True
     reworded: bool = True
-    neighbours: int = 16
-    gray: float = 0.3
     image_side: int = 64
     seed: int = 0
 
@@ -90,7 +85,7 @@ class TrainRecipe:
         """Pairs as they are, the surrogate alone, AdamW 1e-4, batch 128, 224 px; epochs are up to ``steps``."""
         published: dict[str, Any] = {
             "steps": 924 * 500, "batch_size": 128, "lr": 1e-4, "warmup": 0, "ema": 0.0, "surrogate_images": 0,
-            "surrogate_weight": 1.0, "learner_weight": 0.0, "betas": (0.0, 0.9), "mismatched": False, "reworded": False, "neighbours": 0, "gray": 0.0,
+            "surrogate_weight": 1.0, "learner_weight": 0.0, "betas": (0.0, 0.9), "mismatched": False, "reworded": False,
             "image_side": 224,
         }  # fmt: skip
         return cls(**{**published, **changes})

@@ -44,6 +44,7 @@ class TextEmbedder(ModelMixin, ConfigMixin):
         self.register_buffer("mean", torch.zeros(text_dim))
         self._tower: tuple[TextTower, ...] = ()  # a tuple hides the tower from the state that is saved
         self._options: dict[str, Any] = {}
+        self._read: dict[str, Tensor] = {}
 
     @classmethod
     def of(cls, tower: TextTower, *, text_norm: Literal["l2", "none"] = "l2") -> TextEmbedder:
@@ -105,7 +106,18 @@ class TextEmbedder(ModelMixin, ConfigMixin):
         if batched:
             vectors = tower(texts)
         else:
-            rows = {text: tower([text]) for text in dict.fromkeys(texts)}
-            vectors = torch.cat([rows[text] for text in texts])
+            vectors = torch.cat([self._alone(tower, text) for text in texts])
         vectors = vectors.to(self.mean.device) - self.mean
         return F.normalize(vectors, dim=-1) * config.text_dim**0.5 if config.text_norm == "l2" else vectors
+
+    def _alone(self, tower: TextTower, text: str) -> Tensor:
+        """A text's own vector. Captions made of class names come again and again: those read last are kept."""
+        if text not in self._read:
+            if len(self._read) >= _KEPT:
+                del self._read[next(iter(self._read))]
+            self._read[text] = tower([text])
+        return self._read[text].to(self.mean.device)
+
+
+_KEPT = 4096
+"""Vectors that are kept: 6 MB."""

@@ -126,7 +126,6 @@ class _Training:
         move(embedder, device)
         # Sentences never change, so both towers read them once.
         self.text = embedder(pairs.captions, batched=True).to(device)
-        self.near = self._neighbours()
         self.meaning = None
         if self.surrogate is not None:
             self.surrogate.to(device).requires_grad_(False)
@@ -148,16 +147,6 @@ class _Training:
         self.curve: list[tuple[int, dict[str, float]]] = []
         self.last: list[dict[str, float]] = []
         self.checkpoint = Checkpoint(checkpoint, self._identity())
-
-    @torch.no_grad()
-    def _neighbours(self) -> Tensor | None:
-        """For each meaning those that are most like it, itself first: int64 ``[M, k]``."""
-        count = min(self.recipe.neighbours, len(self.wordings))
-        if count < 2:
-            return None
-        text = self.text.cpu()
-        centres = F.normalize(torch.stack([text[rows].mean(0) for rows in self.wordings]), dim=-1)
-        return torch.cat([(part @ centres.T).topk(count).indices for part in centres.split(1024)])
 
     def run(self, progress: Callable[[TrainProgress], None] | None, stop: Callable[[], bool] | None) -> TrainReport:
         self._resume()
@@ -194,7 +183,7 @@ class _Training:
             group["lr"] = recipe.lr * self._rate()
         # Noise is made out of one wording, and has to be told by another one of the same meaning: it must depend on
         # what is said and not on how.
-        chosen = self._meanings()
+        chosen = torch.randperm(len(self.wordings), generator=self.draw)[: recipe.batch_size].tolist()
         rows = self._wordings(chosen)
         other = self._wordings(chosen) if recipe.reworded else rows
         if recipe.mismatched or self.pairs.owners is None:
@@ -234,17 +223,6 @@ class _Training:
         self._average()
         return {name: float(value.detach()) for name, value in losses.items()}
 
-    def _meanings(self) -> list[int]:
-        """Numbers of different meanings, a batch of them: some at random, each among those that are most like it.
-
-        Classes to protect are often alike (cat and dog, ship and aeroplane). Among random others these never meet, and
-        their noises stay alike too.
-        """
-        order = torch.randperm(len(self.wordings), generator=self.draw)
-        if self.near is not None:
-            order = torch.cat([self.near[order[: -(-self.recipe.batch_size // self.near.shape[1])]].flatten(), order])
-        return list(dict.fromkeys(order.tolist()))[: self.recipe.batch_size]
-
     def _wordings(self, chosen: list[int]) -> Tensor:
         """One row of each of these meanings."""
         dice = torch.rand(len(chosen), generator=self.draw).tolist()
@@ -271,8 +249,6 @@ class _Training:
         side = max(16, round(noisy.shape[-1] * share))
         if side < noisy.shape[-1]:
             noisy = F.interpolate(noisy, (side, side), mode="bilinear", antialias=True, align_corners=False)
-        if float(torch.rand((), generator=self.draw)) < self.recipe.gray:
-            noisy = noisy.mean(1, keepdim=True).expand(-1, 3, -1, -1)
         images, texts, scale = self.learner(noisy, text, self.draw)
         self._pace(images.detach() @ texts.detach().T)
         return contrastive_loss(images, texts, scale)

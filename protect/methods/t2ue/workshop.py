@@ -26,6 +26,8 @@ __all__ = ["TrainRequest", "make_generator"]
 
 _CONSE_SIDE = 96
 """What conse's network sees in training, in px: at its own 224 a step costs five times as much."""
+_LARGEST_PICTURES = 64
+"""Noise is trained on pictures of its own side, up to this many px."""
 _THINGS, _PICTURES = 2000, 1024
 
 
@@ -51,7 +53,7 @@ class TrainRequest:
     pairs: Path | None = None
     coco: Path | None = None
     surrogate: str = "conse"
-    side: int = 64
+    side: int = 32
     epsilon: float = 8 / 255
     preset: Literal["paper"] | None = None
     seed: int = 0
@@ -82,7 +84,10 @@ def make_generator(
         raise ConfigError(f"{out} is there already. Choose a new folder, or remove that one.")
     device = resolve_device(request.device)
     options = {"seed": request.seed, **request.recipe}
-    recipe = TrainRecipe.paper(**options) if request.preset == "paper" else TrainRecipe(**options)
+    if request.preset == "paper":
+        recipe = TrainRecipe.paper(**options)
+    else:
+        recipe = TrainRecipe(**{"image_side": min(request.side, _LARGEST_PICTURES), **options})
     check_image_text(request.surrogate, weights=request.weights, allow_download=request.allow_download)
     checkpoint = out.with_name(f"{out.name}.training")
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ from bitterant.attacks.data.folders import load_folders
 from bitterant.attacks.data.pairing import pair_folders, read_manifest_rows, scan_labelled
 from bitterant.attacks.data.sets import VerificationData, load_sets, placebo_levels
 from bitterant.attacks.data.split import stratified_split
-from bitterant.attacks.data.stealth import stealth_csv, summarise_stealth
+from bitterant.attacks.data.stealth import stealth_csv
 from bitterant.errors import ConfigError, FolderError, LabelError
 from bitterant.imaging import ImageSet, scan_folder
 
@@ -182,14 +183,12 @@ def test_loading_pairs_holds_out_and_measures(
     assert data.noise_levels == 8, "the placebo is as large as what was promised"
     assert (data.budget_levels, data.budget_source) == (8.0, "stated by the run file")
     assert data.protection is not None
-    assert data.protection.model_dump() == {
-        "method": "emn",
-        "granularity": "class",
-        "surrogate": "small-cnn",
-        "seed": 3,
-        "version": "0.1",
-        "format": None,
-    }
+    told = data.protection
+    assert (told.method, told.granularity, told.surrogate, told.seed, told.version) == (
+        "emn", "class", "small-cnn", 3, "0.1",
+    )  # fmt: skip
+    assert (told.epsilon, told.norm, told.format, told.manifest_sha256) == (8 / 255, "linf", None, None)
+    assert told.parameters == run["settings"]
     assert load(clean, protected, epsilon=4 / 255).budget_levels == pytest.approx(4)
     assert load(clean, protected, seed=1).sha256() != data.sha256() == load(clean, protected).sha256()
 
@@ -280,13 +279,14 @@ def test_files_on_disk_are_checked(tmp_path: Path, train_set: ImageSet, plant: P
         "bar/0008.png": "resized",
     }
     assert len(data.files) == 237
-    stealth = summarise_stealth(data.files, budget_levels=8.0, budget_source="a test")
+    stealth = data.stealth()
     assert stealth.over_budget == ("disc/0002.png",)
-    assert (stealth.linf_max, stealth.linf_median) == (40, 3)
+    assert (stealth.linf.max, stealth.linf.p50) == (40, 3)
     assert stealth.ssim_files == 237
-    lines = stealth_csv(data.files).decode().splitlines()
-    assert len(lines) == 238
-    assert lines[0] == "source,output,linf_levels,psnr,ssim"
+    rows = list(csv.DictReader(stealth_csv(data.files, budget_levels=8.0).decode().splitlines()))
+    assert len(rows) == 237
+    assert [row["output"] for row in rows if row["over_budget"] == "yes"] == ["disc/0002.png"]
+    assert all(int(row["bytes_clean"]) == (clean / row["source"]).stat().st_size for row in rows)
 
 
 def test_sets_must_fit_together(train_set: ImageSet, test_set: ImageSet) -> None:

@@ -22,6 +22,7 @@ from bitterant.attacks.schema import (
     Plan,
     PlannedCondition,
     Protection,
+    Spread,
     Stealth,
 )
 from bitterant.attacks.training.cells import Cell, CellResult
@@ -252,12 +253,8 @@ def stealth(**changes: Any) -> Stealth:
         "files": 10,
         "budget_levels": 8.0,
         "budget_source": "a test",
-        "linf_max": 8.0,
-        "linf_median": 8.0,
-        "psnr_median": 30.0,
-        "psnr_min": 29.0,
-        "ssim_median": 0.9,
-        "ssim_min": 0.8,
+        "linf": Spread(min=8.0, p01=8.0, p50=8.0, p99=8.0, max=8.0, mean=8.0),
+        "lpips_reason": "a test",
         "ssim_files": 10,
         "unchanged": 0,
         "over_budget": (),

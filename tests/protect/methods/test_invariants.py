@@ -39,6 +39,8 @@ TABLE: list[tuple[str, str, dict[str, Any], bool]] = [
     ),
     ("uc", "cluster", {"surrogate": "small-cnn", "rounds": 2, "objective": "features"}, True),
     ("uc", "cluster", {"surrogate": "small-cnn", "rounds": 2, "attempts": 0}, True),
+    ("t2ue", "sample", {}, True),
+    ("t2ue", "class", {}, True),
     ("noise", "sample", {}, False),
     ("noise", "class", {}, False),
 ]

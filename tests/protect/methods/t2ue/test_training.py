@@ -11,7 +11,7 @@ import torch
 
 from bitterant.errors import ConfigError, FitError
 from bitterant.protect.methods.t2ue import CaptionPairs, SSANoiseGenerator, TextEmbedder, TrainRecipe, train_t2ue
-from bitterant.protect.methods.t2ue.training import TrainingStopped, _Training
+from bitterant.protect.methods.t2ue.training import TrainingStopped
 from bitterant.protect.methods.t2ue.vocabulary import made_up_captions
 
 CPU = torch.device("cpu")
@@ -128,21 +128,3 @@ def test_made_up_captions_have_several_wordings_and_never_repeat() -> None:
     assert len(made) == 1100
     assert len(set(every)) == len(every)
     assert min(len(several) for several in made) >= 3
-
-
-def test_what_is_alike_comes_into_a_batch_together(
-    pairs: CaptionPairs, surrogate: Any, generator: SSANoiseGenerator, embedder: TextEmbedder
-) -> None:
-    recipe = replace(QUICK, neighbours=3, batch_size=6)
-    training = _Training(pairs, surrogate, generator, embedder, recipe, CPU, None)
-    assert training.near is not None
-    vectors = torch.nn.functional.normalize(
-        torch.stack([training.text[rows].mean(0) for rows in training.wordings]), dim=-1
-    )
-    for meaning, near in enumerate(training.near.tolist()):
-        others = sorted(range(len(vectors)), key=lambda o: -float(vectors[meaning] @ vectors[o]))
-        assert near[0] == meaning
-        assert set(near) == set(others[:3])
-    batch = training._meanings()
-    assert len(batch) == len(set(batch)) == 6
-    assert set(training.near[batch[0]].tolist()) <= set(batch)
