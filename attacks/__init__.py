@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .adversaries import Adversary, adversary_names, create_adversary, register_adversary
+    from .image_text import RetrievalVerification, verify_retrieval
     from .presets import PRESETS, Preset
     from .schema import VerificationReport
     from .training import victim_names
@@ -19,17 +20,20 @@ __all__ = [
     "PRESETS",
     "Adversary",
     "Preset",
+    "RetrievalVerification",
     "VerificationReport",
     "adversary_names",
     "create_adversary",
     "register_adversary",
     "verify_folder",
+    "verify_retrieval",
     "verify_sets",
     "victim_names",
 ]
 
 _HOMES = {
     "adversaries": ("Adversary", "adversary_names", "create_adversary", "register_adversary"),
+    "image_text": ("RetrievalVerification", "verify_retrieval"),
     "presets": ("PRESETS", "Preset"),
     "schema": ("VerificationReport",),
     "training": ("victim_names",),

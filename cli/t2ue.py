@@ -1,4 +1,4 @@
-"""``bitterant t2ue``: protection from text alone, in three steps between which only text and noise travel."""
+"""``bitterant t2ue``: protection from text alone, in steps between which only text and noise travel, and its test."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from .protect import tell_problems, tell_summary
 from .t2ue_noise import noise
 from .t2ue_request import captions
 from .t2ue_train import train
+from .t2ue_verify import verify
 
 if TYPE_CHECKING:
     from ..protect.zero_contact import ApplyPlan
@@ -25,7 +26,7 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Noise from captions alone: the pictures never leave their owner.",
-    epilog="captions (owner) -> request.jsonl -> noise (server) -> out.noise.safetensors -> apply (owner).",
+    epilog="captions (owner) -> request.jsonl -> noise (server) -> out.noise.safetensors -> apply (owner) -> verify.",
 )
 
 BundleArgument = Annotated[
@@ -170,4 +171,5 @@ app.command("captions")(captions)
 app.command("noise")(noise)
 app.command("apply")(apply)
 app.command("inspect")(inspect)
+app.command("verify")(verify)
 app.command("train")(train)

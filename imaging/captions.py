@@ -111,12 +111,15 @@ class CaptionSet:
         return dict(Counter(caption.source for caption in self.captions.values()))
 
 
-def read_captions(scan: FolderScan, options: CaptionOptions | None = None) -> CaptionSet:
+def read_captions(
+    scan: FolderScan, options: CaptionOptions | None = None, *, suggest_fallback: bool = True
+) -> CaptionSet:
     """The captions of a folder's pictures.
 
     Args:
         scan: the folder.
         options: where to look; everywhere that needs no file or model if left out.
+        suggest_fallback: whether the error about pictures without a caption names one caption for all as a way out.
 
     Raises:
         CaptionError: pictures without a caption, which it lists; or a file that was named cannot be used.
@@ -134,7 +137,7 @@ def read_captions(scan: FolderScan, options: CaptionOptions | None = None) -> Ca
         else:
             captions[entry.relative] = found
     if missing:
-        raise CaptionError(_say_missing(scan, missing, reader))
+        raise CaptionError(_say_missing(scan, missing, reader, suggest_fallback=suggest_fallback))
     return CaptionSet(captions, tuple(reader.problems), tuple(_warnings(scan, captions)))
 
 
@@ -211,7 +214,7 @@ class _Reader:
         return found
 
 
-def _say_missing(scan: FolderScan, missing: list[str], reader: _Reader) -> str:
+def _say_missing(scan: FolderScan, missing: list[str], reader: _Reader, *, suggest_fallback: bool) -> str:
     names = ", ".join(missing[:_LISTED]) + (f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else "")
     text = f"{len(missing)} of {len(scan.entries)} pictures have no caption: {names}."
     if reader.unnamed:
@@ -220,9 +223,10 @@ def _say_missing(scan: FolderScan, missing: list[str], reader: _Reader) -> str:
     if reader.problems:
         some = "; ".join(f"{problem.relative}: {problem.reason}" for problem in reader.problems[:3])
         text += f" Caption files with faults: {len(reader.problems)} ({some})."
+    last = ', or choose one caption for all of them: --fallback-caption "a photo".' if suggest_fallback else "."
     return (
         f"{text} Put a text file NAME.txt beside each picture, or a metadata.jsonl, or sort the pictures into class "
-        'folders, or choose one caption for all of them: --fallback-caption "a photo".'
+        f"folders{last}"
     )
 
 

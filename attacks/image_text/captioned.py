@@ -41,13 +41,18 @@ class CaptionedSet:
         """Side R in px."""
         return int(self.images.shape[-1])
 
-    def pairs(self) -> tuple[list[str], Tensor]:
-        """All captions, and the number of the picture that each belongs to, int64 ``[M]``."""
-        texts = [text for several in self.captions for text in several]
-        owners = torch.repeat_interleave(
-            torch.arange(len(self.captions)), torch.tensor([len(several) for several in self.captions])
-        )
-        return texts, owners
+    def answers(self) -> tuple[list[str], Tensor]:
+        """The different captions, and which of them each picture has, bool ``[N, M]``.
+
+        Pictures that are described in the same words are right answers to each other's caption: nobody could tell them
+        apart by it.
+        """
+        texts = list(dict.fromkeys(text for several in self.captions for text in several))
+        place = {text: column for column, text in enumerate(texts)}
+        own = torch.zeros((len(self.captions), len(texts)), dtype=torch.bool)
+        for row, several in enumerate(self.captions):
+            own[row, [place[text] for text in several]] = True
+        return texts, own
 
     def with_images(self, images: Tensor) -> CaptionedSet:
         """The same captions with other pictures, such as protected copies."""

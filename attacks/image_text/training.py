@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -18,6 +18,11 @@ from .captioned import CaptionedSet
 from .victims import ClipVictim
 
 __all__ = ["ClipRecipe", "retrieve", "train_clip"]
+
+_FEWEST_STEPS = 400
+_FEWEST_BATCHES = 4
+_SMALLEST_BATCH = 8
+_MOST_EPOCHS = 120
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +60,16 @@ class ClipRecipe:
     def fine_tuning(cls) -> ClipRecipe:
         """What the authors' logs use for a pretrained CLIP: 1e-5 (t2ue.md section 11.2)."""
         return cls(epochs=10, lr=1e-5, weight_decay=0.2)
+
+    def fitted_to(self, pictures: int) -> ClipRecipe:
+        """The recipe for a folder of so many pictures; the default one is unchanged for 1,800 and more.
+
+        An epoch over a few pictures is one or two steps, after which nothing is learned yet: batches become smaller, so
+        that an epoch has four of them, and epochs more, until there are 400 steps.
+        """
+        batch = min(self.batch_size, max(_SMALLEST_BATCH, pictures // _FEWEST_BATCHES))
+        wanted = math.ceil(_FEWEST_STEPS / max(1, pictures // batch))
+        return replace(self, batch_size=batch, epochs=max(self.epochs, min(wanted, _MOST_EPOCHS)))
 
     def settings(self) -> dict[str, Any]:
         """JSON-safe."""
@@ -110,15 +125,16 @@ def train_clip(
 def retrieve(
     victim: ClipVictim, test: CaptionedSet, *, device: torch.device, batch_size: int = 256
 ) -> tuple[RetrievalScores, RetrievalScores]:
-    """Scores of pictures for texts, and of texts for pictures, among all of ``test``."""
+    """Scores of pictures for texts, and of texts for pictures, among all of ``test``; see
+    :meth:`CaptionedSet.answers` for what counts as right."""
     victim.to(device).eval()
-    texts, owners = test.pairs()
+    texts, own = test.answers()
     seen = [victim.see(part.to(device).float() / 255.0).cpu() for part in test.images.split(batch_size)]
     read = [
         victim.read(victim.tokenize(texts[start : start + batch_size]).to(device)).cpu()
         for start in range(0, len(texts), batch_size)
     ]
-    return retrieval_scores(torch.cat(seen), torch.cat(read), owners)
+    return retrieval_scores(torch.cat(seen), torch.cat(read), own)
 
 
 def _contrast(pictures: Tensor, texts: Tensor, scale: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from .captioned import CaptionedSet
 from .training import ClipRecipe, retrieve, train_clip
 from .victims import create_clip_victim
 
-__all__ = ["ARM_NAMES", "ArmScores", "RetrievalReport", "retrieval_trial"]
+__all__ = ["ARM_NAMES", "KS", "ArmScores", "RetrievalReport", "retrieval_trial"]
 
 ARM_NAMES = ("clean", "noise", "protected")
 KS = (1, 5, 10)
@@ -35,6 +35,7 @@ class ArmScores:
         loss: mean of the last epoch.
         image_to_text, text_to_image: share of queries answered among the first k, by k.
         image_to_text_rank, text_to_image_rank: median ranks.
+        image_ranks, text_ranks: 0-based rank of each test picture and of each different caption, in their order.
     """
 
     arm: str
@@ -44,6 +45,12 @@ class ArmScores:
     text_to_image: dict[int, float]
     image_to_text_rank: int
     text_to_image_rank: int
+    image_ranks: tuple[int, ...] = field(default=(), repr=False)
+    text_ranks: tuple[int, ...] = field(default=(), repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-safe, without the ranks of each query."""
+        return {name: value for name, value in asdict(self).items() if name not in ("image_ranks", "text_ranks")}
 
 
 @dataclass
@@ -91,6 +98,7 @@ class RetrievalReport:
         """JSON-safe."""
         return {
             **asdict(self),
+            "scores": [row.to_json() for row in self.scores],
             "left_of_hit_at_10": {"image_to_text": self.left("image_to_text"), "text_to_image": self.left()},
         }
 
@@ -163,7 +171,17 @@ def retrieval_trial(
                 loss = train_clip(model, clean.with_images(images), recipe, seed=own, device=device, progress=tell)
                 forth, back = retrieve(model, test, device=device)
             report.scores.append(
-                ArmScores(arm, repeat, loss, forth.hits, back.hits, forth.median_rank, back.median_rank)
+                ArmScores(
+                    arm,
+                    repeat,
+                    loss,
+                    forth.hits,
+                    back.hits,
+                    forth.median_rank,
+                    back.median_rank,
+                    image_ranks=forth.ranks,
+                    text_ranks=back.ranks,
+                )
             )
             report.chance_image_to_text, report.chance_text_to_image = forth.chance_hits, back.chance_hits
             report.chance_ranks = (forth.chance_median_rank, back.chance_median_rank)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ class RetrievalScores:
         chance_hits: what guessing gives, by k.
         chance_median_rank: likewise.
         queries: how many were asked.
+        ranks: of each query, 0-based, in their order.
     """
 
     hits: dict[int, float]
@@ -29,6 +30,7 @@ class RetrievalScores:
     chance_hits: dict[int, float]
     chance_median_rank: int
     queries: int
+    ranks: tuple[int, ...] = field(default=(), repr=False)
 
 
 def retrieval_scores(
@@ -36,33 +38,35 @@ def retrieval_scores(
 ) -> tuple[RetrievalScores, RetrievalScores]:
     """Scores picture-to-text and text-to-picture.
 
-    A picture's rank is the best among its own captions over all captions; a caption's rank is that of its picture.
-    Ties count against the model: an answer is ranked behind all that score the same.
+    A picture's rank is the best among its own captions over all captions; a caption's rank is the best among its
+    pictures, of which there is one but where several are described in the same words. Ties count against the model: an
+    answer is ranked behind all that score the same. So does a score that is no number.
 
     Args:
         images: unit vectors ``[N, D]``.
         texts: unit vectors ``[M, D]``.
-        owners: int64 ``[M]``, the picture of each caption; every picture has one at least.
+        owners: int64 ``[M]``, the picture of each caption; or bool ``[N, M]``, which captions describe which picture.
+            Every picture has one caption at least, and every caption a picture.
         ks: cut-offs.
 
     Raises:
         ConfigError: the shapes do not fit, or a picture has no caption.
     """
-    count = len(images)
-    if images.ndim != 2 or texts.ndim != 2 or images.shape[1] != texts.shape[1] or owners.shape != (len(texts),):
+    count, total = len(images), len(texts)
+    own = owners if owners.dtype == torch.bool else owners == torch.arange(count, device=owners.device)[:, None]
+    if images.ndim != 2 or texts.ndim != 2 or images.shape[1] != texts.shape[1] or own.shape != (count, total):
         raise ConfigError(f"Vectors {tuple(images.shape)} and {tuple(texts.shape)} with owners {tuple(owners.shape)}.")
-    if count == 0 or set(owners.tolist()) != set(range(count)):
+    if count == 0 or not bool(own.any(1).all() and own.any(0).all()):
         raise ConfigError("Every picture needs a caption of its own.")
-    similarity = images.double() @ texts.double().T  # [N, M]
-    own = owners[None, :] == torch.arange(count)[:, None].to(owners.device)
-    best = similarity.masked_fill(~own, -torch.inf).max(1).values
-    image_ranks = ((similarity >= best[:, None]) & ~own).sum(1)
-    truth = similarity.gather(0, owners[None, :])[0]
-    text_ranks = (similarity >= truth[None, :]).sum(0) - 1
-    per_image = torch.bincount(owners, minlength=count)
+    # A network that broke down gives NaN, which compares as False with everything: without this it would be right.
+    similarity = torch.nan_to_num(images.double() @ texts.double().T, nan=-torch.inf)  # [N, M]
+    own = own.to(similarity.device)
+    right = similarity.masked_fill(~own, -torch.inf)
+    image_ranks = ((similarity >= right.max(1).values[:, None]) & ~own).sum(1)
+    text_ranks = ((similarity >= right.max(0).values[None, :]) & ~own).sum(0)
     return (
-        _scores(image_ranks, ks, len(texts), per_image),
-        _scores(text_ranks, ks, count, torch.ones_like(per_image)),
+        _scores(image_ranks, ks, total, own.sum(1)),
+        _scores(text_ranks, ks, count, own.sum(0)),
     )
 
 
@@ -73,6 +77,7 @@ def _scores(ranks: Tensor, ks: tuple[int, ...], pool: int, answers: Tensor) -> R
         chance_hits={k: _chance_hit(k, pool, answers) for k in ks},
         chance_median_rank=_chance_median(pool, answers),
         queries=len(ranks),
+        ranks=tuple(ranks.tolist()),
     )
 
 

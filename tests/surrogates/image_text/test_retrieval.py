@@ -79,3 +79,26 @@ def test_all_the_same_is_not_perfect() -> None:
 def test_pictures_without_a_caption_are_refused() -> None:
     with pytest.raises(ConfigError, match="caption of its own"):
         retrieval_scores(torch.eye(3), torch.eye(3), torch.tensor([0, 0, 1]))
+
+
+def test_a_caption_of_several_pictures_is_answered_by_any_of_them() -> None:
+    """Two captions for three pictures; ranks counted by hand."""
+    cosines = torch.tensor([[0.9, 0.1], [0.2, 0.3], [0.6, 0.5]])
+    own = torch.tensor([[True, False], [True, False], [False, True]])
+    forth, back = retrieval_scores(torch.eye(3), cosines.T.contiguous(), own, ks=(1, 2))
+    assert forth.ranks == (0, 1, 1), "picture 0 its own; the others have the foreign caption first"
+    assert back.ranks == (0, 0), "the best of its two pictures; its only one"
+    assert forth.chance_hits[1] == pytest.approx(1 / 2)
+    assert back.chance_hits[1] == pytest.approx((2 / 3 + 1 / 3) / 2)
+    one_each = retrieval_scores(torch.eye(3), torch.eye(3), torch.arange(3))
+    assert one_each == retrieval_scores(torch.eye(3), torch.eye(3), torch.eye(3, dtype=torch.bool))
+
+
+def test_a_network_that_broke_down_is_not_right() -> None:
+    forth, back = retrieval_scores(torch.full((4, 2), torch.nan), torch.ones(4, 2), torch.arange(4))
+    assert forth.hits[1] == back.hits[1] == 0.0
+
+
+def test_captions_of_no_picture_are_refused() -> None:
+    with pytest.raises(ConfigError, match="caption of its own"):
+        retrieval_scores(torch.eye(2), torch.eye(2), torch.tensor([[True, False], [True, False]]))

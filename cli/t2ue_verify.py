@@ -1,0 +1,190 @@
+"""``bitterant t2ue verify``: does a CLIP that is trained on the copies still learn what the captions say?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from . import options
+from .boundary import guarded
+from .environment import prepare_torch
+from .output import Output
+from .progress import ProgressDisplay
+
+if TYPE_CHECKING:
+    from ..attacks import RetrievalVerification
+    from ..attacks.image_text.records import WayRecord
+
+__all__ = ["tell_retrieval", "verify"]
+
+SHOWN_FILES = 10
+SHOWN_CAVEATS = 5
+TITLES = {"image_to_text": "Captions for pictures", "text_to_image": "Pictures for captions"}
+TRAINED_ON = {"clean": "the originals", "noise": "random noise", "protected": "the copies"}
+
+
+def verify(
+    clean: Annotated[Path, typer.Argument(metavar="CLEAN", help="The originals, with their captions.")],
+    protected: Annotated[Path, typer.Argument(metavar="PROTECTED", help="The protected copies of the same pictures.")],
+    test: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Clean captioned pictures to test on. Without it a fifth of CLEAN is held out."
+        ),
+    ] = None,
+    victim: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="What is trained: clip-small, scratch:ARCH (such as scratch:RN50), or clip:ARCH/TAG."
+        ),
+    ] = "clip-small",
+    seeds: Annotated[int, typer.Option(min=1, metavar="N", help="How often each training is repeated.")] = 3,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Passes over the pictures.", show_default="30, more for fewer than 1,800 pictures"
+        ),
+    ] = None,
+    source: Annotated[
+        Literal["auto", "sidecar", "metadata", "coco", "class"],
+        typer.Option(help="Where captions come from; auto takes the first that has one, in this order."),
+    ] = "auto",
+    coco: Annotated[Path | None, typer.Option(metavar="FILE", help="A COCO captions_*.json.")] = None,
+    column: Annotated[
+        str | None, typer.Option("--caption-column", metavar="NAME", help="Column of captions in metadata tables.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for report.html and report.json.", show_default="none")
+    ] = None,
+    seed: options.SeedOption = 0,
+    device: options.DeviceOption = "auto",
+    as_json: options.JsonOption = False,
+    quiet: options.QuietOption = False,
+    resolution: options.ResolutionOption = "auto",
+    test_coco: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The COCO captions of --test.",
+            show_default="those of --coco",
+            rich_help_panel=options.ADVANCED,
+        ),
+    ] = None,
+    class_names: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="What class folders are called: lines such as 'n01440764 tench'.",
+            rich_help_panel=options.ADVANCED,
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Weights for a clip:ARCH victim.", rich_help_panel=options.ADVANCED),
+    ] = None,
+    allow_download: Annotated[
+        bool,
+        typer.Option(
+            "--allow-download",
+            help="Let a clip:ARCH/TAG victim fetch its weights; never otherwise.",
+            rich_help_panel=options.ADVANCED,
+        ),
+    ] = False,
+    debug: options.DebugOption = False,
+) -> None:
+    """Step 4, by the owner: train a CLIP on CLEAN, on PROTECTED and on random noise, and compare what it finds.
+
+    It learns from pictures and captions, then has to find the caption of each test picture and the picture of each
+    caption. For class folders there is also 'bitterant verify'. Exit code 5: the result is not valid, since copies are
+    not as they should be or the clean CLIP itself learned too little.
+    """
+    output = Output(as_json=as_json, quiet=quiet)
+    with guarded(output, debug=debug, stopped="Stopped. Nothing was decided; the same command starts over."):
+        side = options.parse_resolution(resolution)
+        prepare_torch()
+        from dataclasses import replace
+
+        from .. import attacks
+        from ..imaging.caption_files import read_class_names
+        from ..imaging.captions import CaptionOptions
+
+        captions = CaptionOptions(
+            source=source,
+            column=column,
+            coco=coco,
+            class_names={} if class_names is None else read_class_names(class_names),
+        )
+        with ProgressDisplay(output) as progress:
+            result = attacks.verify_retrieval(
+                clean,
+                protected,
+                test=test,
+                captions=captions,
+                test_captions=None if test_coco is None else replace(captions, coco=test_coco),
+                report=report,
+                victim=victim,
+                seeds=seeds,
+                epochs=epochs,
+                resolution=side,
+                seed=seed,
+                device=device,
+                weights=weights,
+                allow_download=allow_download,
+                progress=progress,
+            )
+        tell_retrieval(output, result, report)
+        output.result(result.model_dump(mode="json"))
+        raise typer.Exit(result.exit_code())
+
+
+def tell_retrieval(output: Output, result: RetrievalVerification, report: Path | None) -> None:
+    """Print the tables, the verdict, the files that do not fit, what to keep in mind, and where the report lies."""
+    for way in result.ways:
+        output.say(f"{TITLES[way.way]}, in %" + (", mean ± standard deviation" if result.seeds > 1 else ""))
+        for line in _table(_rows(way, several=result.seeds > 1)):
+            output.say(f"  {line}")
+        output.say()
+    output.say(result.verdict.headline, style="bold")
+    over = [(name, "over the budget") for name in result.copies.over_budget]
+    odd = over + [(issue.path, issue.detail) for issue in result.issues if issue.kind not in ("missing", "leaked")]
+    for name, detail in odd[:SHOWN_FILES]:
+        output.say(f"  {name}: {detail}")
+    if len(odd) > SHOWN_FILES:
+        output.say(f"  ... and {len(odd) - SHOWN_FILES} more; all stand in --json and in the report")
+    for caveat in result.verdict.caveats[:SHOWN_CAVEATS]:
+        output.say(f"  - {caveat}", style="dim")
+    if report is not None:
+        output.facts([("report", str(report / "report.html")), ("for programs", str(report / "report.json"))])
+
+
+def _rows(way: WayRecord, *, several: bool) -> list[list[str]]:
+    rows = [["trained on", *(f"Hit@{k}" for k in way.chance), "median rank", f"left of Hit@{way.k}"]]
+    for name, arm in way.arms.items():
+        hits = [
+            f"{100 * arm.hits[k]:.1f}" + (f" ± {100 * arm.spread[k]:.1f}" if several else "") for k in way.chance
+        ]  # fmt: skip
+        left = ""
+        if name == "protected":
+            left = (
+                "not known"
+                if way.left is None
+                else f"{100 * way.left.estimate:.0f} % ({100 * way.left.low:.0f} to {100 * way.left.high:.0f})"
+            )
+        rows.append([TRAINED_ON[name], *hits, f"{arm.rank:.0f}", left])
+    rows.append(["guessing", *(f"{100 * value:.1f}" for value in way.chance.values()), f"{way.chance_rank}", ""])
+    return rows
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The first column to the left, the others to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.rjust(width) if column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
