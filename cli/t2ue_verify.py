@@ -148,7 +148,7 @@ def tell_retrieval(output: Output, result: RetrievalVerification, report: Path |
             output.say(f"  {line}")
         output.say()
     output.say(result.verdict.headline, style="bold")
-    over = [(name, "over the budget") for name in result.copies.over_budget]
+    over = [(name, "over the budget") for name in result.stealth.over_budget]
     odd = over + [(issue.path, issue.detail) for issue in result.issues if issue.kind not in ("missing", "leaked")]
     for name, detail in odd[:SHOWN_FILES]:
         output.say(f"  {name}: {detail}")

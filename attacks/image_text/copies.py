@@ -7,18 +7,18 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ...errors import FolderError
 from ...imaging import FolderScan, scan_folder
+from ..data.checking import check_files
 from ..data.pairing import Pair, pair_folders, read_manifest_rows, read_run_settings
+from ..data.provenance import stated_budget, stated_protection
 from ..data.sets import Step
-from ..data.stealth import check_files
-from ..schema import PairIssue
+from ..data.stealth import StealthFile, summarise_stealth
+from ..facts import PairIssue, Protection, Stealth
 
-__all__ = ["CopyChange", "CopyCheck", "Paired", "apart", "check_copies", "name_some", "pair_copies", "scan_pictures"]
+__all__ = ["CopyCheck", "Paired", "apart", "check_copies", "name_some", "pair_copies", "scan_pictures"]
 
-_TOLERANCE = 1e-4
 _FAULTS = {
     "relabelled": "in another class folder",
     "resized": "of another size or mode",
@@ -45,57 +45,34 @@ class Paired:
 
 
 @dataclass(frozen=True)
-class CopyChange:
-    """How far one copy is from its original, decoded at full size.
-
-    Attributes:
-        source, output: paths below CLEAN and PROTECTED.
-        linf_levels: largest change of any value, in 1/255.
-        psnr: in dB; ``None`` where nothing changed.
-    """
-
-    source: str
-    output: str
-    linf_levels: float
-    psnr: float | None
-
-
-@dataclass(frozen=True)
 class CopyCheck:
     """What decoding the pairs showed.
 
     Attributes:
         pairs: those that could be compared.
-        changes: one for each of them.
+        files: how far each of them is from its original, decoded at full size.
         issues: files that do not fit, those found in pairing included.
-        budget_levels: the bound in 1/255, or ``None`` where nobody stated one.
-        budget_source: who did.
-        lossy: the run file says that copies keep their format (``--format same``), which cannot keep a bound.
-        method: what protected them, as the run file says.
+        stealth: all files together, and which of them broke the bound.
+        protection: what the run file says; ``None`` without one.
     """
 
     pairs: tuple[Pair, ...]
-    changes: tuple[CopyChange, ...]
+    files: tuple[StealthFile, ...]
     issues: tuple[PairIssue, ...]
-    budget_levels: float | None
-    budget_source: str
-    lossy: bool
-    method: str | None
+    stealth: Stealth
+    protection: Protection | None
 
     @property
-    def over_budget(self) -> tuple[str, ...]:
-        """Copies that changed by more than was promised."""
-        if self.budget_levels is None:
-            return ()
-        limit = self.budget_levels + _TOLERANCE
-        return tuple(change.output for change in self.changes if change.linf_levels > limit)
+    def lossy(self) -> bool:
+        """The run file says that copies keep their format (``--format same``), which cannot keep a bound."""
+        return self.protection is not None and self.protection.format == "same"
 
     @property
     def faults(self) -> tuple[str, ...]:
         """Why nothing can be said about the protection by these copies, in words; empty where they are sound."""
         counts = Counter(issue.kind for issue in self.issues)
-        over = len(self.over_budget)
-        found = [f"{over} over the budget of {self.budget_levels:g} levels"] if over and not self.lossy else []
+        over, budget = len(self.stealth.over_budget), self.stealth.budget_levels or 0.0
+        found = [f"{over} over the budget of {budget:g} levels"] if over and not self.lossy else []
         return (*found, *(f"{counts[kind]} {words}" for kind, words in _FAULTS.items() if counts[kind]))
 
 
@@ -151,31 +128,15 @@ def check_copies(paired: Paired, *, epsilon: float | None, step: Step) -> CopyCh
     step("compare", 0, len(pairs), "")
     threads = max(1, min(8, os.cpu_count() or 1))
     found = check_files(pairs, workers=threads, progress=lambda done, total: step("compare", done, total, ""))
-    settings = _settings(paired.protected.root)
-    stated = settings.get("epsilon")
-    if epsilon is not None:
-        budget, source = epsilon * 255.0, "given by the caller"
-    elif isinstance(stated, int | float) and not isinstance(stated, bool) and 0 < stated <= 1:
-        budget, source = float(stated) * 255.0, "stated by the run file"
-    else:
-        budget, source = None, "not stated"
-    method = settings.get("method")
+    run = read_run_settings(paired.protected.root)
+    budget, source = stated_budget(epsilon, run)
     return CopyCheck(
         pairs=found.pairs,
-        changes=tuple(CopyChange(f.source, f.output, f.linf_levels, f.psnr) for f in found.files),
+        files=found.files,
         issues=(*paired.issues, *found.issues),
-        budget_levels=budget,
-        budget_source=source,
-        lossy=settings.get("format") == "same",
-        method=method if isinstance(method, str) else None,
+        stealth=summarise_stealth(found.files, budget_levels=budget, budget_source=source),
+        protection=stated_protection(run, paired.protected.root),
     )
-
-
-def _settings(protected: Path) -> dict[str, Any]:
-    """Of the run file, which any version may have written, or a hand."""
-    run = read_run_settings(protected)
-    settings = run.get("settings") if run else None
-    return settings if isinstance(settings, dict) else {}
 
 
 def name_some(names: Sequence[str], most: int = 3) -> str:

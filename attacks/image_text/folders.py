@@ -14,20 +14,18 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from ..._version import __version__
 from ...errors import ConfigError, FolderError
 from ...imaging import Budget, auto_resolution
 from ...imaging.captions import CaptionOptions, CaptionSet
 from ...surrogates import resolve_device
 from ..data.sets import Step, placebo_levels
-from ..report.environment import describe_environment
-from ..schema import Tool
+from ..report.environment import describe_environment, describe_tool
 from .caveats import list_caveats
-from .copies import CopyCheck, check_copies, pair_copies
+from .copies import check_copies, pair_copies
 from .judging import check_files_sound, check_trainings, judge, measure_ways
 from .loading import RetrievalData, load_pictures, read_paired_captions, read_test_folder
 from .page import choose_tiles, render_result, write_result
-from .records import CopyRecord, PictureRecord, RetrievalVerification, TrainingRecord
+from .records import PictureRecord, RetrievalVerification, TrainingRecord
 from .training import ClipRecipe
 from .trial import RetrievalReport, retrieval_trial
 from .victims import create_clip_victim
@@ -81,7 +79,8 @@ def verify_retrieval(
             part in training.
         captions: where captions of ``clean`` are, see :class:`CaptionOptions`.
         test_captions: where those of ``test`` are; as ``captions`` if left out.
-        report: folder for ``report.json``, ``report.html`` and ``ranks.npz``. Without it nothing is written.
+        report: folder for ``report.json``, ``report.html``, ``stealth.csv`` and ``ranks.npz``; without it nothing is
+            written.
         victim: see :func:`create_clip_victim`.
         seeds: trainings an arm.
         epochs: passes over the pictures instead of the recipe's.
@@ -118,7 +117,7 @@ def verify_retrieval(
     # What cannot be built is told before files are compared and trained on for hours.
     create_clip_victim(victim, resolution=side, seed=0, weights=weights, allow_download=allow_download)
     copies = check_copies(paired, epsilon=epsilon, step=step)
-    noise_levels = placebo_levels([change.linf_levels for change in copies.changes], copies.budget_levels)
+    noise_levels = placebo_levels([file.distances.linf_levels for file in copies.files], copies.stealth.budget_levels)
     checks, ways = [check_files_sound(copies)], ()
     data: RetrievalData | None = None
     trial: RetrievalReport | None = None
@@ -145,7 +144,7 @@ def verify_retrieval(
     )
     words = {"test": test, "report": folder, "coco": options.coco, "weights": weights}
     result = RetrievalVerification(
-        tool=Tool(version=__version__),
+        tool=describe_tool(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=_command(clean, protected, words, options, victim, seeds, epochs, side, seed, device),
         wall_seconds=time.perf_counter() - begun,
@@ -156,7 +155,8 @@ def verify_retrieval(
         recipe=base.settings(),
         noise_levels=noise_levels,
         pictures=None if data is None else _pictures(data, sources),
-        copies=_copies(copies),
+        stealth=copies.stealth,
+        protection=copies.protection,
         issues=issues,
         trainings=() if trial is None else _trainings(trial),
         ways=ways,
@@ -166,8 +166,8 @@ def verify_retrieval(
     if folder is not None:
         step("report", 0, 1, "")
         first = {relative: found.first for relative, found in texts.captions.items()}
-        page = render_result(result, choose_tiles(copies.changes, first, clean, protected))
-        write_result(folder, result, trial, data, page)
+        page = render_result(result, choose_tiles(copies.files, first, clean, protected))
+        write_result(folder, result, page, copies.files, trial, data)
         step("report", 1, 1, "")
     return result
 
@@ -209,23 +209,6 @@ def _pictures(data: RetrievalData, captions: Sequence[CaptionSet]) -> PictureRec
         caption_sources=dict(sources),
         test_source=data.test_source,
         resolution=data.clean.resolution,
-    )
-
-
-def _copies(copies: CopyCheck) -> CopyRecord:
-    levels = [change.linf_levels for change in copies.changes] or [0.0]
-    psnr = [change.psnr for change in copies.changes if change.psnr is not None]
-    return CopyRecord(
-        files=len(copies.changes),
-        budget_levels=copies.budget_levels,
-        budget_source=copies.budget_source,
-        linf_max=max(levels),
-        linf_median=float(np.median(levels)),
-        psnr_median=float(np.median(psnr)) if psnr else None,
-        psnr_min=min(psnr, default=None),
-        unchanged=sum(change.linf_levels == 0 for change in copies.changes),
-        over_budget=copies.over_budget,
-        method=copies.method,
     )
 
 

@@ -146,17 +146,18 @@ def _by_unit(report: RetrievalReport, way: WayName, own: NDArray[np.bool_], k: i
 
 def check_files_sound(copies: CopyCheck) -> Check:
     """Whether the copies are those of the originals and keep what was promised."""
-    faults, largest = copies.faults, max((change.linf_levels for change in copies.changes), default=0.0)
-    remarks = ["no budget stated"] if copies.budget_levels is None else []
-    if copies.over_budget and copies.lossy:
-        remarks.append(f"{len(copies.over_budget)} over budget, which the run file announces (--format same)")
-    budget = "a stated budget" if copies.budget_levels is None else f"at most {copies.budget_levels:g} levels"
+    faults, stealth = copies.faults, copies.stealth
+    remarks = ["no budget stated"] if stealth.budget_levels is None else []
+    if stealth.over_budget and copies.lossy:
+        remarks.append(f"{len(stealth.over_budget)} over budget, which the run file announces (--format same)")
+    found = ", ".join([*faults, *remarks]) or "all as they should be"
+    budget = "a stated budget" if stealth.budget_levels is None else f"at most {stealth.budget_levels:g} levels"
     return Check(
         id="files",
         title="Every copy decodes, has an original of its size and mode, and keeps the budget",
         status="fail" if faults else ("warn" if remarks else "pass"),
         decisive=True,
-        value=f"{', '.join([*faults, *remarks]) or 'all as they should be'}; largest change {largest:g} levels",
+        value=f"{found}; largest change {stealth.linf_max:g} levels",
         needed=f"{budget}, same size and mode, nothing without an original",
     )
 

@@ -1,18 +1,20 @@
-"""Writes the result: report.json for programs, report.html for people, ranks.npz to redo the statistics."""
+"""Writes the result: report.json for programs, report.html for people, and tables to redo the statistics."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from ...errors import ImageError
 from ...imaging import decode, difference_tile, png_data_uri, render_page, thumbnail, write_atomic
-from .copies import CopyChange
+from ..data.stealth import StealthFile, stealth_csv
+from ..report.drawing.svg import QUARTERS, drawing, text
+from ..schema import Estimate
 from .loading import RetrievalData
 from .records import RetrievalVerification, WayRecord
 from .trial import ARM_NAMES, RetrievalReport
@@ -25,7 +27,7 @@ _PIXELATED_BELOW = 160
 _MOST_ISSUES = 50
 _TONES = {"strong": "ok", "moderate": "ok", "weak": "warn", "inconclusive": "warn", "none": "bad"}
 _TITLES = {"image_to_text": "Captions for pictures", "text_to_image": "Pictures for captions"}
-_LEFT, _RIGHT, _WIDTH, _BAR, _GAP = 110, 62, 760, 15, 5
+_LEFT, _RIGHT, _TOP, _WIDTH, _BAR, _GAP = 110, 62, 28, 760, 15, 5
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Tile:
 
     title: str
     caption: str
-    change: CopyChange
+    file: StealthFile
     clean: str
     protected: str
     difference: str
@@ -48,13 +50,20 @@ class Tile:
 
 
 def write_result(
-    folder: Path, result: RetrievalVerification, trial: RetrievalReport | None, data: RetrievalData | None, page: str
+    folder: Path,
+    result: RetrievalVerification,
+    page: str,
+    files: Sequence[StealthFile],
+    trial: RetrievalReport | None,
+    data: RetrievalData | None,
 ) -> None:
-    """Write ``report.json`` and ``report.html`` into ``folder``, and ``ranks.npz`` where something was trained.
+    """Write ``report.json``, ``report.html`` and ``stealth.csv`` into ``folder``, and ``ranks.npz`` if any was trained.
 
     Raises:
         OutputError: the folder cannot be written.
     """
+    table = stealth_csv(files, budget_levels=result.stealth.budget_levels)
+    write_atomic(folder / "stealth.csv", table, overwrite=True)
     if trial is not None and data is not None:
         write_atomic(folder / "ranks.npz", _ranks(trial, data), overwrite=True)
     write_atomic(folder / "report.json", result.model_dump_json(indent=2).encode() + b"\n", overwrite=True)
@@ -80,6 +89,7 @@ def render_result(result: RetrievalVerification, tiles: Sequence[Tile]) -> str:
         __package__ or "bitterant.attacks.image_text",
         "retrieval.html.j2",
         report=result,
+        stealth=result.stealth,
         verdict=verdict,
         tone=_TONES.get(verdict.grade, "" if verdict.valid else "bad"),
         tones=_TONES,
@@ -89,76 +99,68 @@ def render_result(result: RetrievalVerification, tiles: Sequence[Tile]) -> str:
         tiles=tiles,
         gain=_GAIN,
         issues=result.issues[:_MOST_ISSUES],
-        over=result.copies.over_budget[:_MOST_ISSUES],
         minutes=result.wall_seconds / 60,
     )
 
 
-def choose_tiles(
-    changes: Sequence[CopyChange], captions: dict[str, str], clean: Path, protected: Path
-) -> list[Tile]:  # fmt: skip
+def choose_tiles(files: Sequence[StealthFile], captions: Mapping[str, str], clean: Path, protected: Path) -> list[Tile]:
     """The pictures on which the change shows least, in the middle and most: by PSNR, never by taste.
 
     Args:
-        changes: of all copies.
+        files: all copies.
         captions: of the originals, by path.
         clean, protected: the folders.
     """
-    ranked = sorted(changes, key=lambda c: (-(float("inf") if c.psnr is None else c.psnr), c.source))
+    ranked = sorted(files, key=lambda file: (-_decibels(file), file.source))
     titles = {0: "least", len(ranked) // 2: "in the middle", len(ranked) - 1: "most"} if ranked else {}
     tiles = []
     for rank, title in sorted(titles.items()):
-        change = ranked[rank]
+        file = ranked[rank]
         try:
-            before, after = decode(clean / change.source).rgb8(), decode(protected / change.output).rgb8()
+            before, after = decode(clean / file.source).rgb8(), decode(protected / file.output).rgb8()
         except (ImageError, OSError):  # removed since it was checked; the page can do without
             continue
         pictures = (before, after, difference_tile(before, after, _GAIN))
         uris = [png_data_uri(thumbnail(pixels, _SIDE)) for pixels in pictures]
-        caption = captions.get(change.source, "")
-        tiles.append(Tile(title, caption, change, *uris, pixelated=max(before.shape[:2]) < _PIXELATED_BELOW))
+        small = max(before.shape[:2]) < _PIXELATED_BELOW
+        tiles.append(Tile(title, captions.get(file.source, ""), file, *uris, pixelated=small))
     return tiles
+
+
+def _decibels(file: StealthFile) -> float:
+    return float("inf") if file.distances.psnr is None else file.distances.psnr
 
 
 def draw_hits(way: WayRecord) -> Markup:
     """Hit@k of the three arms with 95 % intervals; a broken line is guessing."""
-    bottom = 26 + len(ARM_NAMES) * (_BAR + _GAP)
-    parts = [_tick(share, bottom) for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
-    parts += [_bar(way, arm, 26 + row * (_BAR + _GAP)) for row, arm in enumerate(ARM_NAMES)]
-    x = _x(way.chance[way.k])
+    bottom = _TOP + len(ARM_NAMES) * (_BAR + _GAP)
+    parts = []
+    for share in QUARTERS:
+        x = _x(share)
+        parts.append(f'<line class="axis" x1="{x:.1f}" y1="{_TOP - 6}" x2="{x:.1f}" y2="{bottom}" stroke-width="1"/>')
+        parts.append(text(x, bottom + 16, f"{100 * share:.0f} %", anchor="middle", size=11))
+    for row, arm in enumerate(ARM_NAMES):
+        parts += _bar(arm, way.arms[arm].judged, _TOP + row * (_BAR + _GAP))
+    x, chance = _x(way.chance[way.k]), 100 * way.chance[way.k]
     parts.append(
-        f'<line class="label" x1="{x:.1f}" y1="18" x2="{x:.1f}" y2="{bottom}" stroke="currentColor" '
-        f'stroke-width="1.2" stroke-dasharray="4 3"/><text class="label" x="{x + 4:.1f}" y="16" font-size="11">'
-        f"guessing {100 * way.chance[way.k]:.1f} %</text>"
+        f'<line class="label" x1="{x:.1f}" y1="{_TOP - 8}" x2="{x:.1f}" y2="{bottom}" stroke="currentColor" '
+        'stroke-width="1.2" stroke-dasharray="4 3"/>'
     )
-    label = escape(f"{_TITLES[way.way]}: Hit@{way.k} by arm")
-    return Markup(  # every piece of text above went through escape() or is ours
-        f'<svg class="bar" viewBox="0 0 {_WIDTH} {bottom + 22}" width="{_WIDTH}" height="{bottom + 22}" role="img" '
-        f'aria-label="{label}">{"".join(parts)}</svg>'
-    )
+    parts.append(text(x + 4, _TOP - 10, f"guessing {chance:.1f} %", size=11))
+    return drawing("bar", _WIDTH, bottom + 22, f"{_TITLES[way.way]}: Hit@{way.k} by arm", parts)
 
 
 def _x(share: float) -> float:
     return _LEFT + share * (_WIDTH - _LEFT - _RIGHT)
 
 
-def _bar(way: WayRecord, arm: str, top: float) -> str:
-    hit = way.arms[arm].judged  # type: ignore[index]
+def _bar(arm: str, hit: Estimate, top: float) -> list[str]:
     left, right, low, high = _x(0.0), _x(hit.estimate), _x(hit.low), _x(hit.high)
     middle = top + _BAR / 2
-    return (
-        f'<text x="{_LEFT - 10}" y="{middle + 4:.1f}" font-size="13" text-anchor="end">{escape(arm)}</text>'
-        f'<rect class="{escape(arm)}" x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" height="{_BAR}" rx="2"/>'
+    return [
+        text(_LEFT - 10, middle + 4, arm, anchor="end", size=13, kind="arm"),
+        f'<rect class="{arm}" x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" height="{_BAR}" rx="2"/>',
         f'<path class="interval" d="M{low:.1f} {middle - 4:.1f}V{middle + 4:.1f}M{low:.1f} {middle:.1f}H{high:.1f}'
-        f'M{high:.1f} {middle - 4:.1f}V{middle + 4:.1f}" fill="none"/>'
-        f'<text x="{max(right, high) + 7:.1f}" y="{middle + 4:.1f}" font-size="12">{100 * hit.estimate:.0f} %</text>'
-    )
-
-
-def _tick(share: float, bottom: float) -> str:
-    x = _x(share)
-    return (
-        f'<line class="axis" x1="{x:.1f}" y1="20" x2="{x:.1f}" y2="{bottom:.1f}" stroke-width="1"/>'
-        f'<text class="label" x="{x:.1f}" y="{bottom + 16:.1f}" font-size="11" text-anchor="middle">'
-        f"{100 * share:.0f} %</text>"
-    )
+        f'M{high:.1f} {middle - 4:.1f}V{middle + 4:.1f}" fill="none"/>',
+        text(max(right, high) + 7, middle + 4, f"{100 * hit.estimate:.0f} %", size=12, kind="value"),
+    ]

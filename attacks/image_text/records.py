@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-
-from ..schema import Environment, Estimate, Grade, PairIssue, Text, Tool
+from ..facts import Environment, PairIssue, Part, Protection, Stealth, Text, Tool
+from ..schema import Estimate, Grade
 
 __all__ = [
     "WAYS",
     "ArmRecord",
     "Check",
-    "CopyRecord",
     "PictureRecord",
     "RetrievalVerdict",
     "RetrievalVerification",
@@ -26,11 +24,7 @@ WayName = Literal["image_to_text", "text_to_image"]
 WAYS: tuple[WayName, ...] = ("image_to_text", "text_to_image")
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class TrainingRecord(_Part):
+class TrainingRecord(Part):
     """One training: an arm, a seed.
 
     Attributes:
@@ -49,7 +43,7 @@ class TrainingRecord(_Part):
     text_to_image_rank: int
 
 
-class ArmRecord(_Part):
+class ArmRecord(Part):
     """One arm in one direction, over the seeds.
 
     Attributes:
@@ -65,7 +59,7 @@ class ArmRecord(_Part):
     judged: Estimate
 
 
-class WayRecord(_Part):
+class WayRecord(Part):
     """One direction: captions for pictures, or pictures for captions.
 
     Attributes:
@@ -96,7 +90,7 @@ class WayRecord(_Part):
     grade: Grade
 
 
-class PictureRecord(_Part):
+class PictureRecord(Part):
     """What was trained on and tested on.
 
     Attributes:
@@ -115,32 +109,7 @@ class PictureRecord(_Part):
     resolution: int
 
 
-class CopyRecord(_Part):
-    """How far the copies are from the originals, decoded at full size; nothing was taken from the manifest.
-
-    Attributes:
-        files: pairs that could be compared.
-        budget_levels: the bound in 1/255, or ``None`` where nobody stated one.
-        linf_max, linf_median: of the largest change of a file, in 1/255.
-        psnr_median, psnr_min: in dB, over the files that changed; ``None`` where none did.
-        unchanged: files in which no value changed.
-        over_budget: files that broke the bound.
-        method: what protected them, as the run file says.
-    """
-
-    files: int
-    budget_levels: float | None
-    budget_source: str
-    linf_max: float
-    linf_median: float
-    psnr_median: float | None
-    psnr_min: float | None
-    unchanged: int
-    over_budget: tuple[Text, ...]
-    method: Text | None
-
-
-class Check(_Part):
+class Check(Part):
     """A reason not to believe the figures that was looked for.
 
     Attributes:
@@ -156,7 +125,7 @@ class Check(_Part):
     needed: str
 
 
-class RetrievalVerdict(_Part):
+class RetrievalVerdict(Part):
     """What it comes to.
 
     Attributes:
@@ -174,7 +143,7 @@ class RetrievalVerdict(_Part):
     caveats: tuple[Text, ...]
 
 
-class RetrievalVerification(_Part):
+class RetrievalVerification(Part):
     """The whole result; ``report.json`` is this object.
 
     Attributes:
@@ -182,6 +151,8 @@ class RetrievalVerification(_Part):
         recipe: how every arm was trained.
         noise_levels: amplitude of the noise arm in 1/255.
         pictures: ``None`` where files were not as they should be, and nothing was trained.
+        stealth: how far the copies are from the originals, decoded at full size.
+        protection: what the run file of the copies says; ``None`` without one. Told, not trusted.
         issues: files that do not fit or were left out.
     """
 
@@ -198,7 +169,8 @@ class RetrievalVerification(_Part):
     recipe: dict[str, Any]
     noise_levels: float
     pictures: PictureRecord | None
-    copies: CopyRecord
+    stealth: Stealth
+    protection: Protection | None
     issues: tuple[PairIssue, ...]
     trainings: tuple[TrainingRecord, ...]
     ways: tuple[WayRecord, ...]

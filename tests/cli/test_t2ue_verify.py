@@ -83,7 +83,7 @@ class TestARun:
         assert "00.png: over the budget" in result.stderr
         assert "... and 2 more" in result.stderr
         content = json.loads(result.stdout)
-        assert len(content["copies"]["over_budget"]) == 11
+        assert len(content["stealth"]["over_budget"]) == 11
         assert [issue["kind"] for issue in content["issues"]] == ["resized"]
         assert content["pictures"] is None
 
@@ -122,12 +122,12 @@ class FakeVerdict:
     caveats = ("Only 3 test pictures.",)
 
 
-class FakeCopies:
+class FakeStealth:
     over_budget = ()
 
 
 class FakeResult:
-    verdict, copies = FakeVerdict(), FakeCopies()
+    verdict, stealth = FakeVerdict(), FakeStealth()
     ways, issues, seeds = (), (), 3
 
     def exit_code(self) -> int:

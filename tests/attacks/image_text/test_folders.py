@@ -63,9 +63,10 @@ class TestVerdict:
         assert result.verdict.valid
         assert result.exit_code() == 0
         assert not result.verdict.headline.startswith("Does not protect.")
-        assert result.copies.budget_levels == LEVELS
+        assert result.stealth.budget_levels == LEVELS
         assert result.noise_levels == LEVELS
-        assert result.copies.method == "t2ue"
+        assert result.protection is not None
+        assert result.protection.method == "t2ue"
         assert len(result.trainings) == 9
         loss = {
             arm: np.mean([t.loss or 0.0 for t in result.trainings if t.arm == arm]) for arm in ("clean", "protected")
@@ -82,6 +83,7 @@ class TestVerdict:
         assert result.verdict.headline in page
         assert page.count("<img") == 9
         assert "http" not in page.replace("http-equiv", ""), "nothing is loaded from elsewhere"
+        assert len((folder / "stealth.csv").read_text(encoding="utf-8").splitlines()) == 97
         with np.load(folder / "ranks.npz") as ranks:
             first = ranks["clean|0|image_to_text"]
             hits = next(t for t in result.trainings if t.arm == "clean").image_to_text
@@ -95,7 +97,7 @@ class TestVerdict:
         assert result.verdict.headline.startswith("Does not protect.")
         assert "100 % is left" in result.verdict.headline
         assert result.exit_code() == 0
-        assert result.copies.unchanged == 96
+        assert result.stealth.unchanged == 96
         assert any("no budget stated" in text for text in result.verdict.caveats)
 
     def test_a_clean_clip_that_learned_nothing_says_nothing(self, places: Path) -> None:
@@ -198,7 +200,7 @@ class TestPictures:
         result = self.quick(places / "clean", places / "same")
         assert kinds(result) == {"003.png": "missing"}
         assert "1 original has no protected copy" in result.verdict.headline
-        assert result.copies.files == 95
+        assert result.stealth.files == 95
 
 
 @pytest.mark.usefixtures("tiny_victim")
@@ -221,7 +223,7 @@ class TestCopiesThatAreNotAsTheyShouldBe:
     def test_over_budget(self, places: Path) -> None:
         promise(places / "marked", 8)
         result = self.check(places, "96 over the budget of 8 levels")
-        assert "000.png" in result.copies.over_budget
+        assert "000.png" in result.stealth.over_budget
 
     def test_of_another_size(self, places: Path) -> None:
         promise(places / "marked", LEVELS)

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from bitterant.attacks.data.pairing import Pair
+from bitterant.attacks.data.distances import Distances
+from bitterant.attacks.data.stealth import StealthFile, summarise_stealth
+from bitterant.attacks.facts import PairIssue, Protection
 from bitterant.attacks.image_text import ArmScores, CaptionedSet, RetrievalReport
-from bitterant.attacks.image_text.copies import CopyChange, CopyCheck
+from bitterant.attacks.image_text.copies import CopyCheck
 from bitterant.attacks.image_text.judging import check_files_sound, check_trainings, judge, measure_ways, worst_way
 from bitterant.attacks.image_text.records import RetrievalVerdict, WayRecord
-from bitterant.attacks.schema import PairIssue
 from bitterant.surrogates.image_text import retrieval_scores
 
 PICTURES = 200
@@ -46,10 +47,16 @@ def measured(clean: float, noise: float, protected: float, **options: Any) -> tu
 
 
 def copies_of(*levels: float, budget: float | None = 8.0, lossy: bool = False, kinds: Sequence[str] = ()) -> CopyCheck:
-    changes = tuple(CopyChange(f"{i}.jpg", f"{i}.png", value, 40.0) for i, value in enumerate(levels))
-    issues = tuple(PairIssue(kind=kind, path=f"{kind}.png", detail="as it is") for kind in kinds)  # type: ignore[arg-type]
-    pairs: tuple[Pair, ...] = ()
-    return CopyCheck(pairs, changes, issues, budget, "stated by the run file", lossy, "t2ue")
+    files = tuple(
+        StealthFile(f"{i}.jpg", f"{i}.png", 16, 16, Distances(value, 1.0, 40.0, 0.0)) for i, value in enumerate(levels)
+    )
+    return CopyCheck(
+        pairs=(),
+        files=files,
+        issues=tuple(PairIssue(kind=kind, path=f"{kind}.png", detail="as it is") for kind in kinds),  # type: ignore[arg-type]
+        stealth=summarise_stealth(files, budget_levels=budget, budget_source="stated by the run file"),
+        protection=Protection(format="same") if lossy else None,
+    )
 
 
 def verdict_of(report: RetrievalReport, ways: Sequence[WayRecord], copies: CopyCheck | None = None) -> RetrievalVerdict:
