@@ -398,7 +398,13 @@ class Protection(_Part):
 
 
 class VerificationReport(_Part):
-    """The whole result; ``report.json`` is this object."""
+    """The whole result; ``report.json`` is this object.
+
+    Attributes:
+        wall_seconds: of this run alone.
+        cells: every training; its seconds are those it took when it was done, also where that was in an earlier run.
+        reused_cells: how many of them an earlier run had done.
+    """
 
     schema_version: int = SCHEMA_VERSION
     tool: Tool
@@ -412,6 +418,7 @@ class VerificationReport(_Part):
     protection: Protection | None
     stealth: Stealth
     cells: tuple[CellRecord, ...]
+    reused_cells: int = 0
     conditions: tuple[Condition, ...]
     gates: tuple[Gate, ...]
     verdict: Verdict
