@@ -369,6 +369,9 @@ class VerificationReport(Part):
         created: when, in UTC.
         command: repeats the run.
         plan_hash: sha256 of ``plan.json``, which was written before the first training.
+        wall_seconds: of this run alone.
+        cells: every training; its seconds are those it took when it was done, also where that was in an earlier run.
+        reused_cells: how many of them an earlier run had done.
         spectrum: of the change; ``None`` where nothing changed.
         mixing: the conditions that mix, by victim and share.
     """
@@ -386,6 +389,7 @@ class VerificationReport(Part):
     stealth: Stealth
     spectrum: Spectrum | None = None
     cells: tuple[CellRecord, ...]
+    reused_cells: int = 0
     conditions: tuple[Condition, ...]
     mixing: tuple[MixPoint, ...] = ()
     gates: tuple[Gate, ...]

@@ -34,6 +34,7 @@ from .request import Request, plan_conditions, resolve_request
 from .schema import Plan, VerificationReport
 from .training import (
     ArrayStore,
+    CellCache,
     CellResult,
     Executor,
     GridResult,
@@ -59,7 +60,8 @@ class ProgressCallback(Protocol):
     """Called from the thread that called the verification, never after it has returned."""
 
     def __call__(self, stage: str, done: float, total: float, message: str = "", /) -> None:
-        """Report progress: files in ``compare`` and ``read``, a fraction of the work in ``verify``."""
+        """Report progress: files in ``compare`` and ``read``, trainings in ``prepare``, a fraction of the work in
+        ``verify``."""
         ...
 
 
@@ -74,6 +76,8 @@ class _Context:
     device: str
     workers: int | None
     folder: Path | None
+    cells: Path | None
+    resume: bool
     command: str
     progress: ProgressCallback
     begun: float
@@ -99,6 +103,8 @@ def verify_folder(
     workers: int | None = None,
     recipe: Recipe | None = None,
     lpips: Path | str | None = None,
+    cells: Path | str | None = None,
+    resume: bool = True,
     progress: ProgressCallback | None = None,
 ) -> VerificationReport:
     """Train victims on a folder, on its protected copy and on random noise, and grade what they still learn.
@@ -112,7 +118,8 @@ def verify_folder(
         test: clean pictures to test on, in the same class folders. Without it, a fifth of each class of ``clean`` is
             held out, and its protected copies take no part in training.
         report: folder for ``plan.json`` (written before the first training), ``report.json``, ``report.html``,
-            ``stealth.csv``, ``curves.csv`` and ``predictions.npz``. Without it nothing is written.
+            ``stealth.csv``, ``curves.csv``, ``predictions.npz`` and the folder ``cells``. Without it nothing is
+            written.
         preset: ``smoke`` (one seed, no grade), ``quick`` or ``standard``.
         victims: networks to train instead of the preset's. The first meets every adversary, the others the naive tier.
         adversaries: what the trainer tries instead of the preset's; ``none`` is always among them.
@@ -128,6 +135,11 @@ def verify_folder(
         recipe: train every victim exactly like this.
         lpips: weights for LPIPS, a learned measure of how visible the change is; without it the environment variable
             ``BITTERANT_LPIPS`` is asked, then torch's cache. Nothing is fetched; without weights the figure is absent.
+        cells: folder in which finished trainings are kept; by default ``cells`` in the folder of the report. The same
+            call goes on with them after it was stopped, and verifications that share a folder share trainings: those on
+            the clean pictures are done once for any number of protections. It may be deleted at any time. Whoever has
+            it has networks that were trained on the originals.
+        resume: use what is in that folder. False trains everything anew, and replaces it.
         progress: told where the run stands.
 
     Returns:
@@ -137,12 +149,12 @@ def verify_folder(
         ConfigError: an option is wrong.
         FolderError: a folder is missing, empty, or the two do not belong together.
         LabelError: class folders are missing or do not agree.
-        OutputError: the report cannot be written.
+        OutputError: the report, or a finished training, cannot be written.
         WeightsError: the weights that ``lpips`` names cannot be used.
     """
     begun = time.perf_counter()
     clean, protected = Path(clean), Path(protected)
-    test, folder = _path(test), _path(report)
+    test, folder, kept = _path(test), _path(report), _path(cells)
     request = resolve_request(
         preset=preset,
         victims=victims,
@@ -157,7 +169,8 @@ def verify_folder(
     if resolution != "auto" and resolution < 8:
         raise ConfigError(f"The working resolution must be at least 8 pixels, not {resolution}.")
     _check_epsilon(epsilon)
-    _check_report_folder(folder, clean, protected, test)
+    for name, target in (("report", folder), ("cells", kept)):
+        _check_beside(name, target, clean, protected, test)
     torch_device = resolve_device(device)
     show = progress or _silent
     data = load_folders(
@@ -171,11 +184,12 @@ def verify_folder(
         step=show,
         lpips=find_lpips(_path(lpips)),
     )
-    given = {"test": test, "report": folder, "lpips": _path(lpips)}
+    given = {"test": test, "report": folder, "cells": kept, "lpips": _path(lpips)}
     command = verify_command(
         clean, protected, given, request, data.resolution, seeds, victims, adversaries, epsilon, device
     )
-    return _verify(data, request, _Context(str(torch_device), workers, folder, command, show, begun))
+    place = _cells_folder(kept, folder)
+    return _verify(data, request, _Context(str(torch_device), workers, folder, place, resume, command, show, begun))
 
 
 def verify_sets(
@@ -197,6 +211,8 @@ def verify_sets(
     workers: int | None = None,
     recipe: Recipe | None = None,
     lpips: Path | str | None = None,
+    cells: Path | str | None = None,
+    resume: bool = True,
     progress: ProgressCallback | None = None,
 ) -> VerificationReport:
     """The same as :func:`verify_folder` for sets in memory; ``clean[i]`` and ``protected[i]`` are the same picture.
@@ -221,7 +237,9 @@ def verify_sets(
     _check_epsilon(epsilon)
     data = load_sets(clean, protected, test, epsilon=epsilon, lpips=find_lpips(_path(lpips)))
     command = sets_command(request, victims, adversaries, epsilon, device)
-    context = _Context(str(resolve_device(device)), workers, _path(report), command, progress or _silent, begun)
+    folder = _path(report)
+    place, show = _cells_folder(_path(cells), folder), progress or _silent
+    context = _Context(str(resolve_device(device)), workers, folder, place, resume, command, show, begun)
     return _verify(data, request, context)
 
 
@@ -229,20 +247,24 @@ def _path(value: Path | str | None) -> Path | None:
     return None if value is None else Path(value)
 
 
+def _cells_folder(given: Path | None, report: Path | None) -> Path | None:
+    return report / "cells" if given is None and report is not None else given
+
+
 def _check_epsilon(epsilon: float | None) -> None:
     if epsilon is not None:
         Budget(epsilon)
 
 
-def _check_report_folder(report: Path | None, clean: Path, protected: Path, test: Path | None) -> None:
+def _check_beside(name: str, place: Path | None, clean: Path, protected: Path, test: Path | None) -> None:
     """A folder without images inside an image folder would be taken for a class, or stop a loader."""
-    if report is None:
+    if place is None:
         return
-    target = report.resolve()
+    target = place.resolve()
     for folder in (clean, protected, test):
         if folder is not None and folder.resolve() in (target, *target.parents):
             raise FolderError(
-                f"The report folder {report} lies in {folder}, where loaders would take it for a class. "
+                f"The {name} folder {place} lies in {folder}, where loaders would take it for a class. "
                 "Choose a place beside it."
             )
 
@@ -256,17 +278,24 @@ def _verify(data: VerificationData, request: Request, context: _Context) -> Veri
         plan = _plan(data, request, recipes, {name: found.detail for name, found in labellings.items()})
         if context.folder is not None:
             write_plan(context.folder, plan)
+        cache = None if context.cells is None else CellCache(context.cells, fresh=not context.resume)
         left_out = {c.id: skipped[c.adversary] for c in plan.conditions if c.adversary in skipped}
-        grid = run_grid(
-            plan,
-            store,
-            recipes,
-            request.adversaries,
-            executor,
-            device=context.device,
-            step=context.progress,
-            skipped=left_out,
-        )
+        try:
+            grid = run_grid(
+                plan,
+                store,
+                recipes,
+                request.adversaries,
+                executor,
+                device=context.device,
+                cache=cache,
+                step=context.progress,
+                skipped=left_out,
+            )
+        finally:
+            executor.close()  # what stopped workers left half-written can only be removed when they are gone
+            if cache is not None:
+                cache.close()
     cells = _in_plan_order(plan, grid)
     powers = measure_powers(data, seed=request.seed)
     stealth, dataset = data.stealth(), data.describe(validation_images=VALIDATION)
@@ -289,6 +318,7 @@ def _verify(data: VerificationData, request: Request, context: _Context) -> Veri
         stealth=stealth,
         spectrum=describe_powers(powers),
         cells=tuple(cell.record(labels[cell.cell.adversary]) for cell in cells),
+        reused_cells=sum(cell.cell in grid.reused for cell in cells),
         conditions=tuple(conditions),
         mixing=mix_points(conditions),
         gates=tuple(gates),

@@ -32,6 +32,7 @@ LABELS = {
     "generate": "Making noise from text",
     "write": "Writing protected copies",
     "report": "Writing the report",
+    "prepare": "Preparing what trainers see",
     "verify": "Attacking the protection",
     "draw": "Drawing sample pictures",
     "compare": "Comparing pictures",

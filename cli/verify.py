@@ -54,6 +54,17 @@ def verify(
         float | None,
         typer.Option(metavar="M", help="Leave out conditions that do not fit in; the report says which."),
     ] = None,
+    cells: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Keep finished trainings here. Verifications that share a folder share those on the clean pictures.",
+            show_default="cells in the report's folder",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume/--no-resume", help="Use trainings that an earlier run kept, or do all anew.")
+    ] = True,
     seed: options.SeedOption = 0,
     device: options.DeviceOption = "auto",
     as_json: options.JsonOption = False,
@@ -113,7 +124,8 @@ def verify(
     Exit code 4: the required grade was not reached. 5: the test itself is not valid, see the report.
     """
     output = Output(as_json=as_json, quiet=quiet)
-    with guarded(output, debug=debug, stopped="Stopped. Nothing was decided; the same command starts over."):
+    kept = report / "cells" if cells is None and report is not None else cells
+    with guarded(output, debug=debug, stopped=_stopped(kept, resume=resume)):
         side = options.parse_resolution(resolution)
         prepare_torch()
         from ..attacks import verify_folder
@@ -136,11 +148,23 @@ def verify(
                 max_minutes=max_minutes,
                 workers=workers,
                 lpips=lpips,
+                cells=cells,
+                resume=resume,
                 progress=progress,
             )
         tell_verdict(output, result, report)
+        if result.reused_cells:
+            output.say(f"  {result.reused_cells} of {len(result.cells)} trainings were done before and kept in {kept}.")
         output.result(result.model_dump(mode="json"))
         raise typer.Exit(result.exit_code())
+
+
+def _stopped(kept: Path | None, *, resume: bool) -> str:
+    """What to say on Ctrl-C."""
+    if kept is None:
+        return "Stopped. Nothing was decided; the same command starts over. With --report DIR it would go on."
+    again = "the same command" if resume else "the same command without --no-resume"
+    return f"Stopped. Finished trainings are kept in {kept}; {again} goes on from there."
 
 
 def tell_verdict(output: Output, result: VerificationReport, report: Path | None) -> None:

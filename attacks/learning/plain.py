@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-
-from safetensors.torch import load_file, save_file
 
 from ...surrogates import Objective, Surrogate, TrainingResult, train_classifier
 from .job import Job
+from .kept import keep_network, read_network
 
 __all__ = ["PlainTraining", "trained_network"]
 
@@ -27,7 +25,7 @@ class PlainTraining:
         """See :class:`Learner`."""
         network, result = _train(job, self.objective)
         if self.objective is None and job.kept is not None:
-            _keep(network, job)
+            keep_network(network, job.kept)
         return result
 
 
@@ -55,19 +53,11 @@ def trained_network(job: Job) -> Surrogate:
     """
     if job.arm == "untrained":
         return job.fresh_network()
-    if job.kept is not None and job.kept.is_file():
+    if job.kept is not None:
         network = job.fresh_network()
-        network.load_state_dict(load_file(job.kept))
-        return network
+        if read_network(network, job.kept):
+            return network
     network, _ = _train(job)
     if job.kept is not None:
-        _keep(network, job)
+        keep_network(network, job.kept)
     return network
-
-
-def _keep(network: Surrogate, job: Job) -> None:
-    """Whole or not at all: several workers may keep the same network at the same time."""
-    assert job.kept is not None
-    part = job.kept.with_suffix(f".{os.getpid()}.part")
-    save_file({key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}, part)
-    part.replace(job.kept)

@@ -1,5 +1,6 @@
 """Training the victims: one recipe for all arms, a grid of cells, and who runs them."""
 
+from .cell_cache import CellCache
 from .cells import Cell, CellResult
 from .executor import Executor, available_cpus, executor_for
 from .features import check_features
@@ -12,6 +13,7 @@ __all__ = [
     "PUBLISHED",
     "ArrayStore",
     "Cell",
+    "CellCache",
     "CellResult",
     "Executor",
     "GridResult",

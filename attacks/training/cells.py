@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from dataclasses import dataclass
@@ -53,7 +52,7 @@ class CellTask:
         fit: what learns.
         recipe: how a network is trained; ``None`` for probes.
         learner: who trains it; ``None`` for the plain training.
-        keep: folder for networks that adversaries go on from; ``None`` where this cell has to do with none.
+        kept: file for the network that adversaries go on from; ``None`` where this cell has to do with none.
     """
 
     cell: Cell
@@ -63,7 +62,7 @@ class CellTask:
     device: str
     evals: int
     learner: Learner | None = None
-    keep: Path | None = None
+    kept: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -162,10 +161,6 @@ def _job(task: CellTask) -> Job:
         torch.from_numpy(np.load(path, allow_pickle=False))
         for path in (inputs.train_images, inputs.train_labels, inputs.test_images, inputs.test_labels)
     )
-    kept = None
-    if task.keep is not None:
-        identity = (inputs.train_images.name, inputs.train_labels.name, cell.victim, cell.victim_seed, task.recipe)
-        kept = task.keep / f"{hashlib.sha256(repr(identity).encode()).hexdigest()}.safetensors"
     return Job(
         arm=cell.arm,
         victim=cell.victim,
@@ -180,7 +175,7 @@ def _job(task: CellTask) -> Job:
         seed=cell.victim_seed,
         evals=task.evals,
         device=task.device,
-        kept=kept,
+        kept=task.kept,
     )
 
 

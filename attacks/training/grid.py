@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ...surrogates import Recipe
 from ..adversaries import Adversary
 from ..data import Step
 from ..schema import Plan, PlannedCondition
+from .cell_cache import CellCache
 from .cells import Cell, CellResult, CellTask, run_cell
 from .executor import Executor
+from .keys import CellKeys, Identity
 from .store import ArrayStore
 
 __all__ = ["GridResult", "cells_of", "run_grid"]
@@ -23,10 +26,17 @@ _PROBE = 20.0
 
 @dataclass
 class GridResult:
-    """Results by cell, and the conditions that were dropped with the reason."""
+    """What came of a plan.
+
+    Attributes:
+        cells: results by cell.
+        dropped: why some conditions were not run, by their id.
+        reused: cells whose results an earlier run had kept.
+    """
 
     cells: dict[Cell, CellResult] = field(default_factory=dict)
     dropped: dict[str, str] = field(default_factory=dict)
+    reused: set[Cell] = field(default_factory=set)
 
 
 def cells_of(condition: PlannedCondition, victim_seeds: Sequence[int]) -> list[Cell]:
@@ -81,11 +91,14 @@ def run_grid(
     executor: Executor,
     *,
     device: str,
+    cache: CellCache | None = None,
     skipped: Mapping[str, str] | None = None,
     step: Step,
     clock: Callable[[], float] = time.monotonic,
 ) -> GridResult:
     """Train every cell of the plan, but for those of conditions that are ``skipped``, with the reason.
+
+    With a ``cache`` each result is kept as soon as it is there, and what was kept earlier is not trained again.
 
     With ``plan.max_minutes`` conditions run one after the other, and before each one the time it needs is estimated
     from what was measured so far; from the first that does not fit on, conditions that need trainings of their own are
@@ -93,23 +106,34 @@ def run_grid(
     """
     result = GridResult(dropped=dict(skipped or {}))
     conditions = [condition for condition in plan.conditions if condition.id not in result.dropped]
+    bench = _Bench(plan, store, recipes, adversaries, device, cache)
     progress = _Progress(plan, conditions, _Clock(recipes, adversaries, executor.workers), step)
     begun = clock()
     batches = [conditions] if plan.max_minutes is None else [[condition] for condition in conditions]
     full = False
     for number, batch in enumerate(batches):
         cells = _new_cells(batch, plan, result)
-        if plan.max_minutes is not None and number > 0 and cells:
-            needed = progress.clock.seconds(cells)
+        # Only before the first training: later it would take turns with the bar of the trainings.
+        staged = _Staging(len(cells), step if number == 0 else None)
+        # When the time is over nothing is looked up any more: staging the pictures for that takes time too.
+        kept = {} if full else bench.look_up(cells, staged)
+        missing = [cell for cell in cells if cell not in kept]
+        progress.learn(kept.values())
+        if plan.max_minutes is not None and number > 0 and missing:
+            needed = progress.clock.seconds(missing)
             full = full or clock() - begun + needed > 60 * plan.max_minutes
             if full:
                 reason = f"did not fit into {plan.max_minutes:g} minutes"
                 result.dropped.update({condition.id: reason for condition in batch})
                 progress.drop(cells)
                 continue
-        tasks = [_task(cell, store, recipes, adversaries, plan, device) for cell in cells]
+        tasks = bench.tasks(missing, staged)
+        result.cells.update(kept)
+        result.reused.update(kept)
+        progress.reuse(list(kept))
         for _, done in executor.run(run_cell, tasks):
             result.cells[done.cell] = done
+            bench.keep(done)
             progress.add(done)
     return result
 
@@ -119,41 +143,121 @@ def _new_cells(batch: Sequence[PlannedCondition], plan: Plan, result: GridResult
     return [cell for cell in dict.fromkeys(cells) if cell not in result.cells]
 
 
-def _task(
-    cell: Cell,
-    store: ArrayStore,
-    recipes: Mapping[str, Recipe],
-    adversaries: Mapping[str, Adversary],
-    plan: Plan,
-    device: str,
-) -> CellTask:
-    adversary = adversaries[cell.adversary]
-    fit = adversary.fit
-    # Only what somebody goes on from is kept, and only by those who have to do with it.
-    wanted = any(other.continues for other in adversaries.values())
-    keeps = wanted and (cell.adversary == "none" or adversary.continues)
-    return CellTask(
-        cell=cell,
-        fit=fit,
-        recipe=recipes[cell.victim] if fit == "network" else None,
-        inputs=store.inputs(cell.arm, cell.adversary),
-        device=device,
-        evals=plan.evals,
-        learner=adversary.learner() if fit == "network" else None,
-        keep=store.networks if keeps else None,
-    )
+class _Staging:
+    """Tells how many cells are ready: a stage of its own, so that its time is not taken for that of trainings."""
+
+    def __init__(self, total: int, step: Step | None) -> None:
+        self._total, self._step = total, step
+        self.done = 0
+
+    def next(self, what: str) -> None:
+        if self._step is not None:
+            self._step("prepare", self.done, self._total, what)
+
+
+class _Bench:
+    """Where cells are made ready: looked up among those that are done, or laid out with all they need."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        store: ArrayStore,
+        recipes: Mapping[str, Recipe],
+        adversaries: Mapping[str, Adversary],
+        device: str,
+        cache: CellCache | None,
+    ) -> None:
+        self._plan, self._store, self._recipes, self._adversaries = plan, store, recipes, adversaries
+        self._device, self._cache = device, cache
+        self._keys = CellKeys(store, recipes, adversaries, evals=plan.evals, device=device)
+        self._identities: dict[Cell, Identity] = {}
+        # Only networks that somebody goes on from are kept.
+        self._wanted = {
+            (condition.victim, arm)
+            for condition in plan.conditions
+            for arm in condition.reads
+            if adversaries[condition.adversary].continues and arm != "untrained"
+        }
+
+    def look_up(self, cells: Sequence[Cell], staged: _Staging) -> dict[Cell, CellResult]:
+        """Those of the cells that were kept."""
+        found: dict[Cell, CellResult] = {}
+        if self._cache is None:
+            return found
+        for cell in cells:
+            staged.next(cell.adversary)
+            identity = self._keys.cell(cell)
+            if identity is None:
+                continue
+            self._identities[cell] = identity
+            kept = self._cache.read(identity, cell, len(self._store.labelling(cell.adversary).test))
+            if kept is not None:
+                found[cell] = kept
+                staged.done += 1
+        return found
+
+    def tasks(self, cells: Sequence[Cell], staged: _Staging) -> list[CellTask]:
+        """The cells with all they need."""
+        made = []
+        for cell in cells:
+            staged.next(cell.adversary)
+            made.append(self._task(cell))
+            staged.done += 1
+        staged.next("")
+        return made
+
+    def keep(self, result: CellResult) -> None:
+        """Keep a result for other runs."""
+        if self._cache is not None and result.cell in self._identities:
+            self._cache.write(self._identities[result.cell], result)
+
+    def _task(self, cell: Cell) -> CellTask:
+        adversary = self._adversaries[cell.adversary]
+        fit = adversary.fit
+        return CellTask(
+            cell=cell,
+            fit=fit,
+            recipe=self._recipes[cell.victim] if fit == "network" else None,
+            inputs=self._store.inputs(cell.arm, cell.adversary),
+            device=self._device,
+            evals=self._plan.evals,
+            learner=adversary.learner() if fit == "network" else None,
+            kept=self._kept(cell),
+        )
+
+    def _kept(self, cell: Cell) -> Path | None:
+        """The file of the network that this cell trains for others, or goes on from."""
+        concerned = cell.adversary == "none" or self._adversaries[cell.adversary].continues
+        if not concerned or (cell.victim, cell.arm) not in self._wanted:
+            return None
+        identity = self._keys.network(cell)
+        if self._cache is not None:
+            return self._cache.network(identity)
+        return self._store.networks / f"{identity.key}.safetensors"
 
 
 class _Progress:
-    """Tells the caller how much of the work is done, weighted by what each training costs."""
+    """Tells the caller how much of the work is done, weighted by what each training costs. What was kept is free."""
 
     def __init__(self, plan: Plan, conditions: Sequence[PlannedCondition], clock: _Clock, step: Step) -> None:
         self.clock = clock
         self._step = step
         self._left = dict.fromkeys(cell for c in conditions for cell in cells_of(c, plan.victim_seeds))
         self._done = self._shown = 0.0
-        self._count, self._total = 0, len(self._left)
-        step("verify", 0.0, 1.0, f"{self._total} trainings")
+        self._count, self._reused, self._total = 0, 0, len(self._left)
+
+    def learn(self, kept: Iterable[CellResult]) -> None:
+        """What a kept training took is known before the first one here is done."""
+        for result in kept:
+            self.clock.note(result)
+
+    def reuse(self, cells: Sequence[Cell]) -> None:
+        for cell in cells:
+            self._left.pop(cell, None)
+        self._count += len(cells)
+        self._reused += len(cells)
+        done = f", {self._reused} of them done before" if self._reused else ""
+        self._tell(f"{self._count}/{self._total} trainings{done}")
 
     def add(self, result: CellResult) -> None:
         self.clock.note(result)
@@ -171,6 +275,8 @@ class _Progress:
     def _tell(self, message: str) -> None:
         remaining = self.clock.work(list(self._left))
         whole = self._done + remaining
+        # Without a measurement nothing is known about what is left.
+        share = self._done / whole if whole else float(not self._left)
         # Estimates get better on the way; a bar that runs backwards would only confuse.
-        self._shown = max(self._shown, self._done / whole if whole else 1.0)
+        self._shown = max(self._shown, share)
         self._step("verify", self._shown, 1.0, message)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import OutputError
+from ...imaging import sha256_file
 from ..adversaries import Adversary, Arm, Labelling, Pixels
 from ..data import VerificationData, noise_arm
 from ..data.split import stratified_split
@@ -76,6 +77,7 @@ class ArrayStore:
         self._made: dict[tuple[str, ...], Path] = {}
         self._rows: dict[tuple[str, str], NDArray[np.int64] | None] = {}
         self._labellings: dict[str, Labelling] = {}
+        self._digests: dict[Path, str] = {}
         self._noise: Pixels | None = None
 
     # What adversaries may look at (see adversaries.Material).
@@ -146,16 +148,27 @@ class ArrayStore:
 
     def inputs(self, arm: Arm, adversary: str) -> Inputs:
         """The arrays of a cell; pictures are transformed, and features computed, when first asked for."""
+        found, surrogate = self.sources(arm, adversary), self._adversaries[adversary].surrogate
+        if surrogate is None:
+            return found
+        seen = [self._features(images, surrogate) for images in (found.train_images, found.test_images)]
+        return replace(found, train_images=seen[0], test_images=seen[1])
+
+    def sources(self, arm: Arm, adversary: str) -> Inputs:
+        """The same, but of a probe the pictures that its features are to be computed of."""
         labelling = self.labelling(adversary)
         images, rows = self._train(arm, adversary)
         made = self._adversaries[adversary]
         labels = labelling.train if rows is None else labelling.train[rows]
         tested = self._test(adversary, arm if made.tests_by_arm else None)
-        surrogate = made.surrogate
-        if surrogate is not None:
-            images, tested = self._features(images, surrogate), self._features(tested, surrogate)
         known = self._labels(labels), self._labels(labelling.test)
         return Inputs(images, known[0], tested, known[1], labelling.classes, *self._few(adversary, labelling))
+
+    def digest(self, path: Path) -> str:
+        """sha256 of an array's file, which is read for it once."""
+        if path not in self._digests:
+            self._digests[path] = sha256_file(path)
+        return self._digests[path]
 
     @property
     def networks(self) -> Path:

@@ -249,7 +249,7 @@ def test_a_file_over_budget_is_invalid(
 
 def test_the_report_is_whole_and_reads_back(untouched: VerificationReport, folders: Path) -> None:
     names = {path.name for path in (folders / "report").iterdir()}
-    assert names == {"plan.json", "report.json", "report.html", "stealth.csv", "curves.csv", "predictions.npz"}
+    assert names == {"plan.json", "report.json", "report.html", "stealth.csv", "curves.csv", "predictions.npz", "cells"}
     text = (folders / "report" / "report.json").read_text()
     again = VerificationReport.model_validate_json(text)
     assert again == untouched
@@ -334,7 +334,7 @@ def test_the_plan_is_written_before_the_first_training(
     monkeypatch.setattr("bitterant.attacks.verify.run_grid", stop)
     with pytest.raises(KeyboardInterrupt):
         verify_sets(train_set, train_set, test_set, report=tmp_path, recipe=SHORT, workers=1)
-    assert [path.name for path in tmp_path.iterdir()] == ["plan.json"]
+    assert {path.name for path in tmp_path.iterdir()} == {"plan.json", "cells"}
 
 
 @pytest.mark.parametrize(
@@ -381,5 +381,7 @@ def test_the_report_may_not_lie_among_the_pictures(folders: Path) -> None:
     for name in ("clean", "copy"):
         with pytest.raises(FolderError, match="loaders would take it for a class"):
             verify_folder(folders / "clean", folders / "copy", report=folders / name / "report")
+        with pytest.raises(FolderError, match="The cells folder"):
+            verify_folder(folders / "clean", folders / "copy", cells=folders / name / "cells")
     with pytest.raises(ConfigError, match="at least 8 pixels"):
         verify_folder(folders / "clean", folders / "copy", resolution=4)

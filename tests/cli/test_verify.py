@@ -25,6 +25,8 @@ class FakeVerdict:
 
 class FakeReport:
     verdict = FakeVerdict()
+    cells = ("a", "b", "c")
+    reused_cells = 0
 
     def __init__(self, code: int) -> None:
         self.code = code

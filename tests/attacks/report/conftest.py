@@ -44,7 +44,7 @@ class Made:
 
 
 def sets_of(classes: Sequence[str], per_class: int, seed: int, delta: np.ndarray | None) -> tuple[ImageSet, ImageSet]:
-    """Random pictures of squares on a slope, no two alike, and the same with ``delta`` (int ``[SIDE, SIDE]``) on them."""
+    """Random pictures, no two alike, and the same with ``delta`` (int ``[SIDE, SIDE]``) on them."""
     rng = np.random.default_rng(seed)
     labels = torch.arange(len(classes)).repeat(per_class)
     slope = rng.uniform(60, 190, (len(labels), 3, 1, 1)) + rng.uniform(-30, 30, (len(labels), 3, 1, 1)) * np.linspace(

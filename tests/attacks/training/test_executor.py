@@ -16,7 +16,6 @@ from bitterant.attacks.adversaries import create_adversaries
 from bitterant.attacks.data.sets import VerificationData, load_sets
 from bitterant.attacks.request import plan_conditions, resolve_request
 from bitterant.attacks.schema import Plan
-from bitterant.attacks.training import grid as grid_module
 from bitterant.attacks.training.cells import Cell, CellResult, CellTask, run_cell
 from bitterant.attacks.training.executor import ProcessExecutor, SerialExecutor, executor_for
 from bitterant.attacks.training.grid import GridResult, cells_of, run_grid
@@ -165,9 +164,11 @@ class FakeExecutor:
     def __init__(self) -> None:
         self.now = 0.0
         self.batches: list[list[Cell]] = []
+        self.steps: set[int | None] = set()
 
     def run(self, function: object, tasks: list[CellTask]) -> Iterator[tuple[int, CellResult]]:
         self.batches.append([task.cell for task in tasks])
+        self.steps |= {task.recipe and task.recipe.steps for task in tasks}
         for position, item in enumerate(tasks):
             self.now += 60.0
             yield position, fake_result(item.cell)
@@ -200,9 +201,12 @@ def test_cells_that_several_adversaries_share_are_trained_once(tmp_path: Path, d
     plan = plan_of(data)
     early = next(c for c in plan.conditions if c.id == "convmixer/early-stop")
     assert all(cell in result.cells for cell in cells_of(early, plan.victim_seeds))
-    shares = [share for _, share, _, _ in told]
+    shares = [share for stage, share, _, _ in told if stage == "verify"]
     assert shares == sorted(shares)
-    assert shares[-1] == pytest.approx(1.0)
+    assert (shares[0], shares[-1]) == (0.0, pytest.approx(1.0))
+    staged = [done for stage, done, total, _ in told if stage == "prepare" and total == 20]
+    assert staged == list(range(21))
+    assert [stage for stage, *_ in told] == 21 * ["prepare"] + 21 * ["verify"]
 
 
 @pytest.mark.parametrize(
@@ -224,19 +228,9 @@ def test_whole_conditions_are_dropped_from_the_end(
     assert told[-1][1] <= 1.0
 
 
-def test_trainings_are_never_shortened(tmp_path: Path, data: VerificationData, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[int] = []
-    original = grid_module._task
-
-    def spy(cell: Cell, *args: object) -> CellTask:
-        made = original(cell, *args)  # type: ignore[arg-type]
-        assert made.recipe is not None
-        seen.append(made.recipe.steps)
-        return made
-
-    monkeypatch.setattr(grid_module, "_task", spy)
-    run_fake(tmp_path, data, 10.5)
-    assert set(seen) == {TINY.steps}
+def test_trainings_are_never_shortened(tmp_path: Path, data: VerificationData) -> None:
+    _, executor, _ = run_fake(tmp_path, data, 10.5)
+    assert executor.steps == {TINY.steps}
 
 
 @pytest.mark.parametrize(
