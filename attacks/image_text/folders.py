@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import time
@@ -32,7 +33,10 @@ from .victims import create_clip_victim
 
 __all__ = ["RetrievalProgress", "verify_retrieval"]
 
+logger = logging.getLogger(__name__)
+
 _SMALLEST_SIDE = 8
+_FEW_PICTURES = 300
 
 
 class RetrievalProgress(Protocol):
@@ -132,6 +136,7 @@ def verify_retrieval(
         if recipe is None and not victim.startswith("clip:"):
             base = base.fitted_to(len(data.clean.keys))
         base = base if epochs is None else replace(base, epochs=epochs)
+        _warn_of_few(len(data.clean.keys), victim)
         trial = retrieval_trial(
             data.clean, data.protected, data.test, victim=victim, recipe=base, seeds=seeds, seed=seed,
             noise_levels=noise_levels, device=torch_device, weights=weights, allow_download=allow_download,
@@ -170,6 +175,16 @@ def verify_retrieval(
         write_result(folder, result, page, copies.files, trial, data)
         step("report", 1, 1, "")
     return result
+
+
+def _warn_of_few(pictures: int, victim: str) -> None:
+    """Told before the training, which takes minutes."""
+    if pictures < _FEW_PICTURES and not victim.startswith("clip:"):
+        logger.warning(
+            "%d pictures to train on are few for a CLIP that starts from nothing: it may well learn too little for "
+            "anything to be said.",
+            pictures,
+        )
 
 
 def _check_numbers(
