@@ -92,9 +92,13 @@ class Environment(Part):
 
 
 class PairIssue(Part):
-    """A file that could not be paired or has another form than its original."""
+    """A file that could not be paired, has another form than its original, or is too much like a test picture.
 
-    kind: Literal["missing", "extra", "relabelled", "unreadable", "resized", "leaked", "untestable"]
+    ``leaked`` is a training picture that is a test picture too, and was left out; ``near`` a test picture that nearly
+    equals a training picture, and stays.
+    """
+
+    kind: Literal["missing", "extra", "relabelled", "unreadable", "resized", "leaked", "near", "untestable"]
     path: Text
     detail: Text
 

@@ -15,7 +15,7 @@ from .forms import describe_files, digest_of
 from .lpips import LpipsFound
 from .pairing import Pair, pair_folders, read_manifest_rows, read_run_settings, scan_labelled
 from .provenance import stated_budget, stated_protection
-from .sets import NO_LPIPS, Step, VerificationData, label_array, pixel_twins, placebo_levels
+from .sets import NO_LPIPS, Step, VerificationData, label_array, near_issues, pixel_twins, placebo_levels
 from .split import stratified_split
 
 __all__ = ["load_folders"]
@@ -67,12 +67,13 @@ def load_folders(
     if test_scan is None:
         train, held_out = stratified_split(before.keys, label_array(before.labels).tolist(), seed=seed)
         tested, test_source = before.select(held_out), "split"
+        test_names = [pairs[i].clean.relative for i in held_out]
         # The same picture may lie in CLEAN twice, as a PNG and as a BMP.
         twins = pixel_twins(before.images[train], after.images[train], tested.images)
         issues += [_leak(pairs[train[i]], "held out for the test") for i in sorted(twins)]
         train = [row for i, row in enumerate(train) if i not in twins]
     else:
-        tested, train, leaked = _external_test(loader, test_scan, before, after, pairs)
+        tested, test_names, train, leaked = _external_test(loader, test_scan, before, after, pairs)
         issues += leaked
         test_source = "folder"
     issues += loader.problems
@@ -80,6 +81,8 @@ def load_folders(
     run = read_run_settings(protected)
     budget, budget_source = stated_budget(epsilon, run)
     train_before = before.select(train)
+    names = [pairs[i].clean.relative for i in train]
+    issues += near_issues(train_before.images.numpy(), names, tested.images.numpy(), test_names)
     return VerificationData(
         clean=train_before.images.numpy(),
         protected=after.select(train).images.numpy(),
@@ -170,14 +173,14 @@ def _scan_test(test: Path, clean: FolderScan, others: dict[str, Path]) -> Folder
 
 def _external_test(
     loader: _Loader, scan: FolderScan, before: ImageSet, after: ImageSet, pairs: list[Pair]
-) -> tuple[ImageSet, list[int], list[PairIssue]]:
-    """The test pictures, and the training positions whose file or pixels are not among them."""
-    tested, _ = loader.load(scan, list(scan.entries), "untestable")
+) -> tuple[ImageSet, list[str], list[int], list[PairIssue]]:
+    """The test pictures, their paths, and the training positions whose file or pixels are not among them."""
+    tested, kept = loader.load(scan, list(scan.entries), "untestable")
     hashes = {key.rsplit("/", 1)[-1] for key in tested.keys}
     twins = pixel_twins(before.images, after.images, tested.images)
     leaked = [i for i, key in enumerate(before.keys) if key.rsplit("/", 1)[-1] in hashes or i in twins]
     train = sorted(set(range(len(before))) - set(leaked))
-    return tested, train, [_leak(pairs[i], "in the test folder") for i in leaked]
+    return tested, [entry.relative for entry in kept], train, [_leak(pairs[i], "in the test folder") for i in leaked]
 
 
 def _leak(pair: Pair, where: str) -> PairIssue:

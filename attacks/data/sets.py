@@ -17,13 +17,23 @@ from ..facts import Dataset, FolderFacts, PairIssue, Protection, Stealth
 from ..statistics import chance_level
 from .arms import largest_change
 from .distances import measure_distances
+from .duplicates import near_duplicates
 from .lpips import LpipsFound
 from .stealth import LPIPS_FILES, SSIM_FILES, StealthFile, chosen_names, summarise_stealth
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["NO_LPIPS", "Step", "VerificationData", "label_array", "load_sets", "pixel_twins", "placebo_levels"]
+__all__ = [
+    "NO_LPIPS",
+    "Step",
+    "VerificationData",
+    "label_array",
+    "load_sets",
+    "near_issues",
+    "pixel_twins",
+    "placebo_levels",
+]
 
 Step = Callable[[str, float, float, str], None]
 
@@ -168,6 +178,7 @@ def load_sets(
     if not len(kept):
         raise LabelError("Not one protected image has the label of its original and is not among the test images.")
     keys = tuple(clean.keys[i] for i in kept)
+    issues += near_issues(before, keys, test.images.cpu().numpy(), test.keys)
     files = _compare(keys, before, after, lpips)
     levels = largest_change(before, after)
     return VerificationData(
@@ -211,6 +222,26 @@ def pixel_twins(before: Tensor, after: Tensor, test: Tensor) -> set[int]:
         for row, picture in enumerate(images.cpu().numpy())
         if _digest(picture) in known
     }
+
+
+def near_issues(
+    train: NDArray[np.uint8], train_names: Sequence[str], test: NDArray[np.uint8], test_names: Sequence[str]
+) -> tuple[PairIssue, ...]:
+    """One issue for each test picture that nearly equals a training picture, the most alike first.
+
+    Args:
+        train, test: uint8 ``[N, 3, R, R]`` and ``[M, 3, R, R]`` at one resolution.
+        train_names, test_names: what to call them.
+    """
+    found = sorted(near_duplicates(train, test).items(), key=lambda item: (-item[1][1], item[0]))
+    return tuple(
+        PairIssue(
+            kind="near",
+            path=test_names[row],
+            detail=f"this test picture nearly equals the training picture {train_names[other]} ({100 * alike:.1f} %)",
+        )
+        for row, (other, alike) in found
+    )
 
 
 def _digest(picture: NDArray[np.uint8]) -> bytes:

@@ -80,7 +80,9 @@ def test_a_planted_shortcut_is_strong_against_the_naive_trainer(shortcut: Verifi
     assert (naive.tier, naive.grade) == ("naive", "strong")
     assert shortcut.verdict.headline.startswith("Blocks a")
     assert shortcut.exit_code() == 0
-    assert {gate.status for gate in shortcut.gates} == {"pass"}
+    # Drawn shapes of four kinds look alike, so a few test pictures nearly equal training pictures (G5).
+    assert {gate.status for gate in shortcut.gates if gate.id != "G5"} == {"pass"}
+    assert "fail" not in {gate.status for gate in shortcut.gates}
     plain = shortcut.condition("small-cnn/none")
     assert plain.clean is not None
     assert plain.clean.accuracy.estimate > 0.9

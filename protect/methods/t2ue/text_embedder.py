@@ -103,10 +103,7 @@ class TextEmbedder(ModelMixin, ConfigMixin):
         config, tower = cast(Any, self.config), self._load().to(self.mean.device)
         if not texts:
             return torch.empty(0, config.text_dim, device=self.mean.device)
-        if batched:
-            vectors = tower(texts)
-        else:
-            vectors = torch.cat([self._alone(tower, text) for text in texts])
+        vectors = tower(texts) if batched else torch.cat([self._alone(tower, text) for text in texts])
         vectors = vectors.to(self.mean.device) - self.mean
         return F.normalize(vectors, dim=-1) * config.text_dim**0.5 if config.text_norm == "l2" else vectors
 

@@ -298,7 +298,7 @@ def gates_of(*conditions: Condition, **changes: Any) -> dict[tuple[str, str], Ga
 
 def test_all_gates_pass_on_a_sound_run() -> None:
     found = gates_of(condition())
-    assert [gate.id for gate in found.values()] == ["G1", "G2", "G3", "G6", "G7"]
+    assert [gate.id for gate in found.values()] == ["G1", "G2", "G3", "G5", "G6", "G7"]
     assert {gate.status for gate in found.values()} == {"pass"}
 
 
@@ -323,6 +323,20 @@ def test_g2_wants_noise_to_be_harmless(estimate: float, low: float, seeds: int, 
 def test_g3_wants_the_protected_pictures_fitted(train: tuple[float, ...], status: str) -> None:
     fitted = arm(0.14).model_copy(update={"train_accuracies": train})
     assert gates_of(condition(protected=fitted))["G3", "small-cnn/none"].status == status
+
+
+# Of 100 test pictures; five may be nearly equal to training pictures, and are named.
+@pytest.mark.parametrize(("near", "status"), [(0, "pass"), (1, "warn"), (5, "warn"), (6, "fail"), (100, "fail")])
+def test_g5_wants_test_pictures_that_were_not_trained_on(near: int, status: str) -> None:
+    issues = [PairIssue(kind="near", path=f"a/{number}.png", detail="a test") for number in range(near)]
+    issues.append(PairIssue(kind="leaked", path="b/1.png", detail="left out of training, so no harm"))
+    gates = gates_of(condition(), issues=issues)
+    gate = gates["G5", "all"]
+    assert (gate.status, gate.decisive) == (status, True)
+    assert gate.value.startswith(f"{near} of 100 nearly equal a training picture")
+    assert ("a/0.png" in gate.value) == (near > 0)
+    assert "a/3.png" not in gate.value
+    assert verdict_of(condition(), gates=list(gates.values())).valid == (status != "fail")
 
 
 def test_g6_knows_lossy_files_and_files_without_original() -> None:
@@ -451,7 +465,8 @@ def test_g8_wants_a_victim_of_another_family(victims: list[str], status: str) ->
 def test_without_a_known_surrogate_g8_is_not_checked_and_that_is_told(surrogate: str | None) -> None:
     gates = list(gates_of(condition(), protection=Protection(surrogate=surrogate)).values())
     assert "G8" not in {gate.id for gate in gates}
-    assert all(name in note_unchecked(gates) for name in ("G4", "G5", "G8"))
+    assert all(name in note_unchecked(gates) for name in ("G4", "G8"))
+    assert "G5" not in note_unchecked(gates), "it is always looked at"
 
 
 def test_originals_without_a_copy_make_every_tier_incomplete() -> None:

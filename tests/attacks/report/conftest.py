@@ -44,13 +44,14 @@ class Made:
 
 
 def sets_of(classes: Sequence[str], per_class: int, seed: int, delta: np.ndarray | None) -> tuple[ImageSet, ImageSet]:
-    """Smooth random pictures, and the same with ``delta`` (int ``[SIDE, SIDE]``) on them."""
+    """Random pictures of squares on a slope, no two alike, and the same with ``delta`` (int ``[SIDE, SIDE]``) on them."""
     rng = np.random.default_rng(seed)
     labels = torch.arange(len(classes)).repeat(per_class)
-    slope = rng.uniform(60, 190, (len(labels), 3, 1, 1)) + rng.uniform(-40, 40, (len(labels), 3, 1, 1)) * np.linspace(
+    slope = rng.uniform(60, 190, (len(labels), 3, 1, 1)) + rng.uniform(-30, 30, (len(labels), 3, 1, 1)) * np.linspace(
         -1, 1, SIDE
     )
-    clean = np.broadcast_to(slope, (len(labels), 3, SIDE, SIDE)).round()
+    squares = rng.uniform(-20, 20, (len(labels), 3, 6, 6)).repeat(SIDE // 6, axis=2).repeat(SIDE // 6, axis=3)
+    clean = (slope + squares).round()
     after = clean if delta is None else np.clip(clean + delta, 0, 255)
     made = [torch.from_numpy(images.astype(np.uint8)) for images in (clean, after)]
     first = ImageSet.from_tensors(made[0], labels, classes=tuple(classes))

@@ -84,7 +84,7 @@ def test_a_fresh_network_reads_the_noise_and_not_the_pictures(granularity: str, 
     levels = torch.stack([torch.from_numpy(bank.levels_for(bank.key_for(k) or "")) for k in tiny.keys])
     protected = (tiny.images + levels.permute(0, 3, 1, 2)).clamp(0, 255).to(torch.uint8)
     assert tiny.labels is not None
-    recipe, scores = Recipe(steps=60, batch_size=18), []
+    recipe, scores = Recipe(steps=150, batch_size=18), []
     for images in (tiny.images, protected):
         model = create_surrogate("small-cnn", num_classes=3, resolution=16, seed=77)
         result = train_classifier(
