@@ -22,6 +22,7 @@ __all__ = ["tell_retrieval", "verify"]
 
 SHOWN_FILES = 10
 SHOWN_CAVEATS = 5
+TOLD_AS_CAVEATS = ("missing", "leaked", "near")
 
 
 def verify(
@@ -149,7 +150,7 @@ def tell_retrieval(output: Output, result: RetrievalVerification, report: Path |
         output.say()
     output.say(result.verdict.headline, style="bold")
     over = [(name, "over the budget") for name in result.stealth.over_budget]
-    odd = over + [(issue.path, issue.detail) for issue in result.issues if issue.kind not in ("missing", "leaked")]
+    odd = over + [(issue.path, issue.detail) for issue in result.issues if issue.kind not in TOLD_AS_CAVEATS]
     for name, detail in odd[:SHOWN_FILES]:
         output.say(f"  {name}: {detail}")
     if len(odd) > SHOWN_FILES:

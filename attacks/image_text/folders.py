@@ -23,7 +23,7 @@ from ..data.sets import Step, placebo_levels
 from ..report.environment import describe_environment, describe_tool
 from .caveats import list_caveats
 from .copies import check_copies, pair_copies
-from .judging import check_files_sound, check_trainings, judge, measure_ways
+from .judging import check_apart, check_files_sound, check_trainings, judge, measure_ways
 from .loading import RetrievalData, load_pictures, read_paired_captions, read_test_folder
 from .page import choose_tiles, render_result, write_result
 from .records import PictureRecord, RetrievalVerification, TrainingRecord
@@ -143,7 +143,7 @@ def verify_retrieval(
             progress=lambda name, share: step("verify", share, 1.0, name),
         )  # fmt: skip
         ways = measure_ways(trial, np.asarray(data.test.answers()[1].numpy()), seed=seed)
-        checks += check_trainings(trial, ways)
+        checks += [check_apart(issues, len(data.test.keys)), *check_trainings(trial, ways)]
     caveats = list_caveats(
         victim=victim, seeds=seeds, data=data, issues=issues, captions=sources, ways=ways, checks=checks
     )

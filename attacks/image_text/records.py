@@ -118,11 +118,11 @@ class Check(Part):
     """A reason not to believe the figures that was looked for.
 
     Attributes:
-        id: ``files``, ``sound``, ``learned``, ``noise`` or ``fitted``.
+        id: ``files``, ``apart``, ``sound``, ``learned``, ``noise`` or ``fitted``.
         decisive: whether a failure makes the whole result invalid.
     """
 
-    id: Literal["files", "sound", "learned", "noise", "fitted"]
+    id: Literal["files", "apart", "sound", "learned", "noise", "fitted"]
     title: str
     status: Literal["pass", "warn", "fail"]
     decisive: bool
