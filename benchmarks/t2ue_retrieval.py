@@ -7,6 +7,7 @@ equal settings and seeds.
 
     python benchmarks/t2ue_retrieval.py --mosaics 2000 --seeds 3
     python benchmarks/t2ue_retrieval.py --mosaics 12000 --victim scratch:RN50 --device cuda
+    python benchmarks/t2ue_retrieval.py --mosaics 1250 --save mosaics      # as a folder, for ``bitterant t2ue verify``
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from cifar import DEFAULT_FILE, Cifar
+from PIL import Image
 
 from bitterant.attacks.image_text import ARM_NAMES, CaptionedSet, ClipRecipe, RetrievalReport, retrieval_trial
 from bitterant.imaging import Budget, ImageSet
@@ -41,6 +43,14 @@ def mosaics(cifar: Cifar, count: int, *, part: str, seed: int) -> CaptionedSet:
         names = [f"{'an' if cifar.classes[label][0] in 'aeiou' else 'a'} {cifar.classes[label]}" for label in row]
         captions.append(tuple(form.format(*rng.permutation(names)) for form in _FORMS))
     return CaptionedSet(tiles, tuple(captions), tuple(f"{part}-{seed}-{row}" for row in range(count)))
+
+
+def save(pairs: CaptionedSet, folder: Path) -> None:
+    """A folder of PNG files with text files beside them."""
+    folder.mkdir(parents=True)
+    for row, (picture, captions) in enumerate(zip(pairs.images, pairs.captions, strict=True)):
+        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(folder / f"{row:05d}.png")
+        (folder / f"{row:05d}.txt").write_text("\n".join(captions) + "\n", encoding="utf-8")
 
 
 def protected(pairs: CaptionedSet, *, epsilon: float, seed: int, generator: Path | None) -> torch.Tensor:
@@ -86,10 +96,14 @@ def main() -> None:
     parser.add_argument("--arms", nargs="*", default=[*ARM_NAMES])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path, default=None, help="keep all figures here")
+    parser.add_argument("--save", type=Path, default=None, help="write the mosaics to a new folder and stop")
     args = parser.parse_args()
     tune_allocator()
     cifar = Cifar(args.data)
     train = mosaics(cifar, args.mosaics, part="train", seed=0)
+    if args.save is not None:
+        save(train, args.save)
+        return
     test = mosaics(cifar, args.tests, part="test", seed=0)
     begun = time.perf_counter()
     noisy = protected(train, epsilon=args.epsilon, seed=0, generator=args.generator)

@@ -22,8 +22,7 @@ __all__ = ["tell_retrieval", "verify"]
 
 SHOWN_FILES = 10
 SHOWN_CAVEATS = 5
-TITLES = {"image_to_text": "Captions for pictures", "text_to_image": "Pictures for captions"}
-TRAINED_ON = {"clean": "the originals", "noise": "random noise", "protected": "the copies"}
+TOLD_AS_CAVEATS = ("missing", "leaked", "near")
 
 
 def verify(
@@ -142,14 +141,16 @@ def verify(
 
 def tell_retrieval(output: Output, result: RetrievalVerification, report: Path | None) -> None:
     """Print the tables, the verdict, the files that do not fit, what to keep in mind, and where the report lies."""
+    from ..attacks.image_text.records import WAY_TITLES
+
     for way in result.ways:
-        output.say(f"{TITLES[way.way]}, in %" + (", mean ± standard deviation" if result.seeds > 1 else ""))
+        output.say(f"{WAY_TITLES[way.way]}, in %" + (", mean ± standard deviation" if result.seeds > 1 else ""))
         for line in _table(_rows(way, several=result.seeds > 1)):
             output.say(f"  {line}")
         output.say()
     output.say(result.verdict.headline, style="bold")
     over = [(name, "over the budget") for name in result.stealth.over_budget]
-    odd = over + [(issue.path, issue.detail) for issue in result.issues if issue.kind not in ("missing", "leaked")]
+    odd = over + [(issue.path, issue.detail) for issue in result.issues if issue.kind not in TOLD_AS_CAVEATS]
     for name, detail in odd[:SHOWN_FILES]:
         output.say(f"  {name}: {detail}")
     if len(odd) > SHOWN_FILES:
@@ -161,6 +162,8 @@ def tell_retrieval(output: Output, result: RetrievalVerification, report: Path |
 
 
 def _rows(way: WayRecord, *, several: bool) -> list[list[str]]:
+    from ..attacks.image_text.records import ARM_WORDS
+
     rows = [["trained on", *(f"Hit@{k}" for k in way.chance), "median rank", f"left of Hit@{way.k}"]]
     for name, arm in way.arms.items():
         hits = [
@@ -173,7 +176,7 @@ def _rows(way: WayRecord, *, several: bool) -> list[list[str]]:
                 if way.left is None
                 else f"{100 * way.left.estimate:.0f} % ({100 * way.left.low:.0f} to {100 * way.left.high:.0f})"
             )
-        rows.append([TRAINED_ON[name], *hits, f"{arm.rank:.0f}", left])
+        rows.append([ARM_WORDS[name], *hits, f"{arm.rank:.0f}", left])
     rows.append(["guessing", *(f"{100 * value:.1f}" for value in way.chance.values()), f"{way.chance_rank}", ""])
     return rows
 

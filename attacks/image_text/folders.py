@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import time
@@ -22,7 +23,7 @@ from ..data.sets import Step, placebo_levels
 from ..report.environment import describe_environment, describe_tool
 from .caveats import list_caveats
 from .copies import check_copies, pair_copies
-from .judging import check_files_sound, check_trainings, judge, measure_ways
+from .judging import check_apart, check_files_sound, check_trainings, judge, measure_ways
 from .loading import RetrievalData, load_pictures, read_paired_captions, read_test_folder
 from .page import choose_tiles, render_result, write_result
 from .records import PictureRecord, RetrievalVerification, TrainingRecord
@@ -32,7 +33,10 @@ from .victims import create_clip_victim
 
 __all__ = ["RetrievalProgress", "verify_retrieval"]
 
+logger = logging.getLogger(__name__)
+
 _SMALLEST_SIDE = 8
+_FEW_PICTURES = 300
 
 
 class RetrievalProgress(Protocol):
@@ -132,13 +136,14 @@ def verify_retrieval(
         if recipe is None and not victim.startswith("clip:"):
             base = base.fitted_to(len(data.clean.keys))
         base = base if epochs is None else replace(base, epochs=epochs)
+        _warn_of_few(len(data.clean.keys), victim)
         trial = retrieval_trial(
             data.clean, data.protected, data.test, victim=victim, recipe=base, seeds=seeds, seed=seed,
             noise_levels=noise_levels, device=torch_device, weights=weights, allow_download=allow_download,
             progress=lambda name, share: step("verify", share, 1.0, name),
         )  # fmt: skip
         ways = measure_ways(trial, np.asarray(data.test.answers()[1].numpy()), seed=seed)
-        checks += check_trainings(trial, ways)
+        checks += [check_apart(issues, len(data.test.keys)), *check_trainings(trial, ways)]
     caveats = list_caveats(
         victim=victim, seeds=seeds, data=data, issues=issues, captions=sources, ways=ways, checks=checks
     )
@@ -170,6 +175,16 @@ def verify_retrieval(
         write_result(folder, result, page, copies.files, trial, data)
         step("report", 1, 1, "")
     return result
+
+
+def _warn_of_few(pictures: int, victim: str) -> None:
+    """Told before the training, which takes minutes."""
+    if pictures < _FEW_PICTURES and not victim.startswith("clip:"):
+        logger.warning(
+            "%d pictures to train on are few for a CLIP that starts from nothing: it may well learn too little for "
+            "anything to be said.",
+            pictures,
+        )
 
 
 def _check_numbers(

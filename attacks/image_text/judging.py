@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from ..facts import PairIssue
+from ..judgement.gates import NEAR_SHARE
 from ..judgement.grading import figure_grade
 from ..schema import Estimate, Grade
 from ..statistics import Interval, bootstrap_accuracies, interval, rho_draws, rho_estimate
@@ -21,7 +23,7 @@ from .copies import CopyCheck
 from .records import WAYS, ArmRecord, Check, RetrievalVerdict, WayName, WayRecord
 from .trial import ARM_NAMES, KS, RetrievalReport
 
-__all__ = ["check_files_sound", "check_trainings", "judge", "measure_ways", "worst_way"]
+__all__ = ["check_apart", "check_files_sound", "check_trainings", "judge", "measure_ways", "worst_way"]
 
 DRAWS = 2000
 MOST_CHANCE = 0.1
@@ -162,6 +164,19 @@ def check_files_sound(copies: CopyCheck) -> Check:
     )
 
 
+def check_apart(issues: Sequence[PairIssue], tested: int) -> Check:
+    """Whether test pictures are others than those trained on; the rule is that of gate G5 of ``bitterant verify``."""
+    near = sum(issue.kind == "near" for issue in issues)
+    return Check(
+        id="apart",
+        title="Test pictures are other pictures than those trained on",
+        status="pass" if not near else ("warn" if near <= NEAR_SHARE * tested else "fail"),
+        decisive=True,
+        value=f"{near} of {tested} nearly equal a training picture",
+        needed=f"at most {100 * NEAR_SHARE:.0f} % of them, better none",
+    )
+
+
 def check_trainings(report: RetrievalReport, ways: Sequence[WayRecord]) -> list[Check]:
     """Whether the trainings can say anything."""
     broken = sum(not math.isfinite(row.loss) for row in report.scores)
@@ -247,6 +262,11 @@ def judge(
         headline = (
             f"INVALID, nothing was trained: the copies are not as they should be ({', '.join(copies.faults)}). Protect "
             "the pictures again, or take the odd files out of PROTECTED."
+        )
+    elif "apart" in failed:
+        headline = (
+            "INVALID, nothing can be said about the protection: too many test pictures nearly equal pictures that were "
+            "trained on. Give others with --test."
         )
     elif "sound" in failed:
         headline = "INVALID, nothing can be said about the protection: a training diverged. Try other --seed values."

@@ -14,7 +14,7 @@ from ...errors import CaptionError, FolderError
 from ...imaging import Entry, FolderScan, ImageSet, load_image_set
 from ...imaging.captions import CaptionOptions, CaptionSet, read_captions
 from ..data.pairing import Pair
-from ..data.sets import Step, pixel_twins
+from ..data.sets import Step, near_issues, pixel_twins
 from ..data.split import stratified_split
 from ..schema import PairIssue
 from .captioned import CaptionedSet
@@ -44,7 +44,7 @@ class RetrievalData:
         protected: the same as published, uint8 ``[N, 3, R, R]``.
         test: clean pictures that are trained on in no version.
         test_source: a folder of their own, or held out from CLEAN.
-        issues: pictures that were left out, and why.
+        issues: pictures that were left out, and why; and test pictures that nearly equal one that is trained on.
     """
 
     clean: CaptionedSet
@@ -126,7 +126,8 @@ def load_pictures(
     ours = [pair.clean for pair in whole]
     if test is None:
         train, held_out = _split(before, ours, captions, seed)
-        tested = _captioned(before.select(held_out), [ours[row] for row in held_out], captions)
+        kept = [ours[row] for row in held_out]
+        tested = _captioned(before.select(held_out), kept, captions)
         same = pixel_twins(before.images[train], after.images[train], tested.images)
         leaked, where = [train[row] for row in sorted(same)], "held out for the test"
     else:
@@ -144,6 +145,8 @@ def load_pictures(
     learned = _captioned(before.select(train), [ours[row] for row in train], captions)
     for what, pictures in (("trained", learned), ("tested", tested)):
         _check_telling(pictures, what)
+    names, test_names = ([entry.relative for entry in part] for part in ([ours[row] for row in train], kept))
+    issues += near_issues(learned.images.numpy(), names, tested.images.numpy(), test_names)
     return RetrievalData(
         clean=learned,
         protected=after.select(train).images,

@@ -16,8 +16,8 @@ from ..data.stealth import StealthFile, stealth_csv
 from ..report.drawing.svg import QUARTERS, drawing, text
 from ..schema import Estimate
 from .loading import RetrievalData
-from .records import RetrievalVerification, WayRecord
-from .trial import ARM_NAMES, RetrievalReport
+from .records import ARM_WORDS, WAY_TITLES, RetrievalVerification, WayRecord
+from .trial import RetrievalReport
 
 __all__ = ["Tile", "choose_tiles", "draw_hits", "render_result", "write_result"]
 
@@ -26,7 +26,6 @@ _SIDE = 320
 _PIXELATED_BELOW = 160
 _MOST_ISSUES = 50
 _TONES = {"strong": "ok", "moderate": "ok", "weak": "warn", "inconclusive": "warn", "none": "bad"}
-_TITLES = {"image_to_text": "Captions for pictures", "text_to_image": "Pictures for captions"}
 _LEFT, _RIGHT, _TOP, _WIDTH, _BAR, _GAP = 110, 62, 28, 760, 15, 5
 
 
@@ -93,8 +92,8 @@ def render_result(result: RetrievalVerification, tiles: Sequence[Tile]) -> str:
         verdict=verdict,
         tone=_TONES.get(verdict.grade, "" if verdict.valid else "bad"),
         tones=_TONES,
-        titles=_TITLES,
-        arms=ARM_NAMES,
+        titles=WAY_TITLES,
+        words=ARM_WORDS,
         drawings={way.way: draw_hits(way) for way in result.ways},
         tiles=tiles,
         gain=_GAIN,
@@ -133,32 +132,32 @@ def _decibels(file: StealthFile) -> float:
 
 def draw_hits(way: WayRecord) -> Markup:
     """Hit@k of the three arms with 95 % intervals; a broken line is guessing."""
-    bottom = _TOP + len(ARM_NAMES) * (_BAR + _GAP)
+    bottom = _TOP + len(ARM_WORDS) * (_BAR + _GAP)
     parts = []
     for share in QUARTERS:
         x = _x(share)
         parts.append(f'<line class="axis" x1="{x:.1f}" y1="{_TOP - 6}" x2="{x:.1f}" y2="{bottom}" stroke-width="1"/>')
         parts.append(text(x, bottom + 16, f"{100 * share:.0f} %", anchor="middle", size=11))
-    for row, arm in enumerate(ARM_NAMES):
-        parts += _bar(arm, way.arms[arm].judged, _TOP + row * (_BAR + _GAP))
+    for row, (arm, words) in enumerate(ARM_WORDS.items()):
+        parts += _bar(arm, words, way.arms[arm].judged, _TOP + row * (_BAR + _GAP))
     x, chance = _x(way.chance[way.k]), 100 * way.chance[way.k]
     parts.append(
         f'<line class="label" x1="{x:.1f}" y1="{_TOP - 8}" x2="{x:.1f}" y2="{bottom}" stroke="currentColor" '
         'stroke-width="1.2" stroke-dasharray="4 3"/>'
     )
     parts.append(text(x + 4, _TOP - 10, f"guessing {chance:.1f} %", size=11))
-    return drawing("bar", _WIDTH, bottom + 22, f"{_TITLES[way.way]}: Hit@{way.k} by arm", parts)
+    return drawing("bar", _WIDTH, bottom + 22, f"{WAY_TITLES[way.way]}: Hit@{way.k} by arm", parts)
 
 
 def _x(share: float) -> float:
     return _LEFT + share * (_WIDTH - _LEFT - _RIGHT)
 
 
-def _bar(arm: str, hit: Estimate, top: float) -> list[str]:
+def _bar(arm: str, words: str, hit: Estimate, top: float) -> list[str]:
     left, right, low, high = _x(0.0), _x(hit.estimate), _x(hit.low), _x(hit.high)
     middle = top + _BAR / 2
     return [
-        text(_LEFT - 10, middle + 4, arm, anchor="end", size=13, kind="arm"),
+        text(_LEFT - 10, middle + 4, words, anchor="end", size=13, kind="arm"),
         f'<rect class="{arm}" x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" height="{_BAR}" rx="2"/>',
         f'<path class="interval" d="M{low:.1f} {middle - 4:.1f}V{middle + 4:.1f}M{low:.1f} {middle:.1f}H{high:.1f}'
         f'M{high:.1f} {middle - 4:.1f}V{middle + 4:.1f}" fill="none"/>',

@@ -8,7 +8,9 @@ from ..facts import Environment, PairIssue, Part, Protection, Stealth, Text, Too
 from ..schema import Estimate, Grade
 
 __all__ = [
+    "ARM_WORDS",
     "WAYS",
+    "WAY_TITLES",
     "ArmRecord",
     "Check",
     "PictureRecord",
@@ -22,6 +24,9 @@ __all__ = [
 ArmName = Literal["clean", "noise", "protected"]
 WayName = Literal["image_to_text", "text_to_image"]
 WAYS: tuple[WayName, ...] = ("image_to_text", "text_to_image")
+WAY_TITLES: dict[WayName, str] = {"image_to_text": "Captions for pictures", "text_to_image": "Pictures for captions"}
+ARM_WORDS: dict[ArmName, str] = {"clean": "the originals", "noise": "random noise", "protected": "the copies"}
+"""What a CLIP was trained on, for people."""
 
 
 class TrainingRecord(Part):
@@ -113,11 +118,11 @@ class Check(Part):
     """A reason not to believe the figures that was looked for.
 
     Attributes:
-        id: ``files``, ``sound``, ``learned``, ``noise`` or ``fitted``.
+        id: ``files``, ``apart``, ``sound``, ``learned``, ``noise`` or ``fitted``.
         decisive: whether a failure makes the whole result invalid.
     """
 
-    id: Literal["files", "sound", "learned", "noise", "fitted"]
+    id: Literal["files", "apart", "sound", "learned", "noise", "fitted"]
     title: str
     status: Literal["pass", "warn", "fail"]
     decisive: bool

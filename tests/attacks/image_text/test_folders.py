@@ -166,6 +166,20 @@ class TestPictures:
         with pytest.raises(FolderError, match=r"0 to train on and 96 to test on.* 96 were left out of training"):
             self.quick(places / "clean", places / "marked", test=shutil.copytree(places / "clean", places / "again"))
 
+    def test_a_test_picture_saved_again_is_noticed(self, places: Path) -> None:
+        rng = np.random.default_rng(0)
+        coarse = rng.integers(0, 255, (4, 4, 3), dtype=np.uint8)
+        photo = Image.fromarray(coarse).resize((64, 64), Image.Resampling.BICUBIC)
+        for name in ("clean", "same"):
+            photo.save(places / name / "photo.png")
+        photo.save(places / "test/again.jpg", quality=70)
+        for path in (places / "clean/photo.txt", places / "test/again.txt"):
+            path.write_text("a photo", encoding="utf-8")
+        result = self.quick(places / "clean", places / "same", test=places / "test")
+        assert kinds(result) == {"again.jpg": "near"}
+        assert {check.id: check.status for check in result.checks}["apart"] == "warn"
+        assert any("1 of 65 nearly equal" in text for text in result.verdict.caveats)
+
     def test_class_folders_are_captions(self, places: Path, scenes: Scenes, save: Callable[..., Path]) -> None:
         for root in ("animals", "copies"):
             for number, name in enumerate(("black_cat", "dog", "owl")):

@@ -14,7 +14,14 @@ from bitterant.attacks.data.stealth import StealthFile, summarise_stealth
 from bitterant.attacks.facts import PairIssue, Protection
 from bitterant.attacks.image_text import ArmScores, CaptionedSet, RetrievalReport
 from bitterant.attacks.image_text.copies import CopyCheck
-from bitterant.attacks.image_text.judging import check_files_sound, check_trainings, judge, measure_ways, worst_way
+from bitterant.attacks.image_text.judging import (
+    check_apart,
+    check_files_sound,
+    check_trainings,
+    judge,
+    measure_ways,
+    worst_way,
+)
 from bitterant.attacks.image_text.records import RetrievalVerdict, WayRecord
 from bitterant.surrogates.image_text import retrieval_scores
 
@@ -156,6 +163,15 @@ def test_a_training_that_diverged_is_no_protection() -> None:
     verdict = verdict_of(report, ways)
     assert not verdict.valid
     assert "a training diverged" in verdict.headline
+
+
+def test_test_pictures_that_were_all_but_trained_on() -> None:
+    _, ways = measured(0.8, 0.79, 0.06)
+    near = PairIssue(kind="near", path="a.png", detail="as it is")
+    assert [check_apart([near] * count, 100).status for count in (0, 5, 6)] == ["pass", "warn", "fail"]
+    verdict = judge("clip-small", 3, ways, [check_apart([near] * 6, 100)], copies_of(8.0), ())
+    assert not verdict.valid
+    assert "nearly equal" in verdict.headline
 
 
 def test_doubts_are_noted() -> None:
