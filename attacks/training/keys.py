@@ -33,7 +33,7 @@ _LIBRARIES = ("torchvision", "timm", "kornia", "open_clip_torch", "numpy", "scip
 _PACKAGE = Path(__file__).resolve().parents[2]
 # What decides about a training. All other code acts on it through the arrays, which have digests of their own.
 _DECIDING = (
-    "surrogates/*.py", "attacks/learning/*.py", "attacks/training/cells.py", "attacks/training/features.py",
+    "surrogates/**/*.py", "attacks/learning/**/*.py", "attacks/training/cells.py", "attacks/training/features.py",
     "attacks/training/probes.py", "attacks/training/stopping.py", "attacks/training/threads.py",
 )  # fmt: skip
 
@@ -193,7 +193,7 @@ def _code_digest(package: Path) -> str:
             documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
             if documented and ast.get_docstring(node, clean=False) is not None:
                 node.body = node.body[1:]
-        digest.update(f"{path.name} {ast.dump(tree)}\n".encode())
+        digest.update(f"{path.relative_to(package).as_posix()} {ast.dump(tree)}\n".encode())
     return digest.hexdigest()
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,3 +89,56 @@ def test_a_stopped_run_gives_130_and_goes_on_to_the_same_files(make_folder: Make
     assert json.loads(done.stdout)["resumed_rows"] >= 3
     assert contents(stopped) == contents(whole)
     assert not list(stopped.glob(".bitterant-*"))
+
+
+def timeless(value: Any) -> Any:
+    """A verification's report without what depends on the clock."""
+    if isinstance(value, dict):
+        clock = ("created", "wall_seconds", "seconds", "reused_cells")
+        return {name: timeless(inner) for name, inner in value.items() if name not in clock}
+    return [timeless(inner) for inner in value] if isinstance(value, list) else value
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_verification_that_was_stopped_and_then_killed_ends_as_one_that_was_not(make_folder: MakeFolder) -> None:
+    clean = make_folder({"cats": 12, "dogs": 12})
+    protected, report = clean.parent / "protected", clean.parent / "report"
+    shutil.copytree(clean, protected)
+    for number, path in enumerate(sorted(protected.rglob("*.png"))):
+        pixels = np.asarray(Image.open(path)).copy()
+        pixels[number % 16] ^= 1
+        Image.fromarray(pixels).save(path)
+    words = [*COMMAND, "verify", str(clean), str(protected), "--report", str(report), "--json"]
+    words += ["--preset", "smoke", "--seeds", "3", "--resolution", "16", "--workers", "1", "--device", "cpu"]
+
+    def verify() -> tuple[Any, int]:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=240)
+        return json.loads(done.stdout), done.returncode
+
+    def stopped(number: signal.Signals, kept: int) -> tuple[int, str, str]:
+        """Send a signal when so many trainings are kept."""
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        while process.poll() is None and len(list((report / "cells").glob("*.npz"))) < kept:
+            time.sleep(0.01)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+        return process.returncode, out, err
+
+    whole, code = verify()
+    assert whole["reused_cells"] == 0
+    predictions = (report / "predictions.npz").read_bytes()
+    report.rename(clean.parent / "whole")
+
+    ended, out, err = stopped(signal.SIGINT, 2)
+    assert (ended, json.loads(out)["error"]["exit_code"]) == (130, 130), err
+    assert f"kept in {report / 'cells'}; the same command goes on from there" in err
+    assert not list(report.rglob(".bitterant-tmp-*"))
+    ended, _, _ = stopped(signal.SIGKILL, 5)
+    assert ended == -signal.SIGKILL
+    assert not (report / "report.json").exists()
+
+    again, same_code = verify()
+    assert again["reused_cells"] >= 5
+    assert (timeless(again), same_code) == (timeless(whole), code)
+    assert json.loads((report / "report.json").read_text(encoding="utf-8")) == again
+    assert (report / "predictions.npz").read_bytes() == predictions

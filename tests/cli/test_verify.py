@@ -48,18 +48,8 @@ def test_options_go_in_and_the_exit_code_comes_out(run: Run, monkeypatch: pytest
 
     monkeypatch.setattr(attacks, "verify_folder", fake)
     words = ["--victim", "small-cnn", "--victim", "resnet18", "--adversary", "jpeg:50", "--seeds", "2"]
-    words += [
-        "--require-tier",
-        "naive",
-        "--require-grade",
-        "strong",
-        "--max-minutes",
-        "1.5",
-        "--resolution",
-        "32",
-        "--lpips",
-        "w.pth",
-    ]
+    words += ["--require-tier", "naive", "--require-grade", "strong", "--max-minutes", "1.5", "--resolution", "32"]
+    words += ["--lpips", "w.pth", "--cells", "kept", "--no-resume"]
     result = run("verify", "a", "b", "--test", "t", "--report", "r", "--preset", "smoke", *words, "--json")
     assert result.exit_code == code
     assert json.loads(result.stdout) == {"verdict": {"headline": "Hinders a naive trainer."}, "mode": "json"}
@@ -70,6 +60,7 @@ def test_options_go_in_and_the_exit_code_comes_out(run: Run, monkeypatch: pytest
     assert seen["adversaries"] == ["jpeg:50"]
     assert (seen["seeds"], seen["resolution"], seen["max_minutes"], seen["preset"]) == (2, 32, 1.5, "smoke")
     assert (seen["require_tier"], seen["require_grade"]) == ("naive", "strong")
+    assert (seen["cells"], seen["resume"]) == (Path("kept"), False)
     assert seen["lpips"] == Path("w.pth")
 
 
@@ -83,7 +74,8 @@ def test_what_is_left_out_is_the_presets(run: Run, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(attacks, "verify_folder", fake)
     assert run("verify", "a", "b").exit_code == 0
     assert seen["preset"] == "quick"
-    assert [seen[name] for name in ("victims", "adversaries", "seeds", "report", "test")] == [None] * 5
+    assert [seen[name] for name in ("victims", "adversaries", "seeds", "report", "test", "cells")] == [None] * 6
+    assert seen["resume"] is True
 
 
 @pytest.mark.parametrize(
@@ -160,3 +152,32 @@ def test_stopping_says_that_verify_starts_over(run: Run, monkeypatch: pytest.Mon
     assert result.exit_code == 130
     assert "starts over" in result.stderr
     assert "goes on" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--report", "r"), f"kept in {Path('r/cells')}; the same command goes on"),
+        (("--report", "r", "--cells", "c"), "kept in c; the same command goes on"),
+        (("--cells", "c", "--no-resume"), "kept in c; the same command without --no-resume goes on"),
+    ],
+)
+def test_stopping_tells_what_is_kept(
+    run: Run, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], told: str
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(attacks, "verify_folder", stop)
+    result = run("verify", "a", "b", *words)
+    assert result.exit_code == 130
+    assert told in result.stderr
+
+
+def test_reused_trainings_are_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = FakeReport(0)
+    monkeypatch.setattr(attacks, "verify_folder", lambda *_, **__: report)
+    assert "trainings" not in run("verify", "a", "b", "--report", "r").stderr
+    report.reused_cells = 2
+    told = run("verify", "a", "b", "--report", "r").stderr
+    assert f"2 of 3 trainings were done before and kept in {Path('r/cells')}." in told
