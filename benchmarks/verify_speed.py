@@ -1,9 +1,9 @@
 """Seconds of a training of the verifier, alone and several at once, and of a whole verification.
 
-The ways to train are compared in turns, within one run: one process with one thread, two such processes beside each other,
-one process with two threads, and K networks stacked into one (convolutions in K groups, which is also what
-``torch.func.vmap`` makes of them). Stacked trainings do the very same steps: batches, crops and clipping are those of each
-network alone, and so is the accuracy, but for rounding.
+The ways to train are compared in turns, within one run: one process with one thread, two such processes beside each
+other, one process with two threads, and K networks stacked into one (convolutions in K groups, which is also what
+``torch.func.vmap`` makes of them). Stacked trainings do the very same steps: batches, crops and clipping are those of
+each network alone, and so is the accuracy, but for rounding.
 
     python benchmarks/verify_speed.py
     python benchmarks/verify_speed.py --images 3000 --steps 200
@@ -15,138 +15,18 @@ import argparse
 import itertools
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from statistics import median
 
 import torch
-import torch.nn.functional as F
 from cifar import DEFAULT_FILE, Cifar
-from torch import Tensor, nn
+from stacked import VICTIM, Task, train, train_stacked
+from torch import Tensor
 
 from bitterant.attacks import verify_sets
-from bitterant.attacks.training import ProcessExecutor, victim_recipe, victim_seed
+from bitterant.attacks.training import victim_recipe, victim_seed
+from bitterant.attacks.training.executor import ProcessExecutor
 from bitterant.imaging import ImageSet
-from bitterant.surrogates import (
-    Recipe,
-    bf16_pays,
-    create_surrogate,
-    draw_crops,
-    epoch_order,
-    pad_images,
-    predict_logits,
-    take_batch,
-    train_classifier,
-)
-
-VICTIM = "small-cnn"
-SIDE = 32
-
-
-@dataclass(frozen=True)
-class Task:
-    """One training; with its pictures, so that another process has them."""
-
-    images: Tensor
-    labels: Tensor
-    recipe: Recipe
-    seed: int
-    classes: int
-
-
-def train(task: Task) -> float:
-    """Train as a cell of the verifier does; the accuracy on the training pictures."""
-    network = create_surrogate(VICTIM, num_classes=task.classes, resolution=SIDE, seed=task.seed)
-    return train_classifier(network, task.images, task.labels, task.recipe, seed=task.seed, evals=1).train_accuracy
-
-
-class Stacked(nn.Module):
-    """K small-cnn in one: ``[B, 3 K, R, R]`` to ``[K, B, classes]``."""
-
-    def __init__(self, members: Sequence[nn.Module]) -> None:
-        super().__init__()
-        count = len(members)
-        self.layers = nn.Sequential()
-        for parts in zip(*(member.features for member in members), strict=True):  # type: ignore[arg-type]
-            first = parts[0]
-            if isinstance(first, nn.Conv2d):
-                sizes = (count * first.in_channels, count * first.out_channels)
-                layer = nn.Conv2d(
-                    *sizes, first.kernel_size, first.stride, first.padding, groups=count, bias=False  # type: ignore[arg-type]
-                )
-                layer.weight = nn.Parameter(torch.cat([part.weight.detach() for part in parts]))
-            elif isinstance(first, nn.BatchNorm2d):
-                layer = nn.BatchNorm2d(count * first.num_features)
-            else:
-                layer = first
-            self.layers.append(layer)
-        heads: list[nn.Linear] = [member.head for member in members]  # type: ignore[misc]
-        self.weight = nn.Parameter(torch.stack([head.weight.detach() for head in heads]))
-        self.bias = nn.Parameter(torch.stack([head.bias.detach() for head in heads]))
-        self.count = count
-
-    def forward(self, images: Tensor) -> Tensor:
-        features = self.layers(images).mean(dim=(2, 3)).unflatten(1, (self.count, -1)).transpose(0, 1)
-        return torch.baddbmm(self.bias[:, None], features, self.weight.transpose(1, 2))
-
-    @torch.no_grad()
-    def accuracy(self, images: Tensor, labels: Tensor) -> list[float]:
-        """Of each member, in evaluation mode."""
-        self.eval()
-        hits = torch.zeros(self.count)
-        for part, target in zip(images.split(256), labels.split(256), strict=True):
-            logits = self(((part.float() / 255 - 0.5) / 0.25).repeat(1, self.count, 1, 1))
-            hits += (logits.argmax(2) == target).sum(1)
-        return (hits / len(labels)).tolist()
-
-
-def train_stacked(tasks: Sequence[Task]) -> list[float]:
-    """What :func:`train` does, for all tasks at once; one recipe, one set of pictures."""
-    recipe, images, labels, count = tasks[0].recipe, tasks[0].images, tasks[0].labels, len(tasks)
-    members = [create_surrogate(VICTIM, num_classes=t.classes, resolution=SIDE, seed=t.seed) for t in tasks]
-    model = Stacked([member.net for member in members]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    bf16 = bf16_pays(members[0], torch.device("cpu"))
-    generators = [torch.Generator().manual_seed(task.seed) for task in tasks]
-    padding = recipe.padding_at(SIDE)
-    padded = pad_images(images, padding)
-    optimiser = torch.optim.SGD(
-        model.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=True
-    )
-    queues: list[list[Tensor]] = [[] for _ in tasks]
-    rise = max(1, round(recipe.warmup * recipe.steps))
-    for step in range(recipe.steps):
-        batches, targets = [], []
-        for queue, generator in zip(queues, generators, strict=True):
-            if not queue:
-                queue += epoch_order(len(images), recipe.batch_size, generator)[::-1]
-            index = queue.pop()
-            batches.append(take_batch(padded, index, draw_crops(len(index), padding, recipe.flip, generator), SIDE))
-            targets.append(labels[index])
-        rate = (step + 1) / rise if step < rise else 0.5 * (
-            1 + float(torch.cos(torch.tensor(torch.pi * (step - rise) / max(1, recipe.steps - rise))))
-        )
-        for group in optimiser.param_groups:
-            group["lr"] = recipe.lr * rate
-        both = ((torch.cat(batches, 1) - 0.5) / 0.25).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
-            logits = model(both).float()
-        loss = F.cross_entropy(logits.flatten(0, 1), torch.cat(targets), reduction="sum") / len(targets[0])
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        clip_each(model, count, recipe.clip_norm)
-        optimiser.step()
-    return model.accuracy(images, labels)
-
-
-@torch.no_grad()
-def clip_each(model: nn.Module, count: int, most: float) -> None:
-    """Clip the gradient of each member by its own norm."""
-    gradients = [p.grad.reshape(count, -1) for p in model.parameters() if p.grad is not None]
-    norms = torch.stack([g.norm(dim=1) for g in gradients]).norm(dim=0)
-    scale = (most / (norms + 1e-6)).clamp(max=1.0)
-    for parameter in model.parameters():
-        if parameter.grad is not None:
-            parts = parameter.grad.view(count, -1)
-            parts.mul_(scale[:, None])
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -217,10 +97,9 @@ def whole(images: ImageSet, test: ImageSet, preset: str, workers: int | None) ->
     report = verify_sets(images, protected, test, preset=preset, epsilon=8 / 255, workers=workers)
     print(f"\n--preset {preset}, {len(images)} images, {len(test)} to test on, random noise in the place of protection")
     total = sum(cell.seconds for cell in report.cells)
-    print(
-        f"{report.wall_seconds:.0f} s of wall time with {report.environment.workers} processes, {len(report.cells)} cells, "
-        f"{total / len(report.cells):.2f} s a cell, {report.wall_seconds / len(report.cells):.2f} s of wall time a cell"
-    )
+    count, wall = len(report.cells), report.wall_seconds
+    print(f"{wall:.0f} s of wall time with {report.environment.workers} processes, {count} cells")
+    print(f"{total / count:.2f} s a cell as measured in its process, {wall / count:.2f} s of wall time a cell")
     print("| victim | adversary | cells | seconds a cell |")
     print("|---|---|---|---|")
     groups: dict[tuple[str, str], list[float]] = {}
@@ -235,7 +114,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--test-images", type=int, default=1000)
-    parser.add_argument("--steps", type=int, default=100, help="of the trainings that are compared; the verifier's: 400")
+    parser.add_argument(
+        "--steps", type=int, default=100, help="of the trainings that are compared; the verifier's: 400"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--stacks", type=int, nargs="*", default=[2, 4])
     parser.add_argument("--preset", default="quick", help="of the whole verification; none leaves it out")

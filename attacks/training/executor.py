@@ -1,4 +1,9 @@
-"""Runs independent tasks: one after the other here, or in several processes. The results are the same."""
+"""Runs independent tasks: one after the other here, or in several processes. The results are the same.
+
+Several small trainings at once are processes of one thread each, and no more than that: stacked in one process, as
+grouped convolutions, two or four trainings of ``small-cnn`` on a CPU took as long as one by one, with the same
+accuracies (``benchmarks/verify_speed.py``, docs/measurements.md). On a GPU that was not measured.
+"""
 
 from __future__ import annotations
 

@@ -100,9 +100,6 @@ def test_verifications_that_share_a_folder_train_the_clean_arm_once(
             epsilon=8 / 255, recipe=SHORT, workers=1, seed=seed, **options,
         )  # fmt: skip
 
-    def arms(report: VerificationReport) -> dict[tuple[str, str], set[str]]:
-        return {(cell.arm, cell.adversary): set() for cell in report.cells}
-
     first = run(plant(clean), cells=tmp_path / "cells")
     assert len(trained) == len(first.cells)
     second = run(plant(clean, 6), cells=tmp_path / "cells")
@@ -113,5 +110,4 @@ def test_verifications_that_share_a_folder_train_the_clean_arm_once(
     assert alone.verdict == second.verdict
     run(plant(clean, 6), cells=tmp_path / "cells", seed=1)
     assert len(trained) == len(second.cells), "other seeds are other trainings"
-    assert arms(alone) == arms(second)
-    assert not list(tmp_path.glob("*.json")), "there is no report"
+    assert [path.name for path in tmp_path.iterdir()] == ["cells"], "there is no report"
