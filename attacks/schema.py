@@ -23,6 +23,7 @@ from .facts import (
 
 __all__ = [
     "GRADES",
+    "RULE_VERSION",
     "SCHEMA_VERSION",
     "Arm",
     "ArmResult",
@@ -36,6 +37,7 @@ __all__ = [
     "FolderFacts",
     "Gate",
     "Grade",
+    "GradeBounds",
     "Metric",
     "MixPoint",
     "PairIssue",
@@ -43,6 +45,7 @@ __all__ = [
     "PlannedCondition",
     "Protection",
     "Requirement",
+    "Rule",
     "Spectrum",
     "Spread",
     "Stealth",
@@ -53,7 +56,10 @@ __all__ = [
     "VerificationReport",
 ]
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
+
+RULE_VERSION = "v3"
+"""v2 graded balanced accuracy and mixing too; v3 adds the gate G4, equivalence, and wider intervals for small tests."""
 
 Basis = Literal["accuracy", "balanced accuracy"]
 Grade = Literal["strong", "moderate", "weak", "none", "inconclusive", "not graded", "not tested"]
@@ -161,6 +167,8 @@ class Condition(Part):
         nmv: the same with random noise in the place of protection.
         mv_gap: clean - part, the denominator; where its interval reaches 0 the marginal value is undefined.
         harmful: whether the protected share makes the model worse, beyond chance.
+        worthless: whether the marginal value is shown to be nothing either way: two one-sided tests, each at 5 %, find
+            it within the margin of the rule. ``None`` where there is no marginal value.
         noise_loss: clean minus noise accuracy.
         renamed: whether renaming the classes helped the trainer.
     """
@@ -189,6 +197,7 @@ class Condition(Part):
     nmv: Estimate | None = None
     mv_gap: Estimate | None = None
     harmful: bool = False
+    worthless: bool | None = None
     noise_loss: Estimate | None = None
     renamed: bool = False
     seconds: float = 0.0
@@ -250,7 +259,7 @@ class Gate(Part):
     """A reason not to believe the numbers that was looked for.
 
     Attributes:
-        id: G1, G2, G3, G6, G7 or G8 (verification.md 3.6).
+        id: G1 to G8.
         scope: which trainings it is about; ``all`` for the whole run.
         status: ``pass``, ``warn`` or ``fail``.
         decisive: whether a failure makes the whole run INVALID; else it only sets conditions aside.
@@ -296,13 +305,13 @@ class Verdict(Part):
     """What it comes to.
 
     Attributes:
-        rule: version of the rule (verification.md 3.7); v2 also grades balanced accuracy, and mixing.
+        rule: version of the rule; its thresholds stand in the plan.
         valid: whether every decisive gate was passed.
         graded: False for a smoke test: one seed gives no grade.
         headline: one sentence that names the weakest tested tier.
     """
 
-    rule: Literal["v2"] = "v2"
+    rule: Literal["v3"] = RULE_VERSION
     valid: bool
     graded: bool
     headline: str
@@ -318,7 +327,8 @@ class PlannedCondition(Part):
 
     Attributes:
         fit: what learns: a network trained from scratch, or a probe on frozen features of ``victim``.
-        reads: its arms, and for each the name of the adversary whose trainings it reads.
+        reads: its arms, and for each the name of the adversary whose trainings it reads. The arm ``shuffled``, the
+            control of G4, is trained once and not a seed.
         detail: what exactly is done, where the name does not say it.
     """
 
@@ -332,10 +342,46 @@ class PlannedCondition(Part):
     detail: Text | None = None
 
 
+class GradeBounds(Part):
+    """A grade is given where the simultaneous 95 % upper bound is at most this."""
+
+    strong: float
+    moderate: float
+    weak: float
+
+
+class Rule(Part):
+    """Every threshold of the verdict.
+
+    Attributes:
+        learned_share: G1: how much of the way from chance to perfect the clean victim must have come, as a lower bound.
+        noise_margin: G2: accuracy that random noise of the same size may cost.
+        fitted_share: G3: least training accuracy of the protected arm over that of the clean arm.
+        shuffled_margin: G4: how much of the way from chance to perfect a victim may come that was trained with shuffled
+            labels, as a lower bound.
+        near_share: G5: share of the test pictures that may nearly equal a training picture.
+        rho, mv: the grades of residual learnability, and of the marginal value of a protected share.
+        widest: an interval that reaches into another grade and is wider than this decides nothing.
+        equivalence_margin: a marginal value that is shown to be within this of nothing is worthless.
+    """
+
+    version: Literal["v3"] = RULE_VERSION
+    learned_share: float
+    noise_margin: float
+    fitted_share: float
+    shuffled_margin: float
+    near_share: float
+    rho: GradeBounds
+    mv: GradeBounds
+    widest: float
+    equivalence_margin: float
+
+
 class Plan(Part):
     """Everything that decides about the result, written down before the first training.
 
     Attributes:
+        rule: the thresholds that decide.
         victim_seeds: seeds of the trainings, shared by all arms.
         recipes: how each victim is trained, the same in every arm.
         noise_levels: amplitude of the noise arm in 1/255.
@@ -343,7 +389,7 @@ class Plan(Part):
     """
 
     schema_version: int = SCHEMA_VERSION
-    rule: Literal["v2"] = "v2"
+    rule: Rule
     preset: str
     seed: int
     victim_seeds: tuple[int, ...]

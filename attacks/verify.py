@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -17,7 +19,20 @@ from ..imaging import Budget, ImageSet
 from ..surrogates import Recipe, resolve_device
 from .adversaries import Labelling
 from .data import VerificationData, find_lpips, load_folders, load_sets
-from .judgement import analyse, check_gates, judge, list_caveats, note_gates, note_unchecked, set_aside
+from .judgement import (
+    FAILURES,
+    RULE,
+    analyse,
+    check_data,
+    check_gates,
+    decisive_failures,
+    judge,
+    list_caveats,
+    note_gates,
+    note_power,
+    note_unchecked,
+    set_aside,
+)
 from .report import (
     describe_environment,
     describe_powers,
@@ -32,6 +47,7 @@ from .report import (
 )
 from .request import Request, plan_conditions, resolve_request
 from .schema import Plan, VerificationReport
+from .statistics import sufficient_draws
 from .training import (
     ArrayStore,
     CellCache,
@@ -52,7 +68,6 @@ __all__ = ["ProgressCallback", "verify_folder", "verify_sets"]
 logger = logging.getLogger(__name__)
 
 ALPHA = 0.05
-DRAWS = 2000
 EVALS = 10
 
 
@@ -109,8 +124,8 @@ def verify_folder(
 ) -> VerificationReport:
     """Train victims on a folder, on its protected copy and on random noise, and grade what they still learn.
 
-    The protocol is that of verification.md section 3: all arms share recipe, seeds and number of steps; every
-    adversary is also run on the clean arm; validity gates come before any verdict.
+    All arms share recipe, seeds and number of steps; every adversary is also run on the clean arm; validity gates come
+    before any verdict. Where the files alone fail a gate (G5, G6) nothing is trained.
 
     Args:
         clean: the originals, in class folders.
@@ -279,7 +294,13 @@ def _verify(data: VerificationData, request: Request, context: _Context) -> Veri
         if context.folder is not None:
             write_plan(context.folder, plan)
         cache = None if context.cells is None else CellCache(context.cells, fresh=not context.resume)
+        stealth = data.stealth()
+        data_gates = check_data(stealth, data.issues, data.protection, len(data.test_labels))
         left_out = {c.id: skipped[c.adversary] for c in plan.conditions if c.adversary in skipped}
+        if failures := decisive_failures(data_gates):
+            # Hours of training would end in the same verdict.
+            reason = f"nothing was trained, since {FAILURES[failures[0].id]} ({failures[0].id})"
+            left_out = {condition.id: reason for condition in plan.conditions}
         try:
             grid = run_grid(
                 plan,
@@ -298,11 +319,12 @@ def _verify(data: VerificationData, request: Request, context: _Context) -> Veri
                 cache.close()
     cells = _in_plan_order(plan, grid)
     powers = measure_powers(data, seed=request.seed)
-    stealth, dataset = data.stealth(), data.describe(validation_images=VALIDATION)
+    dataset = data.describe(validation_images=VALIDATION)
     conditions = analyse(plan, grid, request.adversaries, labellings)
-    gates = check_gates(plan, conditions, cells, stealth, data.issues, data.protection, request.victims)
+    gates = check_gates(plan, conditions, cells, data.test_labels, data_gates, data.protection, request.victims)
     conditions = set_aside(plan, conditions, gates)
-    caveats = [*note_gates(gates), *list_caveats(request, data), note_unchecked(gates)]
+    notes = note_gates(gates), note_power(plan, conditions), list_caveats(request, data)
+    caveats = [*itertools.chain(*notes), note_unchecked(gates)]
     verdict = judge(plan, conditions, gates, dataset, caveats)
     labels = {name: found.test for name, found in labellings.items()}
     result = VerificationReport(
@@ -384,18 +406,21 @@ def _stage(request: Request, store: ArrayStore) -> tuple[dict[str, Labelling], d
 def _plan(
     data: VerificationData, request: Request, recipes: dict[str, Recipe], details: Mapping[str, str | None]
 ) -> Plan:
+    conditions = plan_conditions(request, details)
+    in_tier = Counter(condition.tier for condition in conditions)
     return Plan(
+        rule=RULE,
         preset=request.preset,
         seed=request.seed,
         victim_seeds=tuple(victim_seed(request.seed, index) for index in range(request.seeds)),
-        conditions=plan_conditions(request, details),
+        conditions=conditions,
         recipes={name: asdict(recipe) for name, recipe in recipes.items()},
         resolution=data.resolution,
         train_images=len(data.labels),
         test_images=len(data.test_labels),
         noise_levels=data.noise_levels,
         alpha=ALPHA,
-        draws=DRAWS,
+        draws=sufficient_draws(max(in_tier.values()), alpha=ALPHA),
         evals=EVALS,
         max_minutes=request.max_minutes,
         required_tier=request.required_tier,

@@ -34,10 +34,11 @@ Tier = Literal["naive", "transforms", "training", "prior", "relabel", "mixing"]
 Readout = Literal["final", "peak", "validated"]
 """When a victim is judged: at the end, at the best moment by the test answers, or by that of a few clean pictures."""
 
-Arm = Literal["clean", "protected", "noise", "mixed", "part", "noise-mixed", "untrained"]
+Arm = Literal["clean", "protected", "noise", "mixed", "part", "noise-mixed", "untrained", "shuffled"]
 """What is trained on: all pictures in one version, or (mixing) a part clean and the rest protected, absent or noisy.
 
 ``untrained`` is the control of adversaries that go on from a trained network: they go on from random weights instead.
+``shuffled`` is the control of the whole test (gate G4): clean pictures with labels that say nothing about them.
 """
 
 Metric = Literal["rho", "mv"]
@@ -218,8 +219,8 @@ class Adversary(ABC):
             uint8 ``[N', 3, R, R]`` (int16 where values may leave 0..255), and which of the N training pictures they
             are (``None``: all, in order).
         """
-        if arm == "untrained":
-            return material.pictures("clean"), None  # never trained on
+        if arm in ("untrained", "shuffled"):  # never trained on, and with other labels
+            return material.pictures("clean"), None
         if arm in ("mixed", "part", "noise-mixed"):
             raise ConfigError(f"The adversary {self.prefix!r} does not say how its arm {arm!r} is composed.")
         return material.pictures(arm), None

@@ -4,6 +4,7 @@ from .arms import ARMS, noise_arm
 from .folders import load_folders
 from .lpips import LpipsFound, find_lpips
 from .sets import Step, VerificationData, load_sets
+from .shuffled import deal_labels
 from .stealth import StealthFile, stealth_csv
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "StealthFile",
     "Step",
     "VerificationData",
+    "deal_labels",
     "find_lpips",
     "load_folders",
     "load_sets",

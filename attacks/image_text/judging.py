@@ -15,8 +15,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from ..facts import PairIssue
-from ..judgement.gates import NEAR_SHARE
 from ..judgement.grading import figure_grade
+from ..judgement.rule import RULE
 from ..schema import Estimate, Grade
 from ..statistics import Interval, bootstrap_accuracies, interval, rho_draws, rho_estimate
 from .copies import CopyCheck
@@ -170,10 +170,10 @@ def check_apart(issues: Sequence[PairIssue], tested: int) -> Check:
     return Check(
         id="apart",
         title="Test pictures are other pictures than those trained on",
-        status="pass" if not near else ("warn" if near <= NEAR_SHARE * tested else "fail"),
+        status="pass" if not near else ("warn" if near <= RULE.near_share * tested else "fail"),
         decisive=True,
         value=f"{near} of {tested} nearly equal a training picture",
-        needed=f"at most {100 * NEAR_SHARE:.0f} % of them, better none",
+        needed=f"at most {100 * RULE.near_share:.0f} % of them, better none",
     )
 
 

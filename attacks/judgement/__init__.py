@@ -1,8 +1,23 @@
 """From predictions to a verdict: accuracies with intervals, validity gates, grades, and what to keep in mind."""
 
 from .analysis import analyse
-from .caveats import list_caveats, note_gates, note_unchecked
-from .gates import check_gates, set_aside
+from .caveats import list_caveats, note_gates, note_power, note_unchecked
+from .file_gates import check_data
+from .gates import FAILURES, check_gates, decisive_failures, set_aside
+from .rule import RULE
 from .verdict import judge
 
-__all__ = ["analyse", "check_gates", "judge", "list_caveats", "note_gates", "note_unchecked", "set_aside"]
+__all__ = [
+    "FAILURES",
+    "RULE",
+    "analyse",
+    "check_data",
+    "check_gates",
+    "decisive_failures",
+    "judge",
+    "list_caveats",
+    "note_gates",
+    "note_power",
+    "note_unchecked",
+    "set_aside",
+]

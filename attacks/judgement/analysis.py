@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..adversaries import Adversary, Arm, Labelling, Readout
-from ..schema import ArmResult, Basis, Condition, Estimate, Plan, PlannedCondition
+from ..schema import ArmResult, Basis, Condition, Estimate, Plan, PlannedCondition, Rule
 from ..statistics import (
     balanced_chance,
     balancing_weights,
@@ -89,7 +89,7 @@ def analyse(
             conditions.append(Condition.model_validate({**identity, "status": "dropped", "reason": reason}))
             continue
         item = measured[planned.id]
-        figures = _Figures(item, plan.alpha, in_tier[planned.tier])
+        figures = _Figures(item, plan.alpha, in_tier[planned.tier], plan.rule)
         graded = figures.rho(_untouched(item, measured)) if planned.metric == "rho" else figures.mv()
         conditions.append(Condition.model_validate({**identity, **figures.arms(), **graded}))
     return conditions
@@ -135,6 +135,7 @@ def _measure(
                 seed=plan.seed,
             )
             for arm, name in planned.reads.items()
+            if arm != "shuffled"  # for G4 alone
         }
         collected[planned.id] = planned, labelling, arms
     # Conditions with the same labels share the draws, so that every difference and ratio of theirs is paired by seed
@@ -200,8 +201,8 @@ def _arm(results: Sequence[CellResult], labelling: Labelling, *, readout: Readou
 class _Figures:
     """What the report says about one condition."""
 
-    def __init__(self, item: _Measured, alpha: float, comparisons: int) -> None:
-        self.item, self.alpha, self.comparisons = item, alpha, comparisons
+    def __init__(self, item: _Measured, alpha: float, comparisons: int, rule: Rule) -> None:
+        self.item, self.alpha, self.comparisons, self.rule = item, alpha, comparisons, rule
 
     def arms(self) -> dict[str, Any]:
         """The arms, whatever is graded."""
@@ -284,4 +285,5 @@ class _Figures:
             "nmv": placebo.figure,
             "mv_gap": gaps[basis],
             "harmful": found[basis].figure.high < 0,
+            "worthless": all(figure.within(self.rule.equivalence_margin) for figure in found.values()),
         }

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
-from ..adversaries import Adversary
+from scipy.stats import norm
+
+from ..adversaries import TIERS, Adversary
 from ..data import VerificationData
 from ..request import Request
-from ..schema import Gate
+from ..schema import Condition, Gate, Grade, Plan
 from ..training import victim_family
 from .gates import NOT_CHECKED
+from .grading import grade_of
 
-__all__ = ["FEW_TEST_IMAGES", "list_caveats", "note_gates", "note_unchecked"]
+__all__ = ["FEW_TEST_IMAGES", "list_caveats", "note_gates", "note_power", "note_unchecked"]
 
 FEW_TEST_IMAGES = 1000
-"""Below so many test pictures the sampling error alone is several points (verification.md 3.5)."""
+"""Below so many test pictures the sampling error alone is several points."""
 
 
 def list_caveats(request: Request, data: VerificationData) -> list[str]:
@@ -31,6 +35,37 @@ def note_gates(gates: Sequence[Gate]) -> list[str]:
         for gate in gates
         if gate.status == "warn"
     ]
+
+
+def note_power(plan: Plan, conditions: Sequence[Condition]) -> list[str]:
+    """Which grades no protection could have got with so few test pictures.
+
+    A victim that guesses is right as often as chance has it, and the bound of its residual learnability lies above zero
+    by the sampling error of that alone. Between trainings there is spread too, so this is the best case.
+    """
+    best: dict[Grade, list[str]] = {}
+    for tier in TIERS:
+        tested = [c for c in conditions if c.tier == tier and c.metric == "rho" and c.status == "ok"]
+        uppers = [_guessing(condition, plan, len(tested)) for condition in tested]
+        if uppers and (grade := grade_of(max(uppers))) != "strong":
+            best.setdefault(grade, []).append(tier)
+    words = [f"{grade if grade != 'none' else 'no grade'} in {', '.join(tiers)}" for grade, tiers in best.items()]
+    if not words:
+        return []
+    return [
+        f"{plan.test_images} test pictures are too few to show the best grades: even with a victim that only guesses "
+        f"the best possible is {'; '.join(words)}."
+    ]
+
+
+def _guessing(condition: Condition, plan: Plan, comparisons: int) -> float:
+    assert condition.clean is not None
+    assert condition.chance is not None
+    gap = condition.clean.accuracy.estimate - condition.chance
+    if gap <= 0:
+        return 1.0
+    error = math.sqrt(condition.chance * (1 - condition.chance) / plan.test_images)
+    return float(norm.ppf(1 - plan.alpha / comparisons)) * error / gap
 
 
 def note_unchecked(gates: Sequence[Gate]) -> str:

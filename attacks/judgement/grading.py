@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from ..schema import Condition, Estimate, Grade, Metric
+from ..schema import Condition, Estimate, Grade, GradeBounds, Metric
+from .rule import RULE
 
 __all__ = ["BOUNDS", "badness", "condition_badness", "condition_grade", "figure_grade", "grade_of"]
 
-BOUNDS: dict[Metric, tuple[tuple[Grade, float], ...]] = {
-    "rho": (("strong", 0.15), ("moderate", 0.40), ("weak", 0.75)),
-    "mv": (("strong", 0.10), ("moderate", 0.40), ("weak", 0.80)),
-}
-"""A grade is given where the simultaneous 95 % upper bound is at most this (verification.md 3.7)."""
 
-WIDEST = 0.25
-"""An interval that reaches into another class and is wider than this decides nothing."""
+def _ladder(bounds: GradeBounds) -> tuple[tuple[Grade, float], ...]:
+    return ("strong", bounds.strong), ("moderate", bounds.moderate), ("weak", bounds.weak)
+
+
+BOUNDS: dict[Metric, tuple[tuple[Grade, float], ...]] = {"rho": _ladder(RULE.rho), "mv": _ladder(RULE.mv)}
+"""A grade is given where the simultaneous 95 % upper bound is at most this."""
 
 _FROM_BEST_TO_WORST: tuple[Grade, ...] = ("strong", "moderate", "weak", "inconclusive", "none")
 
@@ -32,7 +32,7 @@ def figure_grade(figure: Estimate, upper: float, metric: Metric = "rho") -> Grad
     if grade == "none" and grade_of(figure.estimate, metric) == "none":
         return grade  # nothing is claimed for the protection, so nothing has to be proven
     straddles = grade_of(figure.low, metric) != grade
-    return "inconclusive" if straddles and upper - figure.low > WIDEST else grade
+    return "inconclusive" if straddles and upper - figure.low > RULE.widest else grade
 
 
 def badness(figure: Estimate, upper: float, metric: Metric = "rho") -> tuple[int, float, float]:

@@ -1,4 +1,4 @@
-"""The verdict rule "v2" (verification.md 3.7), and the sentence it is told in."""
+"""The verdict rule, and the sentence it is told in."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from ..adversaries import TIER_TITLES, TIERS, Metric, Tier
 from ..schema import GRADES, Condition, Dataset, Gate, Grade, Plan, Requirement, TierVerdict, Verdict
-from .gates import FAILURES
+from .gates import FAILURES, decisive_failures
 from .grading import condition_badness, condition_grade
 
 __all__ = ["judge", "requirement_met", "tier_verdict"]
@@ -86,7 +86,7 @@ def judge(
         caveats: what the reader should keep in mind.
     """
     graded = len(plan.victim_seeds) > 1
-    failed = [gate for gate in gates if gate.decisive and gate.status == "fail"]
+    failed = decisive_failures(gates)
     missing = sum(issue.kind == "missing" for issue in dataset.issues)
     tiers = tuple(tier_verdict(tier, conditions, graded=graded and not failed, missing=missing) for tier in TIERS)
     by_id = {condition.id: condition for condition in conditions}

@@ -40,11 +40,14 @@ class GridResult:
 
 
 def cells_of(condition: PlannedCondition, victim_seeds: Sequence[int]) -> list[Cell]:
-    """The trainings a condition reads, arm by arm. Some are shared with another condition."""
+    """The trainings a condition reads, arm by arm. Some are shared with another condition.
+
+    The control with shuffled labels is one training: it is there to find a leak, not to measure one.
+    """
     return [
         Cell(arm, adversary, condition.victim, index, seed)
         for arm, adversary in condition.reads.items()
-        for index, seed in enumerate(victim_seeds)
+        for index, seed in enumerate(victim_seeds[:1] if arm == "shuffled" else victim_seeds)
     ]
 
 

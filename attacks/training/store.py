@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ...errors import OutputError
 from ...imaging import sha256_file
 from ..adversaries import Adversary, Arm, Labelling, Pixels
-from ..data import VerificationData, noise_arm
+from ..data import VerificationData, deal_labels, noise_arm
 from ..data.split import stratified_split
 from .executor import Executor
 from .features import check_features, compute_features, feature_tasks
@@ -160,6 +160,8 @@ class ArrayStore:
         images, rows = self._train(arm, adversary)
         made = self._adversaries[adversary]
         labels = labelling.train if rows is None else labelling.train[rows]
+        if arm == "shuffled":
+            labels = deal_labels(labels, labelling.classes, seed=self._seed)
         tested = self._test(adversary, arm if made.tests_by_arm else None)
         known = self._labels(labels), self._labels(labelling.test)
         return Inputs(images, known[0], tested, known[1], labelling.classes, *self._few(adversary, labelling))

@@ -20,6 +20,7 @@ from bitterant.attacks.statistics import (
     permuted_correct,
     rho_draws,
     rho_estimate,
+    sufficient_draws,
     upper_bound,
 )
 
@@ -28,13 +29,13 @@ LABELS = np.repeat(np.arange(CLASSES), EXAMPLES // CLASSES)
 
 
 def simulate(
-    rng: np.random.Generator, seeds: int, spread: float, difficulty: float, mean: float = 0.0
+    rng: np.random.Generator, seeds: int, spread: float, difficulty: float, mean: float = 0.0, examples: int = EXAMPLES
 ) -> tuple[np.ndarray, float]:
     """Correctness ``[RUNS, S, N]`` of a probit model with random seeds and examples, and the true accuracy."""
-    example = mean + difficulty * rng.standard_normal((RUNS, 1, EXAMPLES))
+    example = mean + difficulty * rng.standard_normal((RUNS, 1, examples))
     seed = spread * rng.standard_normal((RUNS, seeds, 1))
     truth = norm.cdf(mean / np.sqrt(1 + spread**2 + difficulty**2))
-    return rng.random((RUNS, seeds, EXAMPLES)) < norm.cdf(example + seed), float(truth)
+    return rng.random((RUNS, seeds, examples)) < norm.cdf(example + seed), float(truth)
 
 
 # From no spread between seeds to a spread that dwarfs the sampling error.
@@ -49,6 +50,47 @@ def test_95_percent_intervals_cover_95_percent(seeds: int, spread: float, diffic
     assert 0.93 <= np.mean((low <= truth) & (truth <= high)) <= 0.97
     # One-sided bounds are what grades rest on.
     assert 0.93 <= np.mean(truth <= np.quantile(draws, 0.95, axis=0)) <= 0.97
+
+
+@pytest.mark.parametrize("classes", [2, 5, 10])
+@pytest.mark.parametrize("each", [5, 10])
+@pytest.mark.parametrize(("seeds", "spread", "difficulty"), [(3, 0.0, 0.5), (3, 0.1, 1.5), (3, 0.4, 0.5)])
+def test_small_test_sets_cover_nearly_as_often(
+    each: int, classes: int, seeds: int, spread: float, difficulty: float
+) -> None:
+    """Down to the fewest test pictures that are taken. With a large spread between seeds a little is lost."""
+    labels = np.repeat(np.arange(classes), each)
+    correct, truth = simulate(np.random.default_rng(7), seeds, spread, difficulty, examples=len(labels))
+    draws = bootstrap_accuracies(correct, labels, draws=1000, seed=3)
+    low, high = np.quantile(draws, [0.025, 0.975], axis=0)
+    assert (0.9 if spread > 0.3 else 0.93) <= np.mean((low <= truth) & (truth <= high)) <= 0.975
+    assert 0.92 <= np.mean(truth <= np.quantile(draws, 0.95, axis=0)) <= 0.975
+
+
+def test_two_examples_a_class_would_be_too_few() -> None:
+    """Why so small test sets are refused."""
+    labels = np.repeat(np.arange(2), 2)
+    correct, truth = simulate(np.random.default_rng(7), 3, 0.1, 1.5, examples=len(labels))
+    low, high = np.quantile(bootstrap_accuracies(correct, labels, draws=1000, seed=3), [0.025, 0.975], axis=0)
+    assert np.mean((low <= truth) & (truth <= high)) < 0.88
+
+
+def test_a_mean_varies_from_draw_to_draw_as_it_should() -> None:
+    """Of three of five right: the sampling variance of a mean, with n - 1 below."""
+    correct = np.array([1, 1, 1, 0, 0], dtype=bool)
+    draws = bootstrap_accuracies(np.broadcast_to(correct, (1, 1, 5)), np.zeros(5, dtype=np.int64), draws=40_000)
+    assert draws.mean() == pytest.approx(0.6, abs=0.005)
+    assert draws.var() == pytest.approx(correct.var(ddof=1) / 5, rel=0.03)
+
+
+def test_a_lone_example_of_a_class_is_taken_as_it_is() -> None:
+    draws = bootstrap_accuracies(np.array([[[True, True, False]]]), np.array([0, 1, 2]))
+    np.testing.assert_allclose(draws, 2 / 3)
+
+
+def test_bounds_for_many_conditions_rest_on_more_draws() -> None:
+    assert [sufficient_draws(k) for k in (0, 1, 5, 6, 13)] == [2000, 2000, 2000, 2400, 5200]
+    assert sufficient_draws(1, alpha=0.001) == 20_000
 
 
 def test_a_plain_bootstrap_of_three_seeds_would_not_do() -> None:

@@ -233,7 +233,9 @@ def test_a_file_over_budget_is_invalid(
     (protected / "bitterant-run.json").write_text(json.dumps(settings))
 
     def run() -> VerificationReport:
-        return verify_folder(clean, protected, preset="smoke", victims=["small-cnn"], recipe=LONG, workers=1)
+        return verify_folder(
+            clean, protected, report=tmp_path / "report", preset="smoke", victims=["small-cnn"], recipe=LONG, workers=1
+        )
 
     assert run().exit_code() == 0
     pixels = np.asarray(Image.open(clean / "ring" / "0003.png")).astype(np.int16)
@@ -245,6 +247,12 @@ def test_a_file_over_budget_is_invalid(
     assert "1 over budget" in gate.value
     assert report.stealth.over_budget == ("ring/0003.png",)
     assert report.exit_code() == 5
+    # Hours of training could not make it valid, so there are none.
+    assert report.cells == ()
+    assert {condition.status for condition in report.conditions} == {"dropped"}
+    assert "nothing was trained" in (report.conditions[0].reason or "")
+    assert {tier.grade for tier in report.verdict.tiers} == {"not tested"}
+    assert "1 over budget" in (tmp_path / "report" / "report.html").read_text()
 
 
 def test_the_report_is_whole_and_reads_back(untouched: VerificationReport, folders: Path) -> None:

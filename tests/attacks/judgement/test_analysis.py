@@ -9,6 +9,8 @@ import pytest
 
 from bitterant.attacks.adversaries import Labelling, create_adversaries
 from bitterant.attacks.judgement.analysis import analyse
+from bitterant.attacks.judgement.caveats import note_power
+from bitterant.attacks.judgement.rule import RULE
 from bitterant.attacks.request import plan_conditions, resolve_request
 from bitterant.attacks.schema import Condition, Plan
 from bitterant.attacks.training.cells import Cell, CellResult
@@ -30,6 +32,7 @@ def plan_of(*adversaries: str) -> Plan:
         recipe=None,
     )
     return Plan(
+        rule=RULE,
         preset="quick",
         seed=0,
         victim_seeds=SEEDS,
@@ -69,7 +72,9 @@ def measure(labels: np.ndarray, right: dict[tuple[str, str], Any], *adversaries:
     grid = GridResult()
     for planned in plan.conditions:
         for cell in cells_of(planned, SEEDS):
-            predicted = answers(labels, right[cell.arm, cell.adversary], cell.victim_seed * 1000 + len(cell.arm))
+            predicted = answers(
+                labels, right.get((cell.arm, cell.adversary), 0.1), cell.victim_seed * 1000 + len(cell.arm)
+            )
             grid.cells[cell] = result(cell, predicted)
     labelling = Labelling(labels, labels, int(labels.max()) + 1)
     found = analyse(plan, grid, {a.name: a for a in made}, {a.name: labelling for a in made})
@@ -81,6 +86,7 @@ def result(cell: Cell, predicted: np.ndarray) -> CellResult:
 
 
 NONE = {("clean", "none"): 0.9, ("protected", "none"): 0.2, ("noise", "none"): 0.88}
+NAMES = ("none", "jpeg:10", "grayscale")
 EVEN = np.tile(np.arange(10), 100)
 
 
@@ -98,6 +104,41 @@ def test_the_marginal_value_compares_with_the_clean_part_alone(mixed: float, val
     assert found.rho is None
     assert set(found.arms) == {"clean", "mixed", "part", "noise-mixed"}
     assert found.seconds == 3 * 3 * 2.0, "the clean arm is that of the naive tier and costs nothing"
+
+
+# The clean part alone gives .5 of .9, so the margin of .1 is four points of accuracy; standard errors are .4 of one.
+@pytest.mark.parametrize(
+    ("mixed", "worthless"), [(0.5, True), (0.52, True), (0.48, True), (0.54, False), (0.46, False)]
+)
+def test_worth_nothing_has_to_be_shown_either_way(mixed: float, worthless: bool) -> None:
+    right = {**NONE, ("mixed", "mix:0.5"): mixed, ("part", "mix:0.5"): 0.5, ("noise-mixed", "mix:0.5"): 0.86}
+    found = measure(np.tile(np.arange(10), 1000), right, "mix:0.5")["mix:0.5"]
+    assert found.mv is not None
+    assert found.worthless is worthless
+
+
+def test_few_test_pictures_cannot_show_that_something_is_worth_nothing() -> None:
+    right = {**NONE, ("mixed", "mix:0.5"): 0.5, ("part", "mix:0.5"): 0.5, ("noise-mixed", "mix:0.5"): 0.86}
+    found = measure(np.tile(np.arange(10), 20), right, "mix:0.5")["mix:0.5"]
+    assert found.mv is not None
+    assert abs(found.mv.estimate) < 0.05
+    assert found.worthless is False
+
+
+def test_too_few_test_pictures_for_a_grade_are_told() -> None:
+    def notes(each: int, *adversaries: str) -> list[str]:
+        labels = np.tile(np.arange(10), each)
+        right = {
+            (arm, name): 0.9 if arm == "clean" else 0.1 for arm in ("clean", "protected", "noise") for name in NAMES
+        }
+        plan = plan_of(*adversaries).model_copy(update={"test_images": len(labels)})
+        return note_power(plan, list(measure(labels, right, *adversaries).values()))
+
+    assert notes(100, "jpeg:10", "grayscale") == []
+    (one,) = notes(1, "jpeg:10", "grayscale")
+    # One picture of each of ten classes: a standard error of .3 * 3.16 / 10 = .095 of the gap of .8.
+    assert one.startswith("10 test pictures are too few")
+    assert "moderate in naive, transforms" in one
 
 
 def test_without_a_gap_the_marginal_value_is_undefined_and_not_survived() -> None:

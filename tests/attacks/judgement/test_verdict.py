@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from bitterant.attacks.judgement.caveats import note_gates, note_unchecked
+from bitterant.attacks.judgement.file_gates import check_data
 from bitterant.attacks.judgement.gates import check_gates, set_aside
 from bitterant.attacks.judgement.grading import grade_of
+from bitterant.attacks.judgement.rule import RULE
 from bitterant.attacks.judgement.verdict import judge, requirement_met, tier_verdict
 from bitterant.attacks.schema import (
     ArmResult,
@@ -88,6 +91,7 @@ def plan_for(*conditions: Condition, seeds: int = 3, **changes: Any) -> Plan:
         for c in conditions
     )
     values: dict[str, Any] = {
+        "rule": RULE,
         "preset": "quick",
         "seed": 0,
         "victim_seeds": tuple(range(seeds)),
@@ -279,7 +283,7 @@ def result(arm: Any = "clean", *, steps: int = 100, finite: bool = True) -> Cell
 
 
 def gates_of(*conditions: Condition, **changes: Any) -> dict[tuple[str, str], Gate]:
-    values: dict[str, Any] = {"cells": [result()], "stealth": stealth(), "issues": [], **changes}
+    values: dict[str, Any] = {"cells": [result()], "labels": [0, 0, 1, 1], "stealth": stealth(), "issues": []} | changes
     seeds = values.pop("seeds", 3)
     protection = values.pop("protection", None)
     if values.pop("lossy", False):
@@ -288,17 +292,23 @@ def gates_of(*conditions: Condition, **changes: Any) -> dict[tuple[str, str], Ga
         plan_for(*conditions, seeds=seeds),
         conditions,
         values["cells"],
-        values["stealth"],
-        values["issues"],
+        np.array(values["labels"]),
+        check_data(values["stealth"], values["issues"], protection, DATASET.test_images),
         protection,
         values.pop("victims", ["small-cnn", "convmixer"]),
     )
     return {(gate.id, gate.scope): gate for gate in found}
 
 
+def control(right: int, labels: list[int]) -> CellResult:
+    """Trained with shuffled labels, and right on the first so many test pictures."""
+    predictions = np.array([label if row < right else 1 - label for row, label in enumerate(labels)])
+    return replace(result("shuffled"), predictions=predictions)
+
+
 def test_all_gates_pass_on_a_sound_run() -> None:
-    found = gates_of(condition())
-    assert [gate.id for gate in found.values()] == ["G1", "G2", "G3", "G5", "G6", "G7"]
+    found = gates_of(condition(), cells=[result(), control(50, [0, 1] * 50)], labels=[0, 1] * 50)
+    assert [gate.id for gate in found.values()] == ["G1", "G2", "G3", "G4", "G5", "G6", "G7"]
     assert {gate.status for gate in found.values()} == {"pass"}
 
 
@@ -323,6 +333,45 @@ def test_g2_wants_noise_to_be_harmless(estimate: float, low: float, seeds: int, 
 def test_g3_wants_the_protected_pictures_fitted(train: tuple[float, ...], status: str) -> None:
     fitted = arm(0.14).model_copy(update={"train_accuracies": train})
     assert gates_of(condition(protected=fitted))["G3", "small-cnn/none"].status == status
+
+
+# Of 100 test pictures of two classes: chance .5, too much .55, and the standard error is .048 at .7.
+@pytest.mark.parametrize(("right", "status"), [(0, "pass"), (50, "pass"), (65, "pass"), (69, "fail"), (100, "fail")])
+def test_g4_wants_a_victim_with_shuffled_labels_to_know_nothing(right: int, status: str) -> None:
+    labels = [0, 1] * 50
+    gate = gates_of(condition(), cells=[result(), control(right, labels)], labels=labels)["G4", "small-cnn/none"]
+    assert (gate.status, gate.decisive) == (status, True)
+    assert gate.value == f"{right}.0 % by the mean over the classes, in one training"
+    told = verdict_of(condition(), gates=[gate])
+    assert told.valid == (status == "pass")
+    assert ("shuffled labels knows the answers" in told.headline) == (status == "fail")
+
+
+def test_g4_counts_classes_alike() -> None:
+    """Dealt labels give small classes as many answers as large ones: always the large class is no knowledge."""
+    labels = [0] * 90 + [1] * 10
+    always = replace(result("shuffled"), predictions=np.zeros(100, dtype=np.int64))
+    gate = gates_of(condition(), cells=[result(), always], labels=labels)["G4", "small-cnn/none"]
+    assert (gate.status, gate.value[:6]) == ("pass", "50.0 %")
+
+
+@pytest.mark.parametrize(("upper", "status"), [(0.12, "fail"), (0.74, "fail"), (0.8, "warn")])
+def test_a_badly_fitted_victim_can_only_speak_against_the_protection(upper: float, status: str) -> None:
+    fitted = arm(0.5).model_copy(update={"train_accuracies": (0.5,) * 3})
+    first = condition(protected=fitted, **rho(upper - 0.1, upper))
+    gates = gates_of(first)
+    assert gates["G3", "small-cnn/none"].status == status
+    told = verdict_of(*set_aside(plan_for(first), [first], list(gates.values())), gates=list(gates.values()))
+    assert told.valid == (status == "warn")
+    assert told.tiers[0].grade == ("none" if status == "warn" else "not tested")
+
+
+def test_who_goes_on_from_a_victim_need_not_fit_the_protected_pictures() -> None:
+    fitted = arm(0.14).model_copy(update={"train_accuracies": (0.5,) * 3})
+    refitted = condition("last-layer:0.1", tier="prior", noise_loss=None, protected=fitted)
+    assert ("G3", refitted.id) in gates_of(condition(), refitted)
+    refitted.arms["untrained"] = arm(0.2)
+    assert ("G3", refitted.id) not in gates_of(condition(), refitted)
 
 
 # Of 100 test pictures; five may be nearly equal to training pictures, and are named.

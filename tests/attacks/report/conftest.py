@@ -12,7 +12,7 @@ import torch
 
 from bitterant.attacks.adversaries import Labelling
 from bitterant.attacks.data import VerificationData, load_sets
-from bitterant.attacks.judgement import analyse, check_gates, judge, set_aside
+from bitterant.attacks.judgement import RULE, analyse, check_data, check_gates, judge, set_aside
 from bitterant.attacks.report import (
     describe_environment,
     describe_powers,
@@ -29,7 +29,7 @@ from bitterant.imaging import ImageSet
 from bitterant.surrogates import CurvePoint
 
 SIDE, SEEDS, EVALS = 24, (11, 12, 13), 5
-CLEAN = {"clean": 0.9, "noise": 0.88, "part": 0.7, "noise-mixed": 0.86, "untrained": 0.3}
+CLEAN = {"clean": 0.9, "noise": 0.88, "part": 0.7, "noise-mixed": 0.86, "untrained": 0.3, "shuffled": 0.0}
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def make_report(
     clean, after = sets_of(classes, per_class, 0, delta)
     data = load_sets(clean, after, sets_of(classes, per_class, 1, None)[0], epsilon=8 / 255)
     plan = Plan(
-        preset="quick", seed=0, victim_seeds=SEEDS, conditions=plan_conditions(request), resolution=SIDE,
+        rule=RULE, preset="quick", seed=0, victim_seeds=SEEDS, conditions=plan_conditions(request), resolution=SIDE,
         recipes={name: {"steps": 100, "lr": 0.1} for name in victims}, train_images=len(data.labels),
         test_images=len(data.test_labels), noise_levels=data.noise_levels, alpha=0.05, draws=400, evals=EVALS,
         max_minutes=None, required_tier=None, required_grade=None, data_sha256=data.sha256(),
@@ -125,7 +125,8 @@ def make_report(
                 grid.cells[cell] = cell_result(cell, labellings[cell.adversary].test, float(share))  # type: ignore[arg-type]
     stealth, dataset, cells = data.stealth(), data.describe(), list(grid.cells.values())
     conditions = analyse(plan, grid, request.adversaries, labellings)
-    gates = check_gates(plan, conditions, cells, stealth, data.issues, None, request.victims)
+    files = check_data(stealth, data.issues, None, len(data.test_labels))
+    gates = check_gates(plan, conditions, cells, data.test_labels, files, None, request.victims)
     conditions = set_aside(plan, conditions, gates)
     powers = measure_powers(data, seed=0)
     values: dict[str, Any] = {

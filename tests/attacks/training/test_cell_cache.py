@@ -21,6 +21,7 @@ from torch import Tensor
 
 from bitterant.attacks.adversaries import create_adversaries
 from bitterant.attacks.data.sets import VerificationData, load_sets
+from bitterant.attacks.judgement import RULE
 from bitterant.attacks.learning import AdversarialObjective, PlainTraining, Recovery
 from bitterant.attacks.request import plan_conditions, resolve_request
 from bitterant.attacks.schema import Plan
@@ -57,7 +58,7 @@ class Grid:
             require_grade=None, max_minutes=max_minutes, recipe=TINY,
         )  # fmt: skip
         self.plan = Plan(
-            preset="quick", seed=0, victim_seeds=(11, 12), conditions=plan_conditions(request), recipes={},
+            rule=RULE, preset="quick", seed=0, victim_seeds=(11, 12), conditions=plan_conditions(request), recipes={},
             resolution=16, train_images=24, test_images=24, noise_levels=8, alpha=0.05, draws=200, evals=2,
             max_minutes=max_minutes, required_tier=None, required_grade=None, data_sha256="0",
         )  # fmt: skip

@@ -14,6 +14,7 @@ import pytest
 
 from bitterant.attacks.adversaries import create_adversaries
 from bitterant.attacks.data.sets import VerificationData, load_sets
+from bitterant.attacks.judgement import RULE
 from bitterant.attacks.request import plan_conditions, resolve_request
 from bitterant.attacks.schema import Plan
 from bitterant.attacks.training.cells import Cell, CellResult, CellTask, run_cell
@@ -48,6 +49,7 @@ def plan_of(data: VerificationData, *, max_minutes: float | None = None) -> Plan
         recipe=TINY,
     )
     return Plan(
+        rule=RULE,
         preset="quick",
         seed=0,
         victim_seeds=(11, 12),

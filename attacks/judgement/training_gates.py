@@ -1,0 +1,147 @@
+"""Gates that look at what was trained: G1 to G4, and G7."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..schema import Condition, Gate, Plan
+from ..training import CellResult, cells_of
+from .grading import condition_grade
+from .rule import RULE
+
+__all__ = ["check_trainings"]
+
+_SURE = 3.0
+"""G4: standard errors. One training of two classes moves by more than two of them too often: about one in eight."""
+
+
+def check_trainings(
+    plan: Plan, conditions: Sequence[Condition], cells: Sequence[CellResult], labels: NDArray[np.int64]
+) -> list[Gate]:
+    """G1, G2 and G3 of every condition with trainings of its own, then G4 and G7.
+
+    Args:
+        plan: what was planned.
+        conditions: what was measured.
+        cells: every training.
+        labels: those of the test pictures.
+    """
+    first = plan.conditions[0].victim
+    fits = {planned.id: planned.fit for planned in plan.conditions}
+    gates: list[Gate] = []
+    # A condition that reads the trainings of another one at another moment shares its gates.
+    for condition in (c for c in conditions if c.arms and c.readout == "final"):
+        decisive = condition.victim == first and condition.adversary == "none"
+        gates.append(_learned(condition, decisive))
+        if condition.noise_loss is not None:
+            gates.append(_noise_harmless(condition, decisive, several_seeds=len(plan.victim_seeds) > 1))
+        # A probe is solved, not trained: where it does not fit the pictures, their features cannot be told apart. And
+        # who goes on from a victim on clean pictures alone need not fit the protected ones; that victim has a gate.
+        if fits[condition.id] == "network" and "untrained" not in condition.arms:
+            gates.append(_fitted(condition, decisive))
+    gates += [_learned_nothing(result, labels) for result in cells if result.cell.arm == "shuffled"]
+    return [*gates, _sound(plan, cells)] if cells else gates
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def _learned(condition: Condition, decisive: bool) -> Gate:
+    assert condition.clean is not None
+    assert condition.chance is not None
+    chance = condition.chance
+    needed = chance + RULE.learned_share * (1 - chance)
+    low = condition.clean.accuracy.low
+    return Gate(
+        id="G1",
+        scope=condition.id,
+        title="The victim learned the clean pictures",
+        status="pass" if low >= needed else "fail",
+        decisive=decisive,
+        value=f"{_percent(condition.clean.accuracy.estimate)}, at least {_percent(low)}",
+        threshold=f"at least {_percent(needed)}",
+    )
+
+
+def _noise_harmless(condition: Condition, decisive: bool, *, several_seeds: bool) -> Gate:
+    assert condition.noise_loss is not None
+    loss = condition.noise_loss
+    # The estimate counts, not its interval: three seeds make intervals so wide that hardly any harm could be proven.
+    # One seed knows nothing of the spread between trainings, so there it is a remark.
+    status = "pass" if loss.estimate <= RULE.noise_margin else ("fail" if several_seeds else "warn")
+    return Gate(
+        id="G2",
+        scope=condition.id,
+        title="Random noise of the same size does no harm",
+        status=status,
+        decisive=decisive,
+        value=f"costs {100 * loss.estimate:.1f} points ({100 * loss.low:.1f} to {100 * loss.high:.1f})",
+        threshold=f"at most {100 * RULE.noise_margin:.0f} points",
+    )
+
+
+def _fitted(condition: Condition, decisive: bool) -> Gate:
+    assert condition.clean is not None
+    assert condition.treated is not None
+    clean, protected = condition.clean.train_accuracies, condition.treated.train_accuracies
+    mean_clean, mean_protected = sum(clean) / len(clean), sum(protected) / len(protected)
+    each = all(p >= RULE.fitted_share * c for p, c in zip(protected, clean, strict=True))
+    passed = mean_protected >= RULE.fitted_share * mean_clean
+    # Who fits badly and yet learns so much that no grade is given would learn no less with more training. That nothing
+    # is claimed for the protection stands; a claim would not.
+    harmless = passed or (condition.status == "ok" and condition_grade(condition) == "none")
+    return Gate(
+        id="G3",
+        scope=condition.id,
+        title="The victim fitted the protected pictures",
+        status="fail" if not harmless else ("pass" if passed and each else "warn"),
+        decisive=decisive,
+        value=f"{_percent(mean_protected)} of them right after training, {_percent(mean_clean)} of the clean ones",
+        threshold=f"at least {RULE.fitted_share:.1f} of the clean ones",
+    )
+
+
+def _learned_nothing(result: CellResult, labels: NDArray[np.int64]) -> Gate:
+    """By the mean over the classes, since dealt labels give small classes as many answers as large ones."""
+    right, counts = result.predictions == labels, np.bincount(labels)
+    tested = np.flatnonzero(counts)
+    by_class = np.array([right[labels == label].mean() for label in tested])
+    accuracy, chance = float(by_class.mean()), 1 / len(tested)
+    error = math.sqrt(float((by_class * (1 - by_class) / counts[tested]).sum())) / len(tested)
+    most = chance + RULE.shuffled_margin * (1 - chance)
+    return Gate(
+        id="G4",
+        scope=f"{result.cell.victim}/{result.cell.adversary}",
+        title="A victim trained with shuffled labels knows nothing",
+        status="fail" if accuracy - _SURE * error > most else "pass",
+        decisive=True,
+        value=f"{_percent(accuracy)} by the mean over the classes, in one training",
+        threshold=f"{_percent(chance)} is chance; surely above {_percent(most)} is too much",
+    )
+
+
+def _sound(plan: Plan, cells: Sequence[CellResult]) -> Gate:
+    broken = sum(not cell.finite for cell in cells)
+    steps = {result.cell: result.steps for result in cells}
+    paired: dict[tuple[str, int], set[int]] = {}
+    for condition in plan.conditions:
+        for cell in cells_of(condition, plan.victim_seeds):
+            if cell in steps and cell.arm != "untrained":  # the control that is not trained makes no steps
+                paired.setdefault((condition.id, cell.seed_index), set()).add(steps[cell])
+    unequal = sum(len(counts) > 1 for counts in paired.values())
+    parts = [f"{broken} trainings diverged"] if broken else []
+    parts += [f"{unequal} groups of paired arms with unequal steps"] if unequal else []
+    return Gate(
+        id="G7",
+        scope="all",
+        title="No training diverged, and paired arms made equal steps",
+        status="fail" if parts else "pass",
+        decisive=True,
+        value=", ".join(parts) or f"{len(cells)} trainings sound",
+        threshold="none, equal",
+    )
