@@ -105,9 +105,9 @@ def outcome(grid: GridResult) -> dict[Cell, tuple[Any, ...]]:
 
 @pytest.fixture(scope="module")
 def undisturbed(data: VerificationData, tmp_path_factory: pytest.TempPathFactory) -> dict[Cell, tuple[Any, ...]]:
-    """What the grid gives where nothing is kept: 3 x 2 plain, 2 x 2 with JPEG, twice 3 x 2 that go on."""
+    """What the grid gives where nothing is kept: 3 x 2 plain, one control, 2 x 2 with JPEG, twice 3 x 2 that go on."""
     found = outcome(Grid(data, tmp_path_factory.mktemp("undisturbed")).run(None))
-    assert len(found) == 22
+    assert len(found) == 23
     return found
 
 
@@ -409,7 +409,7 @@ def test_a_place_that_cannot_be_written_is_told_before_the_first_training(tmp_pa
 # Runs.
 
 
-@pytest.mark.parametrize("stop_before", [0, 5, 13, 21])
+@pytest.mark.parametrize("stop_before", [0, 5, 13, 22])
 def test_a_stopped_run_goes_on_to_the_same_result(
     tmp_path: Path, data: VerificationData, undisturbed: Mapping[Cell, Any], stop_before: int
 ) -> None:
@@ -457,7 +457,7 @@ def test_who_goes_on_from_a_kept_training_needs_its_network_or_trains_it_again(
     with caplog.at_level(logging.WARNING, "bitterant"):
         result = grid.run(cells)
     assert outcome(result) == undisturbed
-    assert len(result.reused) == 10
+    assert len(result.reused) == 11
     assert all(str(path) in caplog.text for path in networks[1:])
     before, after = load(whole), load_file(networks[2])
     assert all(torch.equal(after[name], value) for name, value in before.items()), "it was replaced"
@@ -502,17 +502,17 @@ class Minutes(Watched):
 def test_reused_trainings_cost_no_time_and_what_does_not_fit_is_still_dropped(
     tmp_path: Path, data: VerificationData
 ) -> None:
-    """none takes six minutes, JPEG four, last-layer six, recover six; early-stop reads what none left."""
+    """none takes seven minutes, JPEG four, last-layer six, recover six; early-stop reads what none left."""
     ids = ["none", "jpeg:10", "last-layer:0.5", "recover:0.5", "early-stop"]
-    grid, cells = Grid(data, tmp_path, max_minutes=10.5), tmp_path / "cells"
+    grid, cells = Grid(data, tmp_path, max_minutes=11.5), tmp_path / "cells"
     kept: list[list[str]] = []
-    for reused in (0, 10, 16, 22):
+    for reused in (0, 11, 17, 23):
         clock = Minutes()
         result = grid.run(cells, executor=clock, clock=lambda clock=clock: clock.now)
         kept.append([name for name in ids if f"small-cnn/{name}" not in result.dropped])
         assert len(result.reused) == reused
-        assert clock.now <= 10.5 * 60
-        assert all("10.5 minutes" in reason for reason in result.dropped.values())
+        assert clock.now <= 11.5 * 60
+        assert all("11.5 minutes" in reason for reason in result.dropped.values())
         assert len(result.cells) == reused + len(clock.trained)
     assert kept == [
         ["none", "jpeg:10", "early-stop"],
@@ -532,22 +532,22 @@ def test_a_condition_that_is_dropped_leaves_no_half(tmp_path: Path, data: Verifi
     result = Grid(data, tmp_path / "b", max_minutes=0.5).run(cells, executor=clock, clock=lambda: clock.now)
     assert {cell.adversary for cell in result.cells} == {"none", "jpeg:10"}
     assert set(result.dropped) == {"small-cnn/last-layer:0.5", "small-cnn/recover:0.5"}
-    assert len(result.reused) == 10
+    assert len(result.reused) == 11
     assert clock.now == 0.0
 
 
 def test_the_bar_takes_reused_trainings_as_free(tmp_path: Path, data: VerificationData) -> None:
     cells, told = tmp_path / "cells", list[tuple[str, float, float, str]]()
     with pytest.raises(KeyboardInterrupt):
-        Grid(data, tmp_path).run(cells, executor=Minutes(10))
+        Grid(data, tmp_path).run(cells, executor=Minutes(11))
     (tmp_path / "b").mkdir()
     clock = Minutes()
     Grid(data, tmp_path / "b").run(cells, executor=clock, step=lambda *words: told.append(words))
     shares = [(share, message) for stage, share, _, message in told if stage == "verify"]
-    assert shares[0] == (0.0, "10/22 trainings, 10 of them done before")
-    assert shares[1][1].startswith("11/22 small-cnn, last-layer:0.5, ")
+    assert shares[0] == (0.0, "11/23 trainings, 11 of them done before")
+    assert shares[1][1].startswith("12/23 small-cnn, last-layer:0.5, ")
     assert shares[-1] == (1.0, shares[-1][1])
     # Twelve are left; as soon as their kinds are known, each is an equal part of the time.
     assert [share for share, _ in shares[7:]] == pytest.approx([n / 12 for n in range(7, 13)], abs=0.08)
-    assert told[0][:3] == ("prepare", 0, 22)
-    assert [words[:3] for words in told if words[0] == "prepare"][-1] == ("prepare", 22, 22)
+    assert told[0][:3] == ("prepare", 0, 23)
+    assert [words[:3] for words in told if words[0] == "prepare"][-1] == ("prepare", 23, 23)

@@ -197,26 +197,26 @@ def run_fake(folder: Path, data: VerificationData, max_minutes: float | None) ->
 
 def test_cells_that_several_adversaries_share_are_trained_once(tmp_path: Path, data: VerificationData) -> None:
     result, executor, told = run_fake(tmp_path, data, None)
-    # small-cnn: 3 arms plain, 2 arms each for jpeg and grayscale; convmixer: 3 arms plain; 2 seeds.
+    # small-cnn: 3 arms plain, 2 arms each for jpeg and grayscale; convmixer: 3 arms plain; 2 seeds; one control.
     assert len(executor.batches) == 1
-    assert len(executor.batches[0]) == len(result.cells) == 2 * (3 + 2 + 2 + 3)
+    assert len(executor.batches[0]) == len(result.cells) == 2 * (3 + 2 + 2 + 3) + 1
     plan = plan_of(data)
     early = next(c for c in plan.conditions if c.id == "convmixer/early-stop")
     assert all(cell in result.cells for cell in cells_of(early, plan.victim_seeds))
     shares = [share for stage, share, _, _ in told if stage == "verify"]
     assert shares == sorted(shares)
     assert (shares[0], shares[-1]) == (0.0, pytest.approx(1.0))
-    staged = [done for stage, done, total, _ in told if stage == "prepare" and total == 20]
-    assert staged == list(range(21))
-    assert [stage for stage, *_ in told] == 21 * ["prepare"] + 21 * ["verify"]
+    staged = [done for stage, done, total, _ in told if stage == "prepare" and total == 21]
+    assert staged == list(range(22))
+    assert [stage for stage, *_ in told] == 22 * ["prepare"] + 22 * ["verify"]
 
 
 @pytest.mark.parametrize(
     ("minutes", "kept"),
     [
         (0.5, ["small-cnn/none", "small-cnn/early-stop"]),  # the first always runs, and what it gives for free
-        (10.5, ["small-cnn/none", "small-cnn/early-stop", "small-cnn/jpeg:10"]),
-        (14.5, ["small-cnn/none", "small-cnn/early-stop", "small-cnn/jpeg:10", "small-cnn/grayscale"]),
+        (11.5, ["small-cnn/none", "small-cnn/early-stop", "small-cnn/jpeg:10"]),
+        (15.5, ["small-cnn/none", "small-cnn/early-stop", "small-cnn/jpeg:10", "small-cnn/grayscale"]),
         (99, None),
     ],
 )
@@ -231,7 +231,7 @@ def test_whole_conditions_are_dropped_from_the_end(
 
 
 def test_trainings_are_never_shortened(tmp_path: Path, data: VerificationData) -> None:
-    _, executor, _ = run_fake(tmp_path, data, 10.5)
+    _, executor, _ = run_fake(tmp_path, data, 11.5)
     assert executor.steps == {TINY.steps}
 
 
