@@ -53,7 +53,7 @@ class ClipRecipe:
 
     @classmethod
     def paper(cls) -> ClipRecipe:
-        """32 epochs at 5e-4, weight decay 0.2, no augmentation (arXiv 2508.03091)."""
+        """32 epochs (arXiv 2508.03091); 5e-4, weight decay 0.2 and no augmentation as in the authors' code."""
         return cls(epochs=32, lr=5e-4, weight_decay=0.2, padding=0, flip=False)
 
     @classmethod
