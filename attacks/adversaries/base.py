@@ -48,7 +48,7 @@ Fit = Literal["network", "linear", "neighbours"]
 """What learns: a victim trained from scratch, a linear probe, or the nearest neighbours, on frozen features."""
 
 TIERS: tuple[Tier, ...] = ("naive", "transforms", "training", "prior", "relabel", "mixing")
-"""From the least to the most effort for the trainer (verification.md 3.7, T0 to T5)."""
+"""From the least to the most effort for the trainer."""
 
 TIER_TITLES: dict[Tier, str] = {
     "naive": "trains on the pictures as they are",

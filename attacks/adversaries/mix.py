@@ -28,7 +28,7 @@ class Mix(Adversary):
 
     prefix = "mix"
     tier = "mixing"
-    source = "arXiv 2101.04898 (shares of clean pictures); verification.md 3.2, M(r) and K(r)"
+    source = "arXiv 2101.04898 (shares of clean pictures); the clean part alone at equal steps is ours"
     description = "a share of the pictures protected, the rest clean (mix:0.8 sets the share, 0.5 if left out)"
     arms = ("clean", "mixed", "part", "noise-mixed")
     metric = "mv"

@@ -14,7 +14,7 @@ from .records import Check, WayRecord
 __all__ = ["FEW_TEST_PICTURES", "list_caveats"]
 
 FEW_TEST_PICTURES = 1000
-"""Below so many the sampling error alone is several points; the paper tests on 1,000 and more (t2ue.md section 8.1)."""
+"""Below so many the sampling error alone is several points; the paper tests on 1,000 and more."""
 
 _ISSUES = {
     "missing": "{} originals have no copy and were left out; a trainer who finds them learns from them ({}).",

@@ -53,12 +53,12 @@ class ClipRecipe:
 
     @classmethod
     def paper(cls) -> ClipRecipe:
-        """32 epochs at 5e-4, weight decay 0.2, no augmentation (t2ue.md section 8.1)."""
+        """32 epochs (arXiv 2508.03091); 5e-4, weight decay 0.2 and no augmentation as in the authors' code."""
         return cls(epochs=32, lr=5e-4, weight_decay=0.2, padding=0, flip=False)
 
     @classmethod
     def fine_tuning(cls) -> ClipRecipe:
-        """What the authors' logs use for a pretrained CLIP: 1e-5 (t2ue.md section 11.2)."""
+        """What the authors' logs use for a pretrained CLIP: 1e-5."""
         return cls(epochs=10, lr=1e-5, weight_decay=0.2)
 
     def fitted_to(self, pictures: int) -> ClipRecipe:

@@ -122,7 +122,7 @@ def retrieval_trial(
     """Train a CLIP on each arm with equal settings and compare.
 
     The random noise has the largest change of the protected pictures as its size. It is there to tell protection from
-    any disturbance; the authors' own comparison trained its arms at different rates (t2ue.md section 11.1).
+    any disturbance; the authors' own comparison trained its arms at different rates.
 
     Args:
         clean: pictures with captions.

@@ -31,7 +31,7 @@ class Finer(Adversary):
 
     prefix = "finer"
     tier = "relabel"
-    source = "verification.md 3.2, L3"
+    source = "ours: classes split by k-means on clean features"
     description = "each class split into N sub-classes by k-means (finer:3 sets N, 2 if left out)"
 
     def __init__(self, parameter: str | None = None) -> None:

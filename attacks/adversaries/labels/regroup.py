@@ -24,7 +24,7 @@ class Regroup(Adversary):
 
     prefix = "regroup"
     tier = "relabel"
-    source = "arXiv 2301.01217 (other labels than the protector's); verification.md 3.2, L2"
+    source = "arXiv 2301.01217 (other labels than the protector's); dealing them out at random is ours"
     description = "classes dealt out to N groups at random (regroup:3 sets N, 2 if left out)"
 
     def __init__(self, parameter: str | None = None) -> None:

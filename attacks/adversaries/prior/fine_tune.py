@@ -34,7 +34,7 @@ class FineTune(Adversary):
 
     prefix = "fine-tune"
     tier = "prior"
-    source = "arXiv 2603.04731 (pretrained backbones); verification.md 3.2, F1"
+    source = "arXiv 2603.04731 (pretrained backbones)"
     description = "a pretrained network fine-tuned (fine-tune:NAME or NAME@FILE sets it, efficientnet-lite0)"
     cost = 10.0
 

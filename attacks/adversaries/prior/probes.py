@@ -48,7 +48,7 @@ class LinearProbe(_Probe):
     """Logistic regression on frozen features, standardised with the training pictures."""
 
     prefix = "linear-probe"
-    source = "verification.md 3.2, F2"
+    source = "ours: a linear probe, as for CLIP in arXiv 2103.00020, section 3.2"
     description = "logistic regression on frozen features (linear-probe:NAME sets the network, efficientnet-lite0)"
     fit = "linear"
     doing = "fits a linear classifier on"
@@ -58,7 +58,7 @@ class NearestNeighbours(_Probe):
     """The majority of the five nearest training pictures by the cosine of their frozen features."""
 
     prefix = "knn"
-    source = "verification.md 3.2, F2"
+    source = "ours: five nearest neighbours on frozen features"
     description = "five nearest neighbours by frozen features (knn:NAME sets the network, efficientnet-lite0)"
     fit = "neighbours"
     doing = "looks up the nearest neighbours by"

@@ -57,7 +57,7 @@ class NonLocalMeans(Adversary):
 
     prefix = "nlm"
     tier = "training"
-    source = "Buades, Coll, Morel 2005; verification.md 3.2, P-*"
+    source = "Buades, Coll, Morel 2005, A non-local algorithm for image denoising (CVPR)"
     description = "non-local means denoising (nlm:8 sets the strength in levels, 12 if left out)"
 
     def __init__(self, parameter: str | None = None) -> None:

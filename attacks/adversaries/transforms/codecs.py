@@ -92,7 +92,7 @@ class Webp(_Codec):
     """
 
     prefix = "webp"
-    source = "as JPEG in arXiv 2301.13838; verification.md 3.2"
+    source = "ours, as JPEG in arXiv 2301.13838"
     description = "compressed as WebP (webp:50 sets the quality, 30 if left out)"
     default = 30
     file_format = "WEBP"

@@ -22,7 +22,7 @@ class GaussianBlur(Adversary):
     """A blur that blurs.
 
     The published benchmark uses a 3 x 3 kernel with sigma 0.1, whose weight beside the centre is exp(-50): its column
-    is a repeat of the untreated run (verification.md 1.3, b). Sigma is therefore at least 0.6 here.
+    is a repeat of the untreated run. Sigma is therefore at least 0.6 here.
 
     Args:
         parameter: sigma in px at the working resolution, 0.6 to 8; 1 where left out.
@@ -33,7 +33,7 @@ class GaussianBlur(Adversary):
 
     prefix = "blur"
     tier = "transforms"
-    source = "arXiv 2308.03258 (APBench), with a sigma that does something (verification.md 1.3 b)"
+    source = "arXiv 2308.03258 (APBench), with a sigma that does something"
     description = "Gaussian blur (blur:0.6 sets sigma in pixels, 1 if left out)"
 
     def __init__(self, parameter: str | None = None) -> None:
@@ -61,7 +61,7 @@ class Median(Adversary):
 
     prefix = "median"
     tier = "transforms"
-    source = "verification.md 3.2 (median 3); arXiv 1704.01155 (feature squeezing)"
+    source = "arXiv 1704.01155 (feature squeezing), 3 x 3"
     description = "each value replaced by the median of its 3 x 3 neighbourhood"
 
     @property

@@ -26,7 +26,7 @@ class DownUp(Adversary):
 
     prefix = "down-up"
     tier = "transforms"
-    source = "verification.md 3.2 (down-up resize x0.5)"
+    source = "ours: half the side and back"
     description = "shrunk and enlarged again (down-up:0.75 sets the scale, 0.5 if left out)"
 
     def __init__(self, parameter: str | None = None) -> None:
@@ -65,7 +65,7 @@ class CropResize(Adversary):
 
     prefix = "crop-resize"
     tier = "transforms"
-    source = "verification.md 3.2 (crop-resize)"
+    source = "ours: the crop usual before ImageNet models, enlarged"
     description = "the middle cut out and enlarged (crop-resize:0.75 sets its side, 0.875 if left out)"
 
     def __init__(self, parameter: str | None = None) -> None:

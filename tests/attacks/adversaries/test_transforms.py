@@ -63,7 +63,7 @@ def test_random_qualities_differ_from_picture_to_picture() -> None:
 
 
 def test_our_blur_blurs_and_the_published_one_does_not() -> None:
-    """APBench's GaussianBlur(3, sigma=0.1) is the identity on 8 bits (verification.md 1.3 b)."""
+    """APBench's GaussianBlur(3, sigma=0.1) is the identity on 8 bits: the weight beside the centre is exp(-50)."""
     from torchvision.transforms.v2.functional import gaussian_blur
 
     images = smooth(side=32)
