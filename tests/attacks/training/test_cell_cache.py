@@ -446,7 +446,7 @@ def test_who_goes_on_from_a_kept_training_needs_its_network_or_trains_it_again(
     """Whether the network is there, was never kept, is damaged, or is another one: the result is the same."""
     grid, cells = Grid(data, tmp_path), tmp_path / "cells"
     with pytest.raises(KeyboardInterrupt):
-        grid.run(cells, executor=Watched(10))  # the plain trainings, and those with JPEG
+        grid.run(cells, executor=Watched(11))  # the plain trainings, the control, and those with JPEG
     networks = sorted(cells.glob("*.safetensors"))
     assert len(networks) == 4, "clean and protected, two seeds; nobody goes on from noise"
     networks[0].unlink()
