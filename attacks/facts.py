@@ -16,6 +16,7 @@ __all__ = [
     "PairIssue",
     "Part",
     "Protection",
+    "Separability",
     "Spectrum",
     "Spread",
     "Stealth",
@@ -201,6 +202,27 @@ class Stealth(Part):
     def linf_max(self) -> float:
         """Largest change of any value of any file, in 1/255."""
         return self.linf.max
+
+
+class Separability(Part):
+    """What a linear classifier makes of the change, as the victims saw it; judged on pictures it was not fitted to.
+
+    Attributes:
+        pictures: number of pictures that were looked at.
+        class_from_change: how often it tells the class from the change alone, mean over the classes; ``None`` where
+            fewer than two classes have two pictures.
+        class_from_noise: the same for the random noise of the control; ``None`` where it has no amplitude.
+        chance: of guessing.
+        copy_auc: how well it tells copies from originals, as the area under the ROC curve: 0.5 is guessing.
+        noise_auc: the same for the control.
+    """
+
+    pictures: int
+    class_from_change: float | None
+    class_from_noise: float | None
+    chance: float
+    copy_auc: float | None
+    noise_auc: float | None
 
 
 class Spectrum(Part):

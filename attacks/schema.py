@@ -14,6 +14,7 @@ from .facts import (
     PairIssue,
     Part,
     Protection,
+    Separability,
     Spectrum,
     Spread,
     Stealth,
@@ -46,6 +47,7 @@ __all__ = [
     "Protection",
     "Requirement",
     "Rule",
+    "Separability",
     "Spectrum",
     "Spread",
     "Stealth",
@@ -419,6 +421,7 @@ class VerificationReport(Part):
         cells: every training; its seconds are those it took when it was done, also where that was in an earlier run.
         reused_cells: how many of them an earlier run had done.
         spectrum: of the change; ``None`` where nothing changed.
+        separability: whether a linear classifier tells the class from it, and copies from originals; ``None`` too.
         mixing: the conditions that mix, by victim and share.
     """
 
@@ -434,6 +437,7 @@ class VerificationReport(Part):
     protection: Protection | None
     stealth: Stealth
     spectrum: Spectrum | None = None
+    separability: Separability | None = None
     cells: tuple[CellRecord, ...]
     reused_cells: int = 0
     conditions: tuple[Condition, ...]

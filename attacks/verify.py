@@ -34,10 +34,12 @@ from .judgement import (
     set_aside,
 )
 from .report import (
+    choose_sample,
     describe_environment,
     describe_powers,
     describe_tool,
     measure_powers,
+    measure_separability,
     mix_points,
     plan_digest,
     sets_command,
@@ -318,7 +320,8 @@ def _verify(data: VerificationData, request: Request, context: _Context) -> Veri
             if cache is not None:
                 cache.close()
     cells = _in_plan_order(plan, grid)
-    powers = measure_powers(data, seed=request.seed)
+    sample = choose_sample(data, seed=request.seed)
+    powers = measure_powers(sample)
     dataset = data.describe(validation_images=VALIDATION)
     conditions = analyse(plan, grid, request.adversaries, labellings)
     gates = check_gates(plan, conditions, cells, data.test_labels, data_gates, data.protection, request.victims)
@@ -339,6 +342,7 @@ def _verify(data: VerificationData, request: Request, context: _Context) -> Veri
         protection=data.protection,
         stealth=stealth,
         spectrum=describe_powers(powers),
+        separability=measure_separability(sample, seed=request.seed),
         cells=tuple(cell.record(labels[cell.cell.adversary]) for cell in cells),
         reused_cells=sum(cell.cell in grid.reused for cell in cells),
         conditions=tuple(conditions),

@@ -7,14 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data import VerificationData, noise_arm
-from ..data.stealth import chosen_names
 from ..facts import Spectrum
+from .sample import Sample
 
-__all__ = ["MOST_PICTURES", "Powers", "describe_power", "describe_powers", "mean_power", "measure_powers", "ring_means"]
-
-MOST_PICTURES = 1000
-"""Power is averaged over so many pictures at most, chosen by a hash of their names."""
+__all__ = ["Powers", "describe_power", "describe_powers", "mean_power", "measure_powers", "ring_means"]
 
 _CHUNK = 64
 _LOW = 0.25
@@ -99,18 +95,11 @@ class Powers:
     pictures: int
 
 
-def measure_powers(data: VerificationData, *, seed: int) -> Powers:
-    """Of the training pictures at the working resolution.
-
-    Args:
-        data: the pictures.
-        seed: of the control noise.
-    """
-    chosen = chosen_names(data.keys, MOST_PICTURES)
-    rows = np.array([row for row, key in enumerate(data.keys) if key in chosen], dtype=np.int64)[:MOST_PICTURES]
-    before = data.clean[rows]
-    noisy = noise_arm(before, [data.keys[row] for row in rows], data.noise_levels, seed=seed)
-    return Powers(mean_power(before, data.protected[rows]), mean_power(before, noisy), len(rows))
+def measure_powers(sample: Sample) -> Powers:
+    """Of training pictures at the working resolution."""
+    return Powers(
+        mean_power(sample.clean, sample.protected), mean_power(sample.clean, sample.noisy), len(sample.labels)
+    )
 
 
 def describe_powers(powers: Powers) -> Spectrum | None:

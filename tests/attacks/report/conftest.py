@@ -14,10 +14,12 @@ from bitterant.attacks.adversaries import Labelling
 from bitterant.attacks.data import VerificationData, load_sets
 from bitterant.attacks.judgement import RULE, analyse, check_data, check_gates, judge, set_aside
 from bitterant.attacks.report import (
+    choose_sample,
     describe_environment,
     describe_powers,
     describe_tool,
     measure_powers,
+    measure_separability,
     mix_points,
     plan_digest,
 )
@@ -128,7 +130,8 @@ def make_report(
     files = check_data(stealth, data.issues, None, len(data.test_labels))
     gates = check_gates(plan, conditions, cells, data.test_labels, files, None, request.victims)
     conditions = set_aside(plan, conditions, gates)
-    powers = measure_powers(data, seed=0)
+    sample = choose_sample(data, seed=0)
+    powers = measure_powers(sample)
     values: dict[str, Any] = {
         "tool": describe_tool(),
         "created": "2026-01-01T10:00:00+00:00",
@@ -141,6 +144,7 @@ def make_report(
         "protection": None,
         "stealth": stealth,
         "spectrum": describe_powers(powers),
+        "separability": measure_separability(sample, seed=0),
         "cells": tuple(c.record(labellings[c.cell.adversary].test) for c in cells),
         "conditions": tuple(conditions),
         "mixing": mix_points(conditions),
