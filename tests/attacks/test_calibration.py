@@ -121,7 +121,7 @@ def test_victims_that_do_not_learn_trip_g1(pictures: Pictures) -> None:
 
 
 def test_labels_that_say_nothing_trip_g1(pictures: Pictures) -> None:
-    """The labels of all training pictures permuted, in the originals and in the copy alike; those of the test are right.
+    """Labels of the training pictures permuted, in the originals and in the copy alike; those of the test are right.
 
     No budget is stated and nothing was changed, so the noise arm is not noisy either: all arms are alike, and what
     fails can only be that there is nothing to learn.
@@ -150,7 +150,7 @@ def test_test_pictures_that_were_trained_on_trip_g5(pictures: Pictures) -> None:
 
 
 def test_a_file_over_budget_trips_g6(pictures: Pictures, cells: Path) -> None:
-    """The noisy copy that keeps the budget, but for one channel of one pixel of one picture, which is one level over."""
+    """The noisy copy of the first test, but for one channel of one pixel of one picture, which is one level over."""
     clean, test = pictures(0)
     copy = gaussian(clean, 0)
     spoiled = copy.images.clone()
