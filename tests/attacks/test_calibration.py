@@ -116,15 +116,16 @@ def invalid(report: VerificationReport, gate: str) -> None:
 
 def test_victims_that_do_not_learn_trip_g1(pictures: Pictures) -> None:
     clean, test = pictures(0)
-    still = Recipe(steps=10, batch_size=32, lr=0.0)
+    still = Recipe(steps=2, batch_size=32, lr=0.0)
     invalid(verify(clean, clean, test, seeds=2, recipe=still), "G1")
 
 
 def test_labels_that_say_nothing_trip_g1(pictures: Pictures) -> None:
     """Labels of the training pictures permuted, in the originals and in the copy alike; those of the test are right.
 
-    No budget is stated and nothing was changed, so the noise arm is not noisy either: all arms are alike, and what
-    fails can only be that there is nothing to learn.
+    The victim learns them by heart as far as it gets (two thirds of them, where a guess is right for a quarter). No
+    budget is stated and nothing was changed, so the noise arm is not noisy either: all arms are alike, and what fails
+    can only be that nothing was learned that holds for other pictures.
     """
     clean, test = pictures(0)
     assert clean.labels is not None
