@@ -15,8 +15,18 @@ from .forms import describe_files, digest_of
 from .lpips import LpipsFound
 from .pairing import Pair, pair_folders, read_manifest_rows, read_run_settings, scan_labelled
 from .provenance import stated_budget, stated_protection
-from .sets import NO_LPIPS, Step, VerificationData, label_array, near_issues, pixel_twins, placebo_levels
-from .split import stratified_split
+from .sets import (
+    FEWEST_TESTED,
+    NO_LPIPS,
+    Step,
+    VerificationData,
+    check_test_size,
+    label_array,
+    near_issues,
+    pixel_twins,
+    placebo_levels,
+)
+from .split import TEST_SHARE, stratified_split
 
 __all__ = ["load_folders"]
 
@@ -39,7 +49,8 @@ def load_folders(
 
     Raises:
         FolderError: a folder is missing, empty or the same as another, or no file of PROTECTED belongs to one of CLEAN.
-        LabelError: no class folders, one class only, or the test folder has other classes.
+        LabelError: no class folders, one class only, the test folder has other classes, or fewer than
+            ``FEWEST_TESTED`` pictures a class.
     """
     clean_scan, protected_scan = scan_labelled(clean, "CLEAN"), scan_labelled(protected, "PROTECTED")
     if clean.resolve() == protected.resolve():
@@ -59,7 +70,11 @@ def load_folders(
         pairs, workers=threads, lpips=lpips.lpips, progress=lambda done, total: step("compare", done, total, "")
     )
     if not check.pairs:
-        raise FolderError(f"None of the protected files can be compared with its original: {check.issues[0].detail}.")
+        first = check.issues[0]
+        raise FolderError(
+            f"None of the {len(pairs)} files in {protected} can be compared with its original in {clean}. The first is "
+            f"{first.path}: {first.detail}. Check that both paths are right, or protect the pictures again."
+        )
     side = auto_resolution(clean_scan, device_type) if resolution == "auto" else resolution
     loader = _Loader(side, threads, step, 2 * len(check.pairs) + (len(test_scan.entries) if test_scan else 0))
     pairs, before, after = loader.pairs(clean_scan, protected_scan, list(check.pairs))
@@ -77,7 +92,7 @@ def load_folders(
         issues += leaked
         test_source = "folder"
     issues += loader.problems
-    _check_enough(before, train, tested, clean)
+    _check_enough(before, train, tested, clean, test)
     run = read_run_settings(protected)
     budget, budget_source = stated_budget(epsilon, run)
     train_before = before.select(train)
@@ -188,16 +203,31 @@ def _leak(pair: Pair, where: str) -> PairIssue:
     return PairIssue(kind="leaked", path=pair.clean.relative, detail=detail)
 
 
-def _check_enough(before: ImageSet, train: list[int], tested: ImageSet, clean: Path) -> None:
+def _check_enough(before: ImageSet, train: list[int], tested: ImageSet, clean: Path, test: Path | None) -> None:
     labels = label_array(before.labels)[train]
-    if len(set(labels.tolist())) < _FEWEST_CLASSES or not len(tested):
+    asked = label_array(tested.labels)
+    place = f"held out from {clean}" if test is None else f"in the test folder {test}"
+    if not len(asked):
         raise LabelError(
-            f"After pairing there are {len(labels)} pictures of {len(set(labels.tolist()))} classes left to train on "
-            f"and {len(tested)} to test on, from {clean}. At least two classes with a few pictures each are needed; "
-            "give more pictures, or a test folder of their own with --test."
+            f"Not one picture {place} can be read. Check them with an image viewer, or give others with --test."
         )
-    if len(set(label_array(tested.labels).tolist())) < _FEWEST_CLASSES:
+    if len(set(labels.tolist())) < _FEWEST_CLASSES:
         raise LabelError(
-            "The test pictures are of one class only, so a victim could be right without looking. "
+            f"After pairing there are {len(labels)} pictures of {len(set(labels.tolist()))} classes left to train on, "
+            f"from {clean}, and {len(asked)} to test on. At least two classes with a few pictures each are needed. "
+            "Give more pictures, or test pictures that are not in CLEAN too."
+        )
+    if len(set(asked.tolist())) < _FEWEST_CLASSES:
+        raise LabelError(
+            f"The pictures {place} are of one class only, so a victim could be right without looking. "
             "Give more pictures a class, or a test folder with --test."
         )
+    wanted = round(FEWEST_TESTED / TEST_SHARE)
+    check_test_size(
+        asked,
+        place,
+        f"A fifth of each class is held out, so give at least {wanted} pictures a class, or other pictures to test on "
+        "with --test."
+        if test is None
+        else "Put more pictures into it, or leave --test out to hold a fifth of CLEAN out.",
+    )
