@@ -18,6 +18,7 @@ from ..surrogates import Recipe, resolve_device
 from .adversaries import Labelling
 from .data import VerificationData, find_lpips, load_folders, load_sets
 from .judgement import analyse, check_gates, judge, list_caveats, note_gates, note_unchecked, set_aside
+from .places import check_places
 from .report import (
     REPORT_FILES,
     describe_environment,
@@ -31,7 +32,6 @@ from .report import (
     write_plan,
     write_report,
 )
-from .places import check_places
 from .request import Request, plan_conditions, resolve_request
 from .schema import Plan, VerificationReport
 from .training import (

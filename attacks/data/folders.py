@@ -13,7 +13,7 @@ from ..facts import FolderFacts, PairIssue
 from .checking import FileCheck, check_files
 from .forms import describe_files, digest_of
 from .lpips import LpipsFound
-from .pairing import Pair, pair_folders, read_manifest_rows, read_run_settings, scan_labelled
+from .pairing import MANIFEST_NAME, Pair, pair_folders, read_manifest_rows, read_run_settings, scan_labelled
 from .provenance import stated_budget, stated_protection
 from .sets import (
     FEWEST_TESTED,
@@ -57,6 +57,7 @@ def load_folders(
         raise FolderError(
             f"CLEAN and PROTECTED are the same folder: {clean}. Give the originals first, then the copies."
         )
+    _check_order(clean, protected)
     test_scan = None if test is None else _scan_test(test, clean_scan, {"CLEAN": clean, "PROTECTED": protected})
     pairs, found = pair_folders(clean_scan, protected_scan, read_manifest_rows(protected))
     if not pairs:
@@ -92,7 +93,7 @@ def load_folders(
         issues += leaked
         test_source = "folder"
     issues += loader.problems
-    _check_enough(before, train, tested, clean, test)
+    _check_enough(before, train, tested, clean, test, issues)
     run = read_run_settings(protected)
     budget, budget_source = stated_budget(epsilon, run)
     train_before = before.select(train)
@@ -203,7 +204,23 @@ def _leak(pair: Pair, where: str) -> PairIssue:
     return PairIssue(kind="leaked", path=pair.clean.relative, detail=detail)
 
 
-def _check_enough(before: ImageSet, train: list[int], tested: ImageSet, clean: Path, test: Path | None) -> None:
+def _check_order(clean: Path, protected: Path) -> None:
+    if (clean / MANIFEST_NAME).is_file() and not (protected / MANIFEST_NAME).exists():
+        raise FolderError(
+            f"{clean} was written by 'bitterant protect', as its {MANIFEST_NAME} says, and {protected} was not: they "
+            "seem to be swapped. Give the originals first, then the copies. If they are right, take that file out of "
+            f"{clean}."
+        )
+
+
+def _first_of(issues: list[PairIssue]) -> str:
+    """The first picture that does not fit, for a message."""
+    return f", of which the first is {issues[0].path}: {issues[0].detail}" if issues else ""
+
+
+def _check_enough(
+    before: ImageSet, train: list[int], tested: ImageSet, clean: Path, test: Path | None, issues: list[PairIssue]
+) -> None:
     labels = label_array(before.labels)[train]
     asked = label_array(tested.labels)
     place = f"held out from {clean}" if test is None else f"in the test folder {test}"
@@ -215,7 +232,7 @@ def _check_enough(before: ImageSet, train: list[int], tested: ImageSet, clean: P
         raise LabelError(
             f"After pairing there are {len(labels)} pictures of {len(set(labels.tolist()))} classes left to train on, "
             f"from {clean}, and {len(asked)} to test on. At least two classes with a few pictures each are needed. "
-            "Give more pictures, or test pictures that are not in CLEAN too."
+            f"Give more pictures, or mend those left out{_first_of(issues)}."
         )
     if len(set(asked.tolist())) < _FEWEST_CLASSES:
         raise LabelError(
