@@ -134,11 +134,17 @@ def spoil(which: str, pattern: str) -> Fault:
 
 
 def rename(which: str, old: str, new: str) -> Fault:
-    return lambda p: (p.root / which / old).rename(p.root / which / new) and None
+    def fault(p: Places) -> None:
+        (p.root / which / old).rename(p.root / which / new)
+
+    return fault
 
 
 def copy(source: str, target: str) -> Fault:
-    return lambda p: shutil.copy(p.root / source, p.root / target) and None
+    def fault(p: Places) -> None:
+        shutil.copy(p.root / source, p.root / target)
+
+    return fault
 
 
 def resize(p: Places) -> None:
