@@ -243,10 +243,12 @@ BEFORE = {
     "report in the test folder": Row(place("--report", "test/report"), 2, ("lies in", "a class", "place beside it")),
     "report.html is a folder": Row(blocked, 2, ("report.html is a folder", "Move it away")),
     "cells in a file": Row(place("--cells", "f", a_file="f"), 2, ("/f is a file", "--cells")),
-    "report in /proc": Row(lambda p: ["--report", "/proc/report"], 3, ("/proc/report cannot be used", "--report")),
     "cells in PROTECTED": Row(place("--cells", "protected/cells"), 2, ("lies in", "a class", "--cells")),
 }
 """What is refused before anything is trained."""
+
+if Path("/proc/self").exists():  # a folder in which nobody can make another one, not even root
+    BEFORE["report in /proc"] = Row(lambda p: ["--report", "/proc/r"], 3, ("/proc/r cannot be used", "--report"))
 
 AFTER = {
     "broken original": Row(
@@ -363,6 +365,6 @@ def test_copies_that_are_the_originals_protect_from_nobody(run: Run, places: Pla
 
 def test_folders_without_a_fault_get_a_grade(run: Run, places: Places) -> None:
     """Else every other row could pass for the wrong reason."""
-    result = verify(run, places, lambda _: None, "--require-tier", "naive", "--require-grade", "strong")
+    result = verify(run, places, lambda _: None, "--require-tier", "naive", "--require-grade", "weak")
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)["verdict"]["valid"] is True
