@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
-from ..errors import ConfigError, FolderError, LabelError, SetupError
+from ..errors import ConfigError, LabelError, SetupError
 from ..imaging import Budget, ImageSet
 from ..surrogates import Recipe, resolve_device
 from .adversaries import Labelling
@@ -33,7 +33,9 @@ from .judgement import (
     note_unchecked,
     set_aside,
 )
+from .places import check_places
 from .report import (
+    REPORT_FILES,
     choose_sample,
     describe_environment,
     describe_powers,
@@ -137,7 +139,8 @@ def verify_folder(
         report: folder for ``plan.json`` (written before the first training), ``report.json``, ``report.html``,
             ``stealth.csv``, ``curves.csv``, ``predictions.npz`` and the folder ``cells``. Without it nothing is
             written.
-        preset: ``smoke`` (one seed, no grade), ``quick`` or ``standard``.
+        preset: ``smoke`` (one seed, no grade), ``quick``, ``standard`` (some hours on a CPU), ``full`` (for a GPU),
+            or ``emn`` and ``apbench``, the settings of two papers.
         victims: networks to train instead of the preset's. The first meets every adversary, the others the naive tier.
         adversaries: what the trainer tries instead of the preset's; ``none`` is always among them.
         seeds: trainings a cell is repeated.
@@ -164,9 +167,10 @@ def verify_folder(
 
     Raises:
         ConfigError: an option is wrong.
-        FolderError: a folder is missing, empty, or the two do not belong together.
-        LabelError: class folders are missing or do not agree.
-        OutputError: the report, or a finished training, cannot be written.
+        FolderError: a folder is missing, empty, or the two do not belong together; or the report's is a file, or lies
+            among the pictures.
+        LabelError: class folders are missing or do not agree, or there are too few test pictures a class.
+        OutputError: the report, or a finished training, cannot be written. That is tried before any training.
         WeightsError: the weights that ``lpips`` names cannot be used.
     """
     begun = time.perf_counter()
@@ -186,8 +190,8 @@ def verify_folder(
     if resolution != "auto" and resolution < 8:
         raise ConfigError(f"The working resolution must be at least 8 pixels, not {resolution}.")
     _check_epsilon(epsilon)
-    for name, target in (("report", folder), ("cells", kept)):
-        _check_beside(name, target, clean, protected, test)
+    place = _cells_folder(kept, folder)
+    check_places(folder, place, REPORT_FILES, (clean, protected, test))
     torch_device = resolve_device(device)
     show = progress or _silent
     data = load_folders(
@@ -205,7 +209,6 @@ def verify_folder(
     command = verify_command(
         clean, protected, given, request, data.resolution, seeds, victims, adversaries, epsilon, device
     )
-    place = _cells_folder(kept, folder)
     return _verify(data, request, _Context(str(torch_device), workers, folder, place, resume, command, show, begun))
 
 
@@ -236,7 +239,9 @@ def verify_sets(
 
     Raises:
         ConfigError: an option is wrong, or the sets do not fit together.
-        LabelError: labels are missing or differ.
+        LabelError: labels are missing or differ, or there are too few test pictures a class.
+        FolderError: the place of the report is no folder.
+        OutputError: the report, or a finished training, cannot be written. That is tried before any training.
         WeightsError: the weights that ``lpips`` names cannot be used.
     """
     begun = time.perf_counter()
@@ -252,10 +257,11 @@ def verify_sets(
         recipe=recipe,
     )
     _check_epsilon(epsilon)
-    data = load_sets(clean, protected, test, epsilon=epsilon, lpips=find_lpips(_path(lpips)))
-    command = sets_command(request, victims, adversaries, epsilon, device)
     folder = _path(report)
     place, show = _cells_folder(_path(cells), folder), progress or _silent
+    check_places(folder, place, REPORT_FILES, ())
+    data = load_sets(clean, protected, test, epsilon=epsilon, lpips=find_lpips(_path(lpips)))
+    command = sets_command(request, victims, adversaries, epsilon, device)
     context = _Context(str(resolve_device(device)), workers, folder, place, resume, command, show, begun)
     return _verify(data, request, context)
 
@@ -271,19 +277,6 @@ def _cells_folder(given: Path | None, report: Path | None) -> Path | None:
 def _check_epsilon(epsilon: float | None) -> None:
     if epsilon is not None:
         Budget(epsilon)
-
-
-def _check_beside(name: str, place: Path | None, clean: Path, protected: Path, test: Path | None) -> None:
-    """A folder without images inside an image folder would be taken for a class, or stop a loader."""
-    if place is None:
-        return
-    target = place.resolve()
-    for folder in (clean, protected, test):
-        if folder is not None and folder.resolve() in (target, *target.parents):
-            raise FolderError(
-                f"The {name} folder {place} lies in {folder}, where loaders would take it for a class. "
-                "Choose a place beside it."
-            )
 
 
 def _verify(data: VerificationData, request: Request, context: _Context) -> VerificationReport:

@@ -11,6 +11,7 @@ from . import options
 from .boundary import guarded
 from .config import ConfigOption
 from .environment import prepare_torch
+from .misfits import tell_misfits
 from .output import Output
 from .progress import ProgressDisplay
 
@@ -39,7 +40,11 @@ def verify(
         ),
     ] = None,
     preset: Annotated[
-        str, typer.Option(metavar="NAME", help="How much to try: smoke (about a minute), quick or standard.")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="How much to try: smoke (about a minute), quick, standard, full; or emn, apbench: as in a paper.",
+        ),
     ] = "quick",
     require_tier: Annotated[
         str | None,
@@ -153,6 +158,7 @@ def verify(
                 progress=progress,
             )
         tell_verdict(output, result, report)
+        tell_misfits(output, result)
         if result.reused_cells:
             output.say(f"  {result.reused_cells} of {len(result.cells)} trainings were done before and kept in {kept}.")
         output.result(result.model_dump(mode="json"))

@@ -100,14 +100,12 @@ def _in_order(
 
 def _check(pair: Pair, *, with_ssim: bool, lpips: PictureDistance | None) -> _Compared | PairIssue:
     sides: list[tuple[Picture, FileForm]] = []
-    for entry in (pair.clean, pair.protected):
+    for side, entry in (("original", pair.clean), ("copy", pair.protected)):
         try:
             sides.append(_read(entry))
-        except ImageError as error:
-            return PairIssue(kind="unreadable", path=entry.relative, detail=error.reason)
-        except OSError as error:
-            detail = f"cannot be read: {error.strerror or error}"
-            return PairIssue(kind="unreadable", path=entry.relative, detail=detail)
+        except (ImageError, OSError) as error:
+            reason = error.reason if isinstance(error, ImageError) else f"cannot be read: {error.strerror or error}"
+            return PairIssue(kind="unreadable", path=entry.relative, detail=f"the {side}: {reason}")
     (before, clean), (after, protected) = sides
     difference = _form(before), _form(after)
     if difference[0] != difference[1]:

@@ -13,10 +13,20 @@ from ..facts import FolderFacts, PairIssue
 from .checking import FileCheck, check_files
 from .forms import describe_files, digest_of
 from .lpips import LpipsFound
-from .pairing import Pair, pair_folders, read_manifest_rows, read_run_settings, scan_labelled
+from .pairing import MANIFEST_NAME, Pair, pair_folders, read_manifest_rows, read_run_settings, scan_labelled
 from .provenance import stated_budget, stated_protection
-from .sets import NO_LPIPS, Step, VerificationData, label_array, near_issues, pixel_twins, placebo_levels
-from .split import stratified_split
+from .sets import (
+    FEWEST_TESTED,
+    NO_LPIPS,
+    Step,
+    VerificationData,
+    check_test_size,
+    label_array,
+    near_issues,
+    pixel_twins,
+    placebo_levels,
+)
+from .split import TEST_SHARE, stratified_split
 
 __all__ = ["load_folders"]
 
@@ -39,13 +49,15 @@ def load_folders(
 
     Raises:
         FolderError: a folder is missing, empty or the same as another, or no file of PROTECTED belongs to one of CLEAN.
-        LabelError: no class folders, one class only, or the test folder has other classes.
+        LabelError: no class folders, one class only, the test folder has other classes, or fewer than
+            ``FEWEST_TESTED`` pictures a class.
     """
     clean_scan, protected_scan = scan_labelled(clean, "CLEAN"), scan_labelled(protected, "PROTECTED")
     if clean.resolve() == protected.resolve():
         raise FolderError(
             f"CLEAN and PROTECTED are the same folder: {clean}. Give the originals first, then the copies."
         )
+    _check_order(clean, protected)
     test_scan = None if test is None else _scan_test(test, clean_scan, {"CLEAN": clean, "PROTECTED": protected})
     pairs, found = pair_folders(clean_scan, protected_scan, read_manifest_rows(protected))
     if not pairs:
@@ -59,7 +71,11 @@ def load_folders(
         pairs, workers=threads, lpips=lpips.lpips, progress=lambda done, total: step("compare", done, total, "")
     )
     if not check.pairs:
-        raise FolderError(f"None of the protected files can be compared with its original: {check.issues[0].detail}.")
+        first = check.issues[0]
+        raise FolderError(
+            f"None of the {len(pairs)} files in {protected} can be compared with its original in {clean}. The first is "
+            f"{first.path}: {first.detail}. Check that both paths are right, or protect the pictures again."
+        )
     side = auto_resolution(clean_scan, device_type) if resolution == "auto" else resolution
     loader = _Loader(side, threads, step, 2 * len(check.pairs) + (len(test_scan.entries) if test_scan else 0))
     pairs, before, after = loader.pairs(clean_scan, protected_scan, list(check.pairs))
@@ -77,7 +93,7 @@ def load_folders(
         issues += leaked
         test_source = "folder"
     issues += loader.problems
-    _check_enough(before, train, tested, clean)
+    _check_enough(before, train, tested, clean, test, issues)
     run = read_run_settings(protected)
     budget, budget_source = stated_budget(epsilon, run)
     train_before = before.select(train)
@@ -188,16 +204,47 @@ def _leak(pair: Pair, where: str) -> PairIssue:
     return PairIssue(kind="leaked", path=pair.clean.relative, detail=detail)
 
 
-def _check_enough(before: ImageSet, train: list[int], tested: ImageSet, clean: Path) -> None:
-    labels = label_array(before.labels)[train]
-    if len(set(labels.tolist())) < _FEWEST_CLASSES or not len(tested):
-        raise LabelError(
-            f"After pairing there are {len(labels)} pictures of {len(set(labels.tolist()))} classes left to train on "
-            f"and {len(tested)} to test on, from {clean}. At least two classes with a few pictures each are needed; "
-            "give more pictures, or a test folder of their own with --test."
+def _check_order(clean: Path, protected: Path) -> None:
+    if (clean / MANIFEST_NAME).is_file() and not (protected / MANIFEST_NAME).exists():
+        raise FolderError(
+            f"{clean} was written by 'bitterant protect', as its {MANIFEST_NAME} says, and {protected} was not: they "
+            "seem to be swapped. Give the originals first, then the copies. If they are right, take that file out of "
+            f"{clean}."
         )
-    if len(set(label_array(tested.labels).tolist())) < _FEWEST_CLASSES:
+
+
+def _first_of(issues: list[PairIssue]) -> str:
+    """The first picture that does not fit, for a message."""
+    return f", of which the first is {issues[0].path}: {issues[0].detail}" if issues else ""
+
+
+def _check_enough(
+    before: ImageSet, train: list[int], tested: ImageSet, clean: Path, test: Path | None, issues: list[PairIssue]
+) -> None:
+    labels = label_array(before.labels)[train]
+    asked = label_array(tested.labels)
+    place = f"held out from {clean}" if test is None else f"in the test folder {test}"
+    if not len(asked):
         raise LabelError(
-            "The test pictures are of one class only, so a victim could be right without looking. "
+            f"Not one picture {place} can be read. Check them with an image viewer, or give others with --test."
+        )
+    if len(set(labels.tolist())) < _FEWEST_CLASSES:
+        raise LabelError(
+            f"After pairing there are {len(labels)} pictures of {len(set(labels.tolist()))} classes left to train on, "
+            f"from {clean}, and {len(asked)} to test on. At least two classes with a few pictures each are needed. "
+            f"Give more pictures, or mend those left out{_first_of(issues)}."
+        )
+    if len(set(asked.tolist())) < _FEWEST_CLASSES:
+        raise LabelError(
+            f"The pictures {place} are of one class only, so a victim could be right without looking. "
             "Give more pictures a class, or a test folder with --test."
         )
+    wanted = round(FEWEST_TESTED / TEST_SHARE)
+    check_test_size(
+        asked,
+        place,
+        f"A fifth of each class is held out, so give at least {wanted} pictures a class, or other pictures to test on "
+        "with --test."
+        if test is None
+        else "Put more pictures into it, or leave --test out to hold a fifth of CLEAN out.",
+    )

@@ -2,7 +2,7 @@
 
 from .command import sets_command, verify_command
 from .environment import describe_environment, describe_tool
-from .files import plan_digest, write_plan, write_report
+from .files import REPORT_FILES, plan_digest, write_plan, write_report
 from .mixing import mix_points
 from .page import render_report
 from .sample import choose_sample
@@ -10,6 +10,7 @@ from .separability import measure_separability
 from .spectrum import describe_powers, measure_powers
 
 __all__ = [
+    "REPORT_FILES",
     "choose_sample",
     "describe_environment",
     "describe_powers",

@@ -19,7 +19,10 @@ from .spectrum import Powers
 from .tables import curves_csv, predictions_npz
 from .tiles import choose_tiles
 
-__all__ = ["plan_bytes", "plan_digest", "report_bytes", "write_plan", "write_report"]
+__all__ = ["REPORT_FILES", "plan_bytes", "plan_digest", "report_bytes", "write_plan", "write_report"]
+
+REPORT_FILES = ("plan.json", "stealth.csv", "curves.csv", "predictions.npz", "report.json", "report.html")
+"""Names of all files beside each other in the folder of a report."""
 
 _NUMBERS = re.compile(rb"\[\s+((?:-?[0-9][-0-9.eE+]*|null)(?:,\s+(?:-?[0-9][-0-9.eE+]*|null))*)\s+\]")
 

@@ -33,9 +33,8 @@ Changes = NDArray[np.float32]
 def measure_separability(sample: Sample, *, seed: int) -> Separability | None:
     """Both questions, for the protected pictures and for the control; ``None`` where nothing was changed."""
     step = max(1, math.ceil(sample.clean.size / _MOST_VALUES))
-    clean, protected, noisy, labels = (
-        version[::step] for version in (sample.clean, sample.protected, sample.noisy, sample.labels)
-    )
+    clean, protected, noisy = (version[::step] for version in (sample.clean, sample.protected, sample.noisy))
+    labels = sample.labels[::step]
     change, control = _change(clean, protected), _change(clean, noisy)
     if not change.any():
         return None

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,6 +26,8 @@ class FakeVerdict:
 
 class FakeReport:
     verdict = FakeVerdict()
+    dataset = SimpleNamespace(issues=())
+    stealth = SimpleNamespace(over_budget=())
     cells = ("a", "b", "c")
     reused_cells = 0
 

@@ -153,7 +153,7 @@ def test_names_that_others_chose_are_escaped(report_maker: Callable[..., Any]) -
 def test_many_adversaries_and_classes_stay_short(report_maker: Callable[..., Any]) -> None:
     """What is beyond the first rows waits in a fold; with many classes no numbers stand in the matrices."""
     names = [f"jpeg:{quality}" for quality in range(10, 50)]
-    made = report_maker(names, classes=[f"class {i:02d}" for i in range(30)], per_class=4)
+    made = report_maker(names, classes=[f"class {i:02d}" for i in range(30)], per_class=5)
     html, page = page_of(made)
     assert page.open == []
     assert "27 more, from which the trainer gets less" in page.text
