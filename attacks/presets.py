@@ -40,14 +40,14 @@ _STANDARD = (
     "jpeg:75", "bit-depth:2", "blur:1", "down-up:0.5", "sharpen-lowpass:0.5", "jpeg:random",
     "webp:30", "median", "crop-resize:0.875",
     "trivial-augment", "cutmix", "mixup", "cutout", "fast-adversarial:8", "tv:0.1", "nlm:12",
-    "last-layer:0.01", "recover:0.1", "ueraser", "freeze-early:efficientnet-lite0",
+    "last-layer:0.01", "recover:0.1", "ueraser",
 )  # fmt: skip
 _FULL = (
     *_STANDARD,
     "jpeg:30", "jpeg:50", "mix:0.2", "mix:0.5", "blur:0.6",
     "adversarial:4", "adversarial:8", "ueraser:max", "ueraser:jpeg",
-    "fine-tune:efficientnet-lite0", "linear-probe:clip:ViT-B-32/openai", "knn:clip:ViT-B-32/openai",
-    "simclr:0.1", "simclr:1",
+    "freeze-early:efficientnet-lite0", "fine-tune:efficientnet-lite0",
+    "linear-probe:clip:ViT-B-32/openai", "knn:clip:ViT-B-32/openai", "simclr:0.1", "simclr:1",
 )  # fmt: skip
 _BESIDE_PAPERS = (
     "early-stop", "jpeg:10", "grayscale", "bit-depth:2", "cutout", "mixup", "cutmix", "ueraser:max", "adversarial:8",

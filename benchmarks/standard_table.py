@@ -46,7 +46,10 @@ def ceiling(condition: Condition) -> str:
 
 
 def table(reports: dict[str, VerificationReport]) -> str:
-    """A row an adversary and victim, a column a method: accuracy on clean test pictures in per cent (95 %)."""
+    """A row an adversary and victim, a column a method: accuracy on clean test pictures in per cent (95 %).
+
+    A mark says that a gate failed, so that the figure counts neither for nor against the protection.
+    """
     lines = ["| tier | adversary | victim | clean | " + " | ".join(reports) + " |"]
     lines.append("|---|---|---|---|" + "---|" * len(reports))
     found: dict[str, dict[str, Condition]] = {}
@@ -60,7 +63,8 @@ def table(reports: dict[str, VerificationReport]) -> str:
         for name in reports:
             condition = conditions.get(name)
             arm = None if condition is None else condition.treated
-            cells.append("not tested" if arm is None else said(arm.accuracy))
+            mark = "" if condition is None or condition.status == "ok" else " °"
+            cells.append("not tested" if arm is None else said(arm.accuracy) + mark)
         lines.append(f"| {first.tier} | {first.adversary} | {first.victim} | {ceiling(known)} | {' | '.join(cells)} |")
     lines.append("")
     lines.append("| method | weakest tier tested | grades | headline |")
@@ -105,8 +109,9 @@ def main() -> None:
         print(f"{name}: protected in {made - begun:.0f} s, verified in {(spent - made) / 60:.1f} min, "
               f"plan {reports[name].plan_hash[:12]}", flush=True)  # fmt: skip
         print(reports[name].verdict.headline, flush=True)
-    print(f"\n{args.images} CIFAR-10 images (JPEG copy), {args.tests} clean tests, preset {args.preset}: accuracy "
-          "in per cent with 95 % interval; in mixes, `clean` is the clean part alone")  # fmt: skip
+    print(f"\n{args.images} CIFAR-10 images (JPEG copy), {args.tests} clean tests, preset {args.preset}: accuracy in "
+          "per cent with 95 % interval; in mixes, `clean` is the clean part alone; ° does not count, a gate "
+          "failed")  # fmt: skip
     print(table(reports))
 
 

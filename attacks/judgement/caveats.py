@@ -28,13 +28,21 @@ def list_caveats(request: Request, data: VerificationData) -> list[str]:
 
 
 def note_gates(gates: Sequence[Gate]) -> list[str]:
-    """A sentence for each gate that was passed with a doubt."""
-    return [
-        f"In doubt{'' if gate.scope == 'all' else f' with {gate.scope}'}: {gate.title[0].lower()}{gate.title[1:]} "
-        f"({gate.id}: {gate.value}; wanted: {gate.threshold})."
-        for gate in gates
-        if gate.status == "warn"
-    ]
+    """A sentence for each kind of gate that was passed with a doubt."""
+    doubts: dict[tuple[str, str], list[Gate]] = {}
+    for gate in gates:
+        if gate.status == "warn":
+            doubts.setdefault((gate.id, gate.threshold), []).append(gate)
+    return [_doubt(group) for group in doubts.values()]
+
+
+def _doubt(group: Sequence[Gate]) -> str:
+    first = group[0]
+    where = "" if first.scope == "all" else f" with {', '.join(gate.scope for gate in group)}"
+    value = first.value if len(group) == 1 else f"{first.value} with the first of them"
+    return (
+        f"In doubt{where}: {first.title[0].lower()}{first.title[1:]} ({first.id}: {value}; wanted: {first.threshold})."
+    )
 
 
 def note_power(plan: Plan, conditions: Sequence[Condition]) -> list[str]:

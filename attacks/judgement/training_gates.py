@@ -47,6 +47,13 @@ def check_trainings(
     return [*gates, _sound(plan, cells)] if cells else gates
 
 
+def _speaks_against(condition: Condition) -> bool:
+    """Whether the victim learned so much that there is no grade to give. Had the noise done less harm (G2), or the
+    training fitted the pictures better (G3), it would have learned no less: a claim for the protection would fall with
+    these gates, and that nothing is claimed for it stands."""
+    return condition.status == "ok" and condition_grade(condition) == "none"
+
+
 def _percent(value: float) -> str:
     return f"{100 * value:.1f} %"
 
@@ -73,7 +80,8 @@ def _noise_harmless(condition: Condition, decisive: bool, *, several_seeds: bool
     loss = condition.noise_loss
     # The estimate counts, not its interval: three seeds make intervals so wide that hardly any harm could be proven.
     # One seed knows nothing of the spread between trainings, so there it is a remark.
-    status = "pass" if loss.estimate <= RULE.noise_margin else ("fail" if several_seeds else "warn")
+    doubt = not several_seeds or _speaks_against(condition)
+    status = "pass" if loss.estimate <= RULE.noise_margin else ("warn" if doubt else "fail")
     return Gate(
         id="G2",
         scope=condition.id,
@@ -92,14 +100,11 @@ def _fitted(condition: Condition, decisive: bool) -> Gate:
     mean_clean, mean_protected = sum(clean) / len(clean), sum(protected) / len(protected)
     each = all(p >= RULE.fitted_share * c for p, c in zip(protected, clean, strict=True))
     passed = mean_protected >= RULE.fitted_share * mean_clean
-    # Who fits badly and yet learns so much that no grade is given would learn no less with more training. That nothing
-    # is claimed for the protection stands; a claim would not.
-    harmless = passed or (condition.status == "ok" and condition_grade(condition) == "none")
     return Gate(
         id="G3",
         scope=condition.id,
         title="The victim fitted the protected pictures",
-        status="fail" if not harmless else ("pass" if passed and each else "warn"),
+        status="pass" if passed and each else ("warn" if passed or _speaks_against(condition) else "fail"),
         decisive=decisive,
         value=f"{_percent(mean_protected)} of them right after training, {_percent(mean_clean)} of the clean ones",
         threshold=f"at least {RULE.fitted_share:.1f} of the clean ones",

@@ -134,6 +134,19 @@ def test_labels_that_say_nothing_trip_g1(pictures: Pictures) -> None:
     invalid(verify(shuffled, shuffled, test, seeds=1, epsilon=None), "G1")
 
 
+def test_a_control_that_knows_the_answers_trips_g4(
+    pictures: Pictures, cells: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The labels of the control are not dealt but left as they are, as where the answers leak in some other way."""
+    clean, test = pictures(0)
+    honest = verify(clean, gaussian(clean, 0), test, seeds=2, cells=cells)
+    monkeypatch.setattr("bitterant.attacks.training.store.deal_labels", lambda labels, classes, seed: labels)
+    invalid(verify(clean, gaussian(clean, 0), test, seeds=2, cells=cells), "G4")
+    (control,) = (cell for cell in honest.cells if cell.arm == "shuffled")
+    assert control.accuracy < 0.5
+    assert control.steps == RECIPE.steps
+
+
 def test_test_pictures_that_were_trained_on_trip_g5(pictures: Pictures) -> None:
     """Not bit by bit, which is left out of training, but saved again: a little brighter, with other rounding.
 

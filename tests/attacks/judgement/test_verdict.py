@@ -185,6 +185,14 @@ def test_doubts_reach_people() -> None:
     assert "costs 9.0 points" in note
 
 
+def test_doubts_of_a_kind_are_one_sentence() -> None:
+    loss = Estimate(estimate=0.09, low=0.06, high=0.1)
+    both = condition(noise_loss=loss), condition("jpeg:10", tier="transforms", noise_loss=loss)
+    (note,) = note_gates(list(gates_of(*both, seeds=1).values()))
+    assert note.startswith("In doubt with small-cnn/none, small-cnn/jpeg:10: random noise")
+    assert "costs 9.0 points (6.0 to 10.0) with the first of them" in note
+
+
 def test_a_tier_is_as_good_as_its_worst_condition() -> None:
     found = tier_verdict("naive", [condition(), condition("early-stop", **rho(0.5, 0.6))], graded=True)
     assert (found.grade, found.worst, found.upper) == ("weak", "small-cnn/early-stop", 0.6)
@@ -325,6 +333,12 @@ def test_g1_wants_a_clean_victim_that_learned(low: float, status: str) -> None:
 def test_g2_wants_noise_to_be_harmless(estimate: float, low: float, seeds: int, status: str) -> None:
     loss = Estimate(estimate=estimate, low=low, high=estimate + 0.04)
     assert gates_of(condition(noise_loss=loss), seeds=seeds)["G2", "small-cnn/none"].status == status
+
+
+@pytest.mark.parametrize(("upper", "status"), [(0.74, "fail"), (0.8, "warn")])
+def test_where_noise_does_harm_a_victim_can_still_speak_against_the_protection(upper: float, status: str) -> None:
+    first = condition(noise_loss=Estimate(estimate=0.09, low=0.06, high=0.12), **rho(upper - 0.1, upper))
+    assert gates_of(first)["G2", "small-cnn/none"].status == status
 
 
 @pytest.mark.parametrize(
