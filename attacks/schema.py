@@ -265,6 +265,8 @@ class Gate(Part):
         scope: which trainings it is about; ``all`` for the whole run.
         status: ``pass``, ``warn`` or ``fail``.
         decisive: whether a failure makes the whole run INVALID; else it only sets conditions aside.
+        spared: it failed, and is a doubt only because the condition gets no grade anyhow. Conditions that rest on the
+            same trainings and would get one are set aside.
     """
 
     id: str
@@ -272,6 +274,7 @@ class Gate(Part):
     title: str
     status: Literal["pass", "warn", "fail"]
     decisive: bool
+    spared: bool = False
     value: str
     threshold: str
 
@@ -353,12 +356,13 @@ class GradeBounds(Part):
 
 
 class Rule(Part):
-    """Every threshold of the verdict.
+    """The thresholds of the verdict, as they were when it was planned.
 
     Attributes:
         learned_share: G1: how much of the way from chance to perfect the clean victim must have come, as a lower bound.
         noise_margin: G2: accuracy that random noise of the same size may cost.
         fitted_share: G3: least training accuracy of the protected arm over that of the clean arm.
+        shuffled_errors: G4: standard errors that the lower bound lies below the accuracy.
         shuffled_margin: G4: how much of the way from chance to perfect a victim may come that was trained with shuffled
             labels, as a lower bound.
         near_share: G5: share of the test pictures that may nearly equal a training picture.
@@ -372,6 +376,7 @@ class Rule(Part):
     noise_margin: float
     fitted_share: float
     shuffled_margin: float
+    shuffled_errors: float
     near_share: float
     rho: GradeBounds
     mv: GradeBounds

@@ -317,10 +317,12 @@ def _verify(data: VerificationData, request: Request, context: _Context) -> Veri
     powers = measure_powers(sample)
     dataset = data.describe(validation_images=VALIDATION)
     conditions = analyse(plan, grid, request.adversaries, labellings)
-    gates = check_gates(plan, conditions, cells, data.test_labels, data_gates, data.protection, request.victims)
+    gates = check_gates(
+        plan, conditions, cells, data.test_labels, len(data.classes), data_gates, data.protection, request.victims
+    )
     conditions = set_aside(plan, conditions, gates)
-    notes = note_gates(gates), note_power(plan, conditions), list_caveats(request, data)
-    caveats = [*itertools.chain(*notes), note_unchecked(gates)]
+    notes = note_gates(gates), note_power(plan, conditions), list_caveats(request, data, trained=bool(cells))
+    caveats = [*itertools.chain(*notes), *note_unchecked(gates)]
     verdict = judge(plan, conditions, gates, dataset, caveats)
     labels = {name: found.test for name, found in labellings.items()}
     result = VerificationReport(

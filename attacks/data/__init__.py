@@ -3,12 +3,13 @@
 from .arms import ARMS, noise_arm
 from .folders import load_folders
 from .lpips import LpipsFound, find_lpips
-from .sets import Step, VerificationData, load_sets
+from .sets import FEWEST_TESTED, Step, VerificationData, load_sets
 from .shuffled import deal_labels
 from .stealth import StealthFile, stealth_csv
 
 __all__ = [
     "ARMS",
+    "FEWEST_TESTED",
     "LpipsFound",
     "StealthFile",
     "Step",

@@ -1,4 +1,4 @@
-"""Labels without information, for the control that must not learn anything (gate G4)."""
+"""Labels that do not help, for the control that must not learn anything (gate G4)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ def deal_labels(labels: NDArray[np.int64], classes: int, *, seed: int) -> NDArra
     """Deal the pictures of each class evenly over all labels, like cards.
 
     Shuffled freely, a class would by chance keep more of its own label than of others, and a victim could learn that
-    little; dealt, the numbers differ by one picture at most, and the own label comes last.
+    little; dealt, the numbers differ by one picture at most, and the own label comes last. Where a class has fewer
+    pictures than there are labels its own does not come at all, and the control is rather below chance.
 
     Args:
         labels: true classes ``[N]``.

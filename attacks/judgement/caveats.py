@@ -6,10 +6,11 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
 from scipy.stats import norm
 
 from ..adversaries import TIERS, Adversary
-from ..data import VerificationData
+from ..data import FEWEST_TESTED, VerificationData
 from ..request import Request
 from ..schema import Condition, Gate, Grade, Plan
 from ..training import victim_family
@@ -22,9 +23,16 @@ FEW_TEST_IMAGES = 1000
 """Below so many test pictures the sampling error alone is several points."""
 
 
-def list_caveats(request: Request, data: VerificationData) -> list[str]:
-    """One sentence each, the gravest first."""
-    return [*_about_numbers(request, data), *_about_files(data), *_about_trainers(request, data)]
+def list_caveats(request: Request, data: VerificationData, *, trained: bool = True) -> list[str]:
+    """One sentence each, the gravest first.
+
+    Args:
+        request: what was asked for.
+        data: what it was done with.
+        trained: whether anything was trained at all.
+    """
+    about = _about_trainers(request, data) if trained else []
+    return [*_about_numbers(request, data), *_about_files(data), *about]
 
 
 def note_gates(gates: Sequence[Gate]) -> list[str]:
@@ -46,23 +54,28 @@ def _doubt(group: Sequence[Gate]) -> str:
 
 
 def note_power(plan: Plan, conditions: Sequence[Condition]) -> list[str]:
-    """Which grades no protection could have got with so few test pictures.
+    """Which grades so few test pictures make hard to reach.
 
-    A victim that guesses is right as often as chance has it, and the bound of its residual learnability lies above zero
-    by the sampling error of that alone. Between trainings there is spread too, so this is the best case.
+    A victim that guesses picture by picture is right as often as chance has it, and the bound of its residual
+    learnability lies above zero by the sampling error of that alone. One that gives few answers, or wrong ones, can be
+    bounded better; tiers in which that happened are left out.
     """
+    if len(plan.victim_seeds) < 2:
+        return []
     best: dict[Grade, list[str]] = {}
     for tier in TIERS:
         tested = [c for c in conditions if c.tier == tier and c.metric == "rho" and c.status == "ok"]
         uppers = [_guessing(condition, plan, len(tested)) for condition in tested]
-        if uppers and (grade := grade_of(max(uppers))) != "strong":
+        if not tested or max(condition.rho_upper or 0.0 for condition in tested) <= max(uppers):
+            continue
+        if (grade := grade_of(max(uppers))) != "strong":
             best.setdefault(grade, []).append(tier)
     words = [f"{grade if grade != 'none' else 'no grade'} in {', '.join(tiers)}" for grade, tiers in best.items()]
     if not words:
         return []
     return [
-        f"{plan.test_images} test pictures are too few to show the best grades: even with a victim that only guesses "
-        f"the best possible is {'; '.join(words)}."
+        f"{plan.test_images} test pictures are too few for the best grades: a victim that guesses picture by picture "
+        f"would give {'; '.join(words)}."
     ]
 
 
@@ -72,15 +85,16 @@ def _guessing(condition: Condition, plan: Plan, comparisons: int) -> float:
     gap = condition.clean.accuracy.estimate - condition.chance
     if gap <= 0:
         return 1.0
-    error = math.sqrt(condition.chance * (1 - condition.chance) / plan.test_images)
+    answers = plan.test_images * len(plan.victim_seeds)
+    error = math.sqrt(condition.chance * (1 - condition.chance) / answers)
     return float(norm.ppf(1 - plan.alpha / comparisons)) * error / gap
 
 
-def note_unchecked(gates: Sequence[Gate]) -> str:
-    """What no gate looked at."""
+def note_unchecked(gates: Sequence[Gate]) -> list[str]:
+    """What no gate looked at, as one sentence; none where all was."""
     checked = {gate.id for gate in gates}
     unchecked = [f"{what} ({name})" for name, what in NOT_CHECKED.items() if name not in checked]
-    return f"Not checked: {'; '.join(unchecked)}."
+    return [f"Not checked: {'; '.join(unchecked)}."] if unchecked else []
 
 
 def _about_numbers(request: Request, data: VerificationData) -> list[str]:
@@ -97,6 +111,13 @@ def _about_numbers(request: Request, data: VerificationData) -> list[str]:
     if data.test_source == "split":
         notes.append("The test pictures were held out from CLEAN; their protected copies took no part in training.")
     tested = set(data.test_labels.tolist())
+    counts = np.bincount(data.test_labels, minlength=len(data.classes)).tolist()
+    small = [f"{name} ({n})" for name, n in zip(data.classes, counts, strict=True) if 0 < n < FEWEST_TESTED]
+    if small:
+        notes.append(
+            f"Fewer than {FEWEST_TESTED} test pictures: {', '.join(small)}. Means over the classes lean on them, and "
+            "their spread is hardly known."
+        )
     absent = [name for label, name in enumerate(data.classes) if label not in tested]
     if absent:
         notes.append(f"Without test picture, so not judged: {', '.join(absent)}.")

@@ -16,6 +16,7 @@ from ...errors import BitterantError
 from ...surrogates import surrogate_family
 from ..schema import Condition, Gate, Plan, Protection
 from ..training import CellResult, victim_family
+from .grading import condition_grade
 from .training_gates import check_trainings
 
 __all__ = ["FAILURES", "NOT_CHECKED", "check_gates", "decisive_failures", "set_aside"]
@@ -32,10 +33,15 @@ FAILURES = {
 """What a failed gate means, in words."""
 
 NOT_CHECKED = {
+    "G1": "that the victims learn the clean pictures",
+    "G2": "that random noise does no harm",
+    "G3": "that the victims fit the protected pictures",
     "G4": "that a victim trained with shuffled labels stays at chance",
+    "G7": "that no training diverged",
     "G8": "that a victim is of another family than the protector's model, which is not stated",
 }
-"""Gates that may be absent, and what is then not known: G4 in a smoke test, G8 without a run file."""
+"""Gates that may be absent, and what is then not known: G4 in a smoke test, G8 without a run file, and all but
+G5, G6 and G8 where nothing was trained."""
 
 
 def check_gates(
@@ -43,6 +49,7 @@ def check_gates(
     conditions: Sequence[Condition],
     cells: Sequence[CellResult],
     labels: NDArray[np.int64],
+    classes: int,
     data_gates: Sequence[Gate],
     protection: Protection | None,
     victims: Sequence[str],
@@ -54,11 +61,16 @@ def check_gates(
         conditions: what was measured.
         cells: every training.
         labels: those of the test pictures.
+        classes: how many there are, tested or not.
         data_gates: those that were known before the first training; see ``file_gates``.
         protection: what the run file says, for G8.
         victims: the networks that were trained from scratch, for G8.
     """
-    gates = [*check_trainings(plan, conditions, cells, labels), *data_gates, *_other_family(protection, victims)]
+    gates = [
+        *check_trainings(plan, conditions, cells, labels, classes),
+        *data_gates,
+        *_other_family(protection, victims),
+    ]
     return sorted(gates, key=lambda gate: (gate.id, not gate.decisive))
 
 
@@ -68,13 +80,22 @@ def decisive_failures(gates: Sequence[Gate]) -> list[Gate]:
 
 
 def set_aside(plan: Plan, conditions: Sequence[Condition], gates: Sequence[Gate]) -> list[Condition]:
-    """Mark the conditions whose trainings failed a gate. A victim that fails without adversary fails altogether."""
-    failed = {gate.scope: gate for gate in reversed(gates) if gate.status == "fail" and gate.scope != "all"}
+    """Mark the conditions whose trainings failed a gate. A victim that fails without adversary fails altogether.
+
+    Where a gate was spared, that holds for those conditions which would get a grade.
+    """
+    failed, spared = (
+        {gate.scope: gate for gate in reversed(gates) if gate.scope != "all" and chosen(gate)}
+        for chosen in (lambda gate: gate.status == "fail", lambda gate: gate.spared)
+    )
     planned = {condition.id: condition for condition in plan.conditions}
     result = []
     for condition in conditions:
         read = [condition.adversary, *planned[condition.id].reads.values(), "none"]
-        gate = next((failed[s] for name in read if (s := f"{condition.victim}/{name}") in failed), None)
+        scopes = [f"{condition.victim}/{name}" for name in read]
+        gate = next((failed[scope] for scope in scopes if scope in failed), None)
+        if gate is None and condition.status == "ok" and condition_grade(condition) != "none":
+            gate = next((spared[scope] for scope in scopes if scope in spared), None)
         if condition.status == "ok" and gate is not None:
             where = "" if gate.scope == condition.id else f" with {gate.scope}"
             reason = f"{FAILURES[gate.id]}{where} ({gate.id}: {gate.value}; needed: {gate.threshold})"

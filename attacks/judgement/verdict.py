@@ -20,7 +20,7 @@ _VERBS: dict[Metric, dict[Grade, str]] = {
         "inconclusive": "leaves open whether it stops",
     },
     "mv": {
-        "strong": "adds nothing for",
+        "strong": "does not help",
         "moderate": "adds little for",
         "weak": "adds something for",
         "none": "adds much for",
@@ -183,6 +183,8 @@ def _headline(plan: Plan, tiers: Sequence[TierVerdict], weakest: TierVerdict, by
         condition = by_id[tier.worst or ""]
         seeds = f"{len(plan.victim_seeds)} seeds"
         verb = _VERBS[condition.metric][tier.grade]
+        if condition.metric == "mv" and tier.grade == "strong" and condition.worthless:
+            verb = "adds nothing for"
         clauses.append(f"{verb} {condition.phrase} ({condition.victim}, {seeds}: {_figures(condition)})")
     sentence = "; ".join(clauses)
     missing = ", ".join(_UNTESTED[tier.tier] for tier in tiers if tier.upper is None)

@@ -6,7 +6,6 @@ second is how easily a trainer finds out that pictures are protected.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,9 +31,10 @@ Changes = NDArray[np.float32]
 
 def measure_separability(sample: Sample, *, seed: int) -> Separability | None:
     """Both questions, for the protected pictures and for the control; ``None`` where nothing was changed."""
-    step = max(1, math.ceil(sample.clean.size / _MOST_VALUES))
-    clean, protected, noisy = (version[::step] for version in (sample.clean, sample.protected, sample.noisy))
-    labels = sample.labels[::step]
+    most = max(1, _MOST_VALUES * len(sample.labels) // max(1, sample.clean.size))
+    rows = np.sort(np.random.default_rng(seed).permutation(len(sample.labels))[:most])
+    clean, protected, noisy = (version[rows] for version in (sample.clean, sample.protected, sample.noisy))
+    labels = sample.labels[rows]
     change, control = _change(clean, protected), _change(clean, noisy)
     if not change.any():
         return None
@@ -42,7 +42,7 @@ def measure_separability(sample: Sample, *, seed: int) -> Separability | None:
         pictures=len(labels),
         class_from_change=class_from_change(change, labels, seed=seed),
         class_from_noise=class_from_change(control, labels, seed=seed) if control.any() else None,
-        chance=1 / len(np.unique(labels)),
+        chance=1 / max(1, len(np.unique(labels[_repeated(labels)]))),
         copy_auc=copy_from_original(clean, protected, seed=seed),
         noise_auc=copy_from_original(clean, noisy, seed=seed) if control.any() else None,
     )
@@ -63,8 +63,7 @@ def class_from_change(change: Changes, labels: NDArray[np.int64], *, seed: int) 
     Returns:
         The mean over the classes of the accuracy within each; ``None`` where fewer than two classes have two pictures.
     """
-    counts = np.bincount(labels)
-    kept = counts[labels] >= 2
+    kept = _repeated(labels)
     if len(np.unique(labels[kept])) < 2:
         return None
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
@@ -74,6 +73,11 @@ def class_from_change(change: Changes, labels: NDArray[np.int64], *, seed: int) 
     halves = StratifiedKFold(2, shuffle=True, random_state=seed % 2**32)
     told = cross_val_predict(_ridge(_CLASS_RIDGE, values.shape[1]), values, labels, cv=halves)
     return float(np.mean([(told[labels == label] == label).mean() for label in np.unique(labels)]))
+
+
+def _repeated(labels: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which pictures are not the only one of their class: each half needs one."""
+    return np.bincount(labels)[labels] >= 2
 
 
 def copy_from_original(before: NDArray[np.uint8], after: NDArray[np.uint8], *, seed: int) -> float | None:

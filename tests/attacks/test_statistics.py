@@ -67,6 +67,16 @@ def test_small_test_sets_cover_nearly_as_often(
     assert 0.92 <= np.mean(truth <= np.quantile(draws, 0.95, axis=0)) <= 0.975
 
 
+@pytest.mark.parametrize(("each", "least"), [(5, 0.9), (20, 0.93)])
+def test_upper_bounds_of_guessing_hold(each: int, least: float) -> None:
+    """What grades rest on: a victim at chance among ten classes. Skewness costs a little where test pictures are few."""
+    labels, mean = np.repeat(np.arange(10), each), float(norm.ppf(0.1) * np.sqrt(1 + 0.2**2 + 1))
+    correct, truth = simulate(np.random.default_rng(7), 3, 0.2, 1.0, mean, examples=len(labels))
+    draws = bootstrap_accuracies(correct, labels, draws=1000, seed=3)
+    assert truth == pytest.approx(0.1)
+    assert least <= np.mean(truth <= np.quantile(draws, 0.95, axis=0)) <= 0.97
+
+
 def test_two_examples_a_class_would_be_too_few() -> None:
     """Why so small test sets are refused."""
     labels = np.repeat(np.arange(2), 2)

@@ -26,7 +26,7 @@ Run = Callable[..., Result]
 
 CLASSES = ("ants", "bees", "crows")
 TRAIN, TEST, SIDE, EPSILON = 8, 6, 16, 8
-GRADES = re.compile(r"\b(Blocks|Hinders|Weakens|weak|moderate|strong)\b")
+GRADES = re.compile(r"\b(blocks|hinders|does not stop|leaves open|adds|weak|moderate|strong)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def trained(monkeypatch: pytest.MonkeyPatch, unprotected: bool) -> list[str]:
     def answer(task: CellTask) -> CellResult:
         arms.append(task.cell.arm)
         labels = np.load(task.inputs.test_labels).astype(np.int64)
-        right = task.cell.arm != "protected" or unprotected
+        right = task.cell.arm not in ("protected", "shuffled") or (unprotected and task.cell.arm == "protected")
         said = labels if right else np.zeros_like(labels)
         curve = tuple(CurvePoint(k, float(k), 1 / k, 1.0, float(right)) for k in range(1, 3))
         return CellResult(task.cell, 2, 1.0, 0.1, True, said, said, 2, curve, 0.1, said)

@@ -301,6 +301,7 @@ def gates_of(*conditions: Condition, **changes: Any) -> dict[tuple[str, str], Ga
         conditions,
         values["cells"],
         np.array(values["labels"]),
+        values.get("classes", 2),
         check_data(values["stealth"], values["issues"], protection, DATASET.test_images),
         protection,
         values.pop("victims", ["small-cnn", "convmixer"]),
@@ -361,6 +362,21 @@ def test_g4_wants_a_victim_with_shuffled_labels_to_know_nothing(right: int, stat
     assert ("shuffled labels knows the answers" in told.headline) == (status == "fail")
 
 
+def test_g4_knows_labels_that_are_not_tested() -> None:
+    """Two classes of ten are tested: a guess is right in a tenth of cases, and a half would be a leak."""
+    labels = [0, 1] * 50
+    cells = [result(), control(50, labels)]
+    assert gates_of(condition(), cells=cells, labels=labels, classes=10)["G4", "small-cnn/none"].status == "fail"
+
+
+def test_g4_does_not_take_one_answer_for_a_class_as_certain() -> None:
+    labels = [0, 1] * 5
+    assert (
+        gates_of(condition(), cells=[result(), control(9, labels)], labels=labels)["G4", "small-cnn/none"].status
+        == "pass"
+    )
+
+
 def test_g4_counts_classes_alike() -> None:
     """Dealt labels give small classes as many answers as large ones: always the large class is no knowledge."""
     labels = [0] * 90 + [1] * 10
@@ -378,6 +394,38 @@ def test_a_badly_fitted_victim_can_only_speak_against_the_protection(upper: floa
     told = verdict_of(*set_aside(plan_for(first), [first], list(gates.values())), gates=list(gates.values()))
     assert told.valid == (status == "warn")
     assert told.tiers[0].grade == ("none" if status == "warn" else "not tested")
+
+
+@pytest.mark.parametrize("gate", ["G2", "G3"])
+def test_what_rests_on_a_spared_gate_gets_no_grade(gate: str) -> None:
+    """Noise does harm, or the victim did not fit: that it learned much stands, that gray stops it does not."""
+    changes: dict[str, Any] = {"noise_loss": Estimate(estimate=0.09, low=0.06, high=0.12)}
+    if gate == "G3":
+        changes = {"protected": arm(0.5).model_copy(update={"train_accuracies": (0.5,) * 3})}
+    first = condition(**changes, **rho(0.7, 0.8))
+    gray = condition("grayscale", tier="transforms", **rho(0.0, 0.1))
+    jpeg = condition("jpeg:10", tier="transforms", **rho(0.8, 0.9))
+    plan, gates = plan_for(first, gray, jpeg), list(gates_of(first, gray, jpeg).values())
+    assert next(found for found in gates if found.scope == first.id and found.id == gate).spared
+    after = set_aside(plan, [first, gray, jpeg], gates)
+    assert [c.status for c in after] == ["ok", "set aside", "ok"]
+    told = judge(plan, after, gates, DATASET, [])
+    assert told.valid
+    assert (told.tiers[1].grade, told.tiers[1].complete) == ("none", False)
+
+
+def test_adds_nothing_is_only_said_where_it_was_shown() -> None:
+    mixed = {
+        "tier": "mixing",
+        "metric": "mv",
+        "share": 0.8,
+        "mv": Estimate(estimate=-0.6, low=-2.0, high=0.05),
+        "mv_upper": 0.08,
+    }
+    arms = {name: arm(0.4) for name in ("clean", "mixed", "part", "noise-mixed")}
+    for worthless, words in ((True, "adds nothing for"), (False, "does not help")):
+        last = condition("mix:0.8", **mixed, worthless=worthless).model_copy(update={"arms": arms})
+        assert words in verdict_of(condition(**rho(0.0, 0.05)), last).headline.lower()
 
 
 def test_who_goes_on_from_a_victim_need_not_fit_the_protected_pictures() -> None:
@@ -528,8 +576,17 @@ def test_g8_wants_a_victim_of_another_family(victims: list[str], status: str) ->
 def test_without_a_known_surrogate_g8_is_not_checked_and_that_is_told(surrogate: str | None) -> None:
     gates = list(gates_of(condition(), protection=Protection(surrogate=surrogate)).values())
     assert "G8" not in {gate.id for gate in gates}
-    assert all(name in note_unchecked(gates) for name in ("G4", "G8"))
-    assert "G5" not in note_unchecked(gates), "it is always looked at"
+    (note,) = note_unchecked(gates)
+    assert all(name in note for name in ("G4", "G8"))
+    assert "G5" not in note, "it is always looked at"
+
+
+def test_where_all_was_checked_nothing_is_said() -> None:
+    cells = [result(), control(50, [0, 1] * 50)]
+    gates = gates_of(condition(), cells=cells, labels=[0, 1] * 50, protection=Protection(surrogate="small-cnn"))
+    assert note_unchecked(list(gates.values())) == []
+    (note,) = note_unchecked(check_data(stealth(), [], None, 100))
+    assert all(f"(G{number})" in note for number in (1, 2, 3, 4, 7, 8)), "nothing was trained"
 
 
 def test_originals_without_a_copy_make_every_tier_incomplete() -> None:

@@ -128,7 +128,7 @@ def make_report(
     stealth, dataset, cells = data.stealth(), data.describe(), list(grid.cells.values())
     conditions = analyse(plan, grid, request.adversaries, labellings)
     files = check_data(stealth, data.issues, None, len(data.test_labels))
-    gates = check_gates(plan, conditions, cells, data.test_labels, files, None, request.victims)
+    gates = check_gates(plan, conditions, cells, data.test_labels, len(data.classes), files, None, request.victims)
     conditions = set_aside(plan, conditions, gates)
     sample = choose_sample(data, seed=0)
     powers = measure_powers(sample)

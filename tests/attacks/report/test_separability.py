@@ -75,6 +75,13 @@ def test_of_large_pictures_fewer_are_looked_at_of_all_classes(monkeypatch: pytes
     assert (found.pictures, found.chance, found.class_from_change) == (30, pytest.approx(1 / 3), 1.0)
 
 
+def test_a_class_of_one_picture_is_no_chance_to_guess() -> None:
+    labels = np.append(np.repeat([0, 1], 29), [2, 3])
+    found = measure_separability(Sample(CLEAN, plus(NOISE), plus(-NOISE), labels), seed=0)
+    assert found is not None
+    assert found.chance == 0.5
+
+
 def test_the_page_tells_it(made: Any, report_maker: Callable[..., Any]) -> None:
     from bitterant.attacks.report import render_report
 
