@@ -69,7 +69,7 @@ def test_small_test_sets_cover_nearly_as_often(
 
 @pytest.mark.parametrize(("each", "least"), [(5, 0.9), (20, 0.93)])
 def test_upper_bounds_of_guessing_hold(each: int, least: float) -> None:
-    """What grades rest on: a victim at chance among ten classes. Skewness costs a little where test pictures are few."""
+    """What grades rest on: a victim at chance among ten classes. Skewness costs a little with few test pictures."""
     labels, mean = np.repeat(np.arange(10), each), float(norm.ppf(0.1) * np.sqrt(1 + 0.2**2 + 1))
     correct, truth = simulate(np.random.default_rng(7), 3, 0.2, 1.0, mean, examples=len(labels))
     draws = bootstrap_accuracies(correct, labels, draws=1000, seed=3)

@@ -126,19 +126,23 @@ def test_few_test_pictures_cannot_show_that_something_is_worth_nothing() -> None
 
 
 def test_too_few_test_pictures_for_a_grade_are_told() -> None:
-    def notes(each: int, *adversaries: str) -> list[str]:
-        labels = np.tile(np.arange(10), each)
+    def notes(each: int, *, seeds: int = 3) -> list[str]:
+        """Two classes; the protected arm learns more than guessing, so its own bound is not the better one."""
+        labels = np.tile(np.arange(2), each)
         right = {
-            (arm, name): 0.9 if arm == "clean" else 0.1 for arm in ("clean", "protected", "noise") for name in NAMES
+            (arm, name): 1.0 if arm == "clean" else 0.8 for arm in ("clean", "protected", "noise") for name in NAMES
         }
-        plan = plan_of(*adversaries).model_copy(update={"test_images": len(labels)})
-        return note_power(plan, list(measure(labels, right, *adversaries).values()))
+        plan = plan_of("jpeg:10", "grayscale").model_copy(
+            update={"test_images": len(labels), "victim_seeds": SEEDS[:seeds]}
+        )
+        return note_power(plan, list(measure(labels, right, "jpeg:10", "grayscale").values()))
 
-    assert notes(100, "jpeg:10", "grayscale") == []
-    (one,) = notes(1, "jpeg:10", "grayscale")
-    # One picture of each of ten classes: a standard error of .3 * 3.16 / 10 = .095 of the gap of .8.
-    assert one.startswith("10 test pictures are too few")
-    assert "moderate in naive, transforms" in one
+    assert notes(100) == []
+    assert notes(5, seeds=1) == [], "one seed gets no grade anyhow"
+    (note,) = notes(5)
+    # Thirty answers: a standard error of .5 / 30 ** .5 = .09, times 1.6 or 2, of a gap of .5.
+    assert note.startswith("10 test pictures are too few for the best grades")
+    assert "would give moderate in naive, transforms" in note
 
 
 def test_without_a_gap_the_marginal_value_is_undefined_and_not_survived() -> None:

@@ -350,8 +350,8 @@ def test_g3_wants_the_protected_pictures_fitted(train: tuple[float, ...], status
     assert gates_of(condition(protected=fitted))["G3", "small-cnn/none"].status == status
 
 
-# Of 100 test pictures of two classes: chance .5, too much .55, and the standard error is .048 at .7.
-@pytest.mark.parametrize(("right", "status"), [(0, "pass"), (50, "pass"), (65, "pass"), (69, "fail"), (100, "fail")])
+# Of 100 test pictures of two classes: chance .5, too much .55, and the standard error of guessing is .05.
+@pytest.mark.parametrize(("right", "status"), [(0, "pass"), (50, "pass"), (65, "pass"), (71, "fail"), (100, "fail")])
 def test_g4_wants_a_victim_with_shuffled_labels_to_know_nothing(right: int, status: str) -> None:
     labels = [0, 1] * 50
     gate = gates_of(condition(), cells=[result(), control(right, labels)], labels=labels)["G4", "small-cnn/none"]
@@ -543,7 +543,7 @@ def test_mixing_is_told_in_its_own_words() -> None:
     )
     assert "mixing" not in told.headline.split("Not tested:")[1]
     harm = verdict_of(mixed(-0.4, -0.2, harmful=True))
-    assert harm.headline.startswith("Adds nothing for")
+    assert harm.headline.startswith("Does not help")
     assert "which is harm" in harm.headline
 
 
