@@ -28,6 +28,7 @@ class FakeReport:
     verdict = FakeVerdict()
     dataset = SimpleNamespace(issues=())
     stealth = SimpleNamespace(over_budget=())
+    protection = None
     cells = ("a", "b", "c")
     reused_cells = 0
 
