@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -85,6 +86,10 @@ def test_a_class_of_one_picture_is_no_chance_to_guess() -> None:
 def test_the_page_tells_it(made: Any, report_maker: Callable[..., Any]) -> None:
     from bitterant.attacks.report import render_report
 
-    assert "What a linear classifier makes of it" in render_report(made.report, files=made.data.files)
+    page = " ".join(render_report(made.report, files=made.data.files).split())
+    assert "What a linear classifier makes of it" in page
+    told = page[page.index("From the change alone") :]
+    assert "Copies are told" in told
+    assert re.search(r"[a-z%]\.[A-Z]", told[: told.index("</p>")]) is None, "sentences run into each other"
     untouched = report_maker(["jpeg:10"], delta=np.zeros((24, 24), dtype=int))
     assert "linear classifier makes" not in render_report(untouched.report, files=untouched.data.files)
