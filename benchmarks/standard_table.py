@@ -6,6 +6,7 @@ and a run that was stopped goes on.
 
     python benchmarks/standard_table.py --images 3000
     python benchmarks/standard_table.py --images 3000 --max-minutes 30
+    python benchmarks/standard_table.py --images 3000 --tests 1000 --without ueraser
     python benchmarks/standard_table.py --images 100 --tests 100 --preset smoke
 """
 
@@ -19,6 +20,7 @@ from typing import Any
 from cifar import DEFAULT_FILE, Cifar
 
 from bitterant.attacks import verify_folder
+from bitterant.attacks.presets import PRESETS
 from bitterant.attacks.schema import Condition, Estimate, VerificationReport
 from bitterant.protect import protect_folder
 from bitterant.surrogates.allocator import tune_allocator
@@ -84,12 +86,16 @@ def main() -> None:
     parser.add_argument("--preset", default="standard")
     parser.add_argument("--methods", nargs="*", choices=[*METHODS], default=[*METHODS])
     parser.add_argument("--adversaries", nargs="*", default=None, help="instead of the preset's")
+    parser.add_argument("--without", nargs="*", default=[], help="adversaries of the preset to leave out")
     parser.add_argument("--victims", nargs="*", default=None, help="instead of the preset's")
     parser.add_argument("--seed", type=int, default=0, help="of the subset and of everything else")
     parser.add_argument("--max-minutes", type=float, default=None, help="of each method's verification")
     parser.add_argument("--device", default="auto")
     args = parser.parse_args()
     tune_allocator()
+    adversaries = args.adversaries
+    if args.without:
+        adversaries = [name for name in adversaries or PRESETS[args.preset].adversaries if name not in args.without]
     cifar = Cifar(args.data)
     work = args.work / f"{args.images}-{args.seed}"
     clean = cifar.write_folder(work / "clean", *cifar.train(args.seed, args.images))
@@ -102,7 +108,7 @@ def main() -> None:
         made = time.perf_counter()
         reports[name] = verify_folder(
             clean, copies, test=test, report=work / f"{name}-report", cells=args.work / "cells", preset=args.preset,
-            victims=args.victims, adversaries=args.adversaries, seed=args.seed, max_minutes=args.max_minutes,
+            victims=args.victims, adversaries=adversaries, seed=args.seed, max_minutes=args.max_minutes,
             device=args.device,
         )  # fmt: skip
         spent = time.perf_counter()
