@@ -101,7 +101,7 @@ def timeless(value: Any) -> Any:
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_a_verification_that_was_stopped_and_then_killed_ends_as_one_that_was_not(make_folder: MakeFolder) -> None:
-    clean = make_folder({"cats": 12, "dogs": 12})
+    clean = make_folder({"cats": 26, "dogs": 26})
     protected, report = clean.parent / "protected", clean.parent / "report"
     shutil.copytree(clean, protected)
     for number, path in enumerate(sorted(protected.rglob("*.png"))):
