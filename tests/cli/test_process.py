@@ -130,7 +130,12 @@ def test_a_verification_that_was_stopped_and_then_killed_ends_as_one_that_was_no
     report.rename(clean.parent / "whole")
 
     ended, out, err = stopped(signal.SIGINT, 2)
-    assert (ended, json.loads(out)["error"]["exit_code"]) == (130, 130), err
+    for _ in range(2):
+        if ended == code:  # Python drops an interrupt that lands in a destructor, and the run ends undisturbed
+            shutil.rmtree(report)
+            ended, out, err = stopped(signal.SIGINT, 2)
+    assert ended == 130, err
+    assert json.loads(out)["error"]["exit_code"] == 130
     assert f"kept in {report / 'cells'}; the same command goes on from there" in err
     assert not list(report.rglob(".bitterant-tmp-*"))
     ended, _, _ = stopped(signal.SIGKILL, 4)
