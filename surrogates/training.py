@@ -202,6 +202,7 @@ def train_classifier(
     device: str | torch.device = "cpu",
     bf16: bool | None = None,
     objective: Objective | None = None,
+    after_step: Callable[[], None] | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> TrainingResult:
     """Train ``model`` in place and say what happened.
@@ -219,6 +220,7 @@ def train_classifier(
         device: where to train.
         bf16: bfloat16 autocast (weights stay float32); ``None``: where it is faster.
         objective: what to minimise instead of the cross-entropy of the batch.
+        after_step: called after each step of the optimiser, before anybody looks at the model; may change its weights.
         progress: called with the share done after each curve point.
 
     Returns:
@@ -268,6 +270,8 @@ def train_classifier(
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
             optimiser.step()
+            if after_step is not None:
+                after_step()
             step += 1
             loss_sum += loss.detach() * len(index)
             hits += (logits.detach().argmax(1) == target).sum()

@@ -6,7 +6,7 @@ import math
 
 from ...errors import ConfigError
 
-__all__ = ["one_of", "real_number", "share", "whole_number"]
+__all__ = ["one_of", "real_number", "real_range", "share", "whole_number"]
 
 
 def whole_number(prefix: str, text: str | None, *, default: int, least: int, most: int | None = None) -> int:
@@ -38,6 +38,29 @@ def real_number(prefix: str, text: str | None, *, default: float, least: float, 
             f"{prefix}:{text} is not a number from {least:g} to {most:g}. Write for example {prefix}:{default:g}."
         )
     return value
+
+
+def real_range(
+    prefix: str, text: str | None, *, default: tuple[float, float], least: float, most: float
+) -> tuple[float, float]:
+    """The two numbers behind ``prefix:A-B``, ``least <= A < B <= most``.
+
+    Raises:
+        ConfigError: they are no such numbers.
+    """
+    if text is None:
+        return default
+    first, _, second = text.partition("-")
+    try:
+        low, high = float(first), float(second)
+    except ValueError:
+        low = high = math.nan
+    if not least <= low < high <= most:
+        raise ConfigError(
+            f"{prefix}:{text} is not a range A-B of numbers with {least:g} <= A < B <= {most:g}. "
+            f"Write for example {prefix}:{default[0]:g}-{default[1]:g}."
+        )
+    return low, high
 
 
 def share(prefix: str, text: str | None, *, default: float) -> float:

@@ -6,25 +6,32 @@ from collections.abc import Sequence
 
 from ...errors import ConfigError, UnknownNameError
 from .adversarial import AdversarialTraining, FastAdversarialTraining
-from .augmentation import CutMix, Cutout, Mixup, TrivialAugment, UEraser
+from .augmentation import CutMix, Cutout, Mixup, Rotate, TrivialAugment, UEraser
 from .base import Adversary
+from .composed import Compose
 from .early_stop import EarlyStop, ValidatedStop
 from .labels import Finer, Regroup, Superclass
 from .mix import Mix
 from .none import NoAdversary
 from .prior import FineTune, FreezeEarly, LastLayer, LinearProbe, NearestNeighbours, Recover, SimClr
 from .projection import OrthogonalProjection
-from .purification import NonLocalMeans, Purify, TotalVariation
+from .purification import FewDenoise, NoiseDenoise, NonLocalMeans, Purify, TotalVariation
+from .staged import Staged
 from .transforms import (
+    BandStop,
     BitDepth,
+    Coin,
     CropResize,
     DownUp,
+    Equalize,
     GaussianBlur,
     Grayscale,
     Jpeg,
+    LowPass,
     Median,
     SharpenLowPass,
     Webp,
+    Whiten,
 )
 
 __all__ = ["adversary_classes", "adversary_names", "create_adversaries", "create_adversary", "register_adversary"]
@@ -49,7 +56,9 @@ def register_adversary(cls: type[Adversary]) -> type[Adversary]:
 for _cls in (
     NoAdversary, EarlyStop,
     Jpeg, Webp, Grayscale, BitDepth, DownUp, GaussianBlur, Median, CropResize, SharpenLowPass,
+    LowPass, BandStop, Equalize, Whiten, Coin, Compose,
     Cutout, Mixup, CutMix, TrivialAugment, UEraser, FastAdversarialTraining, AdversarialTraining,
+    Rotate, Staged, NoiseDenoise, FewDenoise,
     OrthogonalProjection, TotalVariation, NonLocalMeans, Purify,
     ValidatedStop, LastLayer, Recover, LinearProbe, NearestNeighbours, FineTune, FreezeEarly, SimClr,
     Superclass, Regroup, Finer, Mix,

@@ -1,12 +1,20 @@
 """How victims are trained where that is more than the plain recipe: objectives, and what goes on from a training."""
 
 from .adversarial import AdversarialObjective
-from .augmentations import CutMixObjective, CutoutObjective, MixupObjective, TrivialAugmentObjective
+from .augmentations import (
+    CutMixObjective,
+    CutoutObjective,
+    MixupObjective,
+    RotateObjective,
+    TrivialAugmentObjective,
+)
 from .contrastive import Contrastive
+from .denoising import NoiseAndDenoise
 from .fine_tuning import FineTuning
 from .job import Job, Learner
 from .plain import PlainTraining
 from .refit import LastLayerRefit, Recovery
+from .staged import StagedTraining
 from .ueraser import UEraserObjective
 
 __all__ = [
@@ -19,8 +27,11 @@ __all__ = [
     "LastLayerRefit",
     "Learner",
     "MixupObjective",
+    "NoiseAndDenoise",
     "PlainTraining",
     "Recovery",
+    "RotateObjective",
+    "StagedTraining",
     "TrivialAugmentObjective",
     "UEraserObjective",
 ]

@@ -1,7 +1,8 @@
-"""Augmentations of a batch as objectives: cutout, mixup, CutMix and TrivialAugment."""
+"""Augmentations of a batch as objectives: cutout, mixup, CutMix, rotation and TrivialAugment."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -19,8 +20,10 @@ __all__ = [
     "CutMixObjective",
     "CutoutObjective",
     "MixupObjective",
+    "RotateObjective",
     "TrivialAugmentObjective",
     "boxes",
+    "rotated",
     "trivial_augment",
 ]
 
@@ -112,6 +115,38 @@ class CutMixObjective:
         pasted = torch.where(box, batch[order], batch).contiguous(memory_format=torch.channels_last)
         logits = model(pasted).float()
         return _mixed_loss(logits, target, target[order], weight), logits
+
+
+def rotated(batch: Tensor, degrees: Tensor) -> Tensor:
+    """Pictures ``[B, 3, R, R]`` turned counter-clockwise about their middle, bilinear; corners reflect the inside.
+
+    Args:
+        degrees: one angle a picture, float ``[B]``.
+    """
+    angles = degrees.to(batch.device) * (math.pi / 180)
+    cosine, sine, zero = angles.cos(), angles.sin(), torch.zeros_like(angles)
+    turns = torch.stack([torch.stack([cosine, -sine, zero], 1), torch.stack([sine, cosine, zero], 1)], 1)
+    grid = F.affine_grid(turns, list(batch.shape), align_corners=False)
+    return F.grid_sample(batch, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+
+
+@dataclass(frozen=True)
+class RotateObjective:
+    """Each picture turned by an angle of its own, drawn anew in every step, after flip and crop.
+
+    Attributes:
+        degrees: the largest angle, to either side; angles are uniform.
+    """
+
+    degrees: float = 30.0
+
+    def __call__(
+        self, model: nn.Module, batch: Tensor, target: Tensor, generator: torch.Generator, progress: float = 0.0
+    ) -> tuple[Tensor, Tensor]:
+        """See :data:`bitterant.surrogates.Objective`."""
+        angles = self.degrees * (2 * torch.rand(len(batch), generator=generator) - 1)
+        logits = model(rotated(batch, angles).contiguous(memory_format=torch.channels_last)).float()
+        return F.cross_entropy(logits, target), logits
 
 
 @lru_cache(maxsize=1)

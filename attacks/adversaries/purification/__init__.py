@@ -1,7 +1,8 @@
-"""Denoising the pictures before training: by smoothness, by their own patches, or by a learned autoencoder."""
+"""Denoising the pictures before training: by smoothness, by their own patches, by a learned autoencoder or denoiser."""
 
 from .autoencoder import Purify
+from .denoiser import FewDenoise, NoiseDenoise
 from .non_local_means import NonLocalMeans
 from .total_variation import TotalVariation
 
-__all__ = ["NonLocalMeans", "Purify", "TotalVariation"]
+__all__ = ["FewDenoise", "NoiseDenoise", "NonLocalMeans", "Purify", "TotalVariation"]

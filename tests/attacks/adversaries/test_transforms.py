@@ -22,6 +22,8 @@ from bitterant.errors import ConfigError, WeightsError
 CHANGING = [
     "jpeg:10", "jpeg:75", "jpeg:random", "webp:30", "grayscale", "bit-depth:2", "down-up:0.5", "blur:0.6", "blur:1",
     "median", "crop-resize:0.875", "sharpen-lowpass:0.5", "tv:0.1", "nlm:12",
+    "lowpass:4", "bandstop:4-9", "equalize", "whiten", "whiten:channels", "coin:2", "down-up:0.25",
+    "compose:grayscale+jpeg:10",
 ]  # fmt: skip
 
 

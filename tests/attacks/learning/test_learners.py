@@ -37,7 +37,10 @@ def state(network: torch.nn.Module) -> dict[str, Tensor]:
     return {key: value.clone() for key, value in network.state_dict().items()}
 
 
-LEARNERS = ["cutout", "mixup", "ueraser", "fast-adversarial", "adversarial", "last-layer", "recover", "simclr"]
+LEARNERS = [
+    "cutout", "mixup", "ueraser", "fast-adversarial", "adversarial", "last-layer", "recover", "simclr", "rotate",
+    "staged", "noise-denoise", "few-denoise",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", LEARNERS)

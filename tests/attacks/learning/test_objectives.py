@@ -15,6 +15,7 @@ from bitterant.attacks.learning import (
     CutoutObjective,
     MixupObjective,
     PlainTraining,
+    RotateObjective,
     TrivialAugmentObjective,
     UEraserObjective,
 )
@@ -50,6 +51,7 @@ ALL: list[tuple[str, Objective]] = [
     ("cutout", CutoutObjective()),
     ("mixup", MixupObjective()),
     ("cutmix", CutMixObjective()),
+    ("rotate", RotateObjective()),
     ("trivial", TrivialAugmentObjective()),
     ("ueraser", UEraserObjective()),
     ("ueraser:jpeg", UEraserObjective(versions=2, jpeg=True)),
