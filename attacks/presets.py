@@ -40,6 +40,7 @@ _STANDARD = (
     "jpeg:75", "bit-depth:2", "blur:1", "down-up:0.5", "sharpen-lowpass:0.5", "jpeg:random",
     "webp:30", "median", "crop-resize:0.875",
     "trivial-augment", "cutmix", "mixup", "cutout", "fast-adversarial:8", "tv:0.1", "nlm:12",
+    "bandstop:4-9", "lowpass:8", "coin:2", "equalize", "compose:grayscale+jpeg:10",
     "last-layer:0.01", "recover:0.1", "ueraser",
 )  # fmt: skip
 _FULL = (
@@ -48,6 +49,9 @@ _FULL = (
     "adversarial:4", "adversarial:8", "ueraser:max", "ueraser:jpeg",
     "freeze-early:efficientnet-lite0", "fine-tune:efficientnet-lite0",
     "linear-probe:clip:ViT-B-32/openai", "knn:clip:ViT-B-32/openai", "simclr:0.1", "simclr:1",
+    "whiten", "whiten:channels", "down-up:0.25", "rotate:30", "staged",
+    "noise-denoise:16", "few-denoise:0.04", "few-denoise:0.01",
+    "adversarial:2", "adversarial:6", "adversarial:16", "fast-adversarial:4",
 )  # fmt: skip
 _BESIDE_PAPERS = (
     "early-stop", "jpeg:10", "grayscale", "bit-depth:2", "cutout", "mixup", "cutmix", "ueraser:max", "adversarial:8",

@@ -32,7 +32,7 @@ class Purify(Adversary):
 
     prefix = "purify"
     tier = "training"
-    source = "arXiv 2305.18264 (AVATAR) purifies by diffusion; the autoencoder in its place is ours"
+    source = "arXiv 2303.08500 (AVATAR) purifies by diffusion; the autoencoder in its place is ours"
     description = "through an autoencoder (purify:PATH, a diffusers folder or NAME_encoder.safetensors)"
 
     def __init__(self, parameter: str | None = None) -> None:

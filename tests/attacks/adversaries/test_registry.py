@@ -21,6 +21,7 @@ from bitterant.attacks.adversaries import (
     register_adversary,
     registry,
 )
+from bitterant.attacks.presets import PRESETS
 from bitterant.errors import ConfigError, LabelError, UnknownNameError
 
 
@@ -29,7 +30,7 @@ def images() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (5, 3, 16, 16), dtype=np.uint8)
 
 
-NEW = ["mix", "regroup", "finer", "linear-probe", "knn"]
+NEW = ["mix", "regroup", "finer", "linear-probe", "knn", "rotate", "staged", "noise-denoise", "few-denoise", "equalize"]
 
 
 @pytest.mark.parametrize("name", ["none", "early-stop", "jpeg", "grayscale", *NEW])
@@ -177,6 +178,16 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
 def test_none_always_comes_first_and_repeats_are_dropped() -> None:
     names = [adversary.name for adversary in create_adversaries(["jpeg:10", "jpeg", "early-stop", "none"])]
     assert names == ["none", "jpeg:10", "early-stop"]
+
+
+def test_presets_name_adversaries_that_exist_and_quick_stays_as_it_was() -> None:
+    for preset in PRESETS.values():
+        made = create_adversaries(preset.adversaries)
+        assert len(made) == len(preset.adversaries) + 1, f"{preset.name} names one twice"
+    added = {"bandstop:4-9", "coin:2", "equalize", "compose:grayscale+jpeg:10", "lowpass:8"}
+    assert added <= set(PRESETS["standard"].adversaries)
+    assert not added & set(PRESETS["quick"].adversaries)
+    assert set(PRESETS["standard"].adversaries) <= set(PRESETS["full"].adversaries)
 
 
 def test_a_new_adversary_is_one_class(monkeypatch: pytest.MonkeyPatch, images: np.ndarray) -> None:
