@@ -89,7 +89,9 @@ def test_each_picture_of_a_batch_is_turned_by_its_own_angle_within_the_limit() -
 @pytest.mark.parametrize("side", [15, 16])
 def test_an_untrained_denoiser_is_a_box_blur(side: int) -> None:
     batch = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0))
-    expected = scipy.ndimage.uniform_filter(batch.numpy(), (0, 0, 5, 5), mode="mirror")
+    expected = batch.numpy()
+    for axis in (2, 3):
+        expected = scipy.ndimage.uniform_filter1d(expected, 5, axis=axis, mode="mirror")
     assert np.allclose(Denoiser().eval()(batch).detach().numpy(), expected, atol=1e-5)
 
 
