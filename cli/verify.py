@@ -47,6 +47,7 @@ def verify(
             help="How much to try: smoke (about a minute), quick, standard, full; or emn, apbench: as in a paper.",
         ),
     ] = "quick",
+    epsilon: options.PromisedEpsilonOption = None,
     require_tier: Annotated[
         str | None,
         typer.Option(
@@ -133,6 +134,7 @@ def verify(
     kept = report / "cells" if cells is None and report is not None else cells
     with guarded(output, debug=debug, stopped=_stopped(kept, resume=resume)):
         side = options.parse_resolution(resolution)
+        promised = options.promised_epsilon(epsilon)
         prepare_torch()
         from ..attacks import verify_folder
 
@@ -149,6 +151,7 @@ def verify(
                 resolution=side,
                 seed=seed,
                 device=device,
+                epsilon=promised,
                 require_tier=require_tier,
                 require_grade=require_grade,
                 max_minutes=max_minutes,

@@ -54,7 +54,7 @@ def test_options_go_in_and_the_exit_code_comes_out(run: Run, monkeypatch: pytest
     monkeypatch.setattr(attacks, "verify_folder", fake)
     words = ["--victim", "small-cnn", "--victim", "resnet18", "--adversary", "jpeg:50", "--seeds", "2"]
     words += ["--require-tier", "naive", "--require-grade", "strong", "--max-minutes", "1.5", "--resolution", "32"]
-    words += ["--lpips", "w.pth", "--cells", "kept", "--no-resume"]
+    words += ["--lpips", "w.pth", "--cells", "kept", "--no-resume", "--epsilon", "6"]
     result = run("verify", "a", "b", "--test", "t", "--report", "r", "--preset", "smoke", *words, "--json")
     assert result.exit_code == code
     assert json.loads(result.stdout) == {"verdict": {"headline": "Hinders a naive trainer."}, "mode": "json"}
@@ -67,6 +67,7 @@ def test_options_go_in_and_the_exit_code_comes_out(run: Run, monkeypatch: pytest
     assert (seen["require_tier"], seen["require_grade"]) == ("naive", "strong")
     assert (seen["cells"], seen["resume"]) == (Path("kept"), False)
     assert seen["lpips"] == Path("w.pth")
+    assert seen["epsilon"] == 6 / 255
 
 
 def test_what_is_left_out_is_the_presets(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +80,9 @@ def test_what_is_left_out_is_the_presets(run: Run, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(attacks, "verify_folder", fake)
     assert run("verify", "a", "b").exit_code == 0
     assert seen["preset"] == "quick"
-    assert [seen[name] for name in ("victims", "adversaries", "seeds", "report", "test", "cells")] == [None] * 6
+    assert [seen[name] for name in ("victims", "adversaries", "seeds", "report", "test", "cells", "epsilon")] == [
+        None
+    ] * 7
     assert seen["resume"] is True
 
 
