@@ -221,7 +221,7 @@ def _tell_trainers(output: Output, result: VerificationReport) -> None:
     output.facts(rows)
     output.say(
         f"  {f'No trainer was tested of: {absent}. ' if absent else ''}"
-        f"{f'Adversaries held out from crafting: {held} alone' if held else 'None was held out from crafting'}. "
+        f"{f'Adversaries held out from crafting: {held} alone' if held else 'No adversary was held out from crafting'}. "
         "One protected copy was judged, so how much another seed of the protection would change is in no interval. "
         "'bitterant list adversaries' explains the words."
     )
