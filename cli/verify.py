@@ -213,16 +213,20 @@ def _tell_trainers(output: Output, result: VerificationReport) -> None:
     for found in tested:
         cases = {"seen": found.seen, "held out": found.held_out}
         told = "; ".join(f"{name} {_case(case)}" for name, case in cases.items() if case is not None)
+        if found.worst is not None and found.worst.moment == "peak" and found.at_end is not None:
+            told += f"; at the end at most {100 * found.at_end.accuracy.estimate:.0f} %: {found.at_end.id}"
         left = ", ".join(text.partition(": ")[0] for text in found.untested)  # an id has no space behind its colon
         rows.append((found.trainer, f"{told}{f'; not tested: {left}' if left else ''}"))
     absent = ", ".join(found.trainer for found in result.trainers if not found.tested)
     held = ", ".join(found.trainer for found in tested if found.held_out is not None)
+    kept = (
+        f"Adversaries held out from crafting: {held} alone" if held else "No adversary held out from crafting was run"
+    )
     output.say("  At most, by what the trainer owns and spends (accuracy on clean test pictures):")
     output.facts(rows)
     output.say(
         f"  {f'No trainer was tested of: {absent}. ' if absent else ''}"
-        f"{f'Adversaries held out from crafting: {held} alone' if held else 'No adversary was held out from crafting'}. "
-        "One protected copy was judged, so how much another seed of the protection would change is in no interval. "
+        f"{kept}. One protected copy was judged, so how much another seed of the protection would change is in no interval. "
         "'bitterant list adversaries' explains the words."
     )
 

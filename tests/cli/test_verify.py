@@ -170,15 +170,24 @@ def test_the_worst_case_of_each_class_of_trainers_is_told(run: Run, monkeypatch:
     seen, held = gets(0.35, "small-cnn/jpeg:10", moment="peak"), gets(0.2, "small-cnn/webp:30")
     mixed = gets(0.5, "small-cnn/mix:0.8", rho=None, mv=Row(estimate=-0.25))
     report.trainers = (
-        Row(trainer="W1", tested=("a",), untested=("small-cnn/median: no time",), seen=seen, held_out=held),
-        Row(trainer="W5", tested=(), untested=(), seen=None, held_out=None),
-        Row(trainer="mixing", tested=("b",), untested=(), seen=mixed, held_out=None),
+        Row(
+            trainer="W1",
+            tested=("a",),
+            untested=("small-cnn/median: no time",),
+            seen=seen,
+            held_out=held,
+            worst=seen,
+            at_end=gets(0.31, "small-cnn/none"),
+        ),
+        Row(trainer="W5", tested=(), untested=(), seen=None, held_out=None, worst=None, at_end=None),
+        Row(trainer="mixing", tested=("b",), untested=(), seen=mixed, held_out=None, worst=mixed, at_end=mixed),
     )
     monkeypatch.setattr(attacks, "verify_folder", lambda *_, **__: report)
     told = run("verify", "a", "b").stderr
     assert (
         "W1      seen 35 % (33 to 37) of 60 %, still learnable 0.50: small-cnn/jpeg:10, at its best moment; "
-        "held out 20 % (18 to 22) of 60 %, still learnable 0.50: small-cnn/webp:30; not tested: small-cnn/median\n"
+        "held out 20 % (18 to 22) of 60 %, still learnable 0.50: small-cnn/webp:30; at the end at most 31 %: "
+        "small-cnn/none; not tested: small-cnn/median\n"
     ) in told
     assert "mixing  seen 50 % (48 to 52) of 60 %, marginal value -0.25: small-cnn/mix:0.8\n" in told
     assert "No trainer was tested of: W5. Adversaries held out from crafting: W1 alone. One protected copy" in told

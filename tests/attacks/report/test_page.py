@@ -13,7 +13,7 @@ import pytest
 
 from bitterant.attacks.report import render_report
 from bitterant.attacks.report.tiles import choose_tiles
-from bitterant.attacks.schema import PairIssue, Protection
+from bitterant.attacks.schema import Estimate, PairIssue, Protection
 
 VOID = {"meta", "img", "br"}
 
@@ -132,6 +132,19 @@ def test_worst_cases_stand_near_the_top_by_what_the_trainer_owns(report_maker: C
     for words in ("adversarial training at 4 levels: not asked for", "Nothing was tested of W2", "One protected copy"):
         assert words in text
     assert "No adversary that was held out was tested" not in text
+    assert "Without it the most is" not in text, "every victim was best at the end"
+
+
+def test_a_worst_case_at_the_best_moment_has_the_one_at_the_end_beside_it(report_maker: Callable[..., Any]) -> None:
+    report = report_maker([]).report
+    naive = report.trainers[0]
+    peak = naive.worst.model_copy(update={"moment": "peak", "accuracy": Estimate(estimate=0.7, low=0.6, high=0.8)})
+    changed = naive.model_copy(update={"worst": peak, "seen": peak})
+    page = Page(render_report(report.model_copy(update={"trainers": (changed, *report.trainers[1:])})))
+    end = f"{100 * naive.at_end.accuracy.estimate:.1f} % (W1: small-cnn/none). One protected copy"
+    assert f"Without it the most is {end}" in page.text
+    assert "70.0 60.0 to 80.0" in page.text
+    assert "No adversary that was held out was tested" in page.text
 
 
 def test_an_invalid_run_has_no_worst_cases(report_maker: Callable[..., Any]) -> None:
