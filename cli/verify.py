@@ -226,7 +226,8 @@ def _tell_trainers(output: Output, result: VerificationReport) -> None:
     output.facts(rows)
     output.say(
         f"  {f'No trainer was tested of: {absent}. ' if absent else ''}"
-        f"{kept}. One protected copy was judged, so how much another seed of the protection would change is in no interval. "
+        f"{kept}. "
+        "One protected copy was judged, so how much another seed of the protection would change is in no interval. "
         "'bitterant list adversaries' explains the words."
     )
 
