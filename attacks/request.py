@@ -127,7 +127,9 @@ def _required(
     return known_tier, known_grade
 
 
-def plan_conditions(request: Request, details: Mapping[str, str | None] | None = None) -> tuple[PlannedCondition, ...]:
+def plan_conditions(
+    request: Request, details: Mapping[str, str | None] | None = None, *, images: int | None = None
+) -> tuple[PlannedCondition, ...]:
     """The conditions in the order in which they are kept when time is short.
 
     First the first victim with everything, then the others with the naive tier. The victim of a probe, and
@@ -136,6 +138,7 @@ def plan_conditions(request: Request, details: Mapping[str, str | None] | None =
     Args:
         request: what was asked for.
         details: what an adversary does with these classes in particular, by its name.
+        images: number of training pictures, on which the class of some trainers depends.
     """
     planned = []
     for number, victim in enumerate(request.victims):
@@ -151,6 +154,8 @@ def plan_conditions(request: Request, details: Mapping[str, str | None] | None =
                 PlannedCondition(
                     id=f"{network}/{adversary.name}",
                     tier=adversary.tier,
+                    trainer=adversary.trainer_among(images),
+                    crafting=adversary.crafting,
                     adversary=adversary.name,
                     victim=network,
                     metric=adversary.metric,

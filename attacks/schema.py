@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from .adversaries import Arm, Fit, Metric, Readout, Tier
+from .adversaries import Arm, Crafting, Fit, Metric, Readout, Tier, TrainerClass
 from .facts import (
     Dataset,
     Environment,
@@ -31,6 +31,7 @@ __all__ = [
     "Basis",
     "CellRecord",
     "Condition",
+    "Crafting",
     "CurveRow",
     "Dataset",
     "Environment",
@@ -45,6 +46,7 @@ __all__ = [
     "Plan",
     "PlannedCondition",
     "Protection",
+    "Reading",
     "Requirement",
     "Rule",
     "Separability",
@@ -54,11 +56,14 @@ __all__ = [
     "Text",
     "TierVerdict",
     "Tool",
+    "TrainerClass",
+    "TrainerResult",
     "Verdict",
     "VerificationReport",
+    "WorstCase",
 ]
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 RULE_VERSION = "v3"
 """v2 graded balanced accuracy and mixing too; v3 adds the gate G4, equivalence, and wider intervals for small tests."""
@@ -145,10 +150,30 @@ class ArmResult(Part):
     seconds: tuple[float, ...] = ()
 
 
+class Reading(Part):
+    """What the trainer gets at one moment of the training, and what the same pipeline gives on clean pictures.
+
+    Accuracies are the mean over the classes of the accuracy within each, which is plain accuracy where the classes have
+    equally many test pictures: readings of different conditions can be compared.
+
+    Attributes:
+        accuracy: with protected pictures, after the best renaming of the classes where that helps the trainer.
+        clean: with clean ones, at the same moment.
+        rho: residual learnability at this moment, on the accuracy that is worse for the protection; ``None`` for
+            conditions that mix.
+    """
+
+    accuracy: Estimate
+    clean: Estimate
+    rho: Estimate | None = None
+
+
 class Condition(Part):
     """One adversary with one victim.
 
     Attributes:
+        trainer: what a trainer who does this owns and spends.
+        crafting: whether protections were made or tuned with this adversary in view.
         metric: what is graded: ``rho``, residual learnability, or ``mv``, the marginal value of a protected share.
         detail: what exactly was done, where the name does not say it.
         share: protected share of the pictures, for adversaries that mix; ``None`` where it is all of them.
@@ -173,10 +198,14 @@ class Condition(Part):
             it within the margin of the rule. ``None`` where there is no marginal value.
         noise_loss: clean minus noise accuracy.
         renamed: whether renaming the classes helped the trainer.
+        readings: what the trainer gets, by moment: where the adversary reads its victims out at the end, also at the
+            best moment by the test answers, if there was a learning curve.
     """
 
     id: str
     tier: Tier
+    trainer: TrainerClass
+    crafting: Crafting
     adversary: str
     victim: str
     phrase: Text
@@ -202,6 +231,7 @@ class Condition(Part):
     worthless: bool | None = None
     noise_loss: Estimate | None = None
     renamed: bool = False
+    readings: dict[Readout, Reading] = Field(default_factory=dict)
     seconds: float = 0.0
 
     @property
@@ -298,6 +328,53 @@ class TierVerdict(Part):
     untested: tuple[str, ...] = ()
 
 
+class WorstCase(Part):
+    """The condition of a class of trainers, and the moment, in which the trainer gets most.
+
+    Attributes:
+        id: of the condition.
+        moment: at the ``final`` step, at the ``peak`` by the test answers, which no trainer has, or at the best step
+            for a few clean pictures (``validated``).
+        accuracy, clean, rho: its reading at that moment.
+        mv: for conditions that mix, the marginal value of the protected share, at the end.
+        chance: of the accuracies.
+    """
+
+    id: str
+    adversary: str
+    victim: str
+    crafting: Crafting
+    moment: Readout
+    accuracy: Estimate
+    clean: Estimate
+    rho: Estimate | None
+    mv: Estimate | None = None
+    chance: float
+
+
+class TrainerResult(Part):
+    """One class of trainers: what it gets at most. Nothing here is graded.
+
+    Attributes:
+        meaning: what a trainer of the class owns and spends.
+        worst: where the trainer gets most, over the end and the best moment; ``None`` where nothing of the class was
+            tested.
+        at_end: the same without best moments that were chosen with the test answers.
+        seen, held_out: the worst case among adversaries that were seen in crafting, and among those held out from it.
+        tested: ids of the conditions that count.
+        untested: what does not count, and why. It was not survived.
+    """
+
+    trainer: TrainerClass
+    meaning: str
+    worst: WorstCase | None
+    at_end: WorstCase | None
+    seen: WorstCase | None
+    held_out: WorstCase | None
+    tested: tuple[str, ...]
+    untested: tuple[Text, ...]
+
+
 class Requirement(Part):
     """What the caller demanded. ``tier`` is ``None`` for the weakest tested one."""
 
@@ -332,6 +409,8 @@ class PlannedCondition(Part):
 
     Attributes:
         fit: what learns: a network trained from scratch, or a probe on frozen features of ``victim``.
+        trainer: what a trainer who does this owns and spends.
+        crafting: whether protections were made or tuned with this adversary in view.
         reads: its arms, and for each the name of the adversary whose trainings it reads. The arm ``shuffled``, the
             control of G4, is trained once and not a seed.
         detail: what exactly is done, where the name does not say it.
@@ -339,6 +418,8 @@ class PlannedCondition(Part):
 
     id: str
     tier: Tier
+    trainer: TrainerClass
+    crafting: Crafting
     adversary: str
     victim: str
     metric: Metric = "rho"
@@ -428,6 +509,9 @@ class VerificationReport(Part):
         spectrum: of the change; ``None`` where nothing changed.
         separability: whether a linear classifier tells the class from it, and copies from originals; ``None`` too.
         mixing: the conditions that mix, by victim and share.
+        trainers: the worst case of every class of trainers, also of those of which nothing was tested.
+        protections: number of protected copies that were judged. It is one, made once, so no interval holds what
+            another seed of the protection would have changed.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -447,6 +531,8 @@ class VerificationReport(Part):
     reused_cells: int = 0
     conditions: tuple[Condition, ...]
     mixing: tuple[MixPoint, ...] = ()
+    trainers: tuple[TrainerResult, ...] = ()
+    protections: Literal[1] = 1
     gates: tuple[Gate, ...]
     verdict: Verdict
 

@@ -32,6 +32,7 @@ from .judgement import (
     note_power,
     note_unchecked,
     set_aside,
+    trainer_results,
 )
 from .places import check_places
 from .report import (
@@ -342,6 +343,7 @@ def _verify(data: VerificationData, request: Request, context: _Context) -> Veri
         reused_cells=sum(cell.cell in grid.reused for cell in cells),
         conditions=tuple(conditions),
         mixing=mix_points(conditions),
+        trainers=trainer_results(conditions),
         gates=tuple(gates),
         verdict=verdict,
     )
@@ -405,7 +407,7 @@ def _stage(request: Request, store: ArrayStore) -> tuple[dict[str, Labelling], d
 def _plan(
     data: VerificationData, request: Request, recipes: dict[str, Recipe], details: Mapping[str, str | None]
 ) -> Plan:
-    conditions = plan_conditions(request, details)
+    conditions = plan_conditions(request, details, images=len(data.labels))
     in_tier = Counter(condition.tier for condition in conditions)
     return Plan(
         rule=RULE,

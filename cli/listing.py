@@ -34,22 +34,31 @@ def list_names(
 
 
 def _list_adversaries(output: Output) -> None:
-    """Name, tier, cost of a training in plain trainings, and the paper; ``docs/adversaries.md`` says more."""
-    from ..attacks.adversaries import adversary_classes
+    """Name, tier, class of the trainer, whether seen in crafting, cost in plain trainings, one line, and the paper."""
+    from ..attacks.adversaries import CRAFTING_MEANINGS, TRAINER_MEANINGS, adversary_classes
 
-    classes = adversary_classes().items()
-    output.answer(
-        ("name", "tier", "cost", "what the trainer does", "source"),
-        [(name, cls.tier, f"{cls.cost:g}", cls.description, cls.source) for name, cls in classes],
-    )
-    output.result(
+    rows = [
         {
-            "adversaries": [
-                {"name": name, "tier": cls.tier, "cost": cls.cost, "about": cls.description, "source": cls.source}
-                for name, cls in classes
-            ]
+            "name": name,
+            "tier": cls.tier,
+            "trainer": cls.listed_trainer(),
+            "crafting": cls.listed_crafting(),
+            "cost": cls.cost,
+            "about": cls.description,
+            "source": cls.source,
         }
+        for name, cls in adversary_classes().items()
+    ]
+    output.answer(
+        ("name", "tier", "class", "crafting", "cost", "what the trainer does", "source"),
+        [tuple(f"{value:g}" if isinstance(value, float) else str(value) for value in row.values()) for row in rows],
     )
+    meanings = {"classes": TRAINER_MEANINGS, "crafting": CRAFTING_MEANINGS}
+    output.say("\nClasses of trainers, with the parameter that is left out (last-layer:0.01 is W2):")
+    output.facts(list(TRAINER_MEANINGS.items()))
+    output.say("Crafting:")
+    output.facts(list(CRAFTING_MEANINGS.items()))
+    output.result({"adversaries": rows, **meanings})
 
 
 def _rows(kind: Kind) -> list[tuple[str, str]]:

@@ -29,6 +29,7 @@ __all__ = [
     "MethodOption",
     "PaperOption",
     "ParameterOption",
+    "PromisedEpsilonOption",
     "QuietOption",
     "ResolutionOption",
     "ResumeOption",
@@ -42,6 +43,7 @@ __all__ = [
     "epsilon_levels",
     "parse_parameters",
     "parse_resolution",
+    "promised_epsilon",
 ]
 
 ADVANCED = "Advanced"
@@ -61,6 +63,14 @@ StrengthOption = Annotated[
 EpsilonOption = Annotated[
     float | None,
     typer.Option(metavar="LEVELS", help="The same as a number, 1 to 255; wins over --strength.", show_default=False),
+]
+PromisedEpsilonOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="LEVELS",
+        help="How far a pixel of PROTECTED may have moved, 1 to 255: for copies that another tool made.",
+        show_default="what the run file says",
+    ),
 ]
 MethodOption = Annotated[
     str, typer.Option(metavar="NAME", help="auto, emn, uc, beo or noise. 'bitterant list methods' explains them.")
@@ -202,6 +212,19 @@ def epsilon_levels(ctx: typer.Context, epsilon: float | None, strength: Strength
     if epsilon is None or (typed(ctx, "strength") and not typed(ctx, "epsilon")):
         return STRENGTHS[strength or "balanced"]
     return epsilon
+
+
+def promised_epsilon(levels: float | None) -> float | None:
+    """The budget as a fraction, where one was given in 1/255 levels.
+
+    Raises:
+        ConfigError: it is outside 1..255 levels.
+    """
+    if levels is None:
+        return None
+    from ..imaging import Budget
+
+    return Budget.from_levels(levels).epsilon
 
 
 def parse_resolution(text: str) -> int | Literal["auto"]:

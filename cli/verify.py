@@ -17,6 +17,7 @@ from .progress import ProgressDisplay
 
 if TYPE_CHECKING:
     from ..attacks import VerificationReport
+    from ..attacks.schema import WorstCase
 
 __all__ = ["tell_verdict", "verify"]
 
@@ -46,6 +47,7 @@ def verify(
             help="How much to try: smoke (about a minute), quick, standard, full; or emn, apbench: as in a paper.",
         ),
     ] = "quick",
+    epsilon: options.PromisedEpsilonOption = None,
     require_tier: Annotated[
         str | None,
         typer.Option(
@@ -132,6 +134,7 @@ def verify(
     kept = report / "cells" if cells is None and report is not None else cells
     with guarded(output, debug=debug, stopped=_stopped(kept, resume=resume)):
         side = options.parse_resolution(resolution)
+        promised = options.promised_epsilon(epsilon)
         prepare_torch()
         from ..attacks import verify_folder
 
@@ -148,6 +151,7 @@ def verify(
                 resolution=side,
                 seed=seed,
                 device=device,
+                epsilon=promised,
                 require_tier=require_tier,
                 require_grade=require_grade,
                 max_minutes=max_minutes,
@@ -193,7 +197,50 @@ def tell_verdict(output: Output, result: VerificationReport, report: Path | None
             part = "" if tier.complete else ", partly tested"
             rows.append((tier.tier, f"{tier.grade}{part}; {words}: {worst.id}"))
         output.facts(rows)
+        _tell_trainers(output, result)
     for caveat in verdict.caveats[:SHOWN_CAVEATS]:
         output.say(f"  - {caveat}", style="dim")
     if report is not None:
         output.facts([("report", str(report / "report.html")), ("for programs", str(report / "report.json"))])
+
+
+def _tell_trainers(output: Output, result: VerificationReport) -> None:
+    """Print what each class of trainers gets at most, among the adversaries seen in crafting and among the others."""
+    tested = [found for found in result.trainers if found.tested]
+    if not tested:
+        return
+    rows = []
+    for found in tested:
+        cases = {"seen": found.seen, "held out": found.held_out}
+        told = "; ".join(f"{name} {_case(case)}" for name, case in cases.items() if case is not None)
+        if found.worst is not None and found.worst.moment == "peak" and found.at_end is not None:
+            told += f"; at the end at most {100 * found.at_end.accuracy.estimate:.0f} %: {found.at_end.id}"
+        left = ", ".join(text.partition(": ")[0] for text in found.untested)  # an id has no space behind its colon
+        rows.append((found.trainer, f"{told}{f'; not tested: {left}' if left else ''}"))
+    absent = ", ".join(found.trainer for found in result.trainers if not found.tested)
+    held = ", ".join(found.trainer for found in tested if found.held_out is not None)
+    kept = (
+        f"Adversaries held out from crafting: {held} alone" if held else "No adversary held out from crafting was run"
+    )
+    output.say("  At most, by what the trainer owns and spends (accuracy on clean test pictures):")
+    output.facts(rows)
+    output.say(
+        f"  {f'No trainer was tested of: {absent}. ' if absent else ''}"
+        f"{kept}. "
+        "One protected copy was judged, so how much another seed of the protection would change is in no interval. "
+        "'bitterant list adversaries' explains the words."
+    )
+
+
+def _case(case: WorstCase) -> str:
+    """One worst case: what the trainer gets, of what, and how."""
+    gets, share = case.accuracy, ""
+    if case.rho is not None:
+        share = f", still learnable {case.rho.estimate:.2f}"
+    elif case.mv is not None:
+        share = f", marginal value {case.mv.estimate:.2f}"
+    moments = {"final": "", "peak": ", at its best moment", "validated": ", at the moment chosen with clean pictures"}
+    return (
+        f"{100 * gets.estimate:.0f} % ({100 * gets.low:.0f} to {100 * gets.high:.0f}) "
+        f"of {100 * case.clean.estimate:.0f} %{share}: {case.id}{moments[case.moment]}"
+    )

@@ -8,12 +8,25 @@ from .registry import (
     create_adversary,
     register_adversary,
 )
+from .trainers import (
+    CRAFTING_MEANINGS,
+    REPORTED_RADII,
+    TRAINER_CLASSES,
+    TRAINER_MEANINGS,
+    Crafting,
+    TrainerClass,
+)
 
 __all__ = [
+    "CRAFTING_MEANINGS",
+    "REPORTED_RADII",
     "TIERS",
     "TIER_TITLES",
+    "TRAINER_CLASSES",
+    "TRAINER_MEANINGS",
     "Adversary",
     "Arm",
+    "Crafting",
     "Fit",
     "Labelling",
     "Material",
@@ -21,6 +34,7 @@ __all__ = [
     "Pixels",
     "Readout",
     "Tier",
+    "TrainerClass",
     "adversary_classes",
     "adversary_names",
     "create_adversaries",

@@ -30,6 +30,7 @@ class AdversarialTraining(Adversary):
     source = "arXiv 1706.06083 (PGD); arXiv 2308.03258 (APBench), L-inf 8/255, 10 steps"
     description = "adversarial training, PGD with 10 steps (adversarial:4 sets the radius in levels, 8 if left out)"
     cost = 7.0
+    trainer = "W3"
 
     def __init__(self, parameter: str | None = None) -> None:
         self.levels = real_number(self.prefix, parameter, default=DEFAULT_LEVELS, least=0.5, most=32.0)

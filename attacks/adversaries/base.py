@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ConfigError
+from .trainers import FEW_CLEAN, MUCH_COMPUTE, Crafting, TrainerClass, crafting_of
 
 if TYPE_CHECKING:  # they load torch, which listing adversaries must not
     from ...surrogates import Recipe
@@ -134,8 +135,10 @@ class Adversary(ABC):
         continues: whether it goes on from the networks that ``none`` trained, which are then kept for it.
         tests_by_arm: whether what is done to the test pictures depends on what was learned from those of the arm.
         clean_share: share of the training pictures that the trainer also has clean, with their labels.
+        clean_pictures: number of clean pictures that the trainer has, however many there are to train on.
         protected_share: share of the training pictures that is protected, where clean ones stand beside them; ``None``
             where all are.
+        trainer: class of the trainer, where it does not follow from the rest; see :meth:`trainer_among`.
     """
 
     prefix: ClassVar[str]
@@ -150,7 +153,9 @@ class Adversary(ABC):
     continues: ClassVar[bool] = False
     tests_by_arm: ClassVar[bool] = False
     clean_share: float = 0.0
+    clean_pictures: ClassVar[int] = 0
     protected_share: float | None = None
+    trainer: ClassVar[TrainerClass | None] = None
 
     def __init__(self, parameter: str | None = None) -> None:
         if parameter is not None:
@@ -175,6 +180,51 @@ class Adversary(ABC):
     def network(self) -> str | None:
         """Name of the pretrained network that is trained on instead of a victim; ``None`` for victims from scratch."""
         return None
+
+    @property
+    def trainer_class(self) -> TrainerClass:
+        """What the trainer owns and spends, where nobody knows how many pictures there are to train on."""
+        return self.trainer_among(None)
+
+    def trainer_among(self, images: int | None) -> TrainerClass:
+        """What the trainer owns and spends.
+
+        Args:
+            images: number of training pictures. Without it, :attr:`clean_pictures` count as more than a few.
+        """
+        return self._trainer(self.clean_share, images)
+
+    @classmethod
+    def listed_trainer(cls) -> TrainerClass:
+        """The class of the trainer with the parameters that are left out, without making one."""
+        return cls._trainer(cls.clean_share, None)
+
+    @classmethod
+    def _trainer(cls, clean_share: float, images: int | None) -> TrainerClass:
+        if cls.trainer is not None:
+            return cls.trainer
+        if cls.tier == "relabel":
+            return "other labels"
+        if cls.tier == "mixing":
+            return "mixing"
+        owns_weights = cls.network is not Adversary.network or cls.surrogate is not Adversary.surrogate
+        if owns_weights or cls.fit != "network":
+            return "W4"
+        if cls.clean_pictures:
+            clean_share = max(clean_share, cls.clean_pictures / images if images else 1.0)
+        if clean_share > 0:
+            return "W2" if clean_share <= FEW_CLEAN else "W2+"
+        return "W1" if cls.cost <= MUCH_COMPUTE else "W1+"
+
+    @property
+    def crafting(self) -> Crafting:
+        """Whether protections were made or tuned with it in view."""
+        return self.listed_crafting()
+
+    @classmethod
+    def listed_crafting(cls) -> Crafting:
+        """The same without making one."""
+        return crafting_of(cls.prefix)
 
     def check(self, resolution: int) -> str | None:
         """Make sure, before any training, that what it needs is on this machine.

@@ -41,6 +41,7 @@ class ValidatedStop(EarlyStop):
     source = "arXiv 2204.08615, with the validation set that it asks for"
     description = "stops at the moment that is best for 200 other clean pictures"
     readout = "validated"
+    clean_pictures = 200
 
     @property
     def phrase(self) -> str:

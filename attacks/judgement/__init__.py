@@ -5,6 +5,7 @@ from .caveats import list_caveats, note_gates, note_power, note_unchecked
 from .file_gates import check_data
 from .gates import FAILURES, check_gates, decisive_failures, set_aside
 from .rule import RULE
+from .trainers import trainer_results
 from .verdict import judge
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "note_power",
     "note_unchecked",
     "set_aside",
+    "trainer_results",
 ]

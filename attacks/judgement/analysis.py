@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..adversaries import Adversary, Arm, Labelling, Readout
-from ..schema import ArmResult, Basis, Condition, Estimate, Plan, PlannedCondition, Rule
+from ..schema import ArmResult, Basis, Condition, Estimate, Plan, PlannedCondition, Reading, Rule
 from ..statistics import (
     balanced_chance,
     balancing_weights,
@@ -27,6 +27,9 @@ __all__ = ["analyse"]
 
 Correct = NDArray[np.bool_]
 
+_PEAK = "peak:"
+"""Stands before the name of an arm whose victims are read out at their best moment, beside the end."""
+
 
 @dataclass(frozen=True)
 class _ArmData:
@@ -34,12 +37,14 @@ class _ArmData:
 
     Attributes:
         renamed: by the accuracy that the renaming was chosen for.
+        peak: the same two at the best moment, where the adversary itself looks at the end; ``None`` without a curve.
         seconds: of the trainings that are its own, not shared with another condition.
         details: what the report says of it beside what is graded.
     """
 
     plain: Correct
     renamed: dict[Basis, Correct]
+    peak: tuple[Correct, dict[Basis, Correct]] | None
     train_accuracies: tuple[float, ...]
     seconds: float
     details: dict[str, Any]
@@ -52,7 +57,8 @@ class _Measured:
     Attributes:
         weights: what each test picture weighs, ``[N]``, by basis. Plain accuracy alone where all classes have equally
             many test pictures, since both are then the same.
-        accuracies: by basis and arm; ``better`` is the protected arm, renamed where that helps the trainer.
+        accuracies: by basis and arm; ``better`` is the protected arm, renamed where that helps the trainer. Those at
+            the best moment have ``peak:`` in front.
     """
 
     planned: PlannedCondition
@@ -91,7 +97,8 @@ def analyse(
         item = measured[planned.id]
         figures = _Figures(item, plan.alpha, in_tier[planned.tier], plan.rule)
         graded = figures.rho(_untouched(item, measured)) if planned.metric == "rho" else figures.mv()
-        conditions.append(Condition.model_validate({**identity, **figures.arms(), **graded}))
+        readings = {"readings": figures.readings(adversary.readout)}
+        conditions.append(Condition.model_validate({**identity, **figures.arms(), **graded, **readings}))
     return conditions
 
 
@@ -105,6 +112,8 @@ def _identity(planned: PlannedCondition, adversary: Adversary) -> dict[str, Any]
     return {
         "id": planned.id,
         "tier": planned.tier,
+        "trainer": planned.trainer,
+        "crafting": planned.crafting,
         "adversary": planned.adversary,
         "victim": planned.victim,
         "phrase": adversary.phrase,
@@ -162,8 +171,15 @@ def _draw_together(
         for basis, weight in weights.items():
             rows.update({(identity, basis, arm): data.plain * weight for arm, data in arms.items()})
             if "protected" in arms:
-                plain, renamed = (c * weight for c in (arms["protected"].plain, arms["protected"].renamed[basis]))
-                rows[identity, basis, "better"] = renamed if renamed.mean() > plain.mean() else plain
+                treated = arms["protected"]
+                rows[identity, basis, "better"] = _better(treated.plain, treated.renamed[basis], weight)
+            for arm in ("clean", "protected", "mixed"):
+                if arm not in arms or (peak := arms[arm].peak) is None:
+                    continue
+                name = "better" if arm == "protected" else arm
+                rows[identity, basis, f"{_PEAK}{name}"] = (
+                    _better(peak[0], peak[1][basis], weight) if arm == "protected" else peak[0] * weight
+                )
     draws = bootstrap_accuracies(np.stack(list(rows.values())), labels, draws=plan.draws, seed=plan.seed)
     accuracies: dict[str, dict[tuple[Basis, str], Accuracy]] = {identity: {} for identity in group}
     for column, ((identity, basis, name), values) in enumerate(rows.items()):
@@ -172,6 +188,11 @@ def _draw_together(
         identity: _Measured(planned, labels, arms, weights, accuracies[identity])
         for identity, (planned, _, arms) in group.items()
     }
+
+
+def _better(plain: Correct, renamed: Correct, weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Who was right, weighted; after the best renaming of the classes where that helps the trainer."""
+    return renamed * weight if (renamed * weight).mean() > (plain * weight).mean() else plain * weight
 
 
 def _read_out(result: CellResult, readout: Readout) -> NDArray[np.int64]:
@@ -186,12 +207,19 @@ def _read_out(result: CellResult, readout: Readout) -> NDArray[np.int64]:
 def _arm(results: Sequence[CellResult], labelling: Labelling, *, readout: Readout, own: bool, seed: int) -> _ArmData:
     labels, classes = labelling.test, labelling.classes
     predictions = [_read_out(result, readout) for result in results]
+
+    def correct(of: list[NDArray[np.int64]]) -> tuple[Correct, dict[Basis, Correct]]:
+        return np.stack([predicted == labels for predicted in of]), {
+            "accuracy": permuted_correct(of, labels, classes, seed=seed),
+            "balanced accuracy": permuted_correct(of, labels, classes, balanced=True, seed=seed),
+        }
+
+    plain, renamed = correct(predictions)
+    curves = readout == "final" and all(result.curve for result in results)
     return _ArmData(
-        plain=np.stack([predicted == labels for predicted in predictions]),
-        renamed={
-            "accuracy": permuted_correct(predictions, labels, classes, seed=seed),
-            "balanced accuracy": permuted_correct(predictions, labels, classes, balanced=True, seed=seed),
-        },
+        plain=plain,
+        renamed=renamed,
+        peak=correct([result.peak_predictions for result in results]) if curves else None,
         train_accuracies=tuple(result.train_accuracy for result in results),
         seconds=sum(result.seconds for result in results) if own else 0.0,
         details=describe_arm(results, predictions, labels, classes),
@@ -236,6 +264,32 @@ class _Figures:
             return None
         clean, noise = (self.item.accuracies["accuracy", arm] for arm in ("clean", "noise"))
         return self._interval(Accuracy(clean.value - noise.value, clean.draws - noise.draws), low=-1.0)
+
+    def readings(self, readout: Readout) -> dict[Readout, Reading]:
+        """What the trainer gets when the adversary reads its victims out, and at their best moment."""
+        treated = "better" if self.item.planned.metric == "rho" else "mixed"
+        found: dict[Readout, Reading] = {readout: self._reading("clean", treated)}
+        if {f"{_PEAK}clean", f"{_PEAK}{treated}"} <= {name for _, name in self.item.accuracies}:
+            found["peak"] = self._reading(f"{_PEAK}clean", f"{_PEAK}{treated}")
+        return found
+
+    def _reading(self, clean: str, treated: str) -> Reading:
+        item = self.item
+        rho = None
+        if item.planned.metric == "rho":
+            shares: dict[Basis, Figure] = {
+                basis: residual(
+                    item.accuracies[basis, treated], item.accuracies[basis, clean], item.chance(basis), self.alpha
+                )
+                for basis in item.weights
+            }
+            rho = shares[worst_of(shares, "rho")].figure
+        basis = "balanced accuracy" if "balanced accuracy" in item.weights else "accuracy"
+        return Reading(
+            accuracy=self._interval(item.accuracies[basis, treated]),
+            clean=self._interval(item.accuracies[basis, clean]),
+            rho=rho,
+        )
 
     def rho(self, untouched: _Measured | None) -> dict[str, Any]:
         """Residual learnability, on the accuracy that is worse for the protection."""

@@ -44,13 +44,16 @@ def verify_command(
         words += ["--victim", victim]
     for adversary in ("none",) if adversaries is not None and not adversaries else adversaries or ():
         words += ["--adversary", adversary]
+    levels = None if epsilon is None else f"{255 * epsilon:.10g}"  # 8 / 255 is written as 8
+    typed = levels is not None and float(levels) >= 1  # less than a level the command line refuses
+    words += ["--epsilon", levels] if levels is not None and typed else []
     words += [] if request.required_tier is None else ["--require-tier", request.required_tier]
     words += [] if request.required_grade is None else ["--require-grade", request.required_grade]
     words += [] if request.max_minutes is None else ["--max-minutes", f"{request.max_minutes:g}"]
     notes = []
     if request.recipe is not None:
         notes.append("a recipe of its own, see plan.json")
-    if epsilon is not None:
+    if epsilon is not None and not typed:
         notes.append(f"epsilon={epsilon:g}")
     return shlex.join(words) + (f"  # called from Python with {', '.join(notes)}" if notes else "")
 

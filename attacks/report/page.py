@@ -16,6 +16,7 @@ from .drawing import axis, power_picture, ring_chart
 from .rows import class_rows, plain_words, trainer_rows
 from .spectrum import Powers
 from .tiles import GAIN, Tile
+from .trainers import class_cases
 
 __all__ = ["render_report"]
 
@@ -69,9 +70,11 @@ def render_report(
     tested = [condition for condition in report.conditions if condition.arms]
     rows, by_class, confusions = trainer_rows(report), class_rows(report), matrices(report)
     curves, visibility = curve_charts(report), visibility_charts(files)
+    owners = class_cases(report)
     mixing = [condition for condition in tested if condition.metric == "mv"]
     parts = {
         "tiers": ("By effort of the trainer", True),
+        "owners": ("By what the trainer owns", bool(owners)),
         "pictures": ("The pictures", bool(tiles)),
         "trainers": ("What each trainer gets", bool(tested)),
         "curves": ("Learning curves", bool(curves)),
@@ -100,6 +103,9 @@ def render_report(
         tone=_tone(report),
         tiers=_tiers(report),
         bounds=BOUNDS,
+        owners=owners,
+        unowned=[found for found in report.trainers if not found.tested],
+        unequal=len(set(report.dataset.test_counts)) > 1,
         tiles=tiles,
         gain=GAIN,
         tested=tested,

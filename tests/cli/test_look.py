@@ -85,7 +85,7 @@ def test_inspect_says_what_cannot_be_compared(run: Run, make_folder: MakeFolder,
 
 def test_a_table_in_a_pipe_has_one_line_a_row(run: Run) -> None:
     lines = run("list", "adversaries").stdout.splitlines()
-    assert lines[0].split() == ["name", "tier", "cost", "what", "the", "trainer", "does", "source"]
+    assert lines[0].split() == ["name", "tier", "class", "crafting", "cost", "what", "the", "trainer", "does", "source"]
     assert any(line.startswith("jpeg ") and "transforms" in line for line in lines)
     assert all(line == line.rstrip() for line in lines)
 

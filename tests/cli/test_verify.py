@@ -31,6 +31,7 @@ class FakeReport:
     protection = None
     cells = ("a", "b", "c")
     reused_cells = 0
+    trainers: tuple[Any, ...] = ()
 
     def __init__(self, code: int) -> None:
         self.code = code
@@ -53,7 +54,7 @@ def test_options_go_in_and_the_exit_code_comes_out(run: Run, monkeypatch: pytest
     monkeypatch.setattr(attacks, "verify_folder", fake)
     words = ["--victim", "small-cnn", "--victim", "resnet18", "--adversary", "jpeg:50", "--seeds", "2"]
     words += ["--require-tier", "naive", "--require-grade", "strong", "--max-minutes", "1.5", "--resolution", "32"]
-    words += ["--lpips", "w.pth", "--cells", "kept", "--no-resume"]
+    words += ["--lpips", "w.pth", "--cells", "kept", "--no-resume", "--epsilon", "6"]
     result = run("verify", "a", "b", "--test", "t", "--report", "r", "--preset", "smoke", *words, "--json")
     assert result.exit_code == code
     assert json.loads(result.stdout) == {"verdict": {"headline": "Hinders a naive trainer."}, "mode": "json"}
@@ -66,6 +67,7 @@ def test_options_go_in_and_the_exit_code_comes_out(run: Run, monkeypatch: pytest
     assert (seen["require_tier"], seen["require_grade"]) == ("naive", "strong")
     assert (seen["cells"], seen["resume"]) == (Path("kept"), False)
     assert seen["lpips"] == Path("w.pth")
+    assert seen["epsilon"] == 6 / 255
 
 
 def test_what_is_left_out_is_the_presets(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +80,9 @@ def test_what_is_left_out_is_the_presets(run: Run, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(attacks, "verify_folder", fake)
     assert run("verify", "a", "b").exit_code == 0
     assert seen["preset"] == "quick"
-    assert [seen[name] for name in ("victims", "adversaries", "seeds", "report", "test", "cells")] == [None] * 6
+    assert [seen[name] for name in ("victims", "adversaries", "seeds", "report", "test", "cells", "epsilon")] == [
+        None
+    ] * 7
     assert seen["resume"] is True
 
 
@@ -145,6 +149,56 @@ def test_each_tier_is_told_with_its_interval_also_without_a_report(run: Run, mon
     assert "mixing  none, partly tested; they add 0.27 (0.11 to 0.43) of what clean pictures would add" in told
     assert "In doubt: something." in told
     assert "prior" not in told
+
+
+def gets(value: float, identity: str, **changes: Any) -> Row:
+    figures = {
+        "id": identity,
+        "moment": "final",
+        "accuracy": Row(estimate=value, low=value - 0.02, high=value + 0.02),
+        "clean": Row(estimate=0.6),
+        "rho": Row(estimate=0.5),
+        "mv": None,
+    }
+    return Row(**figures | changes)
+
+
+def test_the_worst_case_of_each_class_of_trainers_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = FakeReport(0)
+    report.verdict = Row(headline="Hinders.", valid=True, caveats=(), tiers=())  # type: ignore[assignment]
+    report.conditions = ()  # type: ignore[attr-defined]
+    seen, held = gets(0.35, "small-cnn/jpeg:10", moment="peak"), gets(0.2, "small-cnn/webp:30")
+    mixed = gets(0.5, "small-cnn/mix:0.8", rho=None, mv=Row(estimate=-0.25))
+    report.trainers = (
+        Row(
+            trainer="W1",
+            tested=("a",),
+            untested=("small-cnn/median: no time",),
+            seen=seen,
+            held_out=held,
+            worst=seen,
+            at_end=gets(0.31, "small-cnn/none"),
+        ),
+        Row(trainer="W5", tested=(), untested=(), seen=None, held_out=None, worst=None, at_end=None),
+        Row(trainer="mixing", tested=("b",), untested=(), seen=mixed, held_out=None, worst=mixed, at_end=mixed),
+    )
+    monkeypatch.setattr(attacks, "verify_folder", lambda *_, **__: report)
+    told = run("verify", "a", "b").stderr
+    assert (
+        "W1      seen 35 % (33 to 37) of 60 %, still learnable 0.50: small-cnn/jpeg:10, at its best moment; "
+        "held out 20 % (18 to 22) of 60 %, still learnable 0.50: small-cnn/webp:30; at the end at most 31 %: "
+        "small-cnn/none; not tested: small-cnn/median\n"
+    ) in told
+    assert "mixing  seen 50 % (48 to 52) of 60 %, marginal value -0.25: small-cnn/mix:0.8\n" in told
+    assert "No trainer was tested of: W5. Adversaries held out from crafting: W1 alone. One protected copy" in told
+
+
+@pytest.mark.parametrize("levels", ["0", "300", "-8", "0.5", "nan"])
+def test_a_budget_out_of_range(run: Run, make_folder: MakeFolder, levels: str) -> None:
+    src = make_folder({"cats": 3, "dogs": 3})
+    result = run("verify", src, src, "--epsilon", levels)
+    assert result.exit_code == 2
+    assert "outside 1..255 levels" in " ".join(result.stderr.split())
 
 
 def test_stopping_says_that_verify_starts_over(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -363,6 +363,33 @@ def test_copies_that_are_the_originals_protect_from_nobody(run: Run, places: Pla
     assert (verdict["valid"], verdict["tiers"][0]["grade"]) == (True, "none")
 
 
+def without_a_run_file(p: Places) -> None:
+    """As another tool would leave its copies."""
+    for name in ("bitterant-manifest.jsonl", "bitterant-run.json"):
+        (p.protected / name).unlink()
+
+
+def test_copies_of_another_tool_are_judged_by_the_budget_that_is_named(run: Run, places: Places) -> None:
+    result = verify(run, places, without_a_run_file, "--epsilon", EPSILON)
+    assert result.exit_code == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert report["stealth"]["budget_levels"] == EPSILON
+    assert f"--epsilon {EPSILON}" in report["command"]
+    assert "called from Python" not in report["command"]
+
+
+def test_copies_that_move_further_than_named_are_over_budget(run: Run, places: Places) -> None:
+    row = Row(without_a_run_file, 5, (f"{G6}24 over budget",))
+    assert_told(verify(run, places, row.fault, "--epsilon", EPSILON - 2), row)
+
+
+@pytest.mark.parametrize("levels", [0, 300])
+def test_a_budget_that_is_none_is_refused(run: Run, places: Places, trained: list[str], levels: int) -> None:
+    row = Row(without_a_run_file, 2, ("outside 1..255 levels",))
+    assert_told(verify(run, places, row.fault, "--epsilon", levels), row)
+    assert trained == []
+
+
 def test_folders_without_a_fault_get_a_grade(run: Run, places: Places) -> None:
     """Else every other row could pass for the wrong reason."""
     result = verify(run, places, lambda _: None, "--require-tier", "naive", "--require-grade", "weak")

@@ -32,9 +32,10 @@ class SimClr(Adversary):
     description = "SimCLR, then a linear classifier on a clean share (simclr:1 sets it, 0.1 if left out)"
     cost = 10.0
     arms = ("clean", "protected", "untrained")
+    clean_share = 0.1
 
     def __init__(self, parameter: str | None = None) -> None:
-        self.clean_share = share(self.prefix, parameter, default=0.1)
+        self.clean_share = share(self.prefix, parameter, default=self.clean_share)
 
     @property
     def name(self) -> str:

@@ -28,10 +28,10 @@ class _FewClean(Adversary):
     tier = "prior"
     arms = ("clean", "protected", "untrained")
     continues = True
-    default = 0.1
+    clean_share = 0.1
 
     def __init__(self, parameter: str | None = None) -> None:
-        self.clean_share = share(self.prefix, parameter, default=self.default)
+        self.clean_share = share(self.prefix, parameter, default=self.clean_share)
 
     @property
     def name(self) -> str:

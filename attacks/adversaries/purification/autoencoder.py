@@ -34,6 +34,7 @@ class Purify(Adversary):
     tier = "training"
     source = "arXiv 2303.08500 (AVATAR) purifies by diffusion; the autoencoder in its place is ours"
     description = "through an autoencoder (purify:PATH, a diffusers folder or NAME_encoder.safetensors)"
+    trainer = "W4"  # the autoencoder was trained on pictures of the world
 
     def __init__(self, parameter: str | None = None) -> None:
         if not parameter:

@@ -54,6 +54,8 @@ def condition(adversary: str = "none", *, tier: Any = "naive", victim: str = "sm
     values: dict[str, Any] = {
         "id": f"{victim}/{adversary}",
         "tier": tier,
+        "trainer": "W1",
+        "crafting": "seen",
         "adversary": adversary,
         "victim": victim,
         "phrase": {"none": "a naive trainer", "jpeg:10": "a trainer who compresses"}.get(adversary, "a trainer"),
@@ -80,6 +82,8 @@ def plan_for(*conditions: Condition, seeds: int = 3, **changes: Any) -> Plan:
         PlannedCondition(
             id=c.id,
             tier=c.tier,
+            trainer=c.trainer,
+            crafting=c.crafting,
             adversary=c.adversary,
             victim=c.victim,
             metric=c.metric,

@@ -12,7 +12,7 @@ import torch
 
 from bitterant.attacks.adversaries import Labelling
 from bitterant.attacks.data import VerificationData, load_sets
-from bitterant.attacks.judgement import RULE, analyse, check_data, check_gates, judge, set_aside
+from bitterant.attacks.judgement import RULE, analyse, check_data, check_gates, judge, set_aside, trainer_results
 from bitterant.attacks.report import (
     choose_sample,
     describe_environment,
@@ -148,6 +148,7 @@ def make_report(
         "cells": tuple(c.record(labellings[c.cell.adversary].test) for c in cells),
         "conditions": tuple(conditions),
         "mixing": mix_points(conditions),
+        "trainers": trainer_results(conditions),
         "gates": tuple(gates),
         "verdict": judge(plan, conditions, gates, dataset, ["One caveat."]),
     }

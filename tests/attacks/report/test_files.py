@@ -23,8 +23,11 @@ from bitterant.attacks.schema import (
     FolderFacts,
     MixPoint,
     Protection,
+    Reading,
     Spectrum,
     Stealth,
+    TrainerResult,
+    WorstCase,
 )
 
 
@@ -44,7 +47,7 @@ def test_the_report_reads_back_as_it_was(made: Any, folder: Path) -> None:
     text = (folder / "report.json").read_text(encoding="utf-8")
     assert VerificationReport.model_validate_json(text) == made.report
     content = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-    assert content["schema_version"] == SCHEMA_VERSION == 4
+    assert content["schema_version"] == SCHEMA_VERSION == 5
     assert content == json.loads(made.report.model_dump_json()), "compact lists change nothing"
 
 
@@ -105,9 +108,13 @@ def test_mixing_points_are_those_of_the_conditions(made: Any) -> None:
         assert point.mv == condition.mv
 
 
-@pytest.mark.parametrize(
-    "part", [VerificationReport, ArmResult, Dataset, Environment, FolderFacts, MixPoint, Protection, Spectrum, Stealth]
-)
+PARTS = (
+    VerificationReport, ArmResult, Dataset, Environment, FolderFacts, MixPoint, Protection, Reading, Spectrum, Stealth,
+    TrainerResult, WorstCase,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("part", PARTS)
 def test_the_documentation_names_every_field(part: type[BaseModel]) -> None:
     text = (Path(__file__).resolve().parents[3] / "docs" / "file-formats.md").read_text(encoding="utf-8")
     section = text[text.index("### report.json") : text.index("### The tables")]

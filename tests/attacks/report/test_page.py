@@ -13,7 +13,7 @@ import pytest
 
 from bitterant.attacks.report import render_report
 from bitterant.attacks.report.tiles import choose_tiles
-from bitterant.attacks.schema import PairIssue, Protection
+from bitterant.attacks.schema import Estimate, PairIssue, Protection
 
 VOID = {"meta", "img", "br"}
 
@@ -84,8 +84,8 @@ def test_the_page_loads_nothing_and_is_well_formed(shown: tuple[str, Page]) -> N
 def test_a_photographer_reads_the_top_and_a_reviewer_the_bottom(made: Any, shown: tuple[str, Page]) -> None:
     html, page = shown
     parts = (
-        "tiers", "pictures", "trainers", "curves", "mixing", "confusion", "classes", "visible", "spectrum", "gates",
-        "limits", "method",
+        "tiers", "owners", "pictures", "trainers", "curves", "mixing", "confusion", "classes", "visible", "spectrum",
+        "gates", "limits", "method",
     )  # fmt: skip
     assert [name for name in page.ids if name in parts] == list(parts)
     assert html.index('class="verdict') < html.index('id="tiers"')
@@ -114,6 +114,43 @@ def test_trainers_are_sorted_by_what_they_get(made: Any, shown: tuple[str, Page]
     places = [text.index(f"{name} · ") for name in sorted(names, key=lambda name: -names[name])]
     assert places == sorted(places)
     assert "compresses them to JPEG quality 10 first" in text
+
+
+def test_worst_cases_stand_near_the_top_by_what_the_trainer_owns(report_maker: Callable[..., Any]) -> None:
+    made = report_maker(
+        ["jpeg:10", "webp:30", "fast-adversarial:8", "mix:0.5"],
+        protected={"jpeg:10": 0.8, "webp:30": 0.5, "fast-adversarial:8": 0.6, "none": 0.3, "mix:0.5": 0.7},
+    )
+    text = page_of(made)[1].text
+    text = text[text.index("By what the trainer owns The most") :]
+    text = text[: text.index("What each trainer gets")]
+    w1 = next(found for found in made.report.trainers if found.trainer == "W1")
+    assert (w1.seen.id, w1.held_out.id) == ("small-cnn/jpeg:10", "small-cnn/webp:30")
+    for case, words in ((w1.seen, "seen in crafting: jpeg:10"), (w1.held_out, "held out: webp:30")):
+        assert f"{100 * case.accuracy.estimate:.1f}" in text
+        assert f"{words} · small-cnn" in text
+    for words in ("adversarial training at 4 levels: not asked for", "Nothing was tested of W2", "One protected copy"):
+        assert words in text
+    assert "No adversary that was held out was tested" not in text
+    assert "Without it the most is" not in text, "every victim was best at the end"
+
+
+def test_a_worst_case_at_the_best_moment_has_the_one_at_the_end_beside_it(report_maker: Callable[..., Any]) -> None:
+    report = report_maker([]).report
+    naive = report.trainers[0]
+    peak = naive.worst.model_copy(update={"moment": "peak", "accuracy": Estimate(estimate=0.7, low=0.6, high=0.8)})
+    changed = naive.model_copy(update={"worst": peak, "seen": peak})
+    page = Page(render_report(report.model_copy(update={"trainers": (changed, *report.trainers[1:])})))
+    end = f"{100 * naive.at_end.accuracy.estimate:.1f} % (W1: small-cnn/none). One protected copy"
+    assert f"Without it the most is {end}" in page.text
+    assert "70.0 60.0 to 80.0" in page.text
+    assert "No adversary that was held out was tested" in page.text
+
+
+def test_an_invalid_run_has_no_worst_cases(report_maker: Callable[..., Any]) -> None:
+    made = report_maker(["jpeg:10"], shares={"clean": 0.3})
+    assert made.report.verdict.valid is False
+    assert "owners" not in page_of(made)[1].ids
 
 
 def test_what_does_not_count_is_told_with_its_reason(report_maker: Callable[..., Any]) -> None:

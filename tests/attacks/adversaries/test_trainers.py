@@ -1,0 +1,104 @@
+"""What a trainer owns and spends follows from what the adversary declares."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+
+from bitterant.attacks.adversaries import (
+    CRAFTING_MEANINGS,
+    TRAINER_CLASSES,
+    TRAINER_MEANINGS,
+    Adversary,
+    Crafting,
+    TrainerClass,
+    adversary_classes,
+    create_adversary,
+)
+from bitterant.attacks.adversaries.trainers import HELD_OUT, crafting_of
+from bitterant.attacks.request import plan_conditions, resolve_request
+from bitterant.attacks.training.stopping import VALIDATION
+
+
+@pytest.mark.parametrize(
+    ("name", "trainer"),
+    [
+        ("none", "W1"),
+        ("early-stop", "W1"),
+        ("jpeg:10", "W1"),
+        ("projection", "W1"),
+        ("ueraser:max", "W1"),
+        ("last-layer:0.01", "W2"),
+        ("recover:0.01", "W2"),
+        ("simclr:0.005", "W2"),
+        ("last-layer", "W2+"),
+        ("recover:0.05", "W2+"),
+        ("simclr:1", "W2+"),
+        ("adversarial:4", "W3"),
+        ("adversarial:8", "W3"),
+        ("fast-adversarial:16", "W3"),
+        ("linear-probe", "W4"),
+        ("knn:efficientnet-lite0", "W4"),
+        ("fine-tune", "W4"),
+        ("freeze-early", "W4"),
+        ("purify:somewhere", "W4"),
+        ("regroup:2", "other labels"),
+        ("finer:2", "other labels"),
+        ("mix:0.99", "mixing"),
+    ],
+)
+def test_the_class_of_a_trainer(name: str, trainer: str) -> None:
+    assert create_adversary(name).trainer_class == trainer
+
+
+@pytest.mark.parametrize(("images", "trainer"), [(None, "W2+"), (3000, "W2+"), (20_000, "W2"), (50_000, "W2")])
+def test_two_hundred_clean_pictures_are_few_among_many(images: int | None, trainer: str) -> None:
+    adversary = create_adversary("validated-stop")
+    assert adversary.clean_pictures == VALIDATION
+    assert adversary.trainer_among(images) == trainer
+    request = resolve_request(
+        preset="quick", victims=None, adversaries=["validated-stop"], seeds=None, seed=0,
+        require_tier=None, require_grade=None, max_minutes=None, recipe=None,
+    )  # fmt: skip
+    assert [planned.trainer for planned in plan_conditions(request, images=images)][:2] == ["W1", trainer]
+
+
+class Made(Adversary):
+    prefix, tier, source, description = "made", "training", "a test", "a test"
+
+
+@pytest.mark.parametrize(("cost", "trainer"), [(1.0, "W1"), (3.0, "W1"), (3.5, "W1+")])
+def test_compute_decides_where_nothing_else_does(cost: float, trainer: str) -> None:
+    assert type("Costly", (Made,), {"cost": cost})().trainer_class == trainer
+
+
+def test_an_adversary_may_name_its_class() -> None:
+    Leaked = type("Leaked", (Made,), {"trainer": "W5", "clean_share": 0.2, "cost": 9.0})
+    assert Leaked().trainer_class == Leaked.listed_trainer() == "W5"
+
+
+def test_the_list_says_what_the_default_parameters_are() -> None:
+    for name, cls in adversary_classes().items():
+        if name not in ("superclass", "purify"):  # these need a file
+            made = create_adversary(name)
+            assert (cls.listed_trainer(), cls.listed_crafting()) == (made.trainer_class, made.crafting), name
+
+
+def test_every_term_has_a_meaning() -> None:
+    assert set(TRAINER_MEANINGS) == set(TRAINER_CLASSES) == set(get_args(TrainerClass))
+    assert set(CRAFTING_MEANINGS) == set(get_args(Crafting))
+
+
+@pytest.mark.parametrize("prefix", ["webp", "median", "coin", "bandstop", "dvae"])
+def test_held_out_from_crafting(prefix: str) -> None:
+    assert crafting_of(prefix) == "held-out"
+
+
+def test_everything_else_was_seen() -> None:
+    seen = (
+        "none", "early-stop", "jpeg:50", "grayscale", "blur", "down-up", "bit-depth", "projection", "cutout", "mixup",
+        "cutmix",
+    )  # fmt: skip
+    assert {create_adversary(name).crafting for name in seen} == {"seen"}
+    assert {name for name, cls in adversary_classes().items() if cls.listed_crafting() == "held-out"} <= HELD_OUT
