@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ...errors import ConfigError, UnknownNameError
 from .base import TIERS, Adversary, Pixels
+from .trainers import Crafting, TrainerClass
 
 __all__ = ["Compose", "changes_only_pictures"]
 
@@ -75,6 +76,15 @@ class Compose(Adversary):
     @property
     def phrase(self) -> str:
         return f"a trainer who applies {', then '.join(part.name for part in self.parts)}"
+
+    def trainer_among(self, images: int | None) -> TrainerClass:
+        # What any part needs, the trainer needs: weights before time. A part has no clean pictures or pairs.
+        classes = {part.trainer_among(images) for part in self.parts}
+        return next((each for each in ("W4", "W1+") if each in classes), "W1")
+
+    @property
+    def crafting(self) -> Crafting:
+        return "held-out" if any(part.crafting == "held-out" for part in self.parts) else "seen"
 
     def check(self, resolution: int) -> str | None:
         details = [detail for detail in (part.check(resolution) for part in self.parts) if detail is not None]

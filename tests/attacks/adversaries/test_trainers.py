@@ -29,6 +29,12 @@ from bitterant.attacks.training.stopping import VALIDATION
         ("jpeg:10", "W1"),
         ("projection", "W1"),
         ("ueraser:max", "W1"),
+        ("compose:grayscale+jpeg:10", "W1"),
+        ("compose:grayscale+purify:encoder.safetensors", "W4"),
+        ("bandstop", "W1"),
+        ("few-denoise:0.01", "W2"),
+        ("few-denoise:0.04", "W2+"),
+        ("fast-adversarial:4", "W3"),
         ("last-layer:0.01", "W2"),
         ("recover:0.01", "W2"),
         ("simclr:0.005", "W2"),
@@ -102,3 +108,8 @@ def test_everything_else_was_seen() -> None:
     )  # fmt: skip
     assert {create_adversary(name).crafting for name in seen} == {"seen"}
     assert {name for name, cls in adversary_classes().items() if cls.listed_crafting() == "held-out"} <= HELD_OUT
+
+
+def test_a_row_of_transforms_is_held_out_where_one_of_its_parts_is() -> None:
+    assert create_adversary("compose:grayscale+median").crafting == "held-out"
+    assert create_adversary("compose:grayscale+jpeg:10").crafting == "seen"

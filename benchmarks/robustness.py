@@ -1,0 +1,147 @@
+"""What one cheap step brings back: each method against a list of adversaries, over protection seeds and victim seeds.
+
+Each method protects the same folder once for every protection seed through ``protect_folder``; each copy goes through
+``verify_folder``, once for each victim, so that every victim meets every adversary. Trainings are kept in one folder:
+the clean ones are done once for all, and a run that was stopped goes on. Printed are the accuracies on clean test
+pictures, mean (least to most) over all seeds, and for each method the worst mean: what the best of the listed steps
+brings a trainer.
+
+    python benchmarks/robustness.py --methods texture --images 3000
+    python benchmarks/robustness.py --methods texture emn --photos CLOTHING/train --tests-from CLOTHING/test \\
+        --resolution 64 112
+    python benchmarks/robustness.py --methods texture --images 150 --tests 100 --protection-seeds 1 --victim-seeds 1 \\
+        --victims small-cnn --adversaries jpeg:10
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from cifar import DEFAULT_FILE, Cifar
+
+from bitterant.attacks import verify_folder
+from bitterant.attacks.schema import VerificationReport
+from bitterant.protect import protect_folder
+from bitterant.surrogates.allocator import tune_allocator
+
+METHODS: dict[str, dict[str, Any]] = {
+    "texture": {"method": "texture"},
+    "emn": {"method": "emn"},
+    "emn-sample": {"method": "emn", "granularity": "sample"},
+    "t2ue": {"method": "t2ue"},
+    "uc": {"method": "uc"},
+    "noise": {"method": "noise"},
+}
+
+CHEAP = (
+    "early-stop", "grayscale", "jpeg:10", "jpeg:30", "jpeg:75", "webp:30", "blur:1", "median", "down-up:0.5",
+    "bit-depth:2", "projection", "cutout", "mixup", "cutmix", "nlm:12", "tv:0.1",
+)  # fmt: skip
+"""What costs a trainer next to nothing, and needs neither clean pictures nor weights."""
+
+
+def accuracies(reports: Iterable[VerificationReport], condition: str, arm: str) -> list[float]:
+    """Of every training of an arm: one a victim seed in each report."""
+    found: list[float] = []
+    for report in reports:
+        for each in report.conditions:
+            if each.id == condition and arm in each.arms:
+                found += each.arms[arm].accuracies  # type: ignore[index]
+    return found
+
+
+def said(values: list[float]) -> str:
+    if not values:
+        return "not run"
+    return f"{100 * statistics.mean(values):.1f} ({100 * min(values):.1f}-{100 * max(values):.1f})"
+
+
+def table(reports: dict[str, list[VerificationReport]]) -> str:
+    """A row a victim and adversary, a column a method; the worst means below."""
+    conditions = {
+        condition.id: condition for group in reports.values() for report in group for condition in report.conditions
+    }
+    lines = ["| victim | adversary | clean | " + " | ".join(reports) + " |", "|---|---|---|" + "---|" * len(reports)]
+    worst: dict[str, tuple[float, str]] = {}
+    for name, condition in conditions.items():
+        # The clean pictures are the same for every protection seed; its trainings count once.
+        clean = accuracies([next(iter(reports.values()))[0]], name, "clean")
+        row = []
+        for method, group in reports.items():
+            values = accuracies(group, name, "protected")
+            row.append(said(values))
+            if values:
+                found = (statistics.mean(values), f"{condition.adversary}, {condition.victim}")
+                worst[method] = max(worst.get(method, found), found)
+        lines.append(f"| {condition.victim} | {condition.adversary} | {said(clean)} | {' | '.join(row)} |")
+    for method, (value, where) in worst.items():
+        lines.append(f"\n{method}: worst mean {100 * value:.1f} % ({where})")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=DEFAULT_FILE, help="CIFAR-10 as one npz file of JPEG bytes")
+    parser.add_argument("--photos", type=Path, default=None, help="class folders of photos instead of CIFAR-10")
+    parser.add_argument("--tests-from", type=Path, default=None, help="class folders of test photos, with --photos")
+    parser.add_argument("--work", type=Path, default=Path("build/robustness"))
+    parser.add_argument("--images", type=int, default=3000)
+    parser.add_argument("--tests", type=int, default=1000)
+    parser.add_argument("--methods", nargs="*", choices=[*METHODS], default=["texture", "emn"])
+    parser.add_argument("--adversaries", nargs="*", default=list(CHEAP))
+    parser.add_argument("--victims", nargs="*", default=["small-cnn", "convmixer"])
+    parser.add_argument("--resolution", nargs="*", type=int, default=None, help="of the victims; default: their own")
+    parser.add_argument("--protection-seeds", type=int, default=3)
+    parser.add_argument("--victim-seeds", type=int, default=2)
+    parser.add_argument("--epsilon", type=float, default=8.0)
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=NUMBER", help="hyper-parameters of the methods")
+    parser.add_argument("--device", default="auto")
+    args = parser.parse_args()
+    if (args.photos is None) != (args.tests_from is None):
+        parser.error("--photos and --tests-from go together")
+    tune_allocator()
+    chosen = {name: float(value) for name, value in (pair.split("=", 1) for pair in args.set)}
+    if args.photos is None:
+        cifar = Cifar(args.data)
+        work = args.work / f"cifar-{args.images}"
+        clean = cifar.write_folder(work / "clean", *cifar.train(0, args.images))
+        test = cifar.write_folder(work / f"test-{args.tests}", *cifar.test(0, args.tests))
+        what = f"{args.images} CIFAR-10 images (JPEG copy), {args.tests} clean tests"
+    else:
+        work, clean, test = args.work / args.photos.resolve().parent.name, args.photos, args.tests_from
+        what = f"photos in {args.photos.resolve().parent.name}"
+    for resolution in args.resolution or ["auto"]:
+        reports: dict[str, list[VerificationReport]] = {name: [] for name in args.methods}
+        for number in range(args.protection_seeds):
+            for name in args.methods:
+                setting = "-".join([name, f"{args.epsilon:g}", *args.set])
+                copies = work / f"{setting}-{number}"
+                begun = time.perf_counter()
+                protect_folder(
+                    clean, copies, seed=number, epsilon=args.epsilon / 255, device=args.device, parameters=chosen,
+                    **METHODS[name],
+                )  # fmt: skip
+                print(f"{name}, seed {number}: protected in {time.perf_counter() - begun:.1f} s", flush=True)
+                for victim in args.victims:
+                    begun = time.perf_counter()
+                    report = verify_folder(
+                        clean, copies, test=test, cells=args.work / "cells", victims=[victim], preset="quick",
+                        report=work / f"{setting}-{number}-{victim}-{resolution}",
+                        adversaries=args.adversaries, seeds=args.victim_seeds, resolution=resolution,
+                        device=args.device,
+                    )  # fmt: skip
+                    reports[name].append(report)
+                    grades = ", ".join(f"{tier.tier} {tier.grade}" for tier in report.verdict.tiers)
+                    print(f"  {victim}: {(time.perf_counter() - begun) / 60:.1f} min; {grades}", flush=True)
+        print(f"\n{what}, victims at {resolution} px, epsilon {args.epsilon:g}, {args.protection_seeds} protection x "
+              f"{args.victim_seeds} victim seeds: accuracy in per cent, mean (least-most)")  # fmt: skip
+        print(table(reports), flush=True)
+
+
+if __name__ == "__main__":
+    main()
