@@ -63,7 +63,7 @@ EpsilonOption = Annotated[
     typer.Option(metavar="LEVELS", help="The same as a number, 1 to 255; wins over --strength.", show_default=False),
 ]
 MethodOption = Annotated[
-    str, typer.Option(metavar="NAME", help="auto, emn, uc, beo or noise. 'bitterant list methods' explains them.")
+    str, typer.Option(metavar="NAME", help="auto, emn, texture, uc, t2ue, ... 'bitterant list methods' explains them.")
 ]
 GranularityOption = Annotated[
     Literal["sample", "class", "cluster"] | None,

@@ -143,7 +143,11 @@ def tell_plan(output: Output, plan: Plan) -> None:
             ("besides", f"{plan.captions} caption files to copy, {plan.skipped} other files left aside"),
             ("method", f"{plan.method}, one pattern for each {settings['granularity']}, seed {settings['seed']}"),
             ("budget", f"{settings['epsilon'] * 255:g} of 255 levels"),
-            ("models see", f"{plan.resolution} x {plan.resolution} pixels, on {settings['device']}"),
+            *(
+                [("models see", f"{plan.resolution} x {plan.resolution} pixels, on {settings['device']}")]
+                if plan.resolution is not None
+                else []
+            ),
             ("size", f"{_size(plan.bytes_in)} now, about {_size(plan.bytes_out)} protected"),
             (
                 "time",
