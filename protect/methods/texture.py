@@ -15,7 +15,7 @@ from ..bank import Granularity
 from ..key_file import read_key
 from ..textures import TextureBank, TextureRecipe
 from ..textures.code_book import check_resolution
-from .base import FitContext, FitEstimate, Method, ProgressCallback
+from .base import FitContext, FitEstimate, FitProgress, Method, ProgressCallback
 from .registry import register_method
 
 __all__ = ["Texture"]
@@ -112,14 +112,16 @@ class Texture(Method[TextureBank]):
             recipe=self.recipe,
             seed=self.seed,
         )
+        if progress is not None:
+            progress(FitProgress("texture", 1.0, f"{len(bank.classes)} classes got their codes"))
         return replace(bank, report={**bank.report, "key_file": self._keyed})
 
     def _fit(self, dataset: ImageSet, context: FitContext) -> TextureBank:
         assert dataset.labels is not None
         present = dataset.labels.unique().tolist()
-        bank = self.fit_classes([dataset.classes[label] for label in present])
-        context.tell("texture", 1.0, f"{len(bank.classes)} classes got their codes")
-        return bank
+        return self.fit_classes(
+            [dataset.classes[label] for label in present], progress=lambda step: context.tell(step.stage, step.fraction)
+        )
 
     def _estimate(self, dataset: ImageSet, total: int) -> FitEstimate:
         # Dealing a thousand codes takes some hundredths of a second.

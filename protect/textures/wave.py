@@ -121,7 +121,7 @@ def small_brightness(pixels: np.ndarray, side: int) -> np.ndarray:
     rows, columns = min(side, height), min(side, width)
     if (rows, columns) == (height, width):
         return brightness(pixels)
-    # Pillow resizes rows before columns. Doing the first in blocks gives the same, without a whole float copy.
+    # Pillow resizes rows, then columns. Here the former in blocks: the same, without a float copy of the whole picture.
     narrow = np.empty((height, columns), dtype=np.float32)
     for block in row_blocks(height, width):
         levels = Image.fromarray(brightness(pixels[block]))
