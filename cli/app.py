@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .._version import __version__
-from . import bank, demo, doctor, inspect, listing, preview, protect, t2ue, verify
+from . import bank, code_book, demo, doctor, inspect, listing, preview, protect, t2ue, verify
 
 __all__ = ["app"]
 
@@ -45,6 +45,7 @@ app.command("verify", rich_help_panel=MAIN)(verify.verify)
 app.command("demo", rich_help_panel=MAIN)(demo.demo)
 app.command("fit", rich_help_panel=STEPS)(bank.fit)
 app.command("apply", rich_help_panel=STEPS)(bank.apply)
+app.command("code-book", rich_help_panel=STEPS)(code_book.code_book)
 app.add_typer(t2ue.app, name="t2ue", rich_help_panel=STEPS)
 app.command("preview", rich_help_panel=LOOK)(preview.preview)
 app.command("inspect", rich_help_panel=LOOK)(inspect.inspect)

@@ -39,6 +39,7 @@ def fit(
     preset: options.PaperOption = None,
     parameters: options.ParameterOption = None,
     generator: options.GeneratorOption = None,
+    for_resolution: options.ForResolutionOption = None,
     coco: options.CocoOption = None,
     weights: options.WeightsOption = None,
     allow_download: options.AllowDownloadOption = False,
@@ -50,9 +51,7 @@ def fit(
     output = Output(as_json=as_json, quiet=quiet)
     with guarded(output, debug=debug):
         side = options.parse_resolution(resolution)
-        chosen = options.parse_parameters(parameters or [])
-        if generator is not None:
-            chosen["generator"] = str(generator)
+        chosen = options.method_parameters(parameters, generator=generator, for_resolution=for_resolution)
         prepare_torch()
         from ..protect import fit_folder
         from ..protect.folder.interrupt import interruptible
@@ -107,12 +106,15 @@ def apply(
 ) -> None:
     """Protect the pictures in SRC with the noise in a bank, without any optimisation.
 
-    A class-wise bank also serves new pictures of its classes, a bank of clusters any picture. A sample-wise
-    bank only serves the pictures it was made for.
+    A class-wise bank also serves new pictures of its classes, and so does one of textures, without torch; a bank of
+    clusters serves any picture. A sample-wise bank only serves the pictures it was made for.
     """
     output = Output(as_json=as_json, quiet=quiet)
     with guarded(output, debug=debug):
-        prepare_torch()
+        from ..protect.bank_file import needs_torch
+
+        if needs_torch(bank):
+            prepare_torch()
         from ..protect import apply_folder
         from ..protect.folder.interrupt import interruptible
 

@@ -20,6 +20,7 @@ __all__ = [
     "DebugOption",
     "DeviceOption",
     "EpsilonOption",
+    "ForResolutionOption",
     "FormatOption",
     "GeneratorOption",
     "GranularityOption",
@@ -41,6 +42,7 @@ __all__ = [
     "WeightsOption",
     "WorkersOption",
     "epsilon_levels",
+    "method_parameters",
     "parse_parameters",
     "parse_resolution",
     "promised_epsilon",
@@ -73,7 +75,7 @@ PromisedEpsilonOption = Annotated[
     ),
 ]
 MethodOption = Annotated[
-    str, typer.Option(metavar="NAME", help="auto, emn, uc, beo or noise. 'bitterant list methods' explains them.")
+    str, typer.Option(metavar="NAME", help="auto, emn, texture, uc, t2ue, ... 'bitterant list methods' explains them.")
 ]
 GranularityOption = Annotated[
     Literal["sample", "class", "cluster"] | None,
@@ -96,6 +98,15 @@ ResolutionOption = Annotated[
     typer.Option(
         metavar="R|auto",
         help="Side in pixels at which models see the pictures. Files keep their own size.",
+        rich_help_panel=ADVANCED,
+    ),
+]
+ForResolutionOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="R",
+        help="texture: side in pixels at which a trainer will look at the pictures, where you know it.",
+        show_default=False,
         rich_help_panel=ADVANCED,
     ),
 ]
@@ -202,6 +213,18 @@ def parse_parameters(given: Sequence[str]) -> dict[str, Any]:
 
 def _no_number(name: str) -> float:
     raise ConfigError(f"--set: {name} is no number that anything can be set to.")
+
+
+def method_parameters(
+    given: Sequence[str] | None, *, generator: Path | None, for_resolution: int | None
+) -> dict[str, Any]:
+    """The hyper-parameters of the method: those of ``--set``, and those that have an option of their own."""
+    chosen = parse_parameters(given or [])
+    if generator is not None:
+        chosen["generator"] = str(generator)
+    if for_resolution is not None:
+        chosen["for_resolution"] = for_resolution
+    return chosen
 
 
 def epsilon_levels(ctx: typer.Context, epsilon: float | None, strength: Strength | None) -> float:

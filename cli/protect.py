@@ -68,6 +68,7 @@ def protect(
     preset: options.PaperOption = None,
     parameters: options.ParameterOption = None,
     generator: options.GeneratorOption = None,
+    for_resolution: options.ForResolutionOption = None,
     coco: options.CocoOption = None,
     weights: options.WeightsOption = None,
     allow_download: options.AllowDownloadOption = False,
@@ -82,9 +83,7 @@ def protect(
     output = Output(as_json=as_json, quiet=quiet)
     with guarded(output, debug=debug):
         side = options.parse_resolution(resolution)
-        chosen = options.parse_parameters(parameters or [])
-        if generator is not None:
-            chosen["generator"] = str(generator)
+        chosen = options.method_parameters(parameters, generator=generator, for_resolution=for_resolution)
         prepare_torch()
         from ..protect import protect_folder
         from ..protect.folder.interrupt import interruptible
@@ -143,7 +142,11 @@ def tell_plan(output: Output, plan: Plan) -> None:
             ("besides", f"{plan.captions} caption files to copy, {plan.skipped} other files left aside"),
             ("method", f"{plan.method}, one pattern for each {settings['granularity']}, seed {settings['seed']}"),
             ("budget", f"{settings['epsilon'] * 255:g} of 255 levels"),
-            ("models see", f"{plan.resolution} x {plan.resolution} pixels, on {settings['device']}"),
+            *(
+                [("models see", f"{plan.resolution} x {plan.resolution} pixels, on {settings['device']}")]
+                if plan.resolution is not None
+                else []
+            ),
             ("size", f"{_size(plan.bytes_in)} now, about {_size(plan.bytes_out)} protected"),
             (
                 "time",

@@ -31,6 +31,7 @@ from .loading import (
     load_image_set,
     sha256_file,
 )
+from .masking import amplitude, masking_map
 from .metadata import Metadata
 from .page import difference_tile, png_data_uri, render_page, thumbnail
 from .perturb import Change, add_delta, measure_change, upsample_delta
@@ -57,6 +58,7 @@ __all__ = [
     "Picture",
     "SkippedPath",
     "add_delta",
+    "amplitude",
     "apply_metadata_policy",
     "auto_resolution",
     "common_size",
@@ -66,6 +68,7 @@ __all__ = [
     "entry_key",
     "image_key",
     "load_image_set",
+    "masking_map",
     "measure_change",
     "output_name",
     "png_data_uri",

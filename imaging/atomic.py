@@ -34,7 +34,7 @@ _REMEDIES: Final = {
 }
 
 
-def write_atomic(path: Path, data: bytes, *, overwrite: bool) -> None:
+def write_atomic(path: Path, data: bytes, *, overwrite: bool, private: bool = False) -> None:
     """Write a file so that it is never seen half-written, not even after a power cut.
 
     The bytes go to a temporary name in the same folder, reach the disk, and are renamed. Missing folders are made.
@@ -43,16 +43,17 @@ def write_atomic(path: Path, data: bytes, *, overwrite: bool) -> None:
         path: where the file shall be.
         data: its whole content.
         overwrite: replace a file that is there. If False, such a file is left alone.
+        private: nobody but its owner may read it, whatever the umask says.
 
     Raises:
         OutputError: the file is there already and ``overwrite`` is False, or the place cannot be written.
     """
-    with atomic_file(path, overwrite=overwrite) as file:
+    with atomic_file(path, overwrite=overwrite, private=private) as file:
         file.write(data)
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
+def atomic_file(path: Path, *, overwrite: bool, private: bool = False) -> Iterator[BinaryIO]:
     """As :func:`write_atomic`, for a file too large to hold in memory: the block writes it piece by piece.
 
     Where the block raises, nothing of the file is left.
@@ -60,6 +61,7 @@ def atomic_file(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
     Args:
         path: where the file shall be.
         overwrite: replace a file that is there. If False, such a file is left alone.
+        private: as there.
 
     Yields:
         The file, open for reading and writing.
@@ -74,7 +76,7 @@ def atomic_file(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with _new_file(temporary) as file:
+            with _new_file(temporary, 0o600 if private else 0o666) as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -95,9 +97,9 @@ def _temporary_stem(path: Path) -> str:
     return f"{TEMPORARY_PREFIX}{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}-"
 
 
-def _new_file(path: Path) -> BinaryIO:
+def _new_file(path: Path, mode: int) -> BinaryIO:
     # os.open instead of tempfile: the file gets the permissions the user's umask asks for, not 0600.
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
     return os.fdopen(descriptor, "w+b")
 
 

@@ -135,18 +135,18 @@ def add_delta(picture: Picture, delta_levels: np.ndarray, budget: Budget, *, fit
 
     Args:
         picture: any size, 8 or 16 bits.
-        delta_levels: float ``[R, R, 3]`` in 8-bit levels.
+        delta_levels: float ``[R, R, 3]`` in 8-bit levels, or ``[R, R, 1]`` where all channels change alike.
         budget: the bound.
         fit: ``stretch`` resizes the perturbation to the whole picture; ``center`` resizes a square one to the largest
             centred square, which is what a trainer's resize and centre crop keep, and mirrors it outside.
 
     Raises:
-        ConfigError: ``delta_levels`` is not ``[R, R, 3]``.
+        ConfigError: ``delta_levels`` is not ``[R, R, 1 or 3]``.
         BudgetExceeded: it holds values over the budget, or NaN. The method that made it is wrong.
     """
     delta = np.asarray(delta_levels, dtype=np.float32)
-    if delta.ndim != 3 or delta.shape[2] != 3 or not delta.size:
-        raise ConfigError(f"A perturbation is [R, R, 3], not {delta.shape}.")
+    if delta.ndim != 3 or delta.shape[2] not in (1, 3) or not delta.size:
+        raise ConfigError(f"A perturbation is [R, R, 1 or 3], not {delta.shape}.")
     over = budget.violations(delta)
     if over:
         raise BudgetExceeded(f"{picture.source}: {over} values of the perturbation exceed {budget.levels:g} levels.")
@@ -165,7 +165,10 @@ def add_delta(picture: Picture, delta_levels: np.ndarray, budget: Budget, *, fit
         if picture.alpha is not None:
             change[picture.alpha[rows] == FULLY_TRANSPARENT] = 0
         # Whole numbers below 2**24: float32 adds them exactly.
-        change += picture.pixels[rows]
+        if change.shape[2] == picture.pixels.shape[2]:
+            change += picture.pixels[rows]
+        else:  # greys stored as colours
+            change = change + picture.pixels[rows]
         np.clip(change, 0, picture.full_range, out=change)
         result[rows] = change
     return picture.with_pixels(result)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         FitProgress,
         Method,
         RandomNoise,
+        Texture,
         UnlearnableClusters,
         create_method,
         method_class,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
         read_manifest,
         read_run_file,
     )
+    from .textures import TextureBank
 
 __all__ = [
     "MANIFEST_NAME",
@@ -63,6 +65,8 @@ __all__ = [
     "RunFile",
     "RunSummary",
     "StopRequest",
+    "Texture",
+    "TextureBank",
     "UnlearnableClusters",
     "apply_folder",
     "create_method",
@@ -95,6 +99,7 @@ _PARTS = {
         "FitProgress",
         "Method",
         "RandomNoise",
+        "Texture",
         "UnlearnableClusters",
         "create_method",
         "method_class",
@@ -112,6 +117,7 @@ _PARTS = {
         "read_manifest",
         "read_run_file",
     ),
+    "textures": ("TextureBank",),
 }
 _PART_OF = {name: part for part, names in _PARTS.items() for name in names}
 

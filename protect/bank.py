@@ -7,6 +7,7 @@ The bank is also the key that removes the protection: whoever holds it can subtr
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,10 @@ from .._version import __version__
 from ..errors import BankError, BudgetExceeded, ConfigError
 from ..imaging import Budget, Picture, add_delta, write_atomic
 from .cluster_index import ClusterIndex
+from .safe_file import in_stable_order
+from .tensors import on_pixels
+from .textures import TextureBank
+from .textures.bank import FORMAT as TEXTURE_FORMAT
 
 __all__ = ["Bank", "Granularity", "load_bank"]
 
@@ -104,6 +109,10 @@ class Bank:
             raise BankError(f"This bank has no perturbation for the {kind} {key!r}.{known}")
         return self.levels[self._rows[row]].permute(1, 2, 0).to(torch.float32).numpy()
 
+    def levels_on(self, picture: Picture, key: str) -> np.ndarray:
+        """What a folder run adds to a picture: :meth:`levels_for`, whatever the picture."""
+        return self.levels_for(key)
+
     def apply(self, image: _Image, key: str) -> _Image:
         """Protect one image of any size.
 
@@ -120,19 +129,23 @@ class Bank:
             ConfigError: another type or shape.
         """
         if isinstance(image, Tensor):
-            if image.ndim != 3 or image.shape[0] != 3 or not image.is_floating_point():
-                raise ConfigError(f"Expected a float tensor [3, H, W], got {image.dtype} {tuple(image.shape)}.")
-            # At least single precision: half precision cannot tell all 256 levels apart, and numpy has no bfloat16.
-            exact = image.dtype if image.dtype == torch.float64 else torch.float32
-            scaled = image.detach().to(exact).permute(1, 2, 0).mul(255.0).round().clamp(0.0, 255.0)
-            protected = torch.from_numpy(self._add(scaled.to(torch.uint8).cpu().numpy(), key))
-            return protected.permute(2, 0, 1).contiguous().to(exact).div(255.0).to(image.device, image.dtype)
+            return on_pixels(image, lambda pixels: self._add(pixels, key))
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ConfigError(f"Expected a uint8 array [H, W, 3], got {image.dtype} {image.shape}.")
         return self._add(image, key)
 
     def _add(self, pixels: np.ndarray, key: str) -> np.ndarray:
         return add_delta(Picture(pixels), self.levels_for(key), self.budget).pixels
+
+    def digest(self) -> str:
+        """sha256 over what decides about the pictures, so that a bank and its file are the same bank."""
+        digest = hashlib.sha256(repr((self.granularity, self.budget, self.keys)).encode("utf-8", "backslashreplace"))
+        for row in self.levels:
+            digest.update(row.numpy().tobytes())
+        if self.clusters is not None:
+            digest.update(str(self.clusters.view).encode())
+            digest.update(self.clusters.centres.numpy().tobytes())
+        return digest.hexdigest()
 
     def save(self, path: str | Path, *, overwrite: bool = True) -> None:
         """Write the bank whole or not at all. The same bank gives the same bytes."""
@@ -153,16 +166,7 @@ class Bank:
         }
         levels = self.levels.to(torch.int8 if small else torch.int16).contiguous()
         tensors = {"levels": levels, **({} if self.clusters is None else self.clusters.to_tensors())}
-        write_atomic(Path(path), _in_stable_order(save(tensors, metadata)), overwrite=overwrite)
-
-
-def _in_stable_order(data: bytes) -> bytes:
-    """The same safetensors file with the keys of its JSON header sorted: the library writes metadata in an order that
-    changes from run to run. Layout: header length as 8 bytes little-endian, header padded with spaces, tensors."""
-    length = int.from_bytes(data[:8], "little")
-    header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)
-    return b"".join((len(header).to_bytes(8, "little"), header, memoryview(data)[8 + length :]))
+        write_atomic(Path(path), in_stable_order(save(tensors, metadata)), overwrite=overwrite)
 
 
 def _read_clusters(handle: Any) -> ClusterIndex:
@@ -170,8 +174,8 @@ def _read_clusters(handle: Any) -> ClusterIndex:
     return ClusterIndex.from_tensors({name: handle.get_tensor(name) for name in names})
 
 
-def load_bank(path: str | Path) -> Bank:
-    """Read a bank file.
+def load_bank(path: str | Path) -> Bank | TextureBank:
+    """Read a bank file of any kind. :func:`open_bank` does so, too, and needs torch only where the bank does.
 
     Raises:
         BankError: no such file, damaged, of another format version, or outside its own budget.
@@ -182,6 +186,8 @@ def load_bank(path: str | Path) -> Bank:
     try:
         with safe_open(path, framework="pt") as handle:
             metadata = handle.metadata() or {}
+            if metadata.get("format") == TEXTURE_FORMAT:
+                return TextureBank.load(path)
             if metadata.get("format") != _FORMAT:
                 raise BankError(f"{path} is a safetensors file, but not a bank of bitterant.")
             if metadata.get("version") != str(_VERSION):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...errors import BankError, ConfigError
+from ...errors import ConfigError
 from ...imaging.codec import MAX_PIXELS
+from ..bank_file import open_bank
 from ..records import RunSummary
 from ..records.state import InputRecord, StateFiles
 from ..request import FormatPolicy, MetadataPolicy, Problems, WriteOptions, check_source, check_write, holding
+from ..textures import TextureBank
 from .interrupt import StopRequest
 from .progress import ProgressCallback, silent
 from .run import FolderRun
@@ -27,7 +28,7 @@ def apply_folder(
     source: Path | str,
     output: Path | str,
     *,
-    bank: Path | str | Bank,
+    bank: Path | str | Bank | TextureBank,
     format: FormatPolicy = "lossless",
     metadata: MetadataPolicy = "keep",
     resume: bool = True,
@@ -42,7 +43,8 @@ def apply_folder(
 ) -> RunSummary:
     """Protect a folder with a bank fitted before, without any optimisation.
 
-    A class-wise bank protects any picture of its classes, new ones too. A bank of clusters protects any picture: one
+    A class-wise bank protects any picture of its classes, new ones too, and so does one of textures, for which torch is
+    not needed. A bank of clusters protects any picture: one
     forward pass of its surrogate finds the cluster. A sample-wise bank protects only the pictures
     it was fitted on; others are skipped, listed as problems, and not copied to OUT.
 
@@ -87,7 +89,7 @@ def apply_folder(
         "granularity": loaded.granularity,
         "epsilon": loaded.budget.epsilon,
         "norm": loaded.budget.norm,
-        "resolution": loaded.resolution,
+        "resolution": getattr(loaded, "resolution", None),
         "seed": loaded.seed,
         "bank_sha256": digest,
         **options.settings(),
@@ -124,27 +126,11 @@ def apply_folder(
         started=started,
     )
     with holding(output, StateFiles(output).lock, existed=existed):
+        if isinstance(loaded, TextureBank):
+            return run.apply(loaded, resume=resume)
         return run.apply(loaded, resume=resume, assign=None if loaded.clusters is None else assign)
 
 
-def _open_bank(bank: Path | str | Bank) -> tuple[Bank, str]:
-    if not isinstance(bank, str | Path):
-        return bank, _bank_digest(bank)
-    from ..bank import load_bank
-
-    path = Path(bank)
-    if not path.is_file():
-        raise BankError(f"There is no bank file {path}. `bitterant fit SRC BANK` makes one.")
-    loaded = load_bank(path)
-    return loaded, _bank_digest(loaded)
-
-
-def _bank_digest(bank: Bank) -> str:
-    """sha256 over what decides about the pictures, so that a bank and its file are the same bank."""
-    digest = hashlib.sha256(repr((bank.granularity, bank.budget, bank.keys)).encode("utf-8", "backslashreplace"))
-    for row in bank.levels:
-        digest.update(row.numpy().tobytes())
-    if bank.clusters is not None:
-        digest.update(str(bank.clusters.view).encode())
-        digest.update(bank.clusters.centres.numpy().tobytes())
-    return digest.hexdigest()
+def _open_bank(bank: Path | str | Bank | TextureBank) -> tuple[Bank | TextureBank, str]:
+    loaded = open_bank(Path(bank)) if isinstance(bank, str | Path) else bank
+    return loaded, loaded.digest()

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from ...errors import FolderError, LabelError
 from ...imaging.atomic import write_atomic
 from ...imaging.loading import load_image_set
+from ..bank_file import open_bank
 from ..records.run_file import json_safe
 from ..records.state import InputRecord, StateFiles
 from ..request import Request
-from .inputs import hash_paths, list_inputs
+from .inputs import hash_inputs, hash_paths, list_inputs
 from .interrupt import StopRequest
 from .noise_store import NoiseStore
 from .progress import ProgressCallback
@@ -46,11 +47,11 @@ class FittedBank:
 
 def read_inputs(
     request: Request, *, workers: int, max_pixels: int, progress: ProgressCallback, stop: StopRequest
-) -> tuple[ImageSet, tuple[InputRecord, ...]]:
-    """Decode and hash everything once.
+) -> tuple[ImageSet | None, tuple[InputRecord, ...]]:
+    """Decode and hash everything once; hash it alone where the method looks at no picture.
 
     Returns:
-        The images at the working resolution, and every input in the order of the manifest.
+        The images at the working resolution, or ``None``, and every input in the order of the manifest.
 
     Raises:
         FolderError: no picture could be read.
@@ -58,6 +59,10 @@ def read_inputs(
         Interrupted: a stop was asked for.
     """
     scan = request.scan
+    if not request.method.needs_pixels:
+        return None, hash_inputs(scan, workers=workers, stop=stop, progress=progress)
+
+    assert request.resolution is not None
 
     def tell(done: int, total: int) -> None:
         progress("read", done, total, "reading pictures")
@@ -90,9 +95,9 @@ def read_inputs(
 
 
 def fit_and_keep(
-    request: Request, dataset: ImageSet, files: StateFiles, *, progress: ProgressCallback, stop: StopRequest
+    request: Request, dataset: ImageSet | None, files: StateFiles, *, progress: ProgressCallback, stop: StopRequest
 ) -> FittedBank:
-    """Fit, with checkpoints, and leave the bank in the state files.
+    """Fit, with checkpoints, and leave the bank in the state files. ``dataset`` as :func:`read_inputs` gave it.
 
     Raises:
         Interrupted: a stop was asked for; the checkpoint is kept.
@@ -105,7 +110,10 @@ def fit_and_keep(
 
     started = time.perf_counter()
     progress("fit", 0.0, 1.0, f"fitting {request.method.name}")
-    bank = request.method.fit(dataset, progress=tell, checkpoint=files.checkpoint)
+    if dataset is None:
+        bank = request.method.fit_classes(request.scan.classes, progress=tell)
+    else:
+        bank = request.method.fit(dataset, progress=tell, checkpoint=files.checkpoint)
     fitted = FittedBank(bank, json_safe(bank.report), time.perf_counter() - started)
     body = {"report": fitted.report, "seconds": fitted.seconds}
     write_atomic(files.report, json.dumps(body).encode("ascii"), overwrite=True)
@@ -122,10 +130,8 @@ def load_fitted(files: StateFiles) -> FittedBank | None:
     """
     if not files.bank.exists():
         return None
-    from ..bank import load_bank
-
     body = json.loads(files.report.read_bytes())
-    return FittedBank(load_bank(files.bank), body["report"], float(body["seconds"]))
+    return FittedBank(open_bank(files.bank), body["report"], float(body["seconds"]))
 
 
 def doubts(report: Mapping[str, Any]) -> list[str]:

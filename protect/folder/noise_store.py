@@ -1,4 +1,4 @@
-"""What a run over a folder needs of the noise it writes: a bank, or a bundle that was made from text elsewhere."""
+"""What a run over a folder needs of the noise it writes: a bank, textures, or a bundle made from text elsewhere."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ...imaging.budget import Budget
+from ...imaging.picture import Picture
 
 __all__ = ["NoiseStore"]
 
@@ -38,6 +39,11 @@ class NoiseStore(Protocol):
         """The key of the noise for a picture; ``None`` where there is none."""
         ...
 
-    def levels_for(self, key: str) -> np.ndarray:
-        """The noise of a key: float32 ``[R, R, 3]``, in 8-bit levels."""
+    def levels_on(self, picture: Picture, key: str) -> np.ndarray:
+        """The noise of a key on a picture: float32 ``[R, S, 1 or 3]``, in 8-bit levels. Stored noise is the same for
+        every picture, and of its own size.
+
+        Raises:
+            ImageError: this picture cannot be protected by it.
+        """
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 import time
@@ -17,9 +18,10 @@ from ...errors import ConfigError, FolderError, ImageError, ResumeError
 from ...imaging.budget import Budget
 from ...imaging.codec import decode, encode
 from ...imaging.formats import format_of_file
-from ...imaging.loading import FileProblem, load_image_set
+from ...imaging.loading import FileProblem, load_image_set, sha256_file
 from ...imaging.naming import resolve_output_names
 from ...imaging.perturb import add_delta, measure_change
+from ...imaging.picture import Picture
 from ...imaging.scan import Entry, FolderScan
 from ..request import Request, WriteOptions
 from ..request.places import existing_parent
@@ -38,6 +40,9 @@ _WRITE_SAMPLE = 12
 _COPIES = 6
 #: Of a value in the bank: int16. Saving takes as much again for the int8 copy and the bytes of the file, twice.
 _BANK_BYTES = 2
+
+#: What a picture of the rehearsal gets, in 8-bit levels.
+_Noise = Callable[[Picture, Entry], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -100,9 +105,10 @@ class Plan:
         return str(self.settings["method"])
 
     @property
-    def resolution(self) -> int:
-        """Working resolution in pixels."""
-        return int(self.settings["resolution"])
+    def resolution(self) -> int | None:
+        """Working resolution in pixels; ``None`` where the method looks at no picture."""
+        found = self.settings["resolution"]
+        return None if found is None else int(found)
 
     def to_json(self) -> dict[str, Any]:
         """JSON-safe, for ``--json``."""
@@ -152,15 +158,27 @@ def make_plan(
     scan = request.scan
     total = len(scan.entries)
     progress("read", 0, total, "measuring a few pictures")
-    dataset, readable, problems, read_each = _measure_reading(request, options, workers)
-    progress("fit", 0, 1, "measuring the first steps of the fit")
-    estimate = request.method.estimate(dataset, total)
+    if request.resolution is not None:
+        dataset, readable, problems, read_each = _measure_reading(request, options, workers)
+        progress("fit", 0, 1, "measuring the first steps of the fit")
+        estimate = request.method.estimate(dataset, total)
+        seconds, peak = estimate.seconds, estimate.peak_bytes
+        noise, picked = _random_noise(request.resolution, request.method.budget), _spread(readable, _WRITE_SAMPLE)
+    else:
+        picked = readable = _pick(scan.entries, _WRITE_SAMPLE)
+        problems, read_each = [], _measure_hashing(picked)
+        (seconds, noise), peak = _measure_names(request), 0
     progress("write", 0, total, "measuring a few pictures")
-    rehearsal = _rehearse(_spread(readable, _WRITE_SAMPLE), request.method.budget, dataset.resolution, options, workers)
+    rehearsal = _rehearse(picked, noise, request.method.budget, options, workers)
+    if request.resolution is None:
+        problems = rehearsal.problems
+        if len(problems) == len(picked):
+            raise _nothing_readable(scan, problems)
+        readable = picked[len(problems) :]
     # As read, and once more in the order of the keys.
-    set_bytes = 2 * total * 3 * request.resolution**2
+    set_bytes = 2 * total * 3 * (request.resolution or 0) ** 2
     rows = {"class": len(scan.classes), "cluster": min(total, 64)}.get(request.method.granularity, total)
-    bank_bytes = rows * 3 * request.resolution**2 * _BANK_BYTES
+    bank_bytes = rows * 3 * (request.resolution or 0) ** 2 * _BANK_BYTES
     bytes_out = round(scan.total_bytes * rehearsal.growth)
     return Plan(
         source=scan.root,
@@ -174,10 +192,10 @@ def make_plan(
         bytes_out=bytes_out,
         settings={**request.settings, "format": options.format, "metadata": options.metadata},
         workers=workers,
-        seconds=PlannedSeconds(read_each * total, estimate.seconds, rehearsal.seconds_each * total),
+        seconds=PlannedSeconds(read_each * total, seconds, rehearsal.seconds_each * total),
         peak_bytes=_memory_in_use()
         + max(
-            set_bytes + estimate.peak_bytes + bank_bytes,  # while fitting
+            set_bytes + peak + bank_bytes,  # while fitting
             set_bytes + bank_bytes * 3,  # while saving
             bank_bytes + workers * rehearsal.largest * _COPIES,  # while writing
         ),
@@ -208,11 +226,13 @@ def _measure_reading(
 ) -> tuple[ImageSet, list[Entry], list[FileProblem], float]:
     """Read a sample: the set, its entries, what could not be read, and seconds a picture."""
     scan, describer = request.scan, request.describer()
+    resolution = request.resolution
+    assert resolution is not None
 
     def load(entries: Sequence[Entry], workers: int = 0) -> tuple[ImageSet, list[Entry], list[FileProblem]]:
         part = replace(scan, entries=tuple(entries))
         dataset, found, bad = load_image_set(
-            part, request.resolution, workers=workers, max_pixels=options.max_pixels, describe=describer
+            part, resolution, workers=workers, max_pixels=options.max_pixels, describe=describer
         )
         if request.captions is not None and found:
             told = request.captions
@@ -225,15 +245,42 @@ def _measure_reading(
     dataset, readable, problems = load(sample, workers)
     seconds = time.perf_counter() - started
     if not readable:
-        raise FolderError(
-            f"None of {len(sample)} pictures tried in {scan.root} could be read "
-            f"({problems[0].relative}: {problems[0].reason})."
-        )
+        raise _nothing_readable(scan, problems)
     missing = request.method.needs == "labels" and len({entry.class_name for entry in readable}) < 2
     another = _readable_of_another_class(scan, sample, readable[0].class_name, load) if missing else None
     if another is not None:  # a method that needs two classes cannot be measured on one
         dataset, readable, _ = load([*readable, another])
     return dataset, readable, problems, seconds / len(sample)
+
+
+def _nothing_readable(scan: FolderScan, problems: Sequence[FileProblem]) -> FolderError:
+    return FolderError(
+        f"None of {len(problems)} pictures tried in {scan.root} could be read "
+        f"({problems[0].relative}: {problems[0].reason})."
+    )
+
+
+def _measure_hashing(entries: Sequence[Entry]) -> float:
+    """Seconds a picture where a method reads no pixel."""
+    started = time.perf_counter()
+    for entry in entries:
+        with contextlib.suppress(OSError):
+            sha256_file(entry.path)
+    return (time.perf_counter() - started) / len(entries)
+
+
+def _measure_names(request: Request) -> tuple[float, _Noise]:
+    """What a fit from the names of the classes costs, and what it puts on a picture."""
+    started = time.perf_counter()
+    bank = request.method.fit_classes(request.scan.classes)
+    seconds = time.perf_counter() - started
+    return seconds, lambda picture, entry: bank.levels_on(picture, f"{entry.class_name}/{entry.relative}")
+
+
+def _random_noise(resolution: int, budget: Budget) -> _Noise:
+    noise = np.random.default_rng(0).uniform(-1, 1, (resolution, resolution, 3)) * budget.whole_levels
+    delta = np.rint(noise).astype(np.float32)
+    return lambda picture, entry: delta
 
 
 def _readable_of_another_class(
@@ -250,20 +297,23 @@ class _Rehearsal:
     growth: float
     seconds_each: float
     largest: int
+    problems: list[FileProblem]
 
 
-def _rehearse(entries: list[Entry], budget: Budget, resolution: int, options: WriteOptions, workers: int) -> _Rehearsal:
-    """Do all that writing does, with random noise and into memory."""
-    noise = np.random.default_rng(0).uniform(-1, 1, (resolution, resolution, 3)) * budget.whole_levels
-    delta = np.rint(noise).astype(np.float32)
+def _rehearse(entries: list[Entry], noise: _Noise, budget: Budget, options: WriteOptions, workers: int) -> _Rehearsal:
+    """Do all that writing does, into memory."""
+    problems: list[FileProblem] = []
     names = resolve_output_names(entries, options.format)
 
     def rehearse(entry: Entry) -> tuple[int, int, int] | None:
         try:
             before = decode(entry.path, max_pixels=options.max_pixels, name=entry.relative)
-            data = encode(add_delta(before, delta, budget), format=names[entry.relative][1])
+            data = encode(add_delta(before, noise(before, entry), budget), format=names[entry.relative][1])
             measure_change(before, decode(data, max_pixels=options.max_pixels))
-        except (ImageError, ConfigError):
+        except ImageError as error:
+            problems.append(FileProblem(entry.relative, error.reason))
+            return None
+        except ConfigError:
             return None
         return entry.size, len(data), before.pixels.nbytes
 
@@ -271,9 +321,9 @@ def _rehearse(entries: list[Entry], budget: Budget, resolution: int, options: Wr
     done = [result for result in ordered_map(rehearse, entries, workers=workers) if result is not None]
     seconds = time.perf_counter() - started
     if not done:
-        return _Rehearsal(1.0, seconds / len(entries), 0)
+        return _Rehearsal(1.0, seconds / len(entries), 0, problems)
     before, after = sum(item[0] for item in done), sum(item[1] for item in done)
-    return _Rehearsal(after / max(1, before), seconds / len(entries), max(item[2] for item in done))
+    return _Rehearsal(after / max(1, before), seconds / len(entries), max(item[2] for item in done), problems)
 
 
 def _memory_in_use() -> int:

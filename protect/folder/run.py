@@ -279,7 +279,8 @@ def _keep_bank(bank: Path, keep: Path | None) -> str | None:
         raise OutputError(f"{bank} cannot be read: {error.strerror}.") from error
     digest = hashlib.sha256(data).hexdigest()
     if not keep.exists():
-        write_atomic(keep, data, overwrite=False)
+        # A bank that holds a key was written for its owner alone, and stays so.
+        write_atomic(keep, data, overwrite=False, private=not bank.stat().st_mode & 0o077)
     return digest
 
 

@@ -111,7 +111,7 @@ class FileWriter:
         key = None if entry_key is None else self.bank.key_for(entry_key)
         if key is None:
             return _plain(job, "skipped", "the bank holds no perturbation for this picture; it was not copied")
-        levels = self.bank.levels_for(key)
+        levels = self.bank.levels_on(before, key)
         if self.fit is not None:
             levels = shrink_delta(levels, before.height, before.width, self.fit)
         if not levels.any():

@@ -6,6 +6,7 @@ from .emn import ErrorMinimizing
 from .noise import RandomNoise
 from .registry import create_method, method_class, method_names, register_method
 from .t2ue import TextToUnlearnable
+from .texture import Texture
 from .uc import UnlearnableClusters
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Method",
     "RandomNoise",
     "TextToUnlearnable",
+    "Texture",
     "UnlearnableClusters",
     "create_method",
     "method_class",

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar, Literal, final
+from typing import Any, ClassVar, Generic, Literal, TypeVar, cast, final
 
 import torch
 from torch import Tensor
@@ -25,9 +25,13 @@ from ...imaging import Budget, Describer, ImageSet
 from ...surrogates import resolve_device
 from ..bank import Bank, Granularity
 from ..cluster_index import ClusterIndex
+from ..textures import TextureBank
 from .checkpoint import Checkpoint
 
 __all__ = ["FitContext", "FitEstimate", "FitProgress", "Method", "ProgressCallback"]
+
+#: What a method's fit gives: mostly perturbations; textures where they are made when a picture is written.
+_B = TypeVar("_B", bound=Bank | TextureBank)
 
 #: Values that are quantised at once.
 _BLOCK = 1 << 20
@@ -80,7 +84,7 @@ class FitContext:
         return part
 
 
-class Method(ABC):
+class Method(ABC, Generic[_B]):
     """A way to make data unlearnable. Hyper-parameters are keyword-only; data comes with :meth:`fit`.
 
     Class attributes:
@@ -136,6 +140,12 @@ class Method(ABC):
         """Pictures of every class that the method needs at least, where it needs labels."""
         return 1
 
+    @property
+    def needs_pixels(self) -> bool:
+        """Whether a fit looks at pictures. Where it does not, a run over a folder reads none before it writes, and asks
+        :meth:`fit_classes` instead of :meth:`fit`."""
+        return True
+
     def describer(self, resolution: int) -> Describer | None:
         """What looks at each picture while it is read, where the method wants more detail than the working
         resolution keeps.
@@ -157,7 +167,7 @@ class Method(ABC):
         *,
         progress: ProgressCallback | None = None,
         checkpoint: Path | None = None,
-    ) -> Bank:
+    ) -> _B:
         """Craft the perturbations of a data set.
 
         Args:
@@ -168,7 +178,7 @@ class Method(ABC):
                 with the same bank. It is removed at the end by the caller.
 
         Returns:
-            A bank with one perturbation a class that has images, or one a distinct key.
+            A bank with one perturbation a class that has images, or one a distinct key; or one of textures.
 
         Raises:
             LabelError: labels are needed and absent, or fewer than two classes have images.
@@ -178,7 +188,22 @@ class Method(ABC):
         self._check(dataset)
         ordered = _in_key_order(dataset)
         context = FitContext(progress, Checkpoint(checkpoint, self._identity(ordered)))
-        delta = self._fit(ordered, context)
+        made = self._fit(ordered, context)
+        if isinstance(made, TextureBank):  # there is nothing to project: each texture is as strong as its budget says
+            if made.budget != self.budget:
+                raise RuntimeError(f"{self.name} returned textures of {made.budget} where {self.budget} was due.")
+            return cast("_B", made)
+        return cast("_B", self._as_bank(made, ordered, context))
+
+    def fit_classes(self, classes: Sequence[str], *, progress: ProgressCallback | None = None) -> _B:
+        """Fit from the names of the classes alone; only methods that look at no picture can.
+
+        Raises:
+            ConfigError: the method is none of them.
+        """
+        raise ConfigError(f"{self.name} is fitted to pictures, not to names of classes.")
+
+    def _as_bank(self, delta: Tensor, ordered: ImageSet, context: FitContext) -> Bank:
         rows = self._rows(ordered, context)
         expected = (len(rows), 3, ordered.resolution, ordered.resolution)
         if tuple(delta.shape) != expected:
@@ -235,8 +260,9 @@ class Method(ABC):
 
     # ------------------------------------------------------------------ for authors of methods
     @abstractmethod
-    def _fit(self, dataset: ImageSet, context: FitContext) -> Tensor:
-        """Float ``[M, 3, R, R]`` in units of the full range: a row a class, or a row an image of ``dataset``."""
+    def _fit(self, dataset: ImageSet, context: FitContext) -> Tensor | TextureBank:
+        """Float ``[M, 3, R, R]`` in units of the full range: a row a class, or a row an image of ``dataset``. Or a bank
+        of textures within the budget."""
 
     def _estimate(self, dataset: ImageSet, total: int) -> FitEstimate:
         return FitEstimate(seconds=0.0, peak_bytes=0)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ...imaging import ImageSet
+from ..bank import Bank
 from .base import FitContext, FitEstimate, Method
 from .registry import register_method
 
@@ -15,7 +16,7 @@ __all__ = ["RandomNoise"]
 
 
 @register_method
-class RandomNoise(Method):
+class RandomNoise(Method[Bank]):
     """Every value is +epsilon or -epsilon with equal chance: the strongest noise inside the budget.
 
     Per sample it does nothing to a victim (first_figures.md section 3: .497 against .505 clean); per class it is a

@@ -33,7 +33,7 @@ class Request:
     Attributes:
         scan: what lies in SRC.
         method: ready to fit.
-        resolution: working resolution R, in pixels.
+        resolution: working resolution R, in pixels; ``None`` where the method looks at no picture.
         view: side in px at which pictures are looked at while they are read; ``None`` where the method is content
             with the working resolution.
         captions: what each picture shows, by its path below SRC; ``None`` where the method does not ask, or the names
@@ -44,7 +44,7 @@ class Request:
 
     scan: FolderScan
     method: Method
-    resolution: int
+    resolution: int | None
     view: int | None
     captions: dict[str, str] | None
     settings: dict[str, Any]
@@ -52,7 +52,7 @@ class Request:
 
     def describer(self) -> Describer | None:
         """What looks at them, made anew: it holds a network, which is not kept for longer than reading takes."""
-        return None if self.view is None else self.method.describer(self.resolution)
+        return None if self.view is None or self.resolution is None else self.method.describer(self.resolution)
 
 
 def check_source(source: Path, problems: Problems) -> FolderScan | None:
@@ -162,14 +162,17 @@ def check_fit(scan: FolderScan | None, options: FitOptions, problems: Problems) 
             check_weights(network, weights=given, allow_download=method.allow_download)
     if method is None or len(problems.found) > before:
         return None
-    resolution = options.resolution if options.resolution != "auto" else auto_resolution(scan, method.device.type)
+    resolution = _resolution(scan, method, options, problems)
     view = captions = None
     told: tuple[str, ...] = ()
     with problems.collecting():
         captions, told = captions_for(scan, method, options.coco)
-        if method.weights is not None and method.surrogate is not None:
+        if not method.needs_pixels:
+            method.fit_classes(scan.classes)  # costs nothing: what is wrong with the names is told at once
+        if resolution is not None and method.weights is not None and method.surrogate is not None:
             _check_weights_fit(method.surrogate, method.weights, scan, resolution)
-        if common_size(scan) != (resolution, resolution):  # else the working images hold all there is to see
+        # Where pictures have the working resolution themselves, it holds all there is to see.
+        if resolution is not None and common_size(scan) != (resolution, resolution):
             describer = method.describer(resolution)
             view = None if describer is None else describer.side
     if len(problems.found) > before:
@@ -192,6 +195,20 @@ def check_fit(scan: FolderScan | None, options: FitOptions, problems: Problems) 
         scan=scan, method=method, resolution=resolution, view=view, captions=captions, settings=settings,
         warnings=(*_warnings(scan, method), *told),
     )  # fmt: skip
+
+
+def _resolution(scan: FolderScan, method: Method, options: FitOptions, problems: Problems) -> int | None:
+    """The working resolution; ``None`` for a method that looks at no picture."""
+    if method.needs_pixels:
+        return options.resolution if options.resolution != "auto" else auto_resolution(scan, method.device.type)
+    if options.resolution != "auto":
+        problems.add(
+            ConfigError(
+                f"The method {method.name} looks at no picture, so a resolution of {options.resolution} would do "
+                "nothing. Leave it out."
+            )
+        )
+    return None
 
 
 def _make_method(name: str | Method, options: FitOptions, budget: Budget, device: str) -> Method:

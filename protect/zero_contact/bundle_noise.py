@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...imaging.budget import Budget
+from ...imaging.picture import Picture
 from .bundle import NoiseBundle
 
 __all__ = ["BundleNoise"]
@@ -49,6 +50,6 @@ class BundleNoise:
         """The id itself, where the bundle has it."""
         return image_key if image_key in self.bundle.tensor_of else None
 
-    def levels_for(self, key: str) -> np.ndarray:
-        """float32 ``[h, w, 3]`` in levels."""
+    def levels_on(self, picture: Picture, key: str) -> np.ndarray:
+        """float32 ``[h, w, 3]`` in levels, whatever the picture."""
         return self.bundle.levels_of(key) * np.float32(self.strength)

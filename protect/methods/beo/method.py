@@ -18,7 +18,7 @@ from torch import Tensor
 from ....errors import ConfigError, LabelError, UnknownNameError
 from ....imaging import Budget, ImageSet
 from ....surrogates import FrozenSurrogate, Surrogate, bf16_pays, create_surrogate
-from ...bank import Granularity
+from ...bank import Bank, Granularity
 from ..base import FitContext, FitEstimate, Method
 from ..registry import register_method
 from ..theta import SurrogateTrainer
@@ -36,7 +36,7 @@ _SURROGATE, _PAPER_SURROGATE = "small-cnn", "resnet18"
 
 
 @register_method
-class BayesErrorAscent(Method):
+class BayesErrorAscent(Method[Bank]):
     """Bayes-error ascent, one perturbation an image.
 
     Our default is a fast schedule: one surrogate, trained once until it tells the classes apart and then a little in

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ....errors import UnknownNameError
 from ....imaging import Budget, ImageSet
-from ...bank import Granularity
+from ...bank import Bank, Granularity
 from ..base import FitContext, FitEstimate, Method
 from ..registry import register_method
 from .estimate import estimate_fit
@@ -26,7 +26,7 @@ _SURROGATE, _PAPER_SURROGATE = "small-cnn", "resnet18"
 
 
 @register_method
-class ErrorMinimizing(Method):
+class ErrorMinimizing(Method[Bank]):
     """Error-minimizing noise, one pattern a class or one perturbation an image.
 
     The default differs from the paper where that was measured to help (docs/methods/emn.md has the figures):

@@ -11,11 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ....imaging import Budget, ImageSet
-from ...bank import Granularity
+from ...bank import Bank, Granularity
+from ...key_file import read_key
 from ..base import FitContext, FitEstimate, Method
 from ..registry import register_method
 from .embedded import generator_folder, load_source
-from .seeds import read_secret, row_seed
+from .seeds import row_seed
 
 __all__ = ["TextToUnlearnable"]
 
@@ -23,7 +24,7 @@ _BATCH = 32
 
 
 @register_method
-class TextToUnlearnable(Method):
+class TextToUnlearnable(Method[Bank]):
     """T2UE: noise out of a caption, or a class name, by a generator that was trained before. No picture is looked at.
 
     Each picture's noise depends on its caption, the key and its identity alone (t2ue.md section 7). Per class: one
@@ -70,7 +71,7 @@ class TextToUnlearnable(Method):
         )  # fmt: skip
         self.generator = None if generator is None else Path(generator)
         self._digest = generator_folder(self.generator)[1]
-        self.secret = read_secret(None if key_file is None else Path(key_file), seed)
+        self.secret = read_key(None if key_file is None else Path(key_file), seed, purpose="t2ue")
         self._keyed = key_file is not None
 
     def settings(self) -> dict[str, Any]:

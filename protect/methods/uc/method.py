@@ -10,7 +10,7 @@ from torch import Tensor
 from ....errors import UnknownNameError
 from ....imaging import Budget, ImageSet
 from ....surrogates import create_surrogate
-from ...bank import Granularity
+from ...bank import Bank, Granularity
 from ..base import FitContext, FitEstimate, Method
 from ..registry import register_method
 from .estimate import estimate_fit
@@ -24,7 +24,7 @@ _SURROGATE, _PAPER_SURROGATE, _LABEL_SURROGATE = "efficientnet-lite0", "resnet50
 
 
 @register_method
-class UnlearnableClusters(Method):
+class UnlearnableClusters(Method[Bank]):
     """Unlearnable Clusters: no labels needed; one pattern for each cluster of pictures that look alike.
 
     Pictures are clustered by the features of a surrogate. ``preset="paper"`` is the published schedule (uc.md section

@@ -1,0 +1,40 @@
+"""Opening a bank file of any kind, without torch where its kind needs none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safetensors import SafetensorError, safe_open
+
+from ..errors import BankError
+from .textures.bank import FORMAT, TextureBank
+
+if TYPE_CHECKING:
+    from .bank import Bank
+
+__all__ = ["needs_torch", "open_bank"]
+
+
+def needs_torch(path: Path) -> bool:
+    """Whether a bank file can only be used with torch. Of what is no bank, yes: opening it says why."""
+    try:
+        with safe_open(path, framework="np") as handle:
+            return (handle.metadata() or {}).get("format") != FORMAT
+    except (SafetensorError, OSError):
+        return True
+
+
+def open_bank(path: Path) -> Bank | TextureBank:
+    """Read a bank file.
+
+    Raises:
+        BankError: no such file, damaged, or of another format version.
+    """
+    if not path.is_file():
+        raise BankError(f"There is no bank file {path}. `bitterant fit SRC BANK` makes one.")
+    if not needs_torch(path):
+        return TextureBank.load(path)
+    from .bank import load_bank
+
+    return load_bank(path)

@@ -1,0 +1,308 @@
+"""The saved product of ``texture``: which code belongs to which class, and the key that textures are drawn with.
+
+File format (version 1): one safetensors file. Tensor ``waves`` holds float64 ``[K, 2, 2]``: two waves a class, each as
+cycles a side and degrees, the second 0 where a class has but one; ``secret`` holds the bytes of the key. All else is
+string metadata. Never a pickle. Whoever holds it can compute the textures and take them off again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from ..._version import __version__
+from ...errors import BankError, ConfigError, ImageError, LabelError
+from ...imaging.atomic import write_atomic
+from ...imaging.budget import Budget
+from ...imaging.masking import amplitude
+from ...imaging.perturb import add_delta
+from ...imaging.picture import Picture
+from ..safe_file import in_stable_order
+from .code_book import Code, Wave, assign_codes
+from .recipe import LEAST_PERIOD, LEAST_SIDE, MOST_CLASSES, TextureRecipe
+from .wave import draw_waves, row_blocks, texture
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["TextureBank"]
+
+FORMAT: Final = "bitterant-texture-bank"
+_VERSION: Final = 1
+_Image = TypeVar("_Image", "Tensor", np.ndarray)
+
+
+@dataclass(frozen=True)
+class TextureBank:
+    """Textures for any picture of some classes: no perturbation is stored, each is made when it is asked for.
+
+    Attributes:
+        classes: names, sorted.
+        codes: of each class.
+        secret: the key that the textures are drawn with.
+        budget: the bound every texture keeps.
+        recipe: the numbers that shape a texture.
+        seed: of the fit.
+        method: registry name of the method.
+        granularity: ``sample``: every picture has a texture of its own.
+        report: what was done; JSON-safe; not saved with the bank.
+    """
+
+    classes: tuple[str, ...]
+    codes: tuple[Code, ...]
+    secret: bytes = field(repr=False)
+    budget: Budget
+    recipe: TextureRecipe = field(default_factory=TextureRecipe)
+    seed: int = 0
+    method: str = "texture"
+    granularity: Literal["sample"] = "sample"
+    report: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    _codes: dict[str, Code] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if len(self.classes) != len(self.codes) or not 1 <= len(self.classes) <= MOST_CLASSES:
+            raise BankError(f"A bank of {len(self.classes)} classes cannot hold {len(self.codes)} codes.")
+        if list(self.classes) != sorted(set(self.classes)):
+            raise BankError("A bank's classes must be distinct, and sorted.")
+        if not self.secret:
+            raise BankError("A bank of textures needs the key that they are drawn with.")
+        for code in self.codes:
+            if len(code) not in (1, 2) or not all(
+                math.isfinite(wave.cycles) and 0.0 < wave.cycles <= 512.0 and 0.0 <= wave.angle <= 90.0 for wave in code
+            ):
+                raise BankError(f"A code is one or two waves of up to 512 cycles and 90 degrees, not {code}.")
+        if len(set(self.codes)) != len(self.codes):
+            raise BankError("A bank's codes must be distinct.")
+        object.__setattr__(self, "_codes", dict(zip(self.classes, self.codes, strict=True)))
+
+    @classmethod
+    def of_classes(
+        cls,
+        names: Sequence[str],
+        secret: bytes,
+        *,
+        budget: Budget | None = None,
+        for_resolution: int | None = None,
+        recipe: TextureRecipe | None = None,
+        seed: int = 0,
+    ) -> TextureBank:
+        """The bank of some classes, from their names and a key alone.
+
+        Args:
+            names: of the classes, at least two, distinct.
+            secret: the key, at least 16 bytes that nobody can guess.
+            budget: default 8/255.
+            for_resolution: see :func:`code_book`.
+            recipe: default as published.
+            seed: noted in the bank; the key alone decides.
+
+        Raises:
+            ConfigError: a name twice, or more classes than a code book holds.
+            LabelError: fewer than two classes.
+        """
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ConfigError(f"The class {twice!r} is named twice.")
+        if len(names) < 2:
+            raise LabelError(
+                f"A code book needs at least two classes, and there are {len(names)}: there is nothing for a shortcut "
+                "to tell apart."
+            )
+        assigned = assign_codes(names, secret, for_resolution=for_resolution)
+        rings = sorted({wave.cycles for code in assigned.values() for wave in code})
+        return cls(
+            classes=tuple(sorted(assigned)),
+            codes=tuple(assigned[name] for name in sorted(assigned)),
+            secret=secret,
+            budget=budget or Budget(8 / 255),
+            recipe=recipe or TextureRecipe(),
+            seed=seed,
+            # Not which class got which code: this is published with the pictures where nobody takes it out.
+            report={
+                "texture": {
+                    "classes": len(assigned),
+                    "rings": [round(ring, 3) for ring in rings],
+                    "codes": f"{len(assigned)} {'plaids' if len(next(iter(assigned.values()))) > 1 else 'waves'}",
+                    "for_resolution": for_resolution,
+                }
+            },
+        )
+
+    # ------------------------------------------------------------------ what a run over a folder asks for
+    @property
+    def surrogate(self) -> str:
+        """None."""
+        return ""
+
+    @property
+    def surrogate_sha256(self) -> str:
+        """None."""
+        return ""
+
+    def key_for(self, image_key: str) -> str | None:
+        """What a picture's texture is drawn from: its key (``class/sha256``) itself, or a bare class name; ``None``
+        where its class is not in the book."""
+        name, slash, _ = image_key.rpartition("/")
+        return image_key if (name if slash else image_key) in self._codes else None
+
+    def code_for(self, key: str) -> Code:
+        """The code of a class, or of a picture's key.
+
+        Raises:
+            BankError: the class is not in the book.
+        """
+        name, slash, _ = key.rpartition("/")
+        code = self._codes.get(name if slash else key)
+        if code is None:
+            raise BankError(
+                f"This bank has no texture for the class {(name if slash else key)!r}. It knows: "
+                f"{', '.join(self.classes[:10])}{', ...' if len(self.classes) > 10 else ''}."
+            )
+        return code
+
+    def levels_on(self, picture: Picture, key: str) -> np.ndarray:
+        """The texture for a picture.
+
+        Args:
+            picture: any size that holds the waves of its class.
+            key: the picture's (``class/sha256``); of a bare class name, the digest of the pixels takes the place of
+                that of the file.
+
+        Returns:
+            float32 ``[H, W, 1]``, in 8-bit levels: all channels change alike.
+
+        Raises:
+            BankError: the class is not in the book.
+            ImageError: the picture is too small.
+        """
+        code = self.code_for(key)
+        short, finest = min(picture.height, picture.width), max(wave.cycles for wave in code)
+        if short < LEAST_SIDE or short < LEAST_PERIOD * finest:
+            least = max(LEAST_SIDE, math.ceil(LEAST_PERIOD * finest))
+            raise ImageError(
+                picture.source,
+                f"its short side of {short} px is too small for the texture of its class, which needs {least} px; "
+                "enlarge it, or leave it out",
+            )
+        content = key.rpartition("/")[2] if "/" in key else _digest(picture)
+        levels = texture(picture.pixels, draw_waves(code, self.recipe, self.secret, content), self.recipe)
+        levels *= np.float32(self.budget.levels)
+        if self.recipe.floor < 1.0:
+            for rows in row_blocks(picture.height, picture.width):
+                levels[rows] *= amplitude(picture.pixels, floor=self.recipe.floor, rows=rows)
+        return levels[:, :, None]
+
+    def apply(self, image: _Image, key: str) -> _Image:
+        """Protect one image of any size.
+
+        Args:
+            image: float tensor ``[3, H, W]`` in [0, 1], or uint8 array ``[H, W, 3]``.
+            key: an image's key (``class/sha256``), or its class name.
+
+        Returns:
+            The same type and shape: the image plus its texture, clipped, on the 8-bit grid.
+
+        Raises:
+            BankError: no such class.
+            ConfigError: another type or shape.
+            ImageError: the image is too small.
+        """
+        if isinstance(image, np.ndarray):
+            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+                raise ConfigError(f"Expected a uint8 array [H, W, 3], got {image.dtype} {image.shape}.")
+            picture = Picture(image)
+            return add_delta(picture, self.levels_on(picture, key), self.budget).pixels
+        from ..tensors import on_pixels
+
+        return on_pixels(image, lambda pixels: self.apply(pixels, key))
+
+    # ------------------------------------------------------------------ file
+    def digest(self) -> str:
+        """sha256 over what decides about the pictures."""
+        parts = (self.classes, self.codes, self.budget, self.recipe)
+        digest = hmac.new(self.secret, repr(parts).encode("utf-8", "backslashreplace"), hashlib.sha256)
+        return digest.hexdigest()
+
+    def save(self, path: str | Path, *, overwrite: bool = True) -> None:
+        """Write the bank whole or not at all, readable by its owner alone. The same bank gives the same bytes."""
+        waves = np.zeros((len(self.codes), 2, 2), dtype=np.float64)
+        for row, code in enumerate(self.codes):
+            waves[row, : len(code)] = code
+        metadata = {
+            "format": FORMAT,
+            "version": str(_VERSION),
+            "method": self.method,
+            "granularity": self.granularity,
+            "epsilon": repr(self.budget.epsilon),
+            "norm": self.budget.norm,
+            "seed": str(self.seed),
+            "tool_version": __version__,
+            "recipe": self.recipe.to_json(),
+            "classes": json.dumps(list(self.classes), ensure_ascii=False),
+        }
+        tensors = {"waves": waves, "secret": np.frombuffer(self.secret, dtype=np.uint8)}
+        write_atomic(Path(path), in_stable_order(save(tensors, metadata)), overwrite=overwrite, private=True)
+
+    @classmethod
+    def load(cls, path: str | Path) -> TextureBank:
+        """Read a bank of textures, without torch.
+
+        Raises:
+            BankError: no such file, damaged, of another kind or format version.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise BankError(f"There is no bank file {path}.")
+        try:
+            with safe_open(path, framework="np") as handle:
+                metadata = handle.metadata() or {}
+                if metadata.get("format") != FORMAT:
+                    raise BankError(f"{path} is a safetensors file, but not a bank of textures.")
+                if metadata.get("version") != str(_VERSION):
+                    raise BankError(
+                        f"{path} has texture bank format {metadata.get('version')}; this bitterant reads {_VERSION}. "
+                        f"It was written by bitterant {metadata.get('tool_version', '?')}."
+                    )
+                waves, secret = handle.get_tensor("waves"), handle.get_tensor("secret")
+            if waves.dtype != np.float64 or waves.ndim != 3 or waves.shape[1:] != (2, 2):
+                raise ValueError(f"its waves are {waves.dtype} {waves.shape}")
+            if secret.dtype != np.uint8 or secret.ndim != 1:
+                raise ValueError(f"its key is {secret.dtype} {secret.shape}")
+            classes = json.loads(metadata["classes"])
+            if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+                raise ValueError("its classes are no list of texts")
+            if metadata["granularity"] != "sample":
+                raise ValueError(f"its granularity is {metadata['granularity']!r}")
+            return cls(
+                classes=tuple(classes),
+                codes=tuple(_code(row) for row in waves.tolist()),
+                secret=secret.tobytes(),
+                budget=Budget(float(metadata["epsilon"]), metadata["norm"]),  # type: ignore[arg-type]
+                recipe=TextureRecipe.from_json(metadata["recipe"]),
+                seed=int(metadata["seed"]),
+                method=metadata["method"],
+            )
+        except (SafetensorError, KeyError, ValueError, TypeError, RecursionError, OSError, ConfigError) as error:
+            if isinstance(error, BankError) and str(path) in str(error):
+                raise
+            raise BankError(f"{path} is damaged and cannot be used ({error}). Make it again.") from error
+
+
+def _code(row: Sequence[Sequence[float]]) -> Code:
+    waves = [Wave(*wave) for wave in row]
+    return tuple(waves[:1] if waves[1] == Wave(0.0, 0.0) else waves)
+
+
+def _digest(picture: Picture) -> str:
+    """sha256 of the pixels, channels first: the key that :meth:`ImageSet.from_tensors` gives an image."""
+    return hashlib.sha256(np.ascontiguousarray(picture.pixels.transpose(2, 0, 1)).tobytes()).hexdigest()

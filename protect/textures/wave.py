@@ -1,0 +1,288 @@
+"""The texture of one picture: a wave of its class that follows what the picture itself has of that wave.
+
+Where the picture has stripes of the class's period and direction, the texture falls in with their phase; where it has
+none, a plain wave is left. So it changes least what is there, and no average over pictures shows it.
+
+numpy and Pillow alone, without BLAS, and the small sums in float64: the bytes of a protected picture should not depend
+on the machine. A large photo is worked on in blocks of rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+from PIL import Image
+
+from ...imaging.perturb import upsample_delta
+from .code_book import Code
+from .recipe import TextureRecipe
+
+__all__ = [
+    "DrawnWave",
+    "Envelope",
+    "brightness",
+    "draw_waves",
+    "envelope",
+    "plain_waves",
+    "row_blocks",
+    "small_brightness",
+    "texture",
+]
+
+#: Pixels worked on at once, few enough to stay in the processor's cache.
+_BLOCK: Final = 1 << 17
+#: Rec. 601: the weights of red, green and blue in brightness.
+_LUMA: Final = (0.299, 0.587, 0.114)
+#: Below so many levels a picture has nothing of a wave but rounding errors, which differ from machine to machine.
+_NOTHING: Final = 1e-3
+#: Of a Gaussian's largest value.
+_NEGLIGIBLE: Final = 1e-6
+
+
+@dataclass(frozen=True)
+class DrawnWave:
+    """The wave of a class as it is drawn for one picture: its frequency and direction, and the turn of its phase.
+
+    Attributes:
+        cycles: a side.
+        angle: in radians, between 0 and a right angle.
+        phase: in radians.
+    """
+
+    cycles: float
+    angle: float
+    phase: float = 0.0
+
+
+def draw_waves(code: Code, recipe: TextureRecipe, secret: bytes, content: str) -> tuple[DrawnWave, ...]:
+    """The waves of a code for one picture, jittered by the key.
+
+    Args:
+        code: of the class.
+        recipe: how far they may stray.
+        secret: the key.
+        content: identity of the picture, sha256 of its file: draws depend on no position and no name.
+    """
+    drawn = []
+    for number, wave in enumerate(code):
+        digest = hmac.new(secret, f"wave:{number}:{content}".encode(), hashlib.sha256).digest()
+        stray = [int.from_bytes(digest[8 * i : 8 * i + 8], "big") / 2**63 - 1.0 for i in range(3)]
+        drawn.append(
+            DrawnWave(
+                wave.cycles * (1.0 + recipe.frequency_jitter * stray[0]),
+                math.radians(wave.angle + recipe.angle_jitter * stray[1]),
+                recipe.spread * stray[2],
+            )
+        )
+    return tuple(drawn)
+
+
+def plain_waves(code: Code) -> tuple[DrawnWave, ...]:
+    """The waves of a code as the book has them, without a key's part in them."""
+    return tuple(DrawnWave(wave.cycles, math.radians(wave.angle)) for wave in code)
+
+
+def brightness(pixels: np.ndarray) -> np.ndarray:
+    """Brightness in 8-bit levels, Rec. 601.
+
+    Args:
+        pixels: uint8 or uint16 ``[H, W, 1 or 3]``.
+
+    Returns:
+        float32 ``[H, W]`` in 0..255.
+    """
+    scale = 255.0 / np.iinfo(pixels.dtype).max
+    if pixels.shape[2] == 1:
+        return pixels[..., 0] * np.float32(scale)
+    result = pixels[..., 0] * np.float32(_LUMA[0] * scale)
+    result += pixels[..., 1] * np.float32(_LUMA[1] * scale)
+    result += pixels[..., 2] * np.float32(_LUMA[2] * scale)
+    return result
+
+
+def small_brightness(pixels: np.ndarray, side: int) -> np.ndarray:
+    """Brightness squashed to at most ``side`` px each way, antialiased, never enlarged.
+
+    Args:
+        pixels: uint8 or uint16 ``[H, W, 1 or 3]``.
+        side: in px.
+
+    Returns:
+        float32 ``[min(side, H), min(side, W)]``.
+    """
+    height, width = pixels.shape[:2]
+    rows, columns = min(side, height), min(side, width)
+    if (rows, columns) == (height, width):
+        return brightness(pixels)
+    # Pillow resizes rows, then columns. Here the former in blocks: the same, without a float copy of the whole picture.
+    narrow = np.empty((height, columns), dtype=np.float32)
+    for block in row_blocks(height, width):
+        levels = Image.fromarray(brightness(pixels[block]))
+        narrow[block] = np.asarray(levels.resize((columns, levels.height), Image.Resampling.BILINEAR))
+    return np.asarray(Image.fromarray(narrow).resize((columns, rows), Image.Resampling.BILINEAR))
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """How strong the texture is, and with which phase, at each place of a small picture.
+
+    Attributes:
+        values: complex128 ``[h, w]``, smooth; times the carrier it is the texture before its sign is taken.
+        across: cycles of the carrier over the width.
+        down: cycles over the height; its sign is that of the wave's angle.
+    """
+
+    values: np.ndarray
+    across: float
+    down: float
+
+
+def envelope(small: np.ndarray, wave: DrawnWave, recipe: TextureRecipe) -> Envelope:
+    """What a picture has of a wave, under the sign of the angle that it has more of, and the plain wave added.
+
+    Args:
+        small: float ``[h, w]``, brightness.
+        wave: of the class.
+        recipe: the window, and how much plain wave.
+    """
+    return _envelope(_row_spectra(small), wave, recipe)
+
+
+def _row_spectra(small: np.ndarray) -> np.ndarray:
+    """Of each row, without the picture's mean and with half a row mirrored at both ends: complex128 ``[h, 2 w]``."""
+    levels = small.astype(np.float64)
+    levels -= np.add.reduce(levels, axis=None) / levels.size
+    return np.fft.fft(levels[:, _mirrored(small.shape[1])], axis=1)
+
+
+def _envelope(spectra: np.ndarray, wave: DrawnWave, recipe: TextureRecipe) -> Envelope:
+    height, width = len(spectra), (spectra.shape[1] + 1) // 2  # a row of odd length grows by one less than itself
+    top, left = height // 2, width // 2
+    across, down = wave.cycles * math.cos(wave.angle), wave.cycles * math.sin(wave.angle)
+    # The Gaussian is a product, one for the rows and one for the columns, and next to nothing outside a few columns.
+    window = _window(width, across, recipe.sigma)
+    kept = np.flatnonzero(window > _NEGLIGIBLE)
+    columns = (spectra[:, kept] * window[kept])[_mirrored(height)]
+    signs = np.stack([_window(height, down, recipe.sigma), _window(height, -down, recipe.sigma)])
+    filtered = np.fft.ifft(np.fft.fft(columns, axis=0) * signs[:, :, None], axis=1)[:, top : top + height]
+    rows = np.zeros((2, height, spectra.shape[1]), dtype=np.complex128)
+    rows[:, :, kept] = filtered
+    fields = np.fft.ifft(rows, axis=2)[:, :, left : left + width]
+    rising, falling = np.add.reduce(fields.real**2 + fields.imag**2, axis=(1, 2)).tolist()
+    sign, field = (1.0, fields[0]) if falling <= rising + height * width * _NOTHING**2 else (-1.0, fields[1])
+    values = field * _carrier(height, -sign * down)[:, None]
+    values *= _carrier(width, -across)
+    mean = complex(np.add.reduce(values, axis=None)) / values.size
+    values += recipe.carrier_level * (mean / abs(mean) if abs(mean) > _NOTHING else 1.0)
+    if wave.phase:
+        values *= complex(math.cos(wave.phase), math.sin(wave.phase))
+    return Envelope(values, across, sign * down)
+
+
+def texture(pixels: np.ndarray, waves: Sequence[DrawnWave], recipe: TextureRecipe) -> np.ndarray:
+    """The texture of a picture: -1 and +1 only.
+
+    Args:
+        pixels: uint8 or uint16 ``[H, W, 1 or 3]``, at least 8 px a side.
+        waves: one, or two of which neither is to drown the other.
+        recipe: how it follows the picture.
+
+    Returns:
+        float32 ``[H, W]``.
+    """
+    height, width = pixels.shape[:2]
+    small = small_brightness(pixels, recipe.side)
+    spectra = _row_spectra(small)
+    found = [_envelope(spectra, wave, recipe) for wave in waves]
+    parts = [part for one in found for part in _parts(one, height, width, alone=len(found) == 1)]
+    low, high, share = _taps(small.shape[0], height)
+    result = np.empty((height, width), dtype=np.float32)
+    for block in row_blocks(height, width):
+        near, far = low[block], high[block]
+        total = np.zeros(1, dtype=np.float32)
+        for values, weights in parts:
+            if len(values) == height:
+                total = total + values[block] * weights[block, None]
+            else:
+                second = share[block] * weights[block]
+                total = total + values[near] * (weights[block] - second)[:, None]
+                total += values[far] * second[:, None]
+        result[block] = total
+    # In two steps rather than by np.where, which would make copies: 0 counts as +1.
+    np.greater_equal(result, 0, out=result, casting="unsafe")
+    result *= 2
+    result -= 1
+    return result
+
+
+def _parts(found: Envelope, height: int, width: int, *, alone: bool) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The real part of envelope times carrier as a sum: of rows ``[h, W]`` that are resized down, times ``[H]``."""
+    values = found.values
+    if not alone:
+        values = values / math.sqrt(float((values.real**2 + values.imag**2).mean()))
+    planes = np.stack([values.real, values.imag], axis=2).astype(np.float32)
+    wide = upsample_delta(planes, len(values), width)
+    across = _carrier(width, found.across)
+    cos, sin = across.real.astype(np.float32), across.imag.astype(np.float32)
+    real = wide[..., 0] * cos - wide[..., 1] * sin
+    imaginary = wide[..., 0] * sin + wide[..., 1] * cos
+    down = _carrier(height, found.down)
+    return [(real, down.real.astype(np.float32)), (imaginary, -down.imag.astype(np.float32))]
+
+
+def row_blocks(height: int, width: int) -> Iterator[slice]:
+    """Rows in blocks of bounded size."""
+    step = max(1, _BLOCK // width)
+    for start in range(0, height, step):
+        yield slice(start, min(start + step, height))
+
+
+def _taps(size_in: int, size_out: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Bilinear, half-pixel centres: both neighbours of each output row, and the share of the second."""
+    centre = np.maximum((np.arange(size_out) + 0.5) * (size_in / size_out) - 0.5, 0.0)
+    low = np.minimum(centre.astype(np.int64), size_in - 1)
+    return low, np.minimum(low + 1, size_in - 1), (centre - low).astype(np.float32)
+
+
+def _carrier(size: int, cycles: float) -> np.ndarray:
+    """exp(2 pi i cycles u) at the middles of ``size`` pixels: complex128."""
+    turns = _middles(size) * (2.0 * math.pi * cycles)
+    result = np.empty(size, dtype=np.complex128)
+    result.real, result.imag = np.cos(turns), np.sin(turns)
+    return result
+
+
+def _window(size: int, cycles: float, sigma: float) -> np.ndarray:
+    """The Gaussian around a frequency, over those of a mirrored picture of ``size`` px."""
+    return np.exp((_frequencies(size) - cycles) ** 2 * (-0.5 / sigma**2))
+
+
+@lru_cache(maxsize=64)
+def _mirrored(size: int) -> np.ndarray:
+    """Positions of a row with half its length mirrored before and behind; the edge pixel is not repeated."""
+    place = np.abs(np.arange(-(size // 2), size + size // 2))
+    return _fixed(np.minimum(place, 2 * (size - 1) - place))
+
+
+@lru_cache(maxsize=64)
+def _frequencies(size: int) -> np.ndarray:
+    """Of a mirrored row of ``size`` px, in cycles over its unmirrored part."""
+    return _fixed(np.fft.fftfreq(size + 2 * (size // 2)) * size)
+
+
+@lru_cache(maxsize=8)
+def _middles(size: int) -> np.ndarray:
+    return _fixed((np.arange(size) + 0.5) / size)
+
+
+def _fixed(values: np.ndarray) -> np.ndarray:
+    """Read-only: many pictures share it."""
+    values.flags.writeable = False
+    return values

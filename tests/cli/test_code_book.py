@@ -1,0 +1,100 @@
+"""Textures on the command line: a code book from names alone, and applying it where there is no torch."""
+
+from __future__ import annotations
+
+import json
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bitterant.protect import TextureBank
+
+from .conftest import MakeFolder, Run
+
+
+def test_a_book_of_names_serves_folders_of_those_names(run: Run, make_folder: MakeFolder, tmp_path: Path) -> None:
+    source, book, names = make_folder({"cats": 3, "dogs": 2}), tmp_path / "book.safetensors", tmp_path / "names.txt"
+    names.write_text("cats\n\n  dogs \nemus\n")
+    key = tmp_path / "key"
+    key.write_bytes(bytes(range(32)))
+    made = run("code-book", book, "--classes", names, "--key-file", key, "--epsilon", "6", "--json")
+    assert made.exit_code == 0, made.stderr
+    assert json.loads(made.stdout)["classes"] == 3
+    assert "guess" not in made.stderr
+    assert stat.S_IMODE(book.stat().st_mode) == 0o600
+    applied = run("apply", source, tmp_path / "out", "--bank", book, "--json")
+    assert applied.exit_code == 0, applied.stderr
+    rows = [json.loads(line) for line in (tmp_path / "out/bitterant-manifest.jsonl").read_text().splitlines()]
+    assert [row["linf_levels"] for row in rows] == [6.0] * 5
+
+
+def test_a_book_is_what_fit_makes_of_such_a_folder(run: Run, make_folder: MakeFolder, tmp_path: Path) -> None:
+    source = make_folder({"cats": 1, "dogs": 1})
+    assert run("fit", source, tmp_path / "fitted", "--method", "texture", "--for-resolution", 20).exit_code == 0
+    made = run("code-book", tmp_path / "book", "--class", "dogs", "--class", "cats", "--for-resolution", 20)
+    assert made.exit_code == 0
+    assert "whoever guesses it" in made.stderr
+    assert (tmp_path / "book").read_bytes() == (tmp_path / "fitted").read_bytes()
+    assert {code[0].cycles for code in TextureBank.load(tmp_path / "book").codes} == {4.0}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "Which classes?"),
+        (["--class", "cats"], "at least two classes"),
+        (["--class", "cats", "--class", "cats"], "named twice"),
+        (["--classes", "absent.txt"], "cannot be read"),
+        (["--class", "a", "--class", "b", "--for-resolution", "0"], "for_resolution 0 is below 16"),
+        (["--class", "a", "--class", "b", "--epsilon", "0.5"], "outside 1..255"),
+        (["--class", "a", "--class", "b", "--key-file", "absent"], "cannot be read"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_books(run: Run, tmp_path: Path, words: list[str], message: str) -> None:
+    result = run("code-book", tmp_path / "book", *words)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert not (tmp_path / "book").exists()
+
+
+def test_a_bank_is_not_replaced_and_too_many_classes_are_counted(run: Run, tmp_path: Path) -> None:
+    names = tmp_path / "names.txt"
+    names.write_text("\n".join(map(str, range(1001))))
+    result = run("code-book", tmp_path / "book", "--classes", names)
+    assert result.exit_code == 2
+    assert "at most 1000 classes, and there are 1001" in result.stderr
+    (tmp_path / "book").write_text("mine")
+    result = run("code-book", tmp_path / "book", "--class", "a", "--class", "b")
+    assert "is not replaced" in result.stderr
+    names.write_bytes(b"\xff\xfe\xff")
+    assert "not UTF-8" in run("code-book", tmp_path / "other", "--classes", names).stderr
+
+
+def test_for_resolution_is_for_textures(run: Run, make_folder: MakeFolder, tmp_path: Path) -> None:
+    source = make_folder({"cats": 2, "dogs": 2})
+    result = run("protect", source, tmp_path / "out", "--method", "emn", "--for-resolution", 64)
+    assert result.exit_code == 2
+    assert "no hyper-parameter of emn named 'for_resolution'" in result.stderr
+    plan = run("protect", source, tmp_path / "out", "--method", "texture", "--for-resolution", 64, "--dry-run")
+    assert plan.exit_code == 0, plan.stderr
+    assert "models see" not in plan.stderr
+
+
+@pytest.mark.parametrize("command", ["code-book", "apply"])
+def test_the_commands_of_the_owner_load_no_torch(
+    run: Run, make_folder: MakeFolder, tmp_path: Path, command: str
+) -> None:
+    """In a process where any import of torch fails."""
+    source = make_folder({"cats": 2, "dogs": 2})
+    book = tmp_path / "book"
+    words = ["code-book", str(book), "--class", "cats", "--class", "dogs"]
+    if command == "apply":
+        assert run(*words).exit_code == 0
+        words = ["apply", str(source), str(tmp_path / "out"), "--bank", str(book)]
+    script = "import sys; sys.modules['torch'] = None; from bitterant.cli import main; sys.exit(main(sys.argv[1:]))"
+    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

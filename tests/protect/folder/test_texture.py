@@ -1,0 +1,251 @@
+"""Folder runs with textures: no picture is read before it is written, and no torch is needed to put them on."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bitterant.errors import BankError, ConfigError, Interrupted, LabelError, ResumeError
+from bitterant.imaging import loading
+from bitterant.protect import TextureBank, apply_folder, fit_folder, load_bank, protect_folder
+from bitterant.protect.folder import fitting, plan
+from bitterant.protect.folder.interrupt import StopRequest
+
+TEXTURE: dict[str, Any] = {"method": "texture", "device": "cpu"}
+
+
+def levels(before: Path, after: Path) -> tuple[np.ndarray, np.ndarray]:
+    """A picture, and how its copy differs."""
+    one, two = (np.asarray(Image.open(path).convert("RGB"), np.int64) for path in (before, after))
+    return one, two - one
+
+
+@pytest.fixture
+def reads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading at the working resolution fails."""
+    for module in (loading, fitting, plan):
+        monkeypatch.setattr(module, "load_image_set", mock.Mock(side_effect=AssertionError("a picture was read")))
+
+
+@pytest.mark.usefixtures("reads_nothing")
+def test_protect_is_fit_and_apply(kit: Any) -> None:
+    source = kit.folder(classes=3)
+    (source / "class0" / "0.txt").write_text("a caption")
+    (source / "class1" / "cut.png").write_bytes((source / "class1/0.png").read_bytes()[:-40])
+    kit.draw(source / "class2/tiny.png", 5, (9, 30))
+    kit.draw(source / "class2/photo.jpg", 6, quality=92)
+    before = kit.tree(source)
+    summary = protect_folder(source, kit.root / "one", bank=kit.root / "one.bank", **TEXTURE)
+    assert kit.tree(source) == before
+    assert summary.counts == {"protected": 10, "copied": 1, "skipped": 0, "failed": 2}
+    rows = {row["source"]: row for row in kit.rows(kit.root / "one")}
+    assert "short side of 9 px is too small" in rows["class2/tiny.png"]["reason"]
+    assert rows["class1/cut.png"]["status"] == "failed"
+    for name, row in rows.items():
+        if row["status"] == "protected":
+            assert row["linf_levels"] == 8
+            assert row["key"] == f"{name.partition('/')[0]}/{row['sha256_in']}"
+            before_it, change = levels(source / name, kit.root / "one" / row["output"])
+            free = ((before_it >= 8) & (before_it <= 247)).all(axis=2)
+            assert free.mean() > 0.5
+            assert set(np.unique(change[free])) == {-8, 8}
+            assert (change == change[..., :1])[free].all()
+    run_file = json.loads((kit.root / "one/bitterant-run.json").read_text())
+    assert run_file["settings"]["resolution"] is None
+    assert run_file["fit"]["texture"] == {"classes": 3, "rings": [5.6], "codes": "3 waves", "for_resolution": None}
+
+    fitted = fit_folder(source, kit.root / "two.bank", **TEXTURE)
+    assert (fitted.images, fitted.exit_code) == (12, 0)
+    for path in ("one.bank", "two.bank"):
+        assert stat.S_IMODE((kit.root / path).stat().st_mode) == 0o600
+    assert (kit.root / "one.bank").read_bytes() == (kit.root / "two.bank").read_bytes()
+    for number, bank in enumerate((kit.root / "two.bank", load_bank(kit.root / "two.bank"))):
+        apply_folder(source, kit.root / f"applied{number}", bank=bank)
+        assert kit.result(kit.root / f"applied{number}") == kit.result(kit.root / "one")
+    assert apply_folder(source, kit.root / "applied0", bank=kit.root / "two.bank").already_done
+
+
+@pytest.mark.usefixtures("reads_nothing")
+def test_workers_names_and_other_pictures_change_no_picture(kit: Any) -> None:
+    source = kit.folder(each=4)
+    protect_folder(source, kit.root / "one", workers=1, **TEXTURE)
+    protect_folder(source, kit.root / "four", workers=4, **TEXTURE)
+    assert kit.result(kit.root / "four") == kit.result(kit.root / "one")
+    other = kit.root / "other"
+    for label in (0, 1):
+        (other / f"class{label}").mkdir(parents=True)
+        shutil.copy(source / f"class{label}/2.png", other / f"class{label}/renamed.png")
+    protect_folder(other, kit.root / "renamed", **TEXTURE)
+    for label in (0, 1):
+        one, two = kit.root / f"one/class{label}/2.png", kit.root / f"renamed/class{label}/renamed.png"
+        assert one.read_bytes() == two.read_bytes()
+
+
+@pytest.mark.usefixtures("reads_nothing")
+def test_another_key_another_texture(kit: Any) -> None:
+    source = kit.folder()
+    key = kit.root / "key"
+    key.write_bytes(os.urandom(32))
+    protect_folder(source, kit.root / "seed", **TEXTURE)
+    protect_folder(source, kit.root / "key-out", parameters={"key_file": str(key)}, **TEXTURE)
+    protect_folder(source, kit.root / "seed1", seed=1, **TEXTURE)
+    pictures = [kit.root / name / "class0/0.png" for name in ("seed", "key-out", "seed1")]
+    assert len({path.read_bytes() for path in pictures}) == 3
+    published = (kit.root / "key-out/bitterant-run.json").read_bytes()
+    assert key.read_bytes().hex().encode() not in published
+    assert str(key).encode() not in published
+    key.write_bytes(os.urandom(32))
+    with pytest.raises(ResumeError, match="key_id was"):
+        protect_folder(source, kit.root / "key-out", parameters={"key_file": str(key)}, **TEXTURE)
+    key.write_bytes(b"short")
+    with pytest.raises(ConfigError, match="fewer than 16 bytes"):
+        protect_folder(source, kit.root / "short", parameters={"key_file": str(key)}, **TEXTURE)
+
+
+def test_a_bank_of_another_key_gives_other_pictures_and_is_refused_for_the_same_folder(kit: Any) -> None:
+    source = kit.folder()
+    for seed in (0, 1):
+        fit_folder(source, kit.root / f"{seed}.bank", seed=seed, **TEXTURE)
+        apply_folder(source, kit.root / f"out{seed}", bank=kit.root / f"{seed}.bank")
+    one, two = (kit.tree(kit.root / f"out{seed}") for seed in (0, 1))
+    assert all(one[name] != two[name] for name in one)
+    with pytest.raises(ResumeError, match="bank_sha256"):
+        apply_folder(source, kit.root / "out0", bank=kit.root / "1.bank")
+
+
+def test_new_pictures_of_the_classes_and_unknown_classes(kit: Any) -> None:
+    fit_folder(kit.folder("known"), kit.root / "bank", **TEXTURE)
+    new = kit.folder("new", classes=3, each=2)
+    kit.draw(new / "stray.png", 50)
+    summary = apply_folder(new, kit.root / "out", bank=kit.root / "bank")
+    assert summary.counts == {"protected": 4, "copied": 0, "skipped": 3, "failed": 0}
+    assert {problem.relative for problem in summary.problems} == {"class2/0.png", "class2/1.png", "stray.png"}
+    reasons = {problem.relative: problem.reason for problem in summary.problems}
+    assert "holds no perturbation for this picture" in reasons["class2/0.png"]
+    flat = kit.root / "flat"
+    kit.draw(flat / "0.png", 1)
+    with pytest.raises(BankError, match="no perturbation for any of the 1 pictures"):
+        apply_folder(flat, kit.root / "out2", bank=kit.root / "bank")
+
+
+@pytest.mark.usefixtures("reads_nothing")
+def test_a_stopped_run_goes_on_to_the_same_bytes(kit: Any) -> None:
+    source = kit.folder(each=5)
+    protect_folder(source, kit.root / "whole", **TEXTURE)
+    for limit in (0, 1, 4):
+        output, stop = kit.root / f"stopped{limit}", StopRequest()
+
+        def tell(
+            stage: str, done: float, total: float, message: str = "", *, at: int = limit, stop: Any = stop
+        ) -> None:
+            if (stage == "write" and done >= at) or (stage == "fit" and at == 0):
+                stop.request()
+
+        with pytest.raises(Interrupted):
+            protect_folder(source, output, workers=1, progress=tell, stop=stop, **TEXTURE)
+        protect_folder(source, output, **TEXTURE)
+        assert kit.result(output) == kit.result(kit.root / "whole")
+
+
+KILL = """
+import os, signal, sys
+from bitterant.protect import protect_folder
+from bitterant.protect.folder import writing
+written = writing.write_atomic
+def die(path, *rest, **options):
+    if path.name == sys.argv[3]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    written(path, *rest, **options)
+writing.write_atomic = die
+protect_folder(sys.argv[1], sys.argv[2], method="texture", device="cpu", workers=1)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
+def test_a_killed_run_goes_on_to_the_same_bytes(kit: Any) -> None:
+    source = kit.folder()
+    protect_folder(source, kit.root / "whole", **TEXTURE)
+    output = kit.root / "killed"
+    done = subprocess.run([sys.executable, "-c", KILL, str(source), str(output), "2.png"], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert stat.S_IMODE((output / ".bitterant-state.bank").stat().st_mode) == 0o600
+    assert protect_folder(source, output, **TEXTURE).resumed_rows == 2
+    assert kit.result(output) == kit.result(kit.root / "whole")
+    assert not [path for path in output.rglob(".bitterant*") if not path.name.endswith("lock")]
+
+
+@pytest.mark.usefixtures("reads_nothing")
+def test_the_plan_reads_a_few_pictures_and_writes_none(kit: Any) -> None:
+    source = kit.folder(classes=4)
+    (source / "class1" / "cut.png").write_bytes((source / "class1/0.png").read_bytes()[:-40])
+    planned = protect_folder(source, kit.root / "out", dry_run=True, **TEXTURE)
+    assert (planned.images, planned.resolution, planned.method) == (13, None, "texture")
+    assert [problem.relative for problem in planned.problems] in ([], ["class1/cut.png"])
+    assert planned.seconds.write > 0
+    assert planned.seconds.fit < 1
+    assert planned.bytes_out > 0
+    assert planned.to_json()["settings"]["recipe"]["sigma"] == 0.6
+    assert not (kit.root / "out").exists()
+    for path in source.rglob("*.png"):
+        path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(ConfigError, match="could be read"):
+        protect_folder(source, kit.root / "out", dry_run=True, **TEXTURE)
+
+
+def test_bad_requests_are_told_before_any_work(kit: Any) -> None:
+    source = kit.folder()
+
+    def refuse(error: type[Exception], match: str, source: Path = source, **options: Any) -> None:
+        with pytest.raises(error, match=match):
+            protect_folder(source, kit.root / "out", **{**TEXTURE, **options})
+        assert not (kit.root / "out").exists()
+
+    refuse(ConfigError, "looks at no picture", resolution=64)
+    refuse(ConfigError, "for_resolution 0 is below 16", parameters={"for_resolution": 0})
+    refuse(ConfigError, "floor 2 is outside", parameters={"floor": 2.0})
+    refuse(ConfigError, "works per sample", granularity="class")
+    refuse(LabelError, "only one class folder", kit.folder("alone", classes=1))
+    kit.draw(kit.root / "flat/0.png", 1)
+    refuse(LabelError, "lie in no class folders", kit.root / "flat")
+    for number in range(1001):
+        (kit.root / f"many/{number}").mkdir(parents=True)
+        shutil.copy(source / "class0/0.png", kit.root / f"many/{number}/0.png")
+    refuse(ConfigError, "at most 1000 classes, and there are 1001", kit.root / "many")
+
+
+def test_a_bank_for_a_resolution_has_longer_waves(kit: Any) -> None:
+    fit_folder(kit.folder(), kit.root / "bank", parameters={"for_resolution": 20}, **TEXTURE)
+    bank = load_bank(kit.root / "bank")
+    assert isinstance(bank, TextureBank)
+    assert {code[0].cycles for code in bank.codes} == {4.0}
+
+
+def test_applying_needs_no_torch(kit: Any) -> None:
+    """In a process where any import of torch fails."""
+    source = kit.folder()
+    fit_folder(source, kit.root / "bank", **TEXTURE)
+    script = (
+        "import sys\n"
+        "sys.modules['torch'] = None\n"
+        "from bitterant.protect import apply_folder\n"
+        "summary = apply_folder(sys.argv[1], sys.argv[2], bank=sys.argv[3])\n"
+        "loaded = {'torch', 'torchvision', 'timm', 'sklearn'} & set(sys.modules) - {'torch'}\n"
+        "assert not loaded, loaded\n"
+        "print(summary.counts['protected'])\n"
+    )
+    words = [str(path) for path in (source, kit.root / "out", kit.root / "bank")]
+    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "6"

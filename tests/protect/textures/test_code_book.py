@@ -1,0 +1,98 @@
+"""The code book: enough codes, far enough apart, and the key decides who gets which."""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations
+
+import pytest
+
+from bitterant.errors import ConfigError
+from bitterant.protect.textures import Code, Wave, assign_codes, code_book
+
+SECRET = b"0123456789abcdef"
+
+
+def step(one: Wave, two: Wave) -> float:
+    """Distance of two waves: 1 for 9 degrees, or for a frequency that is a fourth higher."""
+    return math.hypot(math.log(one.cycles / two.cycles) / math.log(1.25), (one.angle - two.angle) / 9)
+
+
+def apart(one: Code, two: Code) -> float:
+    """Distance of two codes: of the better pairing of their waves."""
+    if len(one) == 1:
+        return step(one[0], two[0])
+    (a, b), (c, d) = one, two
+    return min(math.hypot(step(a, c), step(b, d)), math.hypot(step(a, d), step(b, c)))
+
+
+def test_ten_classes_share_one_ring() -> None:
+    assert code_book(10) == tuple((Wave(5.6, angle),) for angle in (4.5, 13.5, 22.5, 31.5, 40.5, 49.5, 58.5, 67.5,
+                                                                      76.5, 85.5))  # fmt: skip
+    assert code_book(2) == ((Wave(5.6, 22.5),), (Wave(5.6, 67.5),))
+
+
+@pytest.mark.parametrize(
+    ("count", "rings"), [(2, 1), (10, 1), (11, 2), (20, 2), (21, 3), (30, 3), (31, 4), (40, 4), (41, 5), (60, 6)]
+)
+def test_rings_are_opened_one_by_one_and_filled_evenly(count: int, rings: int) -> None:
+    book = code_book(count)
+    held = [[code for code in book if code[0].cycles == ring] for ring in sorted({code[0].cycles for code in book})]
+    assert len(held) == rings
+    assert max(map(len, held)) - min(map(len, held)) <= 1
+    assert max(map(len, held)) <= 10
+
+
+def test_rings_of_the_brief() -> None:
+    found = {count: sorted({code[0].cycles for code in code_book(count)}) for count in (10, 20, 30, 40)}
+    assert found == {10: [5.6], 20: [4.8, 6.8], 30: [4.2, 5.8, 8.0], 40: [4.2, 6.0, 8.5, 12.0]}
+
+
+@pytest.mark.parametrize("count", range(2, 61))
+def test_single_codes_keep_their_distance(count: int) -> None:
+    book = code_book(count)
+    assert all(len(code) == 1 and 0 < code[0].angle < 90 for code in book)
+    assert min(apart(one, two) for one, two in combinations(book, 2)) > 0.999
+
+
+def test_plaids_are_well_spread() -> None:
+    book = code_book(1000)
+    assert len(set(book)) == len({frozenset(code) for code in book}) == 1000
+    assert all(step(*code) > 2.2 for code in book), "two waves of one code cross, they do not beat"
+    assert min(apart(one, two) for one, two in combinations(book[:100], 2)) > 1.6
+    assert min(apart(one, two) for one, two in combinations(book[:300], 2)) > 1.1
+    # The beginning of a long book is the short one: what one class more costs is one code.
+    assert code_book(61) == book[:61]
+
+
+@pytest.mark.parametrize("count", [0, 1001, 5000])
+def test_more_than_a_book_holds_is_refused_with_the_number(count: int) -> None:
+    with pytest.raises(ConfigError, match=f"at most 1000 classes, and there are {count}"):
+        code_book(count)
+
+
+@pytest.mark.parametrize("side", [16, 32, 64, 224])
+@pytest.mark.parametrize("count", [10, 40, 200])
+def test_periods_of_a_resolution_are_five_pixels_or_more(side: int, count: int) -> None:
+    book, plain = code_book(count, for_resolution=side), code_book(count)
+    assert max(wave.cycles for code in book for wave in code) <= side / 5 + 1e-9
+    for code, other in zip(book, plain, strict=True):
+        assert [wave.angle for wave in code] == [wave.angle for wave in other]
+    if side / 5 > 15:
+        assert book == plain, "nothing is scaled up"
+
+
+@pytest.mark.parametrize("side", [0, 15, -1])
+def test_a_resolution_that_is_none(side: int) -> None:
+    with pytest.raises(ConfigError, match="for_resolution"):
+        code_book(10, for_resolution=side)
+
+
+def test_names_and_key_decide_and_order_does_not() -> None:
+    names = [f"class {number}" for number in range(12)]
+    dealt = assign_codes(names, SECRET)
+    assert assign_codes(names[::-1], SECRET) == dealt
+    assert sorted(dealt.values()) == sorted(code_book(12))
+    other = assign_codes(names, b"another key, as long")
+    assert sorted(other.values()) == sorted(dealt.values())
+    assert other != dealt

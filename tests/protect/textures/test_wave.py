@@ -1,0 +1,211 @@
+"""The texture of a picture, against the same thing written slowly, and what must hold of any."""
+
+from __future__ import annotations
+
+import cmath
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from bitterant.protect.textures import TextureRecipe, Wave, code_book
+from bitterant.protect.textures import wave as module
+from bitterant.protect.textures.wave import (
+    DrawnWave,
+    brightness,
+    draw_waves,
+    envelope,
+    plain_waves,
+    small_brightness,
+    texture,
+)
+
+SECRET = b"0123456789abcdef"
+RECIPE = TextureRecipe()
+
+
+def draw(seed: int, height: int, width: int, *, dtype: type = np.uint8, channels: int = 3) -> np.ndarray:
+    """A picture with content of every frequency: smooth colours and grain."""
+    rng = np.random.default_rng(seed)
+    small = Image.fromarray(rng.integers(0, 256, (7, 7, 3), dtype=np.uint8))
+    smooth = np.asarray(small.resize((width, height), Image.Resampling.BICUBIC), np.float64)
+    pixels = np.clip(smooth + rng.normal(0, 12, (height, width, 1)), 0, 255) * (np.iinfo(dtype).max / 255)
+    return pixels[..., :channels].astype(dtype)
+
+
+def slow_envelope(small: np.ndarray, wave: DrawnWave, recipe: TextureRecipe) -> tuple[np.ndarray, float]:
+    """Fourier sums written out: the envelope, and the sign of the angle."""
+    height, width = small.shape
+    levels = np.pad(small - small.mean(), ((height // 2,) * 2, (width // 2,) * 2), mode="reflect")
+    rows, columns = levels.shape
+
+    def transform(size: int) -> np.ndarray:
+        return np.exp(-2j * np.pi * np.outer(np.arange(size), np.arange(size)) / size)
+
+    def frequencies(size: int, inside: int) -> np.ndarray:
+        return np.array([(k if k < (size + 1) // 2 else k - size) * inside / size for k in range(size)])
+
+    spectrum = transform(rows) @ levels @ transform(columns).T
+    ky, kx = frequencies(rows, height), frequencies(columns, width)
+    u, v = (np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height
+    found = []
+    for sign in (1.0, -1.0):
+        across, down = wave.cycles * math.cos(wave.angle), sign * wave.cycles * math.sin(wave.angle)
+        window = np.exp(-((kx - across) ** 2 + (ky[:, None] - down) ** 2) / (2 * recipe.sigma**2))
+        whole = transform(rows).conj() @ (spectrum * window) @ transform(columns).conj().T / (rows * columns)
+        field = whole[height // 2 : height // 2 + height, width // 2 : width // 2 + width]
+        found.append((field, np.exp(2j * np.pi * (across * u + down * v[:, None])), sign))
+    field, carrier, sign = max(found, key=lambda one: float((np.abs(one[0]) ** 2).sum()))
+    values = field / carrier
+    values = values + recipe.carrier_level * values.mean() / abs(values.mean())
+    return values * cmath.exp(1j * wave.phase), sign
+
+
+def slow_texture(pixels: np.ndarray, waves: tuple[DrawnWave, ...], recipe: TextureRecipe) -> np.ndarray:
+    """Before the sign is taken; pixel by pixel."""
+    height, width = pixels.shape[:2]
+    small = small_brightness(pixels, recipe.side).astype(np.float64)
+    result = np.zeros((height, width))
+    for wave in waves:
+        values, sign = slow_envelope(small, wave, recipe)
+        if len(waves) > 1:
+            values = values / math.sqrt(float((np.abs(values) ** 2).mean()))
+        for y in range(height):
+            for x in range(width):
+                row = min(max((y + 0.5) * len(small) / height - 0.5, 0), len(small) - 1)
+                column = min(max((x + 0.5) * small.shape[1] / width - 0.5, 0), small.shape[1] - 1)
+                top, left = int(row), int(column)
+                bottom, right = min(top + 1, len(small) - 1), min(left + 1, small.shape[1] - 1)
+                a, b = row - top, column - left
+                value = (values[top, left] * (1 - b) + values[top, right] * b) * (1 - a)
+                value += (values[bottom, left] * (1 - b) + values[bottom, right] * b) * a
+                u, v = (x + 0.5) / width, (y + 0.5) / height
+                turn = u * math.cos(wave.angle) + sign * v * math.sin(wave.angle)
+                result[y, x] += (value * cmath.exp(2j * math.pi * wave.cycles * turn)).real
+    return result
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (17, 30), (40, 21)])
+@pytest.mark.parametrize("angle", [4.5, 49.5, 85.5])
+def test_the_envelope_is_that_of_the_definition(height: int, width: int, angle: float) -> None:
+    small = brightness(draw(3, height, width))
+    wave = DrawnWave(5.6, math.radians(angle), 0.2)
+    found = envelope(small, wave, RECIPE)
+    values, sign = slow_envelope(small.astype(np.float64), wave, RECIPE)
+    assert math.copysign(1, found.down) == sign
+    np.testing.assert_allclose(found.values, values, atol=1e-3)
+
+
+@pytest.mark.parametrize(("height", "width", "count"), [(32, 32, 10), (24, 40, 10), (90, 70, 10), (70, 32, 100)])
+def test_the_texture_is_that_of_the_definition(height: int, width: int, count: int) -> None:
+    pixels = draw(height, height, width)
+    waves = draw_waves(code_book(count)[5], RECIPE, SECRET, "a")
+    slow, found = slow_texture(pixels, waves, RECIPE), texture(pixels, waves, RECIPE)
+    assert found.dtype == np.float32
+    assert set(np.unique(found)) == {-1.0, 1.0}
+    sure = np.abs(slow) > 1e-3 * np.abs(slow).max()
+    assert sure.mean() > 0.99
+    assert np.array_equal(found[sure], np.sign(slow[sure]))
+
+
+def test_a_stripe_of_its_own_is_followed() -> None:
+    """A picture of stripes near the class's own gets its texture in phase with them, under their sign."""
+    v, u = np.meshgrid((np.arange(64) + 0.5) / 64, (np.arange(64) + 0.5) / 64, indexing="ij")
+    for sign in (1, -1):
+        stripes = np.cos(2 * np.pi * 5.6 * (u * math.cos(0.7) + sign * v * math.sin(0.7)) + 1.1)
+        pixels = np.repeat((128 + 40 * stripes)[..., None], 3, axis=2).astype(np.uint8)
+        found = texture(pixels, (DrawnWave(5.6, 0.7),), RECIPE)
+        inside = (slice(8, -8), slice(8, -8))
+        assert (found[inside] == np.sign(stripes[inside])).mean() > 0.95
+
+
+def test_a_plain_picture_gets_the_plain_wave() -> None:
+    pixels = np.full((40, 40, 3), 77, np.uint8)
+    found = texture(pixels, (DrawnWave(5.6, 0.7),), RECIPE)
+    v, u = np.meshgrid((np.arange(40) + 0.5) / 40, (np.arange(40) + 0.5) / 40, indexing="ij")
+    wave = np.cos(2 * np.pi * 5.6 * (u * math.cos(0.7) + v * math.sin(0.7)))
+    sure = np.abs(wave) > 1e-6
+    assert np.array_equal(found[sure], np.sign(wave[sure]))
+
+
+@given(seed=st.integers(0, 99), height=st.integers(16, 80), width=st.integers(16, 80), code=st.integers(0, 9))
+@settings(max_examples=40, deadline=None)
+def test_mirroring_stays_within_the_class(seed: int, height: int, width: int, code: int) -> None:
+    """The texture of the mirrored picture is the mirrored texture: a trainer's flips make no new code."""
+    pixels, waves = draw(seed, height, width), plain_waves(code_book(10)[code])
+    found = texture(pixels, waves, RECIPE)
+    for axis in (0, 1):
+        mirrored = texture(np.ascontiguousarray(np.flip(pixels, axis)), waves, RECIPE)
+        assert (mirrored == np.flip(found, axis)).mean() > 0.995
+
+
+def test_what_is_drawn_stays_in_its_bounds_and_depends_on_key_and_content() -> None:
+    code = (Wave(5.6, 45.0), Wave(8.0, 30.0))
+    drawn = [draw_waves(code, RECIPE, SECRET, str(number)) for number in range(400)]
+    for place, wave in enumerate(code):
+        cycles = np.array([one[place].cycles / wave.cycles for one in drawn])
+        turns = np.degrees([one[place].angle for one in drawn]) - wave.angle
+        phases = np.array([one[place].phase for one in drawn])
+        for values, middle, reach in ((cycles, 1.0, 0.04), (turns, 0.0, 1.0), (phases, 0.0, 0.3)):
+            assert np.abs(values - middle).max() <= reach + 1e-9
+            assert np.abs(values - middle).max() > 0.9 * reach
+            assert abs(values.mean() - middle) < 0.2 * reach
+    assert draw_waves(code, RECIPE, SECRET, "7") == drawn[7]
+    assert draw_waves(code, RECIPE, b"another key, as long", "7") != drawn[7]
+    assert len({wave for one in drawn for wave in one}) == 800
+
+
+@given(
+    height=st.integers(8, 150),
+    width=st.integers(8, 150),
+    channels=st.sampled_from([1, 3]),
+    dtype=st.sampled_from([np.uint8, np.uint16]),
+)
+@settings(max_examples=60, deadline=None)
+def test_any_picture_gets_ones_of_both_signs(height: int, width: int, channels: int, dtype: type) -> None:
+    pixels = draw(height, height, width, dtype=dtype, channels=channels)
+    found = texture(pixels, plain_waves(code_book(10)[4]), RECIPE)
+    assert found.shape == (height, width)
+    assert set(np.unique(found)) == {-1.0, 1.0}
+
+
+def test_sixteen_bits_and_grey_are_followed_as_eight_and_colour_are() -> None:
+    grey = draw(1, 50, 60, channels=1)
+    waves = plain_waves(code_book(10)[2])
+    plain = texture(grey, waves, RECIPE)
+    assert (texture(np.repeat(grey, 3, axis=2), waves, RECIPE) == plain).mean() > 0.999
+    assert (texture(grey.astype(np.uint16) * 257, waves, RECIPE) == plain).mean() > 0.999
+
+
+def test_blocks_of_rows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels, waves = draw(5, 200, 130), draw_waves(code_book(100)[5], RECIPE, SECRET, "a")
+    small, whole = small_brightness(pixels, 64), texture(pixels, waves, RECIPE)
+    levels = Image.fromarray(brightness(pixels))
+    np.testing.assert_allclose(small, np.asarray(levels.resize((64, 64), Image.Resampling.BILINEAR)), atol=1e-3)
+    monkeypatch.setattr(module, "_BLOCK", 1000)
+    assert np.array_equal(small_brightness(pixels, 64), small)
+    assert np.array_equal(texture(pixels, waves, RECIPE), whole)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="resource counts in kilobytes there")
+def test_a_photo_takes_little_memory() -> None:
+    """12 megapixels: 36 MB of pixels, 48 MB of result, and not much besides."""
+    script = (
+        "import resource\n"
+        "import numpy as np\n"
+        "from bitterant.protect.textures import TextureRecipe, code_book\n"
+        "from bitterant.protect.textures.wave import plain_waves, texture\n"
+        "pixels = np.random.default_rng(0).integers(0, 256, (3000, 4000, 3), dtype=np.uint8)\n"
+        "texture(pixels[:500], plain_waves(code_book(10)[0]), TextureRecipe())\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "texture(pixels, plain_waves(code_book(10)[0]), TextureRecipe())\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 80_000
