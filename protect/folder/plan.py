@@ -21,6 +21,7 @@ from ...imaging.loading import FileProblem, load_image_set
 from ...imaging.naming import resolve_output_names
 from ...imaging.perturb import add_delta, measure_change
 from ...imaging.scan import Entry, FolderScan
+from ...imaging.visibility import measure_visibility
 from ..request import Request, WriteOptions
 from ..request.places import existing_parent
 from .inputs import ordered_map
@@ -262,7 +263,9 @@ def _rehearse(entries: list[Entry], budget: Budget, resolution: int, options: Wr
         try:
             before = decode(entry.path, max_pixels=options.max_pixels, name=entry.relative)
             data = encode(add_delta(before, delta, budget), format=names[entry.relative][1])
-            measure_change(before, decode(data, max_pixels=options.max_pixels))
+            after = decode(data, max_pixels=options.max_pixels)
+            measure_change(before, after)
+            measure_visibility(before, after)
         except (ImageError, ConfigError):
             return None
         return entry.size, len(data), before.pixels.nbytes
