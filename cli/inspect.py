@@ -17,11 +17,14 @@ from .output import Output
 from .progress import ProgressDisplay
 
 if TYPE_CHECKING:
-    from ..imaging import Change
+    from ..imaging import Change, Visibility
 
 __all__ = ["inspect"]
 
 SHOWN = 5
+
+#: FLIP takes a tenth of a second a pair; of more pairs than these it is not measured.
+FLIP_PAIRS = 200
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,12 @@ class _Pair:
 class _Measured:
     pair: _Pair
     change: Change
+    seen: Visibility
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """The larger, the more visible."""
+        return self.seen.ciede_patches, self.change.linf_levels
 
 
 def inspect(
@@ -52,13 +61,13 @@ def inspect(
     quiet: options.QuietOption = False,
     debug: options.DebugOption = False,
 ) -> None:
-    """Measure how much B differs from A: the largest change of any pixel, PSNR and SSIM."""
+    """Measure how much B differs from A: the largest change of any pixel, PSNR, SSIM, CIEDE2000 and FLIP."""
     output = Output(as_json=as_json, quiet=quiet)
     with guarded(output, debug=debug):
         prepare_torch()
         pairs, alone = _pairs(before, after)
         measured, problems = _measure(pairs, output)
-        worst = min(measured, key=lambda item: (item.change.ssim, -item.change.linf_levels), default=None)
+        worst = max(measured, key=lambda item: item.rank, default=None)
         _tell(output, measured)
         if alone:
             output.say(f"{len(alone)} files have no partner, for example {alone[0]}.")
@@ -75,6 +84,10 @@ def inspect(
                         "linf_levels": item.change.linf_levels,
                         "psnr": item.change.psnr if math.isfinite(item.change.psnr) else None,
                         "ssim": item.change.ssim,
+                        "ciede": item.seen.ciede,
+                        "ciede_p95": item.seen.ciede_p95,
+                        "ciede_patches": item.seen.ciede_patches,
+                        "flip": item.seen.flip,
                     }
                     for item in measured
                 ],
@@ -131,7 +144,7 @@ def _renamed(folder: Path) -> dict[str, str]:
 
 def _measure(pairs: list[_Pair], output: Output) -> tuple[list[_Measured], list[str]]:
     from ..errors import BitterantError
-    from ..imaging import decode, measure_change
+    from ..imaging import decode, measure_change, measure_visibility
 
     measured: list[_Measured] = []
     problems: list[str] = []
@@ -139,7 +152,10 @@ def _measure(pairs: list[_Pair], output: Output) -> tuple[list[_Measured], list[
         for done, pair in enumerate(pairs):
             progress("compare", done, len(pairs))
             try:
-                measured.append(_Measured(pair, measure_change(decode(pair.before), decode(pair.after))))
+                first, second = decode(pair.before), decode(pair.after)
+                change = measure_change(first, second)
+                seen = measure_visibility(first, second, with_flip=len(pairs) <= FLIP_PAIRS)
+                measured.append(_Measured(pair, change, seen))
             except BitterantError as error:
                 problems.append(str(error))
         progress("compare", len(pairs), len(pairs))
@@ -147,26 +163,48 @@ def _measure(pairs: list[_Pair], output: Output) -> tuple[list[_Measured], list[
 
 
 def _tell(output: Output, measured: list[_Measured]) -> None:
-    columns = ("picture", "largest change (of 255)", "PSNR dB", "SSIM")
+    columns = ("picture", "largest change (of 255)", "PSNR dB", "SSIM", "CIEDE2000", "95 %", "patches", "FLIP")
+    if measured and all(item.seen.flip is None for item in measured):
+        columns = columns[:-1]
     if len(measured) <= SHOWN:
-        output.answer(columns, [(item.pair.name, *_numbers(item.change)) for item in measured])
+        output.answer(columns, [(item.pair.name, *_numbers(item))[: len(columns)] for item in measured])
         return
-    by_ssim = sorted(measured, key=lambda item: (item.change.ssim, -item.change.linf_levels))
+    ranked = sorted(measured, key=lambda item: item.rank, reverse=True)
     psnr, ssim = (median(getattr(item.change, name) for item in measured) for name in ("psnr", "ssim"))
+    seen = [median(getattr(item.seen, name) for item in measured) for name in ("ciede", "ciede_p95", "ciede_patches")]
+    flips = [item.seen.flip for item in measured if item.seen.flip is not None]
     largest = max(item.change.linf_levels for item in measured)
     same = sum(item.change.linf_levels == 0 for item in measured)
     output.answer(
         columns,
         [
-            (f"all {len(measured)}: largest, medians", f"{largest:g}", f"{psnr:.1f}", f"{ssim:.4f}"),
-            *((item.pair.name, *_numbers(item.change)) for item in by_ssim[:SHOWN]),
+            (
+                f"all {len(measured)}: largest, medians",
+                f"{largest:g}",
+                f"{psnr:.1f}",
+                f"{ssim:.4f}",
+                *(f"{value:.2f}" for value in seen),
+                *([f"{median(flips):.3f}"] if flips else []),
+            ),
+            *((item.pair.name, *_numbers(item))[: len(columns)] for item in ranked[:SHOWN]),
         ],
     )
-    output.say(f"The {SHOWN} pictures that changed most are listed; {same} of {len(measured)} are identical.")
+    output.say(
+        f"The {SHOWN} pictures in which the change shows most are listed; {same} of {len(measured)} are identical."
+    )
 
 
-def _numbers(change: Change) -> tuple[str, str, str]:
-    return f"{change.linf_levels:g}", f"{change.psnr:.1f}", f"{change.ssim:.4f}"
+def _numbers(item: _Measured) -> tuple[str, ...]:
+    change, seen = item.change, item.seen
+    return (
+        f"{change.linf_levels:g}",
+        f"{change.psnr:.1f}",
+        f"{change.ssim:.4f}",
+        f"{seen.ciede:.2f}",
+        f"{seen.ciede_p95:.2f}",
+        f"{seen.ciede_patches:.2f}",
+        "" if seen.flip is None else f"{seen.flip:.3f}",
+    )
 
 
 def _write_picture(pair: _Pair, target: Path, gain: float) -> None:

@@ -64,7 +64,7 @@ def preview(
 def _page(scan: FolderScan, count: int, seed: int, device: str, progress: ProgressDisplay) -> tuple[str, int]:
     """The HTML page, and how many pictures it shows. Unreadable pictures are left out."""
     from ..errors import FolderError
-    from ..imaging import Budget, auto_resolution, load_image_set, render_page
+    from ..imaging import FLIP_MISSING, Budget, auto_resolution, flip_available, load_image_set, render_page
     from ..protect import create_method
     from ..surrogates import resolve_device
 
@@ -85,7 +85,13 @@ def _page(scan: FolderScan, count: int, seed: int, device: str, progress: Progre
         rows.append(_row(entry, deltas))
     progress("preview", len(entries), len(entries))
     page = render_page(
-        __package__ or "", "preview.html.j2", folder=str(scan.root), rows=rows, about=ABOUT, version=__version__
+        __package__ or "",
+        "preview.html.j2",
+        folder=str(scan.root),
+        rows=rows,
+        about=ABOUT,
+        version=__version__,
+        flip_missing=None if flip_available() else FLIP_MISSING,
     )
     return page, len(rows)
 
@@ -98,14 +104,19 @@ def _spread(entries: Sequence[Entry], count: int) -> list[Entry]:
 
 def _row(entry: Entry, deltas: Mapping[str, tuple[np.ndarray, Budget]]) -> dict[str, Any]:
     """One picture, unchanged and at each strength, as the page shows it."""
-    from ..imaging import add_delta, decode, measure_change
+    from ..imaging import add_delta, decode, measure_change, measure_visibility
 
     original = decode(entry.path)
     tiles = [_tile(original, "unchanged", "")]
     for name, (levels, budget) in deltas.items():
         changed = add_delta(original, levels, budget)
         change = measure_change(original, changed)
-        note = f"at most {budget.whole_levels} of 255 levels, PSNR {change.psnr:.1f} dB, SSIM {change.ssim:.3f}"
+        seen = measure_visibility(original, changed, with_flip=True)
+        flip = "" if seen.flip is None else f", FLIP {seen.flip:.3f}"
+        note = (
+            f"at most {budget.whole_levels} of 255 levels{flip}, CIEDE2000 {seen.ciede:.1f} "
+            f"(patches {seen.ciede_patches:.1f}), PSNR {change.psnr:.1f} dB, SSIM {change.ssim:.3f}"
+        )
         tiles.append(_tile(changed, name, note))
     return {"name": entry.relative, "width": original.width, "height": original.height, "tiles": tiles}
 

@@ -38,12 +38,14 @@ from .perturb import Change, add_delta, measure_change, upsample_delta
 from .picture import Picture
 from .resize import squash
 from .scan import Entry, FolderScan, SkippedPath, scan_folder
+from .visibility import FLIP_MISSING, Visibility, flip_available, measure_visibility
 
 if TYPE_CHECKING:
     from .image_set import Features, ImageSet
 
 __all__ = [
     "EXTENSIONS",
+    "FLIP_MISSING",
     "MAX_PIXELS",
     "Budget",
     "Change",
@@ -57,6 +59,7 @@ __all__ = [
     "Metadata",
     "Picture",
     "SkippedPath",
+    "Visibility",
     "add_delta",
     "amplitude",
     "apply_metadata_policy",
@@ -66,10 +69,12 @@ __all__ = [
     "difference_tile",
     "encode",
     "entry_key",
+    "flip_available",
     "image_key",
     "load_image_set",
     "masking_map",
     "measure_change",
+    "measure_visibility",
     "output_name",
     "png_data_uri",
     "read_header",

@@ -129,9 +129,10 @@ def _placement(delta: np.ndarray, height: int, width: int, fit: Fit) -> tuple[_T
 def add_delta(picture: Picture, delta_levels: np.ndarray, budget: Budget, *, fit: Fit = "stretch") -> Picture:
     """The picture with a perturbation on it, rounded to its own bit depth and inside the budget.
 
-    The perturbation is resized to the picture, averaged over the channels for a grey picture, added, clipped to black
-    and white, and rounded. Fully transparent pixels are left alone. For 8 bits the change is a whole number of levels,
-    at most ``budget.whole_levels``; for 16 bits at most ``budget.levels * 257`` steps.
+    The perturbation is resized to the picture, averaged over the channels for a picture without colour (stored as grey,
+    or with three channels that agree everywhere), added, clipped to black and white, and rounded. Fully transparent
+    pixels are left alone. For 8 bits the change is a whole number of levels, at most ``budget.whole_levels``; for 16
+    bits at most ``budget.levels * 257`` steps.
 
     Args:
         picture: any size, 8 or 16 bits.
@@ -152,7 +153,7 @@ def add_delta(picture: Picture, delta_levels: np.ndarray, budget: Budget, *, fit
         raise BudgetExceeded(f"{picture.source}: {over} values of the perturbation exceed {budget.levels:g} levels.")
     scale = 1 if picture.bit_depth == 8 else 257
     limit = budget.whole_levels if scale == 1 else int(budget.levels * scale + 1e-6)
-    if picture.pixels.shape[2] == 1:
+    if picture.is_colourless:
         delta = delta.mean(axis=2, keepdims=True)
     height, width = picture.height, picture.width
     taps, columns = _placement(delta, height, width, fit)

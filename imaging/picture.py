@@ -15,6 +15,9 @@ __all__ = ["FULLY_TRANSPARENT", "Picture"]
 #: Alpha value of a pixel nobody sees.
 FULLY_TRANSPARENT: Final = 0
 
+#: Pixels compared at once.
+_BLOCK: Final = 1 << 18
+
 
 @dataclass(frozen=True, eq=False)
 class Picture:
@@ -68,6 +71,21 @@ class Picture:
     def full_range(self) -> int:
         """The value of white: 255 or 65535."""
         return 255 if self.bit_depth == 8 else 65535
+
+    @property
+    def is_colourless(self) -> bool:
+        """Whether it shows greys alone: one channel, or three that agree at every pixel that can be seen."""
+        if self.pixels.shape[2] == 1:
+            return True
+        rows = max(1, _BLOCK // self.width)
+        for start in range(0, self.height, rows):  # in blocks: most pictures have colour in the first, which is enough
+            red, green, blue = self.pixels[start : start + rows].transpose(2, 0, 1)
+            coloured = (red != green) | (green != blue)
+            if self.alpha is not None:
+                coloured &= self.alpha[start : start + rows] != FULLY_TRANSPARENT
+            if coloured.any():
+                return False
+        return True
 
     def with_pixels(self, pixels: np.ndarray) -> Picture:
         """The same picture with other colours of the same shape and type."""

@@ -23,6 +23,7 @@ from ...imaging.naming import resolve_output_names
 from ...imaging.perturb import add_delta, measure_change
 from ...imaging.picture import Picture
 from ...imaging.scan import Entry, FolderScan
+from ...imaging.visibility import measure_visibility
 from ..request import Request, WriteOptions
 from ..request.places import existing_parent
 from .inputs import ordered_map
@@ -309,7 +310,9 @@ def _rehearse(entries: list[Entry], noise: _Noise, budget: Budget, options: Writ
         try:
             before = decode(entry.path, max_pixels=options.max_pixels, name=entry.relative)
             data = encode(add_delta(before, noise(before, entry), budget), format=names[entry.relative][1])
-            measure_change(before, decode(data, max_pixels=options.max_pixels))
+            after = decode(data, max_pixels=options.max_pixels)
+            measure_change(before, after)
+            measure_visibility(before, after)
         except ImageError as error:
             problems.append(FileProblem(entry.relative, error.reason))
             return None

@@ -24,6 +24,7 @@ from ...imaging.codec import Picture, decode, encode
 from ...imaging.metadata import apply_metadata_policy
 from ...imaging.perturb import Change, Fit, add_delta, measure_change
 from ...imaging.resize import shrink_delta
+from ...imaging.visibility import measure_visibility
 from ..records.manifest import ManifestRow
 from ..records.state import InputRecord, Journal
 from .captions import follow_names
@@ -54,6 +55,7 @@ class FileWriter:
         journal: notes each file before it appears.
         key_of: the identity by which the bank knows a picture.
         fit: how a perturbation of another size meets a picture; ``None`` for plain bilinear stretching.
+        flip_for: sha256 of the pictures of which FLIP is measured, where its package is installed.
     """
 
     output: Path
@@ -64,6 +66,7 @@ class FileWriter:
     journal: Journal
     key_of: Callable[[InputRecord], str | None] = attrgetter("key")
     fit: Fit | None = None
+    flip_for: frozenset[str] = frozenset()
 
     @property
     def budget(self) -> Budget:
@@ -134,6 +137,7 @@ class FileWriter:
             if over and encoder != "JPEG":
                 wrong = f"the change on disk is {change.linf_levels:g} levels, more than {self.budget.levels:g}"
                 raise _not_as_meant(relative, wrong)
+            seen = measure_visibility(before, after, with_flip=job.record.sha256 in self.flip_for)
         return ManifestRow(
             source=relative,
             output=job.output,
@@ -149,6 +153,10 @@ class FileWriter:
             # Infinite where nothing changed, which JSON cannot say. Rounded below what threads can change in a sum.
             psnr=None if math.isinf(change.psnr) else round(change.psnr, 3),
             ssim=round(change.ssim, 5),
+            ciede=round(seen.ciede, 3),
+            ciede_p95=round(seen.ciede_p95, 3),
+            ciede_patches=round(seen.ciede_patches, 3),
+            flip=None if seen.flip is None else round(seen.flip, 4),
             key=key,
         )
 

@@ -39,6 +39,9 @@ class ManifestRow:
         linf_levels: largest change of any value read back from disk, in 1/255 units.
         psnr: peak signal-to-noise ratio in dB; ``None`` where the picture did not change (infinite).
         ssim: structural similarity, 1 where the picture did not change.
+        ciede, ciede_p95: mean CIEDE2000 colour difference of the pixels looked at, and the 95th percentile.
+        ciede_patches: the same mean for patches of 8 x 8 pixels.
+        flip: mean FLIP error; ``None`` where it was not measured. All as in :class:`Visibility`.
         key: which row of the bank was added.
         seconds: time spent on this file.
     """
@@ -56,6 +59,10 @@ class ManifestRow:
     linf_levels: float | None = None
     psnr: float | None = None
     ssim: float | None = None
+    ciede: float | None = None
+    ciede_p95: float | None = None
+    ciede_patches: float | None = None
+    flip: float | None = None
     key: str | None = None
     seconds: float = 0.0
 

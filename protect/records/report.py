@@ -133,7 +133,8 @@ def write_report(path: Path, run_file: RunFile, rows: Sequence[ManifestRow], *, 
         inputs=sum(run_file.counts.values()),
         epsilon_levels=f"{float(run_file.settings['epsilon']) * 255:g}",
         gain=_GAIN,
-        tiles=_tiles(rows, source, path.parent, max_pixels),
+        tiles=_tiles(rank(rows)[0], source, path.parent, max_pixels),
+        ranked_by=rank(rows)[1],
         histograms=_histograms(rows),
         fit_facts=flatten(run_file.fit)[:_FACTS_SHOWN],
         fit_tables=tables(run_file.fit),
@@ -200,8 +201,7 @@ def _outcome(fit: Mapping[str, Any]) -> str | None:
     return str(check["outcome"]) if isinstance(check, Mapping) and "outcome" in check else None
 
 
-def _tiles(rows: Iterable[ManifestRow], source: Path, output: Path, max_pixels: int) -> list[_Tile]:
-    ranked = sorted((row for row in rows if row.ssim is not None), key=lambda row: (-(row.ssim or 0.0), row.source))
+def _tiles(ranked: Sequence[ManifestRow], source: Path, output: Path, max_pixels: int) -> list[_Tile]:
     if not ranked:
         return []
     picks = {"best": ranked[0], "median": ranked[len(ranked) // 2], "worst": ranked[-1]}
@@ -220,8 +220,29 @@ def _tiles(rows: Iterable[ManifestRow], source: Path, output: Path, max_pixels: 
     return tiles
 
 
+def rank(rows: Iterable[ManifestRow]) -> tuple[list[ManifestRow], str]:
+    """The protected rows by how visible the change is, least first, and the field that says so.
+
+    By FLIP where all have it, else by the mean of CIEDE2000 over patches, which judges casts and stains; by SSIM only
+    where an older version, whose manifest is gone on with, measured nothing else.
+    """
+    measured = [row for row in rows if row.ssim is not None]
+    for name, sign in (("flip", 1), ("ciede_patches", 1), ("ssim", -1)):
+        values = [getattr(row, name) for row in measured]
+        if None not in values:
+            order = sorted(zip(values, measured, strict=True), key=lambda pair: (sign * pair[0], pair[1].source))
+            return [row for _, row in order], name
+    return measured, "ssim"
+
+
 def _histograms(rows: Sequence[ManifestRow]) -> list[Histogram]:
+    ciede = [row.ciede for row in rows if row.ciede is not None]
+    patches = [row.ciede_patches for row in rows if row.ciede_patches is not None]
+    flip = [row.flip for row in rows if row.flip is not None]
     drawn = (
+        Histogram.of("CIEDE2000 of pixels (1 is hardly seen)", ciede, ".2f"),
+        Histogram.of("CIEDE2000 of 8-pixel patches: casts and stains", patches, ".2f"),
+        Histogram.of(f"FLIP of {len(flip)} pictures (0 is identical)", flip, ".3f"),
         Histogram.of("SSIM (1 is identical)", [row.ssim for row in rows if row.ssim is not None], ".3f"),
         Histogram.of("PSNR in dB (higher is closer)", [row.psnr for row in rows if row.psnr is not None], ".1f"),
     )

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..._version import __version__
 from ...errors import ResumeError
+from ...imaging.visibility import FLIP_MISSING, flip_available
 from .manifest import ManifestRow
 
 __all__ = [
@@ -53,12 +54,21 @@ class Stealth(_Part):
         linf_levels: largest change a picture, in 1/255 units; ``None`` where nothing was protected.
         psnr: dB, over the pictures that changed.
         ssim: 1 is identical.
+        ciede, ciede_p95, ciede_patches, flip: as in :class:`Visibility`; the larger, the more visible.
+        flip_files: pictures on which FLIP was measured, a sample.
+        flip_reason: why on none; ``None`` where it was.
         unchanged: pictures that came out identical (infinite PSNR), for example fully transparent ones.
     """
 
     linf_levels: Quantiles | None = None
     psnr: Quantiles | None = None
     ssim: Quantiles | None = None
+    ciede: Quantiles | None = None
+    ciede_p95: Quantiles | None = None
+    ciede_patches: Quantiles | None = None
+    flip: Quantiles | None = None
+    flip_files: int = 0
+    flip_reason: str | None = None
     unchanged: int = 0
 
 
@@ -168,12 +178,19 @@ def json_safe(value: Any) -> Any:
 
 
 def measure_stealth(rows: Iterable[ManifestRow]) -> Stealth:
-    """Quantiles of change, PSNR and SSIM over the protected rows."""
+    """Quantiles of all figures of visibility over the protected rows."""
     protected = [row for row in rows if row.status == "protected"]
+
+    def over(name: str) -> Quantiles | None:
+        values = (getattr(row, name) for row in protected)
+        return _quantiles([value for value in values if value is not None])
+
+    names = ("linf_levels", "psnr", "ssim", "ciede", "ciede_p95", "ciede_patches", "flip")
+    flip_files = sum(row.flip is not None for row in protected)
     return Stealth(
-        linf_levels=_quantiles([row.linf_levels for row in protected if row.linf_levels is not None]),
-        psnr=_quantiles([row.psnr for row in protected if row.psnr is not None]),
-        ssim=_quantiles([row.ssim for row in protected if row.ssim is not None]),
+        **{name: over(name) for name in names},
+        flip_files=flip_files,
+        flip_reason=None if flip_files or not protected or flip_available() else FLIP_MISSING,
         unchanged=sum(row.linf_levels == 0 for row in protected),
     )
 

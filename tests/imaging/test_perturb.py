@@ -117,14 +117,46 @@ def test_grey_takes_the_mean_of_the_channels():
     assert (add_delta(grey, delta, BUDGET).pixels == 105).all()
 
 
+@pytest.mark.parametrize("depth", [8, 16])
+@pytest.mark.parametrize("size", [(1, 1), (33, 47), (700, 801)])
+def test_a_picture_without_colour_stays_without(depth, size):
+    grey = picture(*size, 1, depth)
+    stored = grey.with_pixels(np.repeat(grey.pixels, 3, axis=2))
+    after = add_delta(stored, random_delta(9), BUDGET)
+    assert after.is_colourless
+    assert np.array_equal(after.pixels[..., :1], add_delta(grey, random_delta(9), BUDGET).pixels)
+
+
+def test_a_single_coloured_pixel_is_colour_enough():
+    pixels = np.full((600, 700, 3), 100, np.uint8)
+    pixels[-1, -1, 2] = 101
+    before = Picture(pixels)
+    assert not before.is_colourless
+    after = add_delta(before, random_delta(9), BUDGET)
+    assert not Picture(after.pixels[:-1]).is_colourless
+
+
+def test_a_colour_that_nobody_sees_is_none():
+    pixels, alpha = np.full((20, 20, 3), 100, np.uint8), np.full((20, 20), 255, np.uint8)
+    pixels[3, 4], alpha[3, 4] = (200, 0, 0), 0
+    before = Picture(pixels, alpha)
+    assert before.is_colourless
+    after = add_delta(before, random_delta(9), BUDGET)
+    assert after.is_colourless
+    assert after.pixels[3, 4].tolist() == [200, 0, 0]
+    assert not Picture(pixels).is_colourless
+
+
 def test_nothing_is_changed_where_nobody_sees_it():
     alpha = np.random.default_rng(0).choice(np.array([0, 1, 255], np.uint8), (20, 20))
     before = picture(20, 20, alpha=alpha)
     before = before.with_pixels(np.full_like(before.pixels, 100))
+    before.pixels[0] = (100, 100, 101)
+    alpha[0] = 255
     after = add_delta(before, np.full((4, 4, 3), 8.0), BUDGET)
     assert (after.pixels[alpha == 0] == 100).all()
-    assert (after.pixels[alpha > 0] == 108).all()
-    assert after.alpha is alpha
+    assert (after.pixels[1:][alpha[1:] > 0] == 108).all()
+    assert after.alpha is before.alpha
 
 
 def test_blocks_do_not_show(monkeypatch):

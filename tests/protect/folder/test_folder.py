@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from bitterant.errors import ImageError
-from bitterant.imaging import Picture, decode, scan_folder
+from bitterant.imaging import Picture, decode, flip_available, scan_folder
 from bitterant.imaging.scan import OWN_NAMES, OWN_PREFIXES
 from bitterant.protect.bank import load_bank
-from bitterant.protect.folder import apply_folder, fit_folder, protect_folder, writing
+from bitterant.protect.folder import apply_folder, fit_folder, protect_folder, run, writing
 from bitterant.protect.methods import create_method
 from bitterant.protect.records import MANIFEST_NAME, REPORT_NAME, RUN_FILE_NAME
 from bitterant.protect.records.state import STATE_PREFIX
@@ -90,6 +90,9 @@ def test_every_input_is_accounted_for_and_keeps_the_budget(kit: Any, mixed: Path
             assert 1 <= row["linf_levels"] <= 8
             assert 20 < row["psnr"] < 60
             assert 0 < row["ssim"] <= 1
+            assert 0 < row["ciede"] <= row["ciede_p95"] < 20
+            assert 0 < row["ciede_patches"] < 20
+            assert (row["flip"] is None) != flip_available()
             assert row["key"] == f"{row['source'].split('/')[0]}/{row['sha256_in']}"
         if row["status"] in ("failed", "skipped"):
             assert row["reason"]
@@ -451,6 +454,40 @@ def test_whatever_goes_wrong_in_reading_back_fails_that_file_alone(
     assert (summary.counts["protected"], summary.counts["failed"]) == (4, 2)
     assert all("cannot be read back from disk" in problem.reason for problem in summary.problems)
     assert not (kit.root / "out/class0/1.png").exists()
+
+
+# ------------------------------------------------------------------ looks
+def test_pictures_without_colour_stay_without(kit: Any) -> None:
+    for index in range(2):
+        grey = np.random.default_rng(index).integers(0, 256, (40, 30, 1), dtype=np.uint8)
+        for name in (f"a/{index}.png", f"b/{index}.png", f"b/{index}.jpg"):
+            (kit.root / "src" / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.repeat(grey, 3, axis=2)).save(kit.root / "src" / name)
+    protect_folder(kit.root / "src", kit.root / "out", **NOISE)
+    rows = kit.rows(kit.root / "out")
+    assert len(rows) == 6
+    for row in rows:
+        after = np.asarray(Image.open(kit.root / "out" / row["output"]))
+        assert after.shape == (40, 30, 3)
+        assert (after == after[..., :1]).all()
+        assert 1 <= row["linf_levels"] <= 8
+
+
+def test_flip_is_measured_on_a_sample_that_neither_order_nor_workers_decide(
+    kit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not flip_available():
+        pytest.skip("the extra flip is not installed")
+    monkeypatch.setattr(run, "FLIP_PICTURES", 3)
+    source = kit.folder()
+    measured = []
+    for workers in (1, 3):
+        out = kit.root / f"out{workers}"
+        protect_folder(source, out, **NOISE, workers=workers)
+        measured.append({row["sha256_in"]: row["flip"] for row in kit.rows(out) if row["flip"] is not None})
+    assert measured[0] == measured[1]
+    assert sorted(measured[0]) == sorted(row["sha256_in"] for row in kit.rows(kit.root / "out1"))[:3]
+    assert "FLIP of 3 pictures" in (kit.root / "out1/bitterant-report.html").read_text()
 
 
 # ------------------------------------------------------------------ tiny pictures

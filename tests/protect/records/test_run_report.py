@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from bitterant.errors import ResumeError
+from bitterant.imaging import flip_available
 from bitterant.protect.folder import protect_folder
 from bitterant.protect.records.manifest import ManifestRow
-from bitterant.protect.records.report import Histogram, flatten, tables
+from bitterant.protect.records.report import Histogram, flatten, rank, tables
 from bitterant.protect.records.run_file import RunFile, json_safe, measure_stealth, read_run_file
 
 NOISE: dict[str, Any] = {"method": "noise", "device": "cpu", "resolution": 16}
@@ -45,6 +46,12 @@ def test_the_run_file_validates_and_agrees_with_the_manifest(kit: Any, output: P
     assert run.stealth.ssim is not None
     assert run.stealth.ssim.minimum == ssim[0]
     assert run.stealth.ssim.median == pytest.approx(np.median(ssim), abs=1e-6)
+    for name in ("ciede", "ciede_p95", "ciede_patches"):
+        values = [row[name] for row in rows if row[name] is not None]
+        assert len(values) == 8
+        assert getattr(run.stealth, name).median == pytest.approx(np.median(values), abs=1e-6)
+    assert run.stealth.flip_files == (8 if flip_available() else 0)
+    assert (run.stealth.flip_reason is None) == flip_available()
     assert run.timing.total >= run.timing.write > 0
     assert run.bank_sha256 is None
     assert RunFile.model_validate_json(run.to_bytes()) == run
@@ -132,10 +139,28 @@ def test_the_page_says_what_was_done_and_what_was_not(output: Path) -> None:
 
 
 def test_best_median_and_worst_are_those_of_the_manifest(kit: Any, output: Path) -> None:
-    ranked = sorted((row for row in kit.rows(output) if row["ssim"] is not None), key=lambda row: -row["ssim"])
+    by = "flip" if flip_available() else "ciede_patches"
+    ranked = sorted((row for row in kit.rows(output) if row[by] is not None), key=lambda row: row[by])
+    assert len(ranked) == 8
     text = " ".join(read(output).text.split())
     for title, row in (("Best", ranked[0]), ("Median", ranked[len(ranked) // 2]), ("Worst", ranked[-1])):
-        assert f"{title} of all: SSIM {row['ssim']:.3f}, {row['psnr']:.1f} dB before {row['source']}" in text
+        flip = f"FLIP {row['flip']:.3f}, " if flip_available() else ""
+        colour = f"CIEDE2000 {row['ciede']:.1f}, of patches {row['ciede_patches']:.1f}"
+        figures = f"{flip}{colour}, SSIM {row['ssim']:.3f}, {row['psnr']:.1f} dB"
+        assert f"{title} of all: {figures} before {row['source']}" in text
+
+
+def test_pictures_are_ranked_by_the_best_figure_that_all_have() -> None:
+    def row(name: str, **figures: float) -> ManifestRow:
+        return ManifestRow(name, name, "0", "0", "protected", linf_levels=8.0, **figures)  # type: ignore[arg-type]
+
+    old = [row("a", ssim=0.9), row("b", ssim=0.8), row("c", ssim=0.95)]
+    assert [r.source for r in rank(old)[0]] == ["c", "a", "b"]
+    some = [row("a", ssim=0.9, ciede_patches=1.0, flip=0.2), row("b", ssim=0.8, ciede_patches=0.5)]
+    assert rank(some) == (some[::-1], "ciede_patches")
+    full = [row("a", ssim=0.9, ciede_patches=1.0, flip=0.2), row("b", ssim=0.8, ciede_patches=0.5, flip=0.3)]
+    assert rank([*full, ManifestRow("c", None, "0", None, "failed")]) == (full, "flip")
+    assert rank([]) == ([], "flip")
 
 
 def test_a_placebo_is_called_one(kit: Any) -> None:
