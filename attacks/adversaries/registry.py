@@ -14,7 +14,7 @@ from .mix import Mix
 from .none import NoAdversary
 from .prior import FineTune, FreezeEarly, LastLayer, LinearProbe, NearestNeighbours, Recover, SimClr
 from .projection import OrthogonalProjection
-from .purification import NonLocalMeans, Purify, TotalVariation
+from .purification import Dvae, NonLocalMeans, Purify, TotalVariation
 from .transforms import (
     BitDepth,
     CropResize,
@@ -53,6 +53,7 @@ for _cls in (
     OrthogonalProjection, TotalVariation, NonLocalMeans, Purify,
     ValidatedStop, LastLayer, Recover, LinearProbe, NearestNeighbours, FineTune, FreezeEarly, SimClr,
     Superclass, Regroup, Finer, Mix,
+    Dvae,
 ):  # fmt: skip
     register_adversary(_cls)
 

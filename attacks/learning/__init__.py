@@ -3,6 +3,7 @@
 from .adversarial import AdversarialObjective
 from .augmentations import CutMixObjective, CutoutObjective, MixupObjective, TrivialAugmentObjective
 from .contrastive import Contrastive
+from .dvae import RateLimitedPurification
 from .fine_tuning import FineTuning
 from .job import Job, Learner
 from .plain import PlainTraining
@@ -20,6 +21,7 @@ __all__ = [
     "Learner",
     "MixupObjective",
     "PlainTraining",
+    "RateLimitedPurification",
     "Recovery",
     "TrivialAugmentObjective",
     "UEraserObjective",
