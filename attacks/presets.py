@@ -48,7 +48,7 @@ _FULL = (
     "adversarial:4", "adversarial:8", "ueraser:max", "ueraser:jpeg",
     "freeze-early:efficientnet-lite0", "fine-tune:efficientnet-lite0",
     "linear-probe:clip:ViT-B-32/openai", "knn:clip:ViT-B-32/openai", "simclr:0.1", "simclr:1",
-    "dvae:1",
+    "dvae:1", "pairs:500",
 )  # fmt: skip
 _BESIDE_PAPERS = (
     "early-stop", "jpeg:10", "grayscale", "bit-depth:2", "cutout", "mixup", "cutmix", "ueraser:max", "adversarial:8",

@@ -12,7 +12,7 @@ from .early_stop import EarlyStop, ValidatedStop
 from .labels import Finer, Regroup, Superclass
 from .mix import Mix
 from .none import NoAdversary
-from .prior import FineTune, FreezeEarly, LastLayer, LinearProbe, NearestNeighbours, Recover, SimClr
+from .prior import FineTune, FreezeEarly, LastLayer, LeakedPairs, LinearProbe, NearestNeighbours, Recover, SimClr
 from .projection import OrthogonalProjection
 from .purification import Dvae, NonLocalMeans, Purify, TotalVariation
 from .transforms import (
@@ -53,7 +53,7 @@ for _cls in (
     OrthogonalProjection, TotalVariation, NonLocalMeans, Purify,
     ValidatedStop, LastLayer, Recover, LinearProbe, NearestNeighbours, FineTune, FreezeEarly, SimClr,
     Superclass, Regroup, Finer, Mix,
-    Dvae,
+    Dvae, LeakedPairs,
 ):  # fmt: skip
     register_adversary(_cls)
 

@@ -6,6 +6,7 @@ from .contrastive import Contrastive
 from .dvae import RateLimitedPurification
 from .fine_tuning import FineTuning
 from .job import Job, Learner
+from .pairs import PairedPurification
 from .plain import PlainTraining
 from .refit import LastLayerRefit, Recovery
 from .ueraser import UEraserObjective
@@ -20,6 +21,7 @@ __all__ = [
     "LastLayerRefit",
     "Learner",
     "MixupObjective",
+    "PairedPurification",
     "PlainTraining",
     "RateLimitedPurification",
     "Recovery",

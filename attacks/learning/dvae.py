@@ -82,8 +82,8 @@ class DisentangledAutoencoder(nn.Module):
         )
         self.decoder = nn.Sequential(
             nn.Conv2d(LATENTS, WIDTH, 3, padding=1), _Residual(WIDTH), nn.ReLU(), nn.Conv2d(WIDTH, 4 * FINE, 1),
-            nn.PixelShuffle(2), nn.Conv2d(FINE, FINE, 3, padding=1), nn.ReLU(), _silent(nn.Conv2d(FINE, 12, 3, padding=1)),
-            nn.PixelShuffle(2),
+            nn.PixelShuffle(2), nn.Conv2d(FINE, FINE, 3, padding=1), nn.ReLU(),
+            _silent(nn.Conv2d(FINE, 12, 3, padding=1)), nn.PixelShuffle(2),
         )  # fmt: skip
         self.embeddings = nn.Parameter(torch.zeros(classes, PATCH, side // CELL, side // CELL))
         self.auxiliary = nn.Sequential(
@@ -236,7 +236,7 @@ def purify_by_rate(
 
 @dataclass(frozen=True)
 class RateLimitedPurification:
-    """Purifies the training pictures by :func:`purify_by_rate`, then trains by the recipe. Test pictures stay as they are.
+    """Purifies the training pictures by :func:`purify_by_rate`, then trains by the recipe. The test stays as it is.
 
     Attributes:
         rate: of the second pass in bits a pixel.
