@@ -69,6 +69,7 @@ def run_tool(
     words = [f"--method={protection.method}", f"--epsilon={protection.epsilon * 255:g}", f"--seed={chosen}"]
     if protection.granularity in _GRANULARITIES:
         words.append(f"--granularity={protection.granularity}")
+    logger.info("protecting %d pictures of the trainer with the tool itself: %s", len(pictures), " ".join(words))
     try:
         with tempfile.TemporaryDirectory(prefix="bitterant-pairs-", ignore_cleanup_errors=True) as place:
             made = _protect(Path(place), pictures, labels, classes, words, device)
@@ -88,7 +89,7 @@ def _protect(
     device: str,
 ) -> NDArray[np.uint8]:
     source, output = place / "clean", place / "protected"
-    names = [Path(classes[label]) / f"{row:06d}.png" for row, label in enumerate(labels.tolist())]
+    names = [Path(classes[int(label)]) / f"{row:06d}.png" for row, label in enumerate(labels.tolist())]
     for name, picture in zip(names, pictures, strict=True):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_bytes(encode(Picture(np.ascontiguousarray(picture.transpose(1, 2, 0))), format="PNG"))

@@ -107,19 +107,22 @@ class DisentangledAutoencoder(nn.Module):
         values, vectors = values.flip(0)[:LATENTS].clamp(min=1e-8), vectors.flip(1)[:, :LATENTS]
         low, high = 1e-12, float(values[0])
         for _ in range(100):
-            error = math.sqrt(low * high)
-            bits = 0.5 * torch.log2((values / error).clamp(min=1)).sum() / CELL**2
-            low, high = (error, high) if bits > rate else (low, error)
-        lost = (error / values).clamp(max=1.0)
+            middle = math.sqrt(low * high)
+            bits = 0.5 * torch.log2((values / middle).clamp(min=1)).sum() / CELL**2
+            low, high = (middle, high) if bits > rate else (low, middle)
+        lost = (high / values).clamp(max=1.0)
         gain = (1 - lost).sqrt()
         towards = (vectors * (gain / values.sqrt())).T
         back = vectors * (gain * values.sqrt())
-        nn.init.zeros_(self.analysis.weight)
-        self.analysis.weight[:LATENTS, :, 0, 0] = towards.float()
-        self.analysis.bias[:LATENTS] = (-towards @ mean).float()
-        self.analysis.bias[LATENTS:] = lost.log().float()
-        self.synthesis.weight[:, :, 0, 0] = back.float()
-        self.synthesis.bias.copy_(mean.float())
+        nothing = torch.zeros_like(towards)
+
+        def layer(weight: Tensor, bias: Tensor) -> nn.Conv2d:
+            made = nn.Conv2d(weight.shape[1], len(weight), 1)
+            made.weight, made.bias = nn.Parameter(weight.float()[:, :, None, None]), nn.Parameter(bias.float())
+            return made
+
+        self.analysis = layer(torch.cat([towards, nothing]), torch.cat([-towards @ mean, lost.log()]))
+        self.synthesis = layer(back, mean)
 
     def forward(self, images: Tensor, labels: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Reconstruct pictures, and guess their noise.
