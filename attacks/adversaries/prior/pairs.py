@@ -39,7 +39,7 @@ class LeakedPairs(Adversary):
     tier = "prior"
     source = "arXiv 2412.21061 (BridgePure), with a residual network instead of a diffusion bridge"
     description = "noise taken away as learned from leaked pairs (pairs:100 sets their number, 500 if left out)"
-    cost = 3.0
+    cost = 2.0
     leaks = True
 
     def __init__(self, parameter: str | None = None) -> None:

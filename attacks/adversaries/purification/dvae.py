@@ -33,7 +33,7 @@ class Dvae(Adversary):
     description = (
         "through a rate-limited autoencoder trained on the pictures (dvae:0.5 sets bits a pixel, 1 if left out)"
     )
-    cost = 4.0
+    cost = 3.0
 
     def __init__(self, parameter: str | None = None) -> None:
         self.rate = real_number(self.prefix, parameter, default=1.0, least=0.05, most=8.0)
