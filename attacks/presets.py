@@ -52,6 +52,7 @@ _FULL = (
     "whiten", "whiten:channels", "down-up:0.25", "rotate:30", "staged",
     "noise-denoise:16", "few-denoise:0.04", "few-denoise:0.01",
     "adversarial:2", "adversarial:6", "adversarial:16", "fast-adversarial:4",
+    "dvae:1", "pairs:500",
 )  # fmt: skip
 _BESIDE_PAPERS = (
     "early-stop", "jpeg:10", "grayscale", "bit-depth:2", "cutout", "mixup", "cutmix", "ueraser:max", "adversarial:8",

@@ -117,6 +117,14 @@ class Material(Protocol):
         """Which training pictures belong to the protected share, ``[N]``: fixed, stratified and seeded."""
         ...
 
+    def protected_again(self, rows: NDArray[np.int64]) -> tuple[Pixels | None, str]:
+        """Training pictures, protected by running the tool that made the protected ones, with another seed.
+
+        Returns:
+            uint8 ``[P, 3, R, R]`` or ``None`` where that cannot be done; and what was run, or why not, for people.
+        """
+        ...
+
 
 class Adversary(ABC):
     """One thing a trainer can do. Sub-class it, one module each, and register it.
@@ -136,6 +144,7 @@ class Adversary(ABC):
         tests_by_arm: whether what is done to the test pictures depends on what was learned from those of the arm.
         clean_share: share of the training pictures that the trainer also has clean, with their labels.
         clean_pictures: number of clean pictures that the trainer has, however many there are to train on.
+        leaks: whether the trainer has pictures before and after the protection (see :meth:`leaked`).
         protected_share: share of the training pictures that is protected, where clean ones stand beside them; ``None``
             where all are.
         trainer: class of the trainer, where it does not follow from the rest; see :meth:`trainer_among`.
@@ -152,6 +161,7 @@ class Adversary(ABC):
     fit: ClassVar[Fit] = "network"
     continues: ClassVar[bool] = False
     tests_by_arm: ClassVar[bool] = False
+    leaks: ClassVar[bool] = False
     clean_share: float = 0.0
     clean_pictures: ClassVar[int] = 0
     protected_share: float | None = None
@@ -274,6 +284,14 @@ class Adversary(ABC):
         if arm in ("mixed", "part", "noise-mixed"):
             raise ConfigError(f"The adversary {self.prefix!r} does not say how its arm {arm!r} is composed.")
         return material.pictures(arm), None
+
+    def leaked(self, arm: Arm, material: Material) -> tuple[Pixels, Pixels, NDArray[np.int64]]:
+        """Pictures that the trainer has before and after the protection; only looked at where :attr:`leaks` is set.
+
+        Returns:
+            Both uint8 ``[P, 3, R, R]``, and their labels ``[P]``.
+        """
+        raise ConfigError(f"The adversary {self.prefix!r} does not say which pairs leaked.")
 
     def compose_test(self, arm: Arm, material: Material) -> Pixels:
         """The test pictures, before :meth:`transform`; only looked at where :attr:`tests_by_arm` is set.

@@ -10,7 +10,8 @@ __all__ = ["Compose", "changes_only_pictures"]
 
 # What an adversary may do besides ``transform``. Of one that does, a row of transforms would leave that out.
 _OTHERWISE = (
-    "adapt", "arms", "clean_share", "compose", "compose_test", "continues", "fit", "learner", "metric", "network",
+    "adapt", "arms", "clean_share", "compose", "compose_test", "continues", "fit", "leaks", "learner", "metric",
+    "network",
     "protected_share", "readout", "relabel", "surrogate", "tests_by_arm", "trained_by",
 )  # fmt: skip
 

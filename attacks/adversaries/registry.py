@@ -13,9 +13,9 @@ from .early_stop import EarlyStop, ValidatedStop
 from .labels import Finer, Regroup, Superclass
 from .mix import Mix
 from .none import NoAdversary
-from .prior import FineTune, FreezeEarly, LastLayer, LinearProbe, NearestNeighbours, Recover, SimClr
+from .prior import FineTune, FreezeEarly, LastLayer, LeakedPairs, LinearProbe, NearestNeighbours, Recover, SimClr
 from .projection import OrthogonalProjection
-from .purification import FewDenoise, NoiseDenoise, NonLocalMeans, Purify, TotalVariation
+from .purification import Dvae, FewDenoise, NoiseDenoise, NonLocalMeans, Purify, TotalVariation
 from .staged import Staged
 from .transforms import (
     BandStop,
@@ -62,6 +62,7 @@ for _cls in (
     OrthogonalProjection, TotalVariation, NonLocalMeans, Purify,
     ValidatedStop, LastLayer, Recover, LinearProbe, NearestNeighbours, FineTune, FreezeEarly, SimClr,
     Superclass, Regroup, Finer, Mix,
+    Dvae, LeakedPairs,
 ):  # fmt: skip
     register_adversary(_cls)
 

@@ -3,6 +3,7 @@
 from .arms import ARMS, noise_arm
 from .folders import load_folders
 from .lpips import LpipsFound, find_lpips
+from .oracle import run_tool
 from .sets import FEWEST_TESTED, Step, VerificationData, load_sets
 from .shuffled import deal_labels
 from .stealth import StealthFile, stealth_csv
@@ -19,5 +20,6 @@ __all__ = [
     "load_folders",
     "load_sets",
     "noise_arm",
+    "run_tool",
     "stealth_csv",
 ]

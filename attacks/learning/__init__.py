@@ -10,8 +10,10 @@ from .augmentations import (
 )
 from .contrastive import Contrastive
 from .denoising import NoiseAndDenoise
+from .dvae import RateLimitedPurification
 from .fine_tuning import FineTuning
 from .job import Job, Learner
+from .pairs import PairedPurification
 from .plain import PlainTraining
 from .refit import LastLayerRefit, Recovery
 from .staged import StagedTraining
@@ -28,7 +30,9 @@ __all__ = [
     "Learner",
     "MixupObjective",
     "NoiseAndDenoise",
+    "PairedPurification",
     "PlainTraining",
+    "RateLimitedPurification",
     "Recovery",
     "RotateObjective",
     "StagedTraining",

@@ -25,6 +25,7 @@ class Job:
         images, labels: int ``[N, 3, R, R]`` and int64 ``[N]``.
         test_images, test_labels: the same for testing.
         few_images, few_labels: what the trainer has clean, or ``None``.
+        few_changed: ``few_images`` as the arm has them, for adversaries that learn from such pairs, or ``None``.
         recipe: of the plain training.
         seed: of everything random.
         evals: points of the learning curve.
@@ -47,12 +48,19 @@ class Job:
     evals: int
     device: str
     kept: Path | None = None
+    few_changed: Tensor | None = None
 
     def few(self) -> tuple[Tensor, Tensor]:
         """What the trainer has clean. Only for adversaries with a ``clean_share``."""
         assert self.few_images is not None
         assert self.few_labels is not None
         return self.few_images, self.few_labels
+
+    def pairs(self) -> tuple[Tensor, Tensor]:
+        """Pictures before and after the protection. Only for adversaries with :meth:`Adversary.leaked`."""
+        assert self.few_images is not None
+        assert self.few_changed is not None
+        return self.few_images, self.few_changed
 
     def fresh_network(self) -> Surrogate:
         """The victim before training, on its device."""

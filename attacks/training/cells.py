@@ -176,6 +176,7 @@ def _job(task: CellTask) -> Job:
         evals=task.evals,
         device=task.device,
         kept=task.kept,
+        few_changed=read(inputs.few_changed),
     )
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ...errors import OutputError
 from ...imaging import sha256_file
 from ..adversaries import Adversary, Arm, Labelling, Pixels
-from ..data import VerificationData, deal_labels, noise_arm
+from ..data import VerificationData, deal_labels, noise_arm, run_tool
 from ..data.split import stratified_split
 from .executor import Executor
 from .features import check_features, compute_features, feature_tasks
@@ -31,6 +31,7 @@ class Inputs:
 
     Attributes:
         few_images, few_labels: pictures that the trainer also has clean, for adversaries with a ``clean_share``.
+        few_changed: the same pictures as the arm has them, for adversaries that learn from pairs.
     """
 
     train_images: Path
@@ -40,6 +41,7 @@ class Inputs:
     classes: int
     few_images: Path | None = None
     few_labels: Path | None = None
+    few_changed: Path | None = None
 
 
 def temporary_folder_problem(error: OSError) -> OutputError:
@@ -79,6 +81,7 @@ class ArrayStore:
         self._labellings: dict[str, Labelling] = {}
         self._digests: dict[Path, str] = {}
         self._noise: Pixels | None = None
+        self._again: dict[bytes, tuple[Pixels | None, str]] = {}
 
     # What adversaries may look at (see adversaries.Material).
 
@@ -133,6 +136,24 @@ class ArrayStore:
         result[chosen] = True
         return result
 
+    def protected_again(self, rows: NDArray[np.int64]) -> tuple[Pixels | None, str]:
+        """Training pictures, protected with the tool that the run file names and with another seed; run once.
+
+        Returns:
+            uint8 ``[P, 3, R, R]`` or ``None`` where that cannot be done; and what was run, or why not, for people.
+        """
+        key = rows.tobytes()
+        if key not in self._again:
+            self._again[key] = run_tool(
+                self._data.clean[rows],
+                self.labels[rows],
+                self.classes,
+                self._data.protection,
+                seed=self._seed,
+                device=self._device,
+            )
+        return self._again[key]
+
     # What cells read.
 
     def labelling(self, adversary: str) -> Labelling:
@@ -164,7 +185,8 @@ class ArrayStore:
             labels = deal_labels(labels, labelling.classes, seed=self._seed)
         tested = self._test(adversary, arm if made.tests_by_arm else None)
         known = self._labels(labels), self._labels(labelling.test)
-        return Inputs(images, known[0], tested, known[1], labelling.classes, *self._few(adversary, labelling))
+        few = self._leaked(arm, adversary) if made.leaks else self._few(adversary, labelling)
+        return Inputs(images, known[0], tested, known[1], labelling.classes, *few)
 
     def digest(self, path: Path) -> str:
         """sha256 of an array's file, which is read for it once."""
@@ -190,6 +212,17 @@ class ArrayStore:
             after = self._adversaries[adversary].transform(self.pictures("clean")[rows])
             self._made[key] = self._save(f"few-{len(self._made)}", after)
         return self._made[key], self._labels(labelling.train[rows])
+
+    def _leaked(self, arm: Arm, adversary: str) -> tuple[Path, Path, Path]:
+        """Pictures that the trainer has clean, with their labels, and as the arm has them."""
+        keys = [("leaked", adversary, arm, side) for side in ("before", "after", "labels")]
+        if keys[0] not in self._made:
+            before, after, labels = self._adversaries[adversary].leaked(arm, self)
+            number = len(self._made)
+            self._made[keys[0]] = self._save(f"leaked-{number}-before", before)
+            self._made[keys[1]] = self._save(f"leaked-{number}-after", after)
+            self._made[keys[2]] = self._labels(labels)
+        return self._made[keys[0]], self._made[keys[2]], self._made[keys[1]]
 
     def _train(self, arm: Arm, adversary: str) -> tuple[Path, NDArray[np.int64] | None]:
         key = (arm, adversary)

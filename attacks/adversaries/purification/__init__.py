@@ -2,7 +2,8 @@
 
 from .autoencoder import Purify
 from .denoiser import FewDenoise, NoiseDenoise
+from .dvae import Dvae
 from .non_local_means import NonLocalMeans
 from .total_variation import TotalVariation
 
-__all__ = ["FewDenoise", "NoiseDenoise", "NonLocalMeans", "Purify", "TotalVariation"]
+__all__ = ["Dvae", "FewDenoise", "NoiseDenoise", "NonLocalMeans", "Purify", "TotalVariation"]
