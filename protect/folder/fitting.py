@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ...errors import FolderError, LabelError
 from ...imaging.atomic import write_atomic
-from ...imaging.loading import load_image_set
+from ...imaging.loading import auto_resolution, load_image_set
 from ..bank_file import open_bank
 from ..records.run_file import json_safe
 from ..records.state import InputRecord, StateFiles
@@ -23,6 +23,7 @@ from .progress import ProgressCallback
 
 if TYPE_CHECKING:
     from ...imaging.image_set import ImageSet
+    from ...imaging.scan import Entry
     from ..methods import FitProgress
 
 __all__ = ["FittedBank", "doubts", "fit_and_keep", "load_fitted", "read_inputs"]
@@ -48,10 +49,10 @@ class FittedBank:
 def read_inputs(
     request: Request, *, workers: int, max_pixels: int, progress: ProgressCallback, stop: StopRequest
 ) -> tuple[ImageSet | None, tuple[InputRecord, ...]]:
-    """Decode and hash everything once; hash it alone where the method looks at no picture.
+    """Decode and hash everything once; hash it alone where the method looks at no picture, or at a few.
 
     Returns:
-        The images at the working resolution, or ``None``, and every input in the order of the manifest.
+        The images at the working resolution, a few of them, or ``None``, and every input in the manifest's order.
 
     Raises:
         FolderError: no picture could be read.
@@ -60,7 +61,8 @@ def read_inputs(
     """
     scan = request.scan
     if not request.method.needs_pixels:
-        return None, hash_inputs(scan, workers=workers, stop=stop, progress=progress)
+        records = hash_inputs(scan, workers=workers, stop=stop, progress=progress)
+        return _read_sample(request, records, workers=workers, max_pixels=max_pixels), records
 
     assert request.resolution is not None
 
@@ -94,6 +96,35 @@ def read_inputs(
     return dataset, list_inputs(scan, digests, {problem.relative: problem.reason for problem in problems})
 
 
+def _read_sample(request: Request, records: Sequence[InputRecord], *, workers: int, max_pixels: int) -> ImageSet | None:
+    """A few pictures of every class, those whose content hashes come first: a sample that no name or order decides.
+
+    ``None`` where the method wants none, or a class has none that can be read: its code is then dealt by the key alone.
+    """
+    wanted = request.method.sampled_a_class
+    if not wanted:
+        return None
+    digests = {record.relative: record.sha256 for record in records if record.kind == "image" and record.sha256}
+    chosen: dict[str, dict[str, Entry]] = {}
+    for entry in sorted(
+        (entry for entry in request.scan.entries if entry.relative in digests), key=lambda e: digests[e.relative]
+    ):
+        # One picture a content: how often a file was copied does not matter.
+        of_class = chosen.setdefault(entry.class_name, {})
+        if len(of_class) < wanted:
+            of_class.setdefault(digests[entry.relative], entry)
+    entries = tuple(entry for of_class in chosen.values() for entry in of_class.values())
+    if not entries:
+        return None
+    dataset, read, _ = load_image_set(
+        replace(request.scan, entries=entries),
+        auto_resolution(request.scan, "cpu"),
+        workers=workers,
+        max_pixels=max_pixels,
+    )
+    return dataset if {entry.class_name for entry in read} == set(request.scan.classes) else None
+
+
 def fit_and_keep(
     request: Request, dataset: ImageSet | None, files: StateFiles, *, progress: ProgressCallback, stop: StopRequest
 ) -> FittedBank:
@@ -110,9 +141,10 @@ def fit_and_keep(
 
     started = time.perf_counter()
     progress("fit", 0.0, 1.0, f"fitting {request.method.name}")
-    if dataset is None:
-        bank = request.method.fit_classes(request.scan.classes, progress=tell)
+    if not request.method.needs_pixels:
+        bank = request.method.fit_classes(request.scan.classes, sample=dataset, progress=tell)
     else:
+        assert dataset is not None
         bank = request.method.fit(dataset, progress=tell, checkpoint=files.checkpoint)
     fitted = FittedBank(bank, json_safe(bank.report), time.perf_counter() - started)
     body = {"report": fitted.report, "seconds": fitted.seconds}

@@ -195,8 +195,20 @@ class Method(ABC, Generic[_B]):
             return cast("_B", made)
         return cast("_B", self._as_bank(made, ordered, context))
 
-    def fit_classes(self, classes: Sequence[str], *, progress: ProgressCallback | None = None) -> _B:
-        """Fit from the names of the classes alone; only methods that look at no picture can.
+    @property
+    def sampled_a_class(self) -> int:
+        """Pictures of each class that a run over a folder shows to :meth:`fit_classes`, where no more are needed."""
+        return 0
+
+    def fit_classes(
+        self, classes: Sequence[str], *, sample: ImageSet | None = None, progress: ProgressCallback | None = None
+    ) -> _B:
+        """Fit from the names of the classes, and some pictures where there are any; only methods that need no more can.
+
+        Args:
+            classes: their names.
+            sample: pictures of every class, or ``None``.
+            progress: called with what is going on.
 
         Raises:
             ConfigError: the method is none of them.

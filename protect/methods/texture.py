@@ -9,16 +9,24 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from ...errors import ConfigError
 from ...imaging import Budget, ImageSet
 from ..bank import Granularity
 from ..key_file import read_key
 from ..textures import TextureBank, TextureRecipe
-from ..textures.code_book import check_resolution
+from ..textures.code_book import Wave, check_resolution, code_book, scale_for
+from ..textures.nature import natural_contents
+from ..textures.wave import small_brightness
 from .base import FitContext, FitEstimate, FitProgress, Method, ProgressCallback
 from .registry import register_method
 
 __all__ = ["Texture"]
+
+#: Pictures of each class that are looked at.
+SAMPLE_A_CLASS = 64
 
 
 @register_method
@@ -97,8 +105,17 @@ class Texture(Method[TextureBank]):
             "recipe": asdict(self.recipe),
         }
 
-    def fit_classes(self, classes: Sequence[str], *, progress: ProgressCallback | None = None) -> TextureBank:
-        """Deal codes to the classes. The same names and key give the same bank.
+    @property
+    def sampled_a_class(self) -> int:
+        """Enough to see what the classes have of each code by nature."""
+        return SAMPLE_A_CLASS
+
+    def fit_classes(
+        self, classes: Sequence[str], *, sample: ImageSet | None = None, progress: ProgressCallback | None = None
+    ) -> TextureBank:
+        """Deal codes to the classes: against what nature gives their pictures where some can be seen, else by the key.
+
+        The same names, pictures and key give the same bank.
 
         Raises:
             ConfigError: more classes than a code book holds.
@@ -107,6 +124,7 @@ class Texture(Method[TextureBank]):
         bank = TextureBank.of_classes(
             classes,
             self.secret,
+            found=None if sample is None else self._contents(sorted(classes), sample),
             budget=self.budget,
             for_resolution=self.for_resolution,
             recipe=self.recipe,
@@ -119,9 +137,27 @@ class Texture(Method[TextureBank]):
     def _fit(self, dataset: ImageSet, context: FitContext) -> TextureBank:
         assert dataset.labels is not None
         present = dataset.labels.unique().tolist()
+        # The first of each class in the order of the keys, which is that of the contents.
+        rows = [(dataset.labels == label).nonzero().flatten()[:SAMPLE_A_CLASS] for label in present]
         return self.fit_classes(
-            [dataset.classes[label] for label in present], progress=lambda step: context.tell(step.stage, step.fraction)
+            [dataset.classes[label] for label in present],
+            sample=dataset.select(torch.cat(rows).tolist()),
+            progress=lambda step: context.tell(step.stage, step.fraction),
         )
+
+    def _contents(self, names: list[str], sample: ImageSet) -> np.ndarray | None:
+        """What the pictures of each class have of each code; ``None`` where the sample lacks a class."""
+        assert sample.labels is not None
+        numbers = {name: number for number, name in enumerate(names)}
+        labels = [numbers.get(sample.classes[label], -1) for label in sample.labels.tolist()]
+        if set(labels) != set(range(len(names))):
+            return None
+        book = code_book(len(names), for_resolution=self.for_resolution)
+        side = min(self.recipe.side, sample.resolution)
+        small = [small_brightness(image, side) for image in sample.images.permute(0, 2, 3, 1).cpu().numpy()]
+        scale = scale_for(book, sample.resolution)
+        seen = [tuple(Wave(wave.cycles * scale, wave.angle) for wave in code) for code in book]
+        return natural_contents(small, labels, seen, self.recipe.sigma)
 
     def _estimate(self, dataset: ImageSet, total: int) -> FitEstimate:
         # Dealing a thousand codes takes some hundredths of a second.

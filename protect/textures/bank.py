@@ -28,8 +28,8 @@ from ...imaging.masking import amplitude
 from ...imaging.perturb import add_delta
 from ...imaging.picture import Picture
 from ..safe_file import in_stable_order
-from .code_book import Code, Wave, assign_codes
-from .recipe import LEAST_PERIOD, LEAST_SIDE, MOST_CLASSES, TextureRecipe
+from .code_book import Code, Wave, assign_codes, scale_for
+from .recipe import LEAST_SIDE, MOST_CLASSES, TextureRecipe
 from .wave import draw_waves, row_blocks, texture
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ class TextureBank:
         for_resolution: int | None = None,
         recipe: TextureRecipe | None = None,
         seed: int = 0,
+        found: np.ndarray | None = None,
     ) -> TextureBank:
         """The bank of some classes, from their names and a key alone.
 
@@ -105,6 +106,7 @@ class TextureBank:
             for_resolution: see :func:`code_book`.
             recipe: default as published.
             seed: noted in the bank; the key alone decides.
+            found: see :func:`assign_codes`.
 
         Raises:
             ConfigError: a name twice, or more classes than a code book holds.
@@ -118,7 +120,7 @@ class TextureBank:
                 f"A code book needs at least two classes, and there are {len(names)}: there is nothing for a shortcut "
                 "to tell apart."
             )
-        assigned = assign_codes(names, secret, for_resolution=for_resolution)
+        assigned = assign_codes(names, secret, for_resolution=for_resolution, found=found)
         rings = sorted({wave.cycles for code in assigned.values() for wave in code})
         return cls(
             classes=tuple(sorted(assigned)),
@@ -134,6 +136,7 @@ class TextureBank:
                     "rings": [round(ring, 3) for ring in rings],
                     "codes": f"{len(assigned)} {'plaids' if len(next(iter(assigned.values()))) > 1 else 'waves'}",
                     "for_resolution": for_resolution,
+                    "dealt": "by the key" if found is None else "against what nature gives the classes",
                 }
             },
         )
@@ -186,21 +189,24 @@ class TextureBank:
             ImageError: the picture is too small.
         """
         code = self.code_for(key)
-        short, finest = min(picture.height, picture.width), max(wave.cycles for wave in code)
-        if short < LEAST_SIDE or short < LEAST_PERIOD * finest:
-            least = max(LEAST_SIDE, math.ceil(LEAST_PERIOD * finest))
+        short = min(picture.height, picture.width)
+        if short < LEAST_SIDE:
             raise ImageError(
                 picture.source,
-                f"its short side of {short} px is too small for the texture of its class, which needs {least} px; "
-                "enlarge it, or leave it out",
+                f"its short side of {short} px is too small for a texture, which needs {LEAST_SIDE} px; enlarge it, or "
+                "leave it out",
             )
         content = key.rpartition("/")[2] if "/" in key else _digest(picture)
-        levels = texture(picture.pixels, draw_waves(code, self.recipe, self.secret, content), self.recipe)
+        waves = draw_waves(code, self.recipe, self.secret, content, self._scale(short))
+        levels = texture(picture.pixels, waves, self.recipe)
         levels *= np.float32(self.budget.levels)
         if self.recipe.floor < 1.0:
             for rows in row_blocks(picture.height, picture.width):
                 levels[rows] *= amplitude(picture.pixels, floor=self.recipe.floor, rows=rows)
         return levels[:, :, None]
+
+    def _scale(self, short: int) -> float:
+        return scale_for(self.codes, short)
 
     def apply(self, image: _Image, key: str) -> _Image:
         """Protect one image of any size.

@@ -10,16 +10,17 @@ from __future__ import annotations
 import hashlib
 import hmac
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import NamedTuple
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from ...errors import ConfigError
 from .recipe import ANGLES_A_RING, MOST_CLASSES, MOST_SINGLE, PIXELS_A_PERIOD, RINGS
 
-__all__ = ["LEAST_RESOLUTION", "Code", "Wave", "assign_codes", "check_resolution", "code_book"]
+__all__ = ["LEAST_RESOLUTION", "Code", "Wave", "assign_codes", "check_resolution", "code_book", "scale_for"]
 
 #: Smallest side in px that a book can be scaled for.
 LEAST_RESOLUTION = 16
@@ -29,6 +30,10 @@ LEAST_RESOLUTION = 16
 _RING_STEP, _ANGLE_STEP = 3, 1
 #: Two waves of one code are at least so far apart: closer ones would beat instead of cross.
 _LEAST_INSIDE = 12
+
+
+#: What classes have of codes is told this exactly: what differs less is the rounding of some machine.
+_DIGITS = 6
 
 
 class Wave(NamedTuple):
@@ -49,7 +54,7 @@ def code_book(count: int, *, for_resolution: int | None = None) -> tuple[Code, .
 
     Args:
         count: classes, 2 to 1000.
-        for_resolution: side in px at which a trainer will look at the pictures; periods are then at least 5 px there.
+        for_resolution: side in px at which a trainer will look at the pictures; no period is then too short there.
             ``None`` leaves the book as it is.
 
     Raises:
@@ -64,9 +69,18 @@ def code_book(count: int, *, for_resolution: int | None = None) -> tuple[Code, .
     book = _single(count) if count <= MOST_SINGLE else _plaids()[:count]
     if for_resolution is None:
         return book
-    highest = max(wave.cycles for code in book for wave in code)
-    scale = min(1.0, for_resolution / (PIXELS_A_PERIOD * highest))
+    scale = scale_for(book, for_resolution)
     return tuple(tuple(Wave(wave.cycles * scale, wave.angle) for wave in code) for code in book)
+
+
+def scale_for(book: Iterable[Code], side: int) -> float:
+    """What all frequencies of a book are multiplied with, so that no period is too short on a side of so many px.
+
+    At most 1: on larger pictures the waves are as they are, so many cycles a side. All scale alike, and stay apart.
+    """
+    cycles = {wave.cycles for code in book for wave in code}
+    least = PIXELS_A_PERIOD[len(cycles) > 1]
+    return min(1.0, side / (least * max(cycles)))
 
 
 def check_resolution(side: int | None) -> None:
@@ -82,21 +96,42 @@ def check_resolution(side: int | None) -> None:
         )
 
 
-def assign_codes(names: Sequence[str], secret: bytes, *, for_resolution: int | None = None) -> dict[str, Code]:
-    """The code of each class: the same names and key give the same codes, in whatever order the names come.
+def assign_codes(
+    names: Sequence[str], secret: bytes, *, for_resolution: int | None = None, found: np.ndarray | None = None
+) -> dict[str, Code]:
+    """The code of each class: the same names, key and contents give the same codes, in whatever order the names come.
 
     Args:
         names: of the classes, distinct.
-        secret: the key that says which class gets which code.
+        secret: the key that says which class gets which code, where nothing is known of the pictures.
         for_resolution: see :func:`code_book`.
+        found: what pictures of each class have of each code, ``[K, K]``: classes sorted by name, times the book (see
+            :func:`natural_contents`). Each class then gets a code that its pictures have little of.
 
     Raises:
         ConfigError: see :func:`code_book`.
     """
     classes = sorted(names)
     book = code_book(len(classes), for_resolution=for_resolution)
-    order = sorted(range(len(book)), key=lambda number: _draw(secret, number))
+    if found is None:
+        order = sorted(range(len(book)), key=lambda number: _draw(secret, number))
+    else:
+        order = assign_against_nature(found).tolist()
     return {name: book[number] for name, number in zip(classes, order, strict=True)}
+
+
+def assign_against_nature(found: np.ndarray) -> np.ndarray:
+    """The code of each class, such that all classes together have least of their own.
+
+    What a code has in all classes, and a class of all codes, says nothing, and drops out of the sum by itself.
+
+    Args:
+        found: ``[K, K]`` as :func:`natural_contents` gives it.
+
+    Returns:
+        int64 ``[K]``: the code of class 0, 1, ...
+    """
+    return linear_sum_assignment(np.round(found, _DIGITS))[1]
 
 
 def _draw(secret: bytes, number: int) -> bytes:

@@ -22,20 +22,21 @@ __all__ = [
 
 #: Frequencies of the rings, in cycles a side of the picture, for one ring, two rings, ...: each holds up to ten angles.
 RINGS: Final[tuple[tuple[float, ...], ...]] = (
-    (5.6,),
-    (4.8, 6.8),
-    (4.2, 5.8, 8.0),
-    (4.2, 6.0, 8.5, 12.0),
-    (4.0, 5.4, 7.3, 9.9, 13.4),
-    (4.0, 5.2, 6.8, 8.8, 11.4, 14.8),
+    (7.2,),
+    (6.0, 8.4),
+    (5.0, 7.0, 9.8),
+    (4.6, 6.4, 9.0, 12.6),
+    (4.4, 5.9, 8.0, 10.8, 14.6),
+    (4.2, 5.5, 7.1, 9.2, 12.0, 15.6),
 )
 ANGLES_A_RING: Final = 10
 #: Classes that get one wave each; where there are more, each gets two that cross.
 MOST_SINGLE: Final = ANGLES_A_RING * len(RINGS)
 MOST_CLASSES: Final = 1000
 
-#: ``for_resolution``: no period of the book is shorter than this at the victim's side, in px.
-PIXELS_A_PERIOD: Final = 5.0
+#: No period is shorter than this, in px of the picture (or of what a victim sees, with ``for_resolution``): for a
+#: book of one ring, and for one of several, whose lowest ring must not sink into what pictures have most of.
+PIXELS_A_PERIOD: Final = (6.15, 4.5)
 
 #: A picture with a shorter side, in px, is not protected.
 LEAST_SIDE: Final = 8
@@ -55,6 +56,8 @@ class TextureRecipe:
         frequency_jitter: the keyed change of the frequency lies in +- this share of it.
         angle_jitter: the keyed turn of the wave lies in +- so many degrees.
         floor: share of epsilon on areas that mask nothing, in (0, 1]; 1 is the full epsilon everywhere.
+        soft_period: from so many px a period on the wave has soft edges, on a picture's short side.
+        softness: how steep they are then: the wave is tanh(softness * cosine) / tanh(softness).
 
     Raises:
         ConfigError: a value out of range.
@@ -67,6 +70,8 @@ class TextureRecipe:
     frequency_jitter: float = 0.04
     angle_jitter: float = 1.0
     floor: float = 1.0
+    soft_period: float = 10.0
+    softness: float = 2.5
 
     def __post_init__(self) -> None:
         if not all(math.isfinite(getattr(self, part.name)) for part in fields(self)):
@@ -75,6 +80,8 @@ class TextureRecipe:
             raise ConfigError(f"floor {self.floor:g} is outside (0, 1]: it is the share of epsilon on plain areas.")
         if not LEAST_SIDE <= self.side <= 1024 or self.sigma <= 0.0 or self.carrier_level < 0.0:
             raise ConfigError("A texture needs a side of 8 to 1024 px, a window wider than 0, and a wave of 0 or more.")
+        if self.soft_period < 0.0 or not 0.1 <= self.softness <= 100.0:
+            raise ConfigError("A texture's softness lies in 0.1..100, and begins at some px a period.")
         if self.spread < 0.0 or not 0.0 <= self.frequency_jitter < 1.0 or not 0.0 <= self.angle_jitter <= 90.0:
             raise ConfigError("What is drawn for each picture cannot spread by less than nothing, or without bound.")
 

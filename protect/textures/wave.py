@@ -28,6 +28,7 @@ __all__ = [
     "DrawnWave",
     "Envelope",
     "brightness",
+    "contents",
     "draw_waves",
     "envelope",
     "plain_waves",
@@ -61,7 +62,9 @@ class DrawnWave:
     phase: float = 0.0
 
 
-def draw_waves(code: Code, recipe: TextureRecipe, secret: bytes, content: str) -> tuple[DrawnWave, ...]:
+def draw_waves(
+    code: Code, recipe: TextureRecipe, secret: bytes, content: str, scale: float = 1.0
+) -> tuple[DrawnWave, ...]:
     """The waves of a code for one picture, jittered by the key.
 
     Args:
@@ -69,6 +72,7 @@ def draw_waves(code: Code, recipe: TextureRecipe, secret: bytes, content: str) -
         recipe: how far they may stray.
         secret: the key.
         content: identity of the picture, sha256 of its file: draws depend on no position and no name.
+        scale: of all frequencies, at most 1, where the picture has too few pixels for the book as it is.
     """
     drawn = []
     for number, wave in enumerate(code):
@@ -76,7 +80,7 @@ def draw_waves(code: Code, recipe: TextureRecipe, secret: bytes, content: str) -
         stray = [int.from_bytes(digest[8 * i : 8 * i + 8], "big") / 2**63 - 1.0 for i in range(3)]
         drawn.append(
             DrawnWave(
-                wave.cycles * (1.0 + recipe.frequency_jitter * stray[0]),
+                wave.cycles * scale * (1.0 + recipe.frequency_jitter * stray[0]),
                 math.radians(wave.angle + recipe.angle_jitter * stray[1]),
                 recipe.spread * stray[2],
             )
@@ -186,23 +190,58 @@ def _envelope(spectra: np.ndarray, wave: DrawnWave, recipe: TextureRecipe) -> En
     return Envelope(values, across, sign * down)
 
 
+def contents(small: np.ndarray, book: Sequence[Code], sigma: float) -> np.ndarray:
+    """What a picture has of each code, under the sign of the angle that it has more of: log(1 + energy).
+
+    The energy of the field that :func:`envelope` demodulates, by Parseval without going back to pixels.
+
+    Args:
+        small: float ``[h, w]``, brightness in 8-bit levels.
+        book: the codes; of a plaid the waves' energies are added.
+        sigma: width of the window, in cycles a side.
+
+    Returns:
+        float64 ``[C]``, energies in squared levels a pixel.
+    """
+    spectra = _row_spectra(small)
+    height, width = len(spectra), small.shape[1]
+    spectrum = np.fft.fft(spectra[_mirrored(height)], axis=0)
+    power = (spectrum.real**2 + spectrum.imag**2) / spectrum.size**2
+    rows, columns = [], []
+    for wave in (wave for code in book for wave in code):
+        turn = math.radians(wave.angle)
+        across, down = wave.cycles * math.cos(turn), wave.cycles * math.sin(turn)
+        columns.append(_window(width, across, sigma) ** 2)
+        rows.append([_window(height, down, sigma) ** 2, _window(height, -down, sigma) ** 2])
+    # Sums without BLAS, whose order of adding differs from machine to machine.
+    energies = np.einsum("ksh,kh->ks", np.array(rows), np.einsum("hw,kw->kh", power, np.array(columns))).max(axis=1)
+    result, start = np.empty(len(book)), 0
+    for number, code in enumerate(book):
+        result[number] = np.log1p(energies[start : start + len(code)].sum())
+        start += len(code)
+    return result
+
+
 def texture(pixels: np.ndarray, waves: Sequence[DrawnWave], recipe: TextureRecipe) -> np.ndarray:
-    """The texture of a picture: -1 and +1 only.
+    """The texture of a picture.
+
+    Where a period of the wave has few pixels, it is -1 and +1 only: the most that the budget admits. Where it has many,
+    the eye would follow those edges, so the wave passes from the one to the other: :attr:`TextureRecipe.softness`.
 
     Args:
         pixels: uint8 or uint16 ``[H, W, 1 or 3]``, at least 8 px a side.
-        waves: one, or two of which neither is to drown the other.
+        waves: one, or two that share the range.
         recipe: how it follows the picture.
 
     Returns:
-        float32 ``[H, W]``.
+        float32 ``[H, W]`` in -1..1.
     """
     height, width = pixels.shape[:2]
     small = small_brightness(pixels, recipe.side)
     spectra = _row_spectra(small)
-    found = [_envelope(spectra, wave, recipe) for wave in waves]
-    parts = [part for one in found for part in _parts(one, height, width, alone=len(found) == 1)]
+    parts = [part for wave in waves for part in _parts(_envelope(spectra, wave, recipe), height, width)]
     low, high, share = _taps(small.shape[0], height)
+    soft = min(height, width) >= recipe.soft_period * max(wave.cycles for wave in waves)
     result = np.empty((height, width), dtype=np.float32)
     for block in row_blocks(height, width):
         near, far = low[block], high[block]
@@ -215,6 +254,11 @@ def texture(pixels: np.ndarray, waves: Sequence[DrawnWave], recipe: TextureRecip
                 total = total + values[near] * (weights[block] - second)[:, None]
                 total += values[far] * second[:, None]
         result[block] = total
+    if soft:
+        result *= np.float32(recipe.softness)
+        np.tanh(result, out=result)
+        result *= np.float32(1.0 / math.tanh(recipe.softness))
+        return np.clip(result, -1.0, 1.0, out=result)
     # In two steps rather than by np.where, which would make copies: 0 counts as +1.
     np.greater_equal(result, 0, out=result, casting="unsafe")
     result *= 2
@@ -222,11 +266,11 @@ def texture(pixels: np.ndarray, waves: Sequence[DrawnWave], recipe: TextureRecip
     return result
 
 
-def _parts(found: Envelope, height: int, width: int, *, alone: bool) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The real part of envelope times carrier as a sum: of rows ``[h, W]`` that are resized down, times ``[H]``."""
-    values = found.values
-    if not alone:
-        values = values / math.sqrt(float((values.real**2 + values.imag**2).mean()))
+def _parts(found: Envelope, height: int, width: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The real part of carrier times the envelope's phase as a sum: of rows ``[h, W]`` that are resized down, times
+    ``[H]``. The phase alone, so that the wave is as strong where the picture has little of it as where it has much."""
+    strength = np.abs(found.values)
+    values = found.values / np.maximum(strength, _NOTHING)
     planes = np.stack([values.real, values.imag], axis=2).astype(np.float32)
     wide = upsample_delta(planes, len(values), width)
     across = _carrier(width, found.across)
