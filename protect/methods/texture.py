@@ -54,7 +54,8 @@ class Texture(Method[TextureBank]):
             and take them off.
         for_resolution: side in px at which a trainer is expected to look at the pictures: periods are then at least
             5 px there. Without it they are so from 28 px on with up to ten classes, from 74 px on with more than fifty.
-        floor: share of the budget on areas that mask nothing, in (0, 1]; 1 is the full budget everywhere.
+        floor: share of the budget on areas that mask nothing, in (0, 1]; 1 is the full budget everywhere. Pictures of
+            less than some 72 px get it everywhere.
 
     Raises:
         ConfigError: a value out of range, or a key file that is none.

@@ -30,7 +30,7 @@ from ...imaging.picture import Picture
 from ..safe_file import in_stable_order
 from .code_book import Code, Wave, assign_codes, scale_for
 from .recipe import LEAST_SIDE, MOST_CLASSES, TextureRecipe
-from .wave import draw_waves, row_blocks, texture
+from .wave import draw_waves, is_soft, row_blocks, texture
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -200,7 +200,8 @@ class TextureBank:
         waves = draw_waves(code, self.recipe, self.secret, content, self._scale(short))
         levels = texture(picture.pixels, waves, self.recipe)
         levels *= np.float32(self.budget.levels)
-        if self.recipe.floor < 1.0:
+        # A thumbnail is no place for masking: its few pixels are all busy, and whoever looks at it enlarges it.
+        if self.recipe.floor < 1.0 and is_soft(waves, self.recipe, short):
             for rows in row_blocks(picture.height, picture.width):
                 levels[rows] *= amplitude(picture.pixels, floor=self.recipe.floor, rows=rows)
         return levels[:, :, None]

@@ -55,7 +55,8 @@ class TextureRecipe:
         spread: the keyed turn of the phase lies in +- so many radians.
         frequency_jitter: the keyed change of the frequency lies in +- this share of it.
         angle_jitter: the keyed turn of the wave lies in +- so many degrees.
-        floor: share of epsilon on areas that mask nothing, in (0, 1]; 1 is the full epsilon everywhere.
+        floor: share of epsilon on areas that mask nothing, in (0, 1], where the wave has soft edges; 1 is the full
+            epsilon everywhere.
         soft_period: from so many px a period on the wave has soft edges, on a picture's short side.
         softness: how steep they are then: the wave is tanh(softness * cosine) / tanh(softness).
 
@@ -69,7 +70,7 @@ class TextureRecipe:
     spread: float = 0.3
     frequency_jitter: float = 0.04
     angle_jitter: float = 1.0
-    floor: float = 1.0
+    floor: float = 0.8
     soft_period: float = 10.0
     softness: float = 2.5
 

@@ -31,6 +31,7 @@ __all__ = [
     "contents",
     "draw_waves",
     "envelope",
+    "is_soft",
     "plain_waves",
     "row_blocks",
     "small_brightness",
@@ -241,7 +242,7 @@ def texture(pixels: np.ndarray, waves: Sequence[DrawnWave], recipe: TextureRecip
     spectra = _row_spectra(small)
     parts = [part for wave in waves for part in _parts(_envelope(spectra, wave, recipe), height, width)]
     low, high, share = _taps(small.shape[0], height)
-    soft = min(height, width) >= recipe.soft_period * max(wave.cycles for wave in waves)
+    soft = is_soft(waves, recipe, min(height, width))
     result = np.empty((height, width), dtype=np.float32)
     for block in row_blocks(height, width):
         near, far = low[block], high[block]
@@ -264,6 +265,11 @@ def texture(pixels: np.ndarray, waves: Sequence[DrawnWave], recipe: TextureRecip
     result *= 2
     result -= 1
     return result
+
+
+def is_soft(waves: Sequence[DrawnWave], recipe: TextureRecipe, short: int) -> bool:
+    """Whether the waves have soft edges on a picture whose short side has so many px."""
+    return short >= recipe.soft_period * max(wave.cycles for wave in waves)
 
 
 def _parts(found: Envelope, height: int, width: int) -> list[tuple[np.ndarray, np.ndarray]]:
