@@ -70,13 +70,14 @@ class FewDenoise(Adversary):
     """
 
     prefix = "few-denoise"
+    clean_share = 0.04
     tier = "prior"
     source = "after arXiv 2406.15093 (ECLIPSE), 4 % clean pictures; arXiv 2303.08500 (AVATAR)"
     description = "noise added, then a denoiser trained on a clean share (few-denoise:0.01 sets it, 0.04 if left out)"
     cost = 2.0
 
     def __init__(self, parameter: str | None = None) -> None:
-        self.clean_share = share(self.prefix, parameter, default=0.04)
+        self.clean_share = share(self.prefix, parameter, default=self.clean_share)
 
     @property
     def name(self) -> str:

@@ -56,7 +56,7 @@ def test_keys_are_those_of_pictures_of_known_classes() -> None:
 def test_the_budget_is_exact_and_no_colour_moves(
     height: int, width: int, channels: int, dtype: type, alpha: bool, epsilon: float
 ) -> None:
-    made = bank(budget=Budget(epsilon))
+    made = bank(budget=Budget(epsilon), recipe=TextureRecipe(soft_period=1e6))
     colours = pixels(height, height, width, channels, dtype)
     veil = (np.indices((height, width)).sum(0) % 3).astype(np.uint8) if alpha else None
     before = Picture(colours, alpha=veil, bit_depth=8 if dtype == np.uint8 else 16)
@@ -113,18 +113,33 @@ def test_a_floor_weakens_plain_areas_alone() -> None:
     image = np.full((128, 128, 3), 120, np.uint8)
     image[:, 64:] = rng.integers(0, 256, (128, 64, 1))
     weak = bank(recipe=TextureRecipe(floor=0.25)).levels_on(Picture(image), "cats/1")
-    full = bank().levels_on(Picture(image), "cats/1")
+    full = bank(recipe=TextureRecipe(floor=1.0)).levels_on(Picture(image), "cats/1")
     assert np.array_equal(np.sign(weak), np.sign(full))
-    assert np.allclose(np.abs(weak[:, :32]), 2.0)
-    assert np.abs(weak[:, 96:]).min() > 6
+    np.testing.assert_allclose(weak[:, :32], 0.25 * full[:, :32], rtol=1e-5)
+    assert (np.abs(weak[:, 96:]) >= 0.75 * np.abs(full[:, 96:])).all()
+    small = np.ascontiguousarray(image[::4, ::4])
+    one, two = (bank(recipe=TextureRecipe(floor=floor)).levels_on(Picture(small), "cats/1") for floor in (0.25, 1.0))
+    assert np.array_equal(one, two), "thumbnails get it all"
     with pytest.raises(ConfigError, match="floor"):
         TextureRecipe(floor=0.0)
 
 
-@pytest.mark.parametrize(("height", "width"), [(7, 60), (60, 11), (1, 1)])
-def test_a_picture_too_small_for_its_wave_is_an_error_of_that_picture(height: int, width: int) -> None:
-    with pytest.raises(ImageError, match=f"short side of {min(height, width)} px is too small.* needs 12 px"):
+@pytest.mark.parametrize(("height", "width"), [(7, 60), (60, 5), (1, 1)])
+def test_a_picture_too_small_is_an_error_of_that_picture(height: int, width: int) -> None:
+    with pytest.raises(ImageError, match=f"short side of {min(height, width)} px is too small.* needs 8 px"):
         bank().levels_on(Picture(pixels(0, height, width)), "cats/1")
+
+
+def test_small_pictures_get_longer_periods() -> None:
+    """A wave of 7.2 cycles would have 4.4 px on 32: it is drawn with 5.2, which have 6.15."""
+    made = bank(recipe=TextureRecipe(frequency_jitter=0.0, angle_jitter=0.0, spread=0.0))
+    for side, cycles in ((24, 24 / 6.15), (32, 32 / 6.15), (48, 7.2), (200, 7.2)):
+        plain = Picture(np.full((side, side, 3), 128, np.uint8))
+        power = np.abs(np.fft.fft2(made.levels_on(plain, "cats/1")[..., 0], s=(512, 512))) ** 2
+        power[0, 0] = 0
+        row, column = np.unravel_index(power[:, :256].argmax(), (512, 256))
+        found = np.hypot(min(row, 512 - row), column) * side / 512
+        assert found == pytest.approx(cycles, abs=0.25)
 
 
 def test_names_are_checked() -> None:

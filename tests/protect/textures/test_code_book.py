@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from itertools import combinations
+from itertools import combinations, permutations
 
+import numpy as np
 import pytest
 
 from bitterant.errors import ConfigError
 from bitterant.protect.textures import Code, Wave, assign_codes, code_book
+from bitterant.protect.textures.code_book import assign_against_nature, scale_for
+from bitterant.protect.textures.nature import natural_contents
 
 SECRET = b"0123456789abcdef"
 
@@ -27,9 +30,9 @@ def apart(one: Code, two: Code) -> float:
 
 
 def test_ten_classes_share_one_ring() -> None:
-    assert code_book(10) == tuple((Wave(5.6, angle),) for angle in (4.5, 13.5, 22.5, 31.5, 40.5, 49.5, 58.5, 67.5,
+    assert code_book(10) == tuple((Wave(7.2, angle),) for angle in (4.5, 13.5, 22.5, 31.5, 40.5, 49.5, 58.5, 67.5,
                                                                       76.5, 85.5))  # fmt: skip
-    assert code_book(2) == ((Wave(5.6, 22.5),), (Wave(5.6, 67.5),))
+    assert code_book(2) == ((Wave(7.2, 22.5),), (Wave(7.2, 67.5),))
 
 
 @pytest.mark.parametrize(
@@ -43,9 +46,9 @@ def test_rings_are_opened_one_by_one_and_filled_evenly(count: int, rings: int) -
     assert max(map(len, held)) <= 10
 
 
-def test_rings_of_the_brief() -> None:
+def test_rings_by_number_of_classes() -> None:
     found = {count: sorted({code[0].cycles for code in code_book(count)}) for count in (10, 20, 30, 40)}
-    assert found == {10: [5.6], 20: [4.8, 6.8], 30: [4.2, 5.8, 8.0], 40: [4.2, 6.0, 8.5, 12.0]}
+    assert found == {10: [7.2], 20: [6.0, 8.4], 30: [5.0, 7.0, 9.8], 40: [4.6, 6.4, 9.0, 12.6]}
 
 
 @pytest.mark.parametrize("count", range(2, 61))
@@ -73,12 +76,14 @@ def test_more_than_a_book_holds_is_refused_with_the_number(count: int) -> None:
 
 @pytest.mark.parametrize("side", [16, 32, 64, 224])
 @pytest.mark.parametrize("count", [10, 40, 200])
-def test_periods_of_a_resolution_are_five_pixels_or_more(side: int, count: int) -> None:
+def test_periods_of_a_resolution_are_long_enough(side: int, count: int) -> None:
     book, plain = code_book(count, for_resolution=side), code_book(count)
-    assert max(wave.cycles for code in book for wave in code) <= side / 5 + 1e-9
+    least = 6.15 if count <= 10 else 4.5
+    assert max(wave.cycles for code in book for wave in code) <= side / least + 1e-9
+    assert scale_for(plain, side) == pytest.approx(book[0][0].cycles / plain[0][0].cycles)
     for code, other in zip(book, plain, strict=True):
         assert [wave.angle for wave in code] == [wave.angle for wave in other]
-    if side / 5 > 15:
+    if side / least > 16:
         assert book == plain, "nothing is scaled up"
 
 
@@ -96,3 +101,32 @@ def test_names_and_key_decide_and_order_does_not() -> None:
     other = assign_codes(names, b"another key, as long")
     assert sorted(other.values()) == sorted(dealt.values())
     assert other != dealt
+
+
+def test_codes_go_where_nature_has_least_of_them() -> None:
+    rng = np.random.default_rng(0)
+    found = rng.normal(size=(6, 6))
+    dealt = assign_against_nature(found)
+    best = min(permutations(range(6)), key=lambda order: sum(found[k, code] for k, code in enumerate(order)))
+    assert tuple(dealt) == best
+    # What a class has of all codes, or all classes of a code, says nothing.
+    assert tuple(assign_against_nature(found + rng.normal(size=(6, 1)) + rng.normal(size=(1, 6)))) == best
+    # The rounding of another machine changes nothing.
+    assert tuple(assign_against_nature(found + 1e-9 * rng.normal(size=(6, 6)))) == best
+
+
+def test_a_class_of_stripes_gets_another_code_than_theirs() -> None:
+    v, u = np.meshgrid((np.arange(32) + 0.5) / 32, (np.arange(32) + 0.5) / 32, indexing="ij")
+    names, book = ["across", "down"], code_book(2)
+    pictures, labels = [], []
+    for label, (wave,) in enumerate(book):
+        turn = math.radians(wave.angle)
+        for seed in range(4):
+            noise = np.random.default_rng(seed).normal(0, 5, (32, 32))
+            stripes = np.cos(2 * np.pi * wave.cycles * (u * math.cos(turn) + v * math.sin(turn)))
+            pictures.append((120 + 10 * stripes + noise).astype(np.float32))
+            labels.append(label)
+    found = natural_contents(pictures, labels, book, 0.6)
+    assert found[0, 0] > found[0, 1]
+    assert found[1, 1] > found[1, 0]
+    assert assign_codes(names, SECRET, found=found) == {"across": book[1], "down": book[0]}
