@@ -142,7 +142,14 @@ def check_fit(scan: FolderScan | None, options: FitOptions, problems: Problems) 
         problems.add(ConfigError(f"There is no weights file {options.weights}. Check the path."))
     name = device = None
     with problems.collecting():
-        name = choose_method(options.method, scan) if isinstance(options.method, str) else options.method
+        crafted = bool(
+            options.surrogate or options.preset or options.granularity == "class" or options.resolution != "auto"
+        )
+        name = (
+            choose_method(options.method, scan, with_surrogate=crafted)
+            if isinstance(options.method, str)
+            else options.method
+        )
     with problems.collecting():
         # Here and not above: what only puts noise on pictures checks SRC and OUT too, and loads no torch.
         from ...surrogates import resolve_device

@@ -21,7 +21,9 @@ from bitterant.errors import (
     UnknownNameError,
 )
 from bitterant.protect.folder import apply_folder, fit_folder, protect_folder
+from bitterant.protect.request import FitOptions, check_fit, check_source
 from bitterant.protect.request.checks import Problems
+from bitterant.protect.request.labels import choose_method
 
 NOISE: dict[str, Any] = {"method": "noise", "device": "cpu", "resolution": 16}
 
@@ -266,3 +268,28 @@ def test_a_place_of_a_bank_that_cannot_be_written_is_said_once(kit: Any) -> None
     assert str(caught.value).count("cannot be written") == 1
     assert "folder of the bank" in str(caught.value)
     assert "output folder" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "chosen"),
+    [
+        ({}, "texture"),
+        ({"surrogate": "small-cnn"}, "emn"),
+        ({"granularity": "class"}, "emn"),
+        ({"preset": "paper"}, "emn"),
+        ({"resolution": 16}, "emn"),
+    ],
+)
+def test_auto_takes_what_was_asked_for_into_account(kit: Any, options: dict[str, Any], chosen: str) -> None:
+    """Textures have no network, no pattern a class and no working resolution: who names one wants crafted noise."""
+    problems = Problems()
+    scan = check_source(kit.folder(), problems)
+    request = check_fit(scan, FitOptions(method="auto", device="cpu", **options), problems)
+    problems.raise_all()
+    assert request is not None
+    assert request.method.name == chosen
+
+
+def test_auto_makes_clusters_where_there_are_no_classes(kit: Any) -> None:
+    kit.draw(kit.root / "flat/0.png", 0)
+    assert choose_method("auto", check_source(kit.root / "flat", Problems())) == "uc"
