@@ -22,11 +22,11 @@ from torch import Tensor
 from .._version import __version__
 from ..errors import BankError, BudgetExceeded, ConfigError
 from ..imaging import Budget, Picture, add_delta, write_atomic
+from .bank_file import needs_torch
 from .cluster_index import ClusterIndex
 from .safe_file import in_stable_order
 from .tensors import on_pixels
 from .textures import TextureBank
-from .textures.bank import FORMAT as TEXTURE_FORMAT
 
 __all__ = ["Bank", "Granularity", "load_bank"]
 
@@ -168,6 +168,51 @@ class Bank:
         tensors = {"levels": levels, **({} if self.clusters is None else self.clusters.to_tensors())}
         write_atomic(Path(path), in_stable_order(save(tensors, metadata)), overwrite=overwrite)
 
+    @classmethod
+    def load(cls, path: str | Path) -> Bank:
+        """Read a bank file of perturbations. :func:`load_bank` reads those of textures, too.
+
+        Raises:
+            BankError: no such file, damaged, of another kind or format version, or outside its own budget.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise BankError(f"There is no bank file {path}.")
+        try:
+            with safe_open(path, framework="pt") as handle:
+                metadata = handle.metadata() or {}
+                if metadata.get("format") != _FORMAT:
+                    raise BankError(f"{path} is a safetensors file, but not a bank of bitterant.")
+                if metadata.get("version") != str(_VERSION):
+                    raise BankError(
+                        f"{path} has bank format {metadata.get('version')}; this bitterant reads {_VERSION}. "
+                        f"It was written by bitterant {metadata.get('tool_version', '?')}."
+                    )
+                granularity = metadata["granularity"]
+                if granularity not in ("sample", "class", "cluster"):
+                    raise BankError(f"{path}: unknown granularity {granularity!r}.")
+                keys = json.loads(metadata["keys"])
+                if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+                    raise ValueError("its keys are no list of texts")
+                levels = handle.get_tensor("levels")
+                if levels.dtype not in (torch.int8, torch.int16):
+                    raise ValueError(f"its levels are {levels.dtype}")
+                return cls(
+                    method=metadata["method"],
+                    granularity=granularity,
+                    budget=Budget(float(metadata["epsilon"]), metadata["norm"]),  # type: ignore[arg-type]
+                    levels=levels.to(torch.int16),
+                    keys=tuple(keys),
+                    surrogate=metadata["surrogate"],
+                    surrogate_sha256=metadata["surrogate_sha256"],
+                    seed=int(metadata["seed"]),
+                    clusters=_read_clusters(handle) if granularity == "cluster" else None,
+                )
+        except (SafetensorError, KeyError, ValueError, RecursionError, OSError, ConfigError, BudgetExceeded) as error:
+            if isinstance(error, BankError):
+                raise
+            raise BankError(f"{path} is damaged and cannot be used ({error}). Fit it again.") from error
+
 
 def _read_clusters(handle: Any) -> ClusterIndex:
     names = ("centres", "view", "member_digests", "member_clusters")
@@ -180,42 +225,6 @@ def load_bank(path: str | Path) -> Bank | TextureBank:
     Raises:
         BankError: no such file, damaged, of another format version, or outside its own budget.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise BankError(f"There is no bank file {path}.")
-    try:
-        with safe_open(path, framework="pt") as handle:
-            metadata = handle.metadata() or {}
-            if metadata.get("format") == TEXTURE_FORMAT:
-                return TextureBank.load(path)
-            if metadata.get("format") != _FORMAT:
-                raise BankError(f"{path} is a safetensors file, but not a bank of bitterant.")
-            if metadata.get("version") != str(_VERSION):
-                raise BankError(
-                    f"{path} has bank format {metadata.get('version')}; this bitterant reads {_VERSION}. "
-                    f"It was written by bitterant {metadata.get('tool_version', '?')}."
-                )
-            granularity = metadata["granularity"]
-            if granularity not in ("sample", "class", "cluster"):
-                raise BankError(f"{path}: unknown granularity {granularity!r}.")
-            keys = json.loads(metadata["keys"])
-            if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
-                raise ValueError("its keys are no list of texts")
-            levels = handle.get_tensor("levels")
-            if levels.dtype not in (torch.int8, torch.int16):
-                raise ValueError(f"its levels are {levels.dtype}")
-            return Bank(
-                method=metadata["method"],
-                granularity=granularity,
-                budget=Budget(float(metadata["epsilon"]), metadata["norm"]),  # type: ignore[arg-type]
-                levels=levels.to(torch.int16),
-                keys=tuple(keys),
-                surrogate=metadata["surrogate"],
-                surrogate_sha256=metadata["surrogate_sha256"],
-                seed=int(metadata["seed"]),
-                clusters=_read_clusters(handle) if granularity == "cluster" else None,
-            )
-    except (SafetensorError, KeyError, ValueError, RecursionError, OSError, ConfigError, BudgetExceeded) as error:
-        if isinstance(error, BankError):
-            raise
-        raise BankError(f"{path} is damaged and cannot be used ({error}). Fit it again.") from error
+    if Path(path).is_file() and not needs_torch(Path(path)):
+        return TextureBank.load(path)
+    return Bank.load(path)

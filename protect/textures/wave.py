@@ -18,6 +18,7 @@ from functools import lru_cache
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from ...imaging.perturb import upsample_delta
@@ -144,7 +145,7 @@ class Envelope:
         down: cycles over the height; its sign is that of the wave's angle.
     """
 
-    values: np.ndarray
+    values: NDArray[np.complex128]
     across: float
     down: float
 
@@ -301,7 +302,7 @@ def _taps(size_in: int, size_out: int) -> tuple[np.ndarray, np.ndarray, np.ndarr
     return low, np.minimum(low + 1, size_in - 1), (centre - low).astype(np.float32)
 
 
-def _carrier(size: int, cycles: float) -> np.ndarray:
+def _carrier(size: int, cycles: float) -> NDArray[np.complex128]:
     """exp(2 pi i cycles u) at the middles of ``size`` pixels: complex128."""
     turns = _middles(size) * (2.0 * math.pi * cycles)
     result = np.empty(size, dtype=np.complex128)

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from bitterant.errors import BankError, BudgetExceeded, ConfigError
 from bitterant.imaging import Budget
-from bitterant.protect import Bank, load_bank
+from bitterant.protect import Bank
 
 
 def bank(levels: int = 8, side: int = 4) -> Bank:
@@ -41,7 +41,7 @@ def test_any_image_of_any_size_stays_within_budget_and_range(epsilon: int, heigh
 def test_large_budgets_survive_the_file(tmp_path: Path) -> None:
     for levels in (8, 127, 200):
         bank(levels).save(tmp_path / "b")
-        assert torch.equal(load_bank(tmp_path / "b").levels, bank(levels).levels)
+        assert torch.equal(Bank.load(tmp_path / "b").levels, bank(levels).levels)
 
 
 def test_over_budget_banks_do_not_exist(tmp_path: Path) -> None:
@@ -54,22 +54,22 @@ def test_over_budget_banks_do_not_exist(tmp_path: Path) -> None:
         metadata = handle.metadata()
     save_file({"levels": levels}, tmp_path / "tampered", metadata)
     with pytest.raises(BankError, match="damaged"):
-        load_bank(tmp_path / "tampered")
+        Bank.load(tmp_path / "tampered")
 
 
 def test_absent_cut_foreign_and_newer_files(tmp_path: Path) -> None:
     with pytest.raises(BankError, match="no bank file"):
-        load_bank(tmp_path / "absent")
+        Bank.load(tmp_path / "absent")
     bank().save(tmp_path / "whole")
     (tmp_path / "cut").write_bytes((tmp_path / "whole").read_bytes()[:-7])
     with pytest.raises(BankError, match="damaged"):
-        load_bank(tmp_path / "cut")
+        Bank.load(tmp_path / "cut")
     save_file({"levels": torch.zeros(1)}, tmp_path / "foreign")
     with pytest.raises(BankError, match="not a bank"):
-        load_bank(tmp_path / "foreign")
+        Bank.load(tmp_path / "foreign")
     save_file({"levels": torch.zeros(1)}, tmp_path / "newer", {"format": "bitterant-bank", "version": "99"})
     with pytest.raises(BankError, match="format 99"):
-        load_bank(tmp_path / "newer")
+        Bank.load(tmp_path / "newer")
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_metadata_of_another_kind_is_a_damaged_bank(tmp_path: Path, name: str, v
         metadata = handle.metadata()
     save_file(load_file(tmp_path / "b"), tmp_path / "odd", {**metadata, name: value})
     with pytest.raises(BankError):
-        load_bank(tmp_path / "odd")
+        Bank.load(tmp_path / "odd")
 
 
 def test_levels_that_are_no_whole_numbers_are_a_damaged_bank(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_levels_that_are_no_whole_numbers_are_a_damaged_bank(tmp_path: Path) -> 
         metadata = handle.metadata()
     save_file({"levels": load_file(tmp_path / "b")["levels"].float() + 0.5}, tmp_path / "odd", metadata)
     with pytest.raises(BankError, match="float32"):
-        load_bank(tmp_path / "odd")
+        Bank.load(tmp_path / "odd")
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])

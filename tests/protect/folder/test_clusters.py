@@ -11,7 +11,7 @@ from PIL import Image
 
 from bitterant.errors import BankError
 from bitterant.imaging import load_image_set, scan_folder
-from bitterant.protect import apply_folder, fit_folder, load_bank, protect_folder, read_manifest
+from bitterant.protect import Bank, apply_folder, fit_folder, protect_folder, read_manifest
 from bitterant.protect.methods.uc.assign import assign, open_space, view_of
 
 QUICK = {"rounds": 2, "updates": 2, "attempts": 0, "objective": "labels"}
@@ -60,7 +60,7 @@ def test_applying_the_bank_to_the_same_pictures_gives_the_same_bytes(fitted: Fit
 
 def test_pictures_the_bank_has_forgotten_are_looked_at_as_in_the_fit(fitted: Fitted, tmp_path: Path) -> None:
     source, out, bank, _ = fitted
-    known = load_bank(bank)
+    known = Bank.load(bank)
     assert known.clusters is not None
     replace(known, clusters=replace(known.clusters, members={})).save(tmp_path / "forgetful.bank")
     apply_folder(source, tmp_path / "again", bank=tmp_path / "forgetful.bank", device="cpu")
@@ -102,14 +102,14 @@ def test_class_folders_do_not_change_the_noise(fitted: Fitted, tmp_path: Path) -
 
 def test_clusters_are_found_at_more_detail_than_the_working_images_have(fitted: Fitted) -> None:
     *_, bank, surrogate = fitted
-    clusters = load_bank(bank).clusters
+    clusters = Bank.load(bank).clusters
     assert clusters is not None
     assert clusters.view == (224 if surrogate == "efficientnet-lite0" else 0)
 
 
 def test_a_set_without_those_details_is_not_guessed_at(fitted: Fitted) -> None:
     source, _, kept, _ = fitted
-    bank = load_bank(kept)
+    bank = Bank.load(kept)
     dataset, _, _ = load_image_set(scan_folder(source), bank.resolution)
     space = open_space(bank)
     if view_of(bank, space) is None:
@@ -121,7 +121,7 @@ def test_a_set_without_those_details_is_not_guessed_at(fitted: Fitted) -> None:
 
 def test_other_weights_than_those_of_the_fit_are_refused(tmp_path: Path) -> None:
     fit_folder(draw(tmp_path / "photos", 8, seed=0), tmp_path / "bank", surrogate="small-cnn", **OPTIONS)  # type: ignore[arg-type]
-    other = replace(load_bank(tmp_path / "bank"), seed=1)
+    other = replace(Bank.load(tmp_path / "bank"), seed=1)
     with pytest.raises(BankError, match="other weights of small-cnn"):
         apply_folder(draw(tmp_path / "new", 2, seed=7), tmp_path / "out", bank=other, device="cpu")
 

@@ -22,7 +22,7 @@ from PIL import Image, PngImagePlugin
 from bitterant.errors import ImageError
 from bitterant.imaging import Picture, decode, flip_available, scan_folder
 from bitterant.imaging.scan import OWN_NAMES, OWN_PREFIXES
-from bitterant.protect.bank import load_bank
+from bitterant.protect.bank import Bank
 from bitterant.protect.folder import apply_folder, fit_folder, protect_folder, run, writing
 from bitterant.protect.methods import create_method
 from bitterant.protect.records import MANIFEST_NAME, REPORT_NAME, RUN_FILE_NAME
@@ -189,14 +189,14 @@ def test_a_kept_bank_applied_alone_gives_the_same_files(kit: Any, mixed: Path) -
     bank = kit.root / "keep" / "my.bank"
     summary = protect_folder(mixed, kit.root / "out", **NOISE, bank=bank)
     assert summary.bank == bank
-    for given_bank in (bank, load_bank(bank)):
+    for given_bank in (bank, Bank.load(bank)):
         output = kit.root / f"applied-{type(given_bank).__name__}"
         applied = apply_folder(mixed, output, bank=given_bank)
         assert applied.counts == summary.counts
         assert kit.result(output) == kit.result(kit.root / "out")
     fitted = fit_folder(mixed, kit.root / "fit.bank", **NOISE)
     assert (fitted.images, fitted.exit_code, len(fitted.problems)) == (15, 1, 3)
-    assert torch.equal(load_bank(kit.root / "fit.bank").levels, load_bank(bank).levels)
+    assert torch.equal(Bank.load(kit.root / "fit.bank").levels, Bank.load(bank).levels)
 
 
 def test_a_class_bank_protects_new_pictures_of_its_classes_and_no_others(kit: Any) -> None:
@@ -356,7 +356,7 @@ def test_a_class_that_could_not_be_read_gets_no_row(kit: Any) -> None:
     (source / "lost").mkdir()
     (source / "lost/bad.png").write_bytes(b"junk")
     fit_folder(source, kit.root / "my.bank", **NOISE, granularity="class")
-    assert load_bank(kit.root / "my.bank").keys == ("class0", "class1")
+    assert Bank.load(kit.root / "my.bank").keys == ("class0", "class1")
     kit.draw(source / "lost/bad.png", 5)  # repaired since
     summary = apply_folder(source, kit.root / "out", bank=kit.root / "my.bank")
     assert summary.counts == {"protected": 6, "copied": 0, "skipped": 1, "failed": 0}
@@ -366,7 +366,7 @@ def test_a_class_that_could_not_be_read_gets_no_row(kit: Any) -> None:
 def test_a_row_of_zeros_protects_nothing_and_fails(kit: Any) -> None:
     source = kit.folder()
     fit_folder(source, kit.root / "my.bank", **NOISE, granularity="class")
-    bank = load_bank(kit.root / "my.bank")
+    bank = Bank.load(kit.root / "my.bank")
     bank.levels[1] = 0
     summary = apply_folder(source, kit.root / "out", bank=bank)
     assert summary.counts == {"protected": 3, "copied": 0, "skipped": 0, "failed": 3}

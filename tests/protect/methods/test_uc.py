@@ -12,7 +12,7 @@ import torch
 
 from bitterant.errors import BankError, ConfigError, UnknownNameError
 from bitterant.imaging import Budget, Features, ImageSet
-from bitterant.protect import Bank, UnlearnableClusters, load_bank
+from bitterant.protect import Bank, UnlearnableClusters
 from bitterant.protect.cluster_index import ClusterIndex
 from bitterant.protect.methods.uc.clusters import default_count, find_clusters, nearest, targets
 from bitterant.protect.methods.uc.generator import NoiseGenerator
@@ -225,7 +225,7 @@ class TestMethod:
     def test_a_bank_of_clusters_knows_its_pictures_and_survives_the_file(self, tiny: ImageSet, tmp_path: Path) -> None:
         bank = UnlearnableClusters(objective="features", **QUICK).fit(tiny)  # type: ignore[arg-type]
         bank.save(tmp_path / "bank")
-        again = load_bank(tmp_path / "bank")
+        again = Bank.load(tmp_path / "bank")
         assert again.clusters is not None
         assert bank.clusters is not None
         assert torch.equal(again.clusters.centres, bank.clusters.centres)
