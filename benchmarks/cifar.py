@@ -14,27 +14,27 @@ from PIL import Image
 from torch import Tensor
 
 DEFAULT_FILE = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "cifar10_jpeg.npz"
-TRAIN, TEST = 50_000, 10_000
 
 
 class Cifar:
     """Draws reproducible subsets: subset ``s`` is the first ``n`` of a permutation of the training or test part, each
-    with a seed of its own."""
+    with a seed of its own. The parts are as large as the file says: 50,000 and 10,000, or less in a trial."""
 
     def __init__(self, file: Path = DEFAULT_FILE) -> None:
         with np.load(file, allow_pickle=False) as data:
             self._blob = data["blob"].tobytes()
             self._offsets = data["offsets"]
+            self._parts = len(data["y_train"]), len(data["y_test"])
             self._labels = torch.from_numpy(np.concatenate([data["y_train"], data["y_test"]]).astype(np.int64))
             self.classes = tuple(str(name) for name in data["classes"])
 
     def train(self, subset: int, count: int) -> tuple[Tensor, Tensor]:
         """uint8 ``[count, 3, 32, 32]`` and labels."""
-        return self._take(_draw(subset, TRAIN, count, 0))
+        return self._take(_draw(subset, self._parts[0], count, 0))
 
     def test(self, subset: int, count: int) -> tuple[Tensor, Tensor]:
         """The same from the test part."""
-        return self._take(_draw(subset, TEST, count, 1) + TRAIN)
+        return self._take(_draw(subset, self._parts[1], count, 1) + self._parts[0])
 
     def _take(self, index: Tensor) -> tuple[Tensor, Tensor]:
         rows = []
