@@ -48,7 +48,7 @@ _OVERLAP: Final = 0.3
 _FULL: Final = 8.0
 
 _REACH: Final = 2  # of Chou and Li's 5 x 5 filters
-_TILE_ROWS, _TILE_COLUMNS = 128, 512  # small enough to stay in the processor's cache
+_TILE_ROWS, _TILE_COLUMNS = 64, 256  # small enough to stay in the processor's cache
 
 
 def brightness(pixels: np.ndarray) -> np.ndarray:

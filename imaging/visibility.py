@@ -56,7 +56,8 @@ class Visibility:
 @lru_cache(maxsize=1)
 def _flip() -> ModuleType | None:
     try:
-        from flip_evaluator import nbflip  # pyright: ignore[reportMissingImports]  # an extra
+        # An extra; its module is compiled.
+        from flip_evaluator import nbflip  # pyright: ignore[reportMissingImports, reportAttributeAccessIssue]
     except ImportError:
         return None
     return nbflip

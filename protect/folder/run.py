@@ -21,7 +21,7 @@ from ...imaging.scan import FolderScan
 from ..records import RunSummary
 from ..records.manifest import ManifestRow, ManifestWriter, count_statuses
 from ..records.report import write_report
-from ..records.run_file import RunFile, Timing, json_safe, measure_stealth, versions
+from ..records.run_file import RunFile, Stealth, Timing, json_safe, measure_stealth, versions
 from ..records.state import InputRecord, Journal, RunState, decisive_inputs, plan_hash
 from ..request import Request, WriteOptions
 from .fitting import FittedBank, doubts, fit_and_keep, load_fitted, read_inputs
@@ -40,6 +40,9 @@ logger = logging.getLogger(__name__)
 
 #: FLIP takes some ten times as long as the other figures together: it is measured on this many pictures.
 FLIP_PICTURES: Final = 32
+
+#: Median CIEDE2000 of patches from which on the user is told: twice what is hardly seen.
+SEEN: Final = 2.0
 
 
 @dataclass(kw_only=True)
@@ -214,9 +217,9 @@ class FolderRun:
         self.progress("report", 0, 1, "writing the report")
         bank_digest = _keep_bank(session.files.bank, keep)
         new = sum(row.status == "protected" for row in rows[resumed:])
-        summary = self._summary(
-            session, rows, keep, new=new, warnings=[*self.warnings, *doubts(fitted.report)], resumed=resumed
-        )
+        stealth = measure_stealth(rows)
+        warnings = [*self.warnings, *doubts(fitted.report), *_sights(stealth)]
+        summary = self._summary(session, rows, keep, new=new, warnings=warnings, resumed=resumed)
         run_file = RunFile(
             command=self.command,
             plan=plan_hash(self.settings, decisive_inputs(records)),
@@ -226,7 +229,7 @@ class FolderRun:
             surrogate=_surrogate(fitted.bank),
             counts=summary.counts,
             over_budget=summary.over_budget,
-            stealth=measure_stealth(rows),
+            stealth=stealth,
             fit=fitted.report,
             warnings=summary.warnings,
             timing=Timing(
@@ -272,6 +275,18 @@ class FolderRun:
             resumed_rows=resumed,
             strict=self.strict,
         )
+
+
+def _sights(stealth: Stealth) -> list[str]:
+    """What the user must know of how it looks."""
+    patches = stealth.ciede_patches
+    if patches is None or patches.median < SEEN:
+        return []
+    return [
+        f"The change can be seen: on the median picture, colours of small patches differ by {patches.median:.1f} "
+        "(CIEDE2000; 1 is hardly seen side by side), most of all on smooth areas. Look at the report before you "
+        "publish; --strength subtle shows less."
+    ]
 
 
 def _sample(records: Sequence[InputRecord]) -> frozenset[str]:

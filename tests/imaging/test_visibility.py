@@ -159,9 +159,8 @@ def test_flip_is_that_of_its_own_tool():
 
     before = picture(40, 50)
     after = moved(before)
-    _, mean, used = flip_evaluator.evaluate(
-        *(np.ascontiguousarray(p.pixels, np.float32) / 255 for p in (before, after)), "LDR"
-    )
+    first, second = (p.pixels.astype(np.float32) / 255 for p in (before, after))
+    _, mean, used = flip_evaluator.evaluate(first, second, "LDR")
     assert measure_visibility(before, after, with_flip=True).flip == pytest.approx(mean, abs=1e-5)
     assert used["ppd"] == pytest.approx(visibility._PIXELS_PER_DEGREE, abs=1e-3)
 

@@ -18,7 +18,7 @@ from ..base import FitContext, FitEstimate, Method
 from ..registry import register_method
 from .estimate import estimate_fit
 from .fit import EmnFit
-from .recipe import EmnRecipe
+from .recipe import TINT, EmnRecipe
 
 __all__ = ["ErrorMinimizing"]
 
@@ -53,6 +53,8 @@ class ErrorMinimizing(Method[Bank]):
         stop_error: lambda.
         attempts: how often crafting may start anew after a failed self-check; 0 switches the check off.
         target: residual learnability (0..1) that the self-check accepts.
+        tint: how far slow colours (casts, large stains) may shift, in 1/255 levels. Default: 0, which removes
+            them (docs/methods/emn.md has what that costs); in the paper preset no bound.
 
     Raises:
         ConfigError: a value out of range.
@@ -82,6 +84,7 @@ class ErrorMinimizing(Method[Bank]):
         stop_error: float = 0.01,
         attempts: int | None = None,
         target: float = 0.2,
+        tint: float | None = None,
     ) -> None:
         if preset not in (None, "paper"):
             raise UnknownNameError("preset of emn", str(preset), ["paper"])
@@ -113,6 +116,7 @@ class ErrorMinimizing(Method[Bank]):
             stop_error=stop_error,
             attempts=attempts if attempts is not None else (0 if paper else 3),
             target=target,
+            tint=tint if tint is not None or paper else TINT,
         )
 
     def settings(self) -> dict[str, Any]:

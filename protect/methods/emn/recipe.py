@@ -14,9 +14,13 @@ from ....surrogates import create_surrogate
 from ...bank import Granularity
 from ..round_trip import RoundTrip
 from ..theta import SurrogateTrainer
+from ..tint import TintBound
 from .stages import ClassStage, SampleStage
 
-__all__ = ["EmnRecipe"]
+__all__ = ["TINT", "EmnRecipe"]
+
+#: Levels by which slow colours may shift, unless the preset is the paper's.
+TINT = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +47,7 @@ class EmnRecipe:
     stop_error: float
     attempts: int
     target: float
+    tint: float | None = None
 
     def __post_init__(self) -> None:
         whole = {"theta_steps": 1, "rounds": 1, "sample_rounds": 1, "pgd_steps": 1, "attempts": 0}
@@ -51,6 +56,8 @@ class EmnRecipe:
                 raise ConfigError(f"{field} must be at least {least}, not {getattr(self, field)}.")
         if not 0 < self.step_size <= 2 * self.epsilon:
             raise ConfigError(f"step_size {self.step_size:g} must lie in (0, 2 epsilon].")
+        if self.tint is not None and not 0.0 <= self.tint <= 255.0:
+            raise ConfigError(f"tint is a number of levels from 0 to 255, not {self.tint}.")
         for field in ("stop_error", "target"):
             if not 0.0 <= getattr(self, field) <= 1.0:
                 raise ConfigError(f"{field} is a share in [0, 1], not {getattr(self, field)}.")
@@ -68,7 +75,11 @@ class EmnRecipe:
     def settings(self) -> dict[str, Any]:
         """Those that the base class does not know, JSON-safe."""
         names = ("preset", "step_size", "theta_steps", "rounds", "sample_rounds", "pgd_steps", "stop_error")
-        return {name: getattr(self, name) for name in (*names, "attempts", "target")}
+        return {name: getattr(self, name) for name in (*names, "attempts", "target", "tint")}
+
+    def tint_bound(self, dataset: ImageSet) -> TintBound | None:
+        """The bound on slow colours at the resolution of ``dataset``, where there is one."""
+        return None if self.tint is None else TintBound(dataset.resolution, self.tint, dataset.images.device)
 
     def class_stage(self, dataset: ImageSet) -> ClassStage:
         """The class-wise stage with these hyper-parameters."""
@@ -84,6 +95,7 @@ class EmnRecipe:
             batch_size=self.batch_size,
             through_shifts=not paper,
             trip=None if paper else RoundTrip.of(dataset),
+            tint=self.tint_bound(dataset),
             paper_update=paper,
         )
 
@@ -101,6 +113,7 @@ class EmnRecipe:
             batch_size=self.batch_size,
             through_shifts=not paper,
             trip=None if paper else RoundTrip.of(dataset),
+            tint=self.tint_bound(dataset),
             steps=self.pgd_steps,
             skip_below=0.0 if paper else 0.01,
         )

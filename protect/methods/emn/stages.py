@@ -15,6 +15,7 @@ from torch import Tensor
 from ....imaging import ImageSet
 from ..round_trip import RoundTrip
 from ..theta import DeltaOf, SurrogateTrainer, crop_padding, surrogate_error
+from ..tint import TintBound
 from .sweep import Shift, class_gradient, pgd_min, pgd_min_class_mean
 
 __all__ = ["ClassStage", "ExtraGradient", "RoundRecord", "SampleStage", "Stage", "delta_by_class", "delta_by_row"]
@@ -68,6 +69,7 @@ class Stage:
         batch_size: images a pass of the sweep.
         through_shifts: craft through random crops and flips.
         trip: what the files do to a perturbation on its way to a trainer.
+        tint: bound on slow colours, kept after every step; ``None`` for none.
     """
 
     dataset: ImageSet
@@ -80,6 +82,7 @@ class Stage:
     batch_size: int
     through_shifts: bool
     trip: RoundTrip | None
+    tint: TintBound | None
 
     def shift(self, generator: torch.Generator) -> Shift | None:
         """Random crops and flips for one round, or none."""
@@ -161,6 +164,8 @@ class ClassStage(Stage):
                     gradient = gradient + self.extra(part, labels[part], delta, generator)
                 state["momentum"].mul_(self.momentum).add_(gradient)
                 delta.sub_(self.step_size * state["momentum"].sign()).clamp_(-self.epsilon, self.epsilon)
+                if self.tint is not None:
+                    delta.copy_(self.tint(delta, self.epsilon))
             index = torch.cat(index)
         tell(0.9)
         error = surrogate_error(frozen, self.dataset, delta_by_class(delta, labels, self.trip), index.unique())
@@ -240,6 +245,7 @@ class SampleStage(Stage):
                 shift=shift,
                 skip_below=self.skip_below,
                 trip=self.trip,
+                tint=self.tint,
             ).to(torch.float16)
             tell(0.1 + 0.8 * start / len(order))
         error = surrogate_error(frozen, self.dataset, delta_by_row(delta, self.trip), order)

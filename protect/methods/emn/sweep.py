@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ....surrogates import FrozenSurrogate, class_losses
 from ..round_trip import RoundTrip
+from ..tint import TintBound
 
 __all__ = ["Shift", "class_gradient", "input_gradient", "pgd_min", "pgd_min_class_mean"]
 
@@ -72,6 +73,7 @@ def pgd_min(
     shift: Shift | None = None,
     skip_below: float = 0.0,
     trip: RoundTrip | None = None,
+    tint: TintBound | None = None,
 ) -> Tensor:
     """Signed gradient descent of the loss inside the epsilon ball (arXiv 2101.04898, equation 4; emn.md section 1).
 
@@ -86,6 +88,7 @@ def pgd_min(
         shift: transform between image and surrogate.
         skip_below: images whose loss is below this keep what they have and are no longer computed.
         trip: what the file does to delta before the surrogate sees it.
+        tint: bound on slow colours, kept after every step.
 
     Returns:
         The new delta: within ``epsilon``; without ``trip`` also ``images + delta`` within [0, 1].
@@ -103,6 +106,8 @@ def pgd_min(
         if trip is not None:
             gradient = trip.adjoint(gradient)
         stepped = own.sub(gradient.sign_(), alpha=step_size).clamp_(-epsilon, epsilon)
+        if tint is not None:
+            stepped = tint(stepped, epsilon)
         if trip is None:
             stepped.add_(part).clamp_(0.0, 1.0).sub_(part)
         keep = losses >= skip_below

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 
 from ....errors import ConfigError, UnknownNameError
-from ..emn.recipe import EmnRecipe
+from ..emn.recipe import TINT, EmnRecipe
 
 __all__ = ["OBJECTIVES", "UcRecipe", "derived_seed"]
 
@@ -91,7 +91,7 @@ class UcRecipe:
             granularity="class", epsilon=self.epsilon, surrogate=self.label_surrogate, seed=self.seed,
             device=self.device, weights=None, allow_download=self.allow_download, preset=None,
             step_size=self.step_size, theta_steps=10, rounds=self.rounds, sample_rounds=3, pgd_steps=5,
-            stop_error=0.01, attempts=self.attempts, target=0.2,
+            stop_error=0.01, attempts=self.attempts, target=0.2, tint=TINT,
         )  # fmt: skip
 
     def settings(self) -> dict[str, Any]:

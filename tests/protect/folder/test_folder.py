@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from bitterant.errors import ImageError
-from bitterant.imaging import Picture, decode, flip_available, scan_folder
+from bitterant.imaging import Budget, Picture, decode, flip_available, scan_folder
 from bitterant.imaging.scan import OWN_NAMES, OWN_PREFIXES
 from bitterant.protect.bank import Bank
 from bitterant.protect.folder import apply_folder, fit_folder, protect_folder, run, writing
@@ -471,6 +471,18 @@ def test_pictures_without_colour_stay_without(kit: Any) -> None:
         assert after.shape == (40, 30, 3)
         assert (after == after[..., :1]).all()
         assert 1 <= row["linf_levels"] <= 8
+
+
+def test_a_change_that_can_be_seen_is_said_to_be(kit: Any) -> None:
+    for number in range(4):
+        kit.draw(kit.root / f"src/class{number % 2}/{number}.png", number, (160, 160))
+    for name, level in (("a", 8.0), ("b", 2.0)):
+        method = create_method("noise", budget=Budget.from_levels(level), device="cpu")
+        summary = protect_folder(kit.root / "src", kit.root / name, method=method, resolution=16)
+        told = any("can be seen" in text for text in summary.warnings)
+        run_file = json.loads((kit.root / name / RUN_FILE_NAME).read_text())
+        assert told == (run_file["stealth"]["ciede_patches"]["median"] >= run.SEEN)
+        assert told == (name == "a")
 
 
 def test_flip_is_measured_on_a_sample_that_neither_order_nor_workers_decide(
