@@ -1,0 +1,93 @@
+"""What the textures cost: against decoding and encoding the same files with Pillow, in one run, on one thread.
+
+Three parts: the textures alone (decode, draw, add, encode: what any tool must do that writes a changed picture); a whole
+``protect_folder`` (which also hashes, writes each file whole and synced, reads it back, decodes it again, and measures
+budget, PSNR, SSIM and CIEDE2000); and the fit. Each is timed several times, in turn; printed are medians and ratios.
+
+    python benchmarks/texture_speed.py --images 3000
+    python benchmarks/texture_speed.py --photos CLOTHING/train --repeats 1
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import shutil
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from cifar import DEFAULT_FILE, Cifar
+from PIL import Image
+
+from bitterant.imaging.codec import decode, encode
+from bitterant.imaging.perturb import add_delta
+from bitterant.protect import TextureBank, fit_folder, load_bank, protect_folder
+
+
+def plain(files: list[Path]) -> None:
+    """Pillow alone: read, decode, encode as PNG, write."""
+    for file in files:
+        with Image.open(file) as picture:
+            picture.load()
+            buffer = io.BytesIO()
+            picture.save(buffer, "PNG")
+
+
+def textured(files: list[Path], bank: TextureBank) -> None:
+    for number, file in enumerate(files):
+        picture = decode(file)
+        levels = bank.levels_on(picture, f"{file.parent.name}/{number}")
+        encode(add_delta(picture, levels, bank.budget), format="PNG")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=DEFAULT_FILE)
+    parser.add_argument("--photos", type=Path, default=None, help="class folders of photos instead of CIFAR-10")
+    parser.add_argument("--work", type=Path, default=Path("build/texture-speed"))
+    parser.add_argument("--images", type=int, default=3000)
+    parser.add_argument("--repeats", type=int, default=3)
+    args = parser.parse_args()
+    source = args.photos
+    if source is None:
+        cifar = Cifar(args.data)
+        source = cifar.write_folder(args.work / f"clean-{args.images}", *cifar.train(0, args.images))
+    files = sorted(path for path in source.glob("*/*") if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
+    copies, bank_file = args.work / "copies", args.work / "bank"
+
+    def fit() -> None:
+        bank_file.unlink(missing_ok=True)
+        fit_folder(source, bank_file, method="texture", device="cpu", workers=1)
+
+    def protect() -> None:
+        shutil.rmtree(copies, ignore_errors=True)
+        protect_folder(source, copies, method="texture", device="cpu", workers=1)
+
+    args.work.mkdir(parents=True, exist_ok=True)
+    fit()
+    bank = load_bank(bank_file)
+    assert isinstance(bank, TextureBank)
+    parts: dict[str, Callable[[], None]] = {
+        "Pillow: decode and encode": lambda: plain(files),
+        "decode, texture, encode": lambda: textured(files, bank),
+        "fit": fit,
+        "protect_folder, everything": protect,
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in parts}
+    for _ in range(args.repeats):
+        for name, part in parts.items():
+            begun = time.perf_counter()
+            part()
+            seconds[name].append(time.perf_counter() - begun)
+    base = statistics.median(seconds["Pillow: decode and encode"])
+    print(f"{len(files)} pictures, one thread, medians of {args.repeats}")
+    print("| part | seconds | ms a picture | over Pillow |\n|---|---|---|---|")
+    for name, values in seconds.items():
+        median = statistics.median(values)
+        print(f"| {name} | {median:.2f} | {1000 * median / len(files):.2f} | {median / base:.2f} |")
+
+
+if __name__ == "__main__":
+    main()
