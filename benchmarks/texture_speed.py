@@ -1,6 +1,6 @@
 """What the textures cost: against decoding and encoding the same files with Pillow, in one run, on one thread.
 
-Three parts: the textures alone (decode, draw, add, encode: what any tool must do that writes a changed picture); a whole
+Three parts: the textures alone (decode, draw, add, encode: what any tool must do that writes a change); a whole
 ``protect_folder`` (which also hashes, writes each file whole and synced, reads it back, decodes it again, and measures
 budget, PSNR, SSIM and CIEDE2000); and the fit. Each is timed several times, in turn; printed are medians and ratios.
 
