@@ -14,12 +14,12 @@ from bitterant.surrogates import FrozenSurrogate, create_surrogate
 
 @pytest.mark.parametrize("native", [(40, 53), (16, 31), (10, 12), (200, 150)])
 def test_it_is_what_a_trainer_sees_of_a_protected_file(native: tuple[int, int]) -> None:
-    grey = np.full((*native, 3), 128, dtype=np.uint8)
-    picture = Picture(pixels=grey, alpha=None, mode="RGB", format="PNG", bit_depth=8)
+    base = np.array([128, 128, 129], dtype=np.uint8)  # a colour, if only just: greys get the mean of the channels
+    picture = Picture(np.broadcast_to(base, (*native, 3)).copy())
     generator = torch.Generator().manual_seed(0)
     levels = torch.randint(-100, 101, (3, 16, 16), generator=generator).float()
     protected = add_delta(picture, levels.permute(1, 2, 0).numpy(), Budget.from_levels(100))
-    seen = squash(protected, 16).astype(np.float32) - 128
+    seen = squash(protected, 16).astype(np.float32) - base
     expected = RoundTrip(16, native)(levels).permute(1, 2, 0).numpy()
     assert np.abs(seen - expected).max() <= 2.0, "beyond the two roundings"
 

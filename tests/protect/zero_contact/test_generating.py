@@ -239,8 +239,9 @@ class TestFitting:
         assert np.abs(small).max() <= np.abs(delta).max() + 1e-6
         placed = place_delta(small, *size, fit)
         assert placed.shape == (*size, 3)
-        picture = Picture(np.full((*size, 3), 120, np.uint8))
-        after = add_delta(picture, small, Budget.from_levels(8), fit=fit).pixels.astype(int) - 120
+        base = np.array([120, 120, 121], np.uint8)  # greys would get the mean of the channels
+        picture = Picture(np.broadcast_to(base, (*size, 3)).copy())
+        after = add_delta(picture, small, Budget.from_levels(8), fit=fit).pixels.astype(int) - base
         np.testing.assert_array_equal(after, np.rint(placed))
 
     def test_shrinking_keeps_the_strength(self) -> None:
