@@ -65,26 +65,35 @@ def _learned(condition: Condition, decisive: bool) -> Gate:
     assert condition.chance is not None
     chance = condition.chance
     needed = chance + RULE.learned_share * (1 - chance)
-    low = condition.clean.accuracy.low
+    found, bounds = condition.clean.accuracy.estimate, condition.clean_bounds
+    assert bounds is not None
+    # With few test pictures a sound victim can rarely be shown to have learned enough, so what has to be shown is that
+    # it has not. Who is below what is needed and may as well be guessing has shown nothing, and there nothing is left
+    # to compare the protected arm with.
+    guessing = bounds.lower <= chance
+    failed = bounds.upper < needed or (found < needed and guessing)
     return Gate(
         id="G1",
         scope=condition.id,
         title="The victim learned the clean pictures",
-        status="pass" if low >= needed else "fail",
+        status="fail" if failed else ("warn" if found < needed or guessing else "pass"),
         decisive=decisive,
-        value=f"{_percent(condition.clean.accuracy.estimate)}, at least {_percent(low)}",
-        threshold=f"at least {_percent(needed)}",
+        value=f"{_percent(found)}, {_percent(bounds.lower)} to {_percent(bounds.upper)}",
+        threshold=f"at least {_percent(needed)}, and surely above guessing, {_percent(chance)}",
     )
 
 
 def _noise_harmless(condition: Condition, decisive: bool, *, several_seeds: bool) -> Gate:
     assert condition.noise_loss is not None
-    loss = condition.noise_loss
-    # The estimate counts, not its interval: three seeds make intervals so wide that hardly any harm could be proven.
-    # One seed knows nothing of the spread between trainings, so there it is a remark.
-    harmless = loss.estimate <= RULE.noise_margin
-    spared = several_seeds and not harmless and _speaks_against(condition)
-    status = "pass" if harmless else ("warn" if spared or not several_seeds else "fail")
+    loss, bounds = condition.noise_loss, condition.noise_bounds
+    assert bounds is not None
+    # It fails where harm is shown: by the estimate alone, harmless noise would fail in one run of nine where seeds are
+    # 5 points apart. Where harm is only likely that is a doubt. One seed knows nothing of the spread between trainings,
+    # so there all of it is.
+    harmful = bounds.lower > RULE.noise_margin
+    spared = several_seeds and harmful and _speaks_against(condition)
+    doubt = loss.estimate > RULE.noise_margin
+    status = "fail" if harmful and several_seeds and not spared else ("warn" if doubt or harmful else "pass")
     return Gate(
         id="G2",
         scope=condition.id,
@@ -92,7 +101,7 @@ def _noise_harmless(condition: Condition, decisive: bool, *, several_seeds: bool
         status=status,
         decisive=decisive,
         spared=spared,
-        value=f"costs {100 * loss.estimate:.1f} points ({100 * loss.low:.1f} to {100 * loss.high:.1f})",
+        value=f"costs {100 * loss.estimate:.1f} points ({100 * bounds.lower:.1f} to {100 * bounds.upper:.1f})",
         threshold=f"at most {100 * RULE.noise_margin:.0f} points",
     )
 
