@@ -212,6 +212,7 @@ class Condition(Part):
         clean_bounds: of the accuracy of the clean arm; G1 rests on them.
         noise_loss: clean minus noise accuracy.
         noise_bounds: of it; G2 rests on them.
+        beyond_noise: of what protected pictures cost beyond noise of the same size: noise minus protected accuracy.
         renamed: whether renaming the classes helped the trainer.
         readings: what the trainer gets, by moment: where the adversary reads its victims out at the end, also at the
             best moment by the test answers, if there was a learning curve.
@@ -248,6 +249,7 @@ class Condition(Part):
     clean_bounds: Bounds | None = None
     noise_loss: Estimate | None = None
     noise_bounds: Bounds | None = None
+    beyond_noise: Bounds | None = None
     renamed: bool = False
     readings: dict[Readout, Reading] = Field(default_factory=dict)
     seconds: float = 0.0
@@ -318,8 +320,8 @@ class Gate(Part):
         scope: which trainings it is about; ``all`` for the whole run.
         status: ``pass``, ``warn`` or ``fail``.
         decisive: whether a failure makes the whole run INVALID; else it only sets conditions aside.
-        spared: it failed, and is a doubt only because the condition gets no grade anyhow. Conditions that rest on the
-            same trainings and would get one are set aside.
+        spared: it failed, and is a doubt only because the condition gets no grade anyhow; or it is a doubt (G1, G2)
+            from which no grade may come. Conditions that rest on the same trainings and would get one are set aside.
     """
 
     id: str

@@ -175,8 +175,8 @@ def lower_bound(draws: Draws, *, alpha: float = 0.05) -> float:
 
 
 def sufficient_draws(claims: int, *, alpha: float = 0.05, least: int = 2000, beyond: int = 20) -> int:
-    """Draws for bounds of so many claims that hold at once: at least ``beyond`` of them lie above one on the average, or
-    it would rest on a handful."""
+    """Draws for bounds of so many claims that hold at once: at least ``beyond`` of them lie above one on the average,
+    or it would rest on a handful."""
     return max(least, math.ceil(beyond * max(1, claims) / alpha))
 
 

@@ -2,8 +2,8 @@
 
 A run is a tier of some victims. Every victim has a clean, a protected and a noisy arm of the same seeds; test pictures
 differ in how hard they are (probit), the same for all, and seeds in how well they do. Wrong answers are spread over the
-other classes, and the best renaming counts as it does in earnest. What a victim gets on protected pictures is set by its
-true residual learnability rho. Nothing is trained.
+other classes, and the best renaming counts as it does in earnest. What a victim gets on protected pictures is set by
+its true residual learnability rho. Nothing is trained.
 
 Printed are the grades of the tier in per cent of the runs, by the rule v3 (bounds split over the conditions of a tier,
 the best moment by the test answers as two more of them, gates by the lower bound and by the estimate) and by the rule
@@ -22,10 +22,12 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, t
+from scipy.special import ndtr, ndtri
+from scipy.stats import t
 
 from bitterant.attacks.judgement.figures import Accuracy, Figure, residual
 from bitterant.attacks.judgement.gates import decisive_failures, set_aside
@@ -99,17 +101,23 @@ def labels_of(case: Case) -> NDArray[np.int64]:
     return np.arange(case.tests) % case.classes
 
 
+@lru_cache
+def _probit(accuracy: float, spread: float, hardness: float) -> tuple[float, float]:
+    """Middle and spread over seeds on the probit scale for an accuracy with this spread over seeds."""
+    middle = float(ndtri(accuracy))
+    scale, seed = math.sqrt(1 + hardness**2), 0.0
+    for _ in range(6):  # the spread over seeds widens the scale it is measured on
+        seed = spread * scale * math.sqrt(2 * math.pi) * math.exp(middle**2 / 2)
+        scale = math.sqrt(1 + hardness**2 + seed**2)
+    return middle * scale, seed
+
+
 def _answers(case: Case, accuracy: float, hard: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
     """Predictions ``[S, N]`` whose expected accuracy over seeds and pictures is as given."""
-    middle = float(norm.ppf(accuracy))
-    scale = math.sqrt(1 + case.hardness**2)
-    seed = 0.0
-    for _ in range(6):  # the spread of accuracies asks for a spread on the probit scale, which shifts the scale itself
-        seed = case.spread * scale / float(norm.pdf(middle))
-        scale = math.sqrt(1 + case.hardness**2 + seed**2)
-    levels = middle * scale + case.hardness * hard + seed * rng.standard_normal((case.seeds, 1))
+    middle, seed = _probit(accuracy, case.spread, case.hardness)
+    levels = middle + case.hardness * hard + seed * rng.standard_normal((case.seeds, 1))
     labels = labels_of(case)
-    right = rng.random((case.seeds, case.tests)) < norm.cdf(levels)
+    right = rng.random((case.seeds, case.tests)) < ndtr(levels)
     other = (labels + rng.integers(1, case.classes, right.shape)) % case.classes
     return np.where(right, labels, other)
 
@@ -160,9 +168,12 @@ def _bounds(accuracy: Accuracy) -> Bounds:
     return Bounds(lower=lower_bound(accuracy.draws, alpha=ALPHA), upper=upper_bound(accuracy.draws, alpha=ALPHA))
 
 
+def _less(first: Accuracy, second: Accuracy) -> Accuracy:
+    return Accuracy(first.value - second.value, first.draws - second.draws)
+
+
 def _loss(arms: dict[str, Accuracy]) -> Accuracy:
-    clean, noise = arms["clean"], arms["noise"]
-    return Accuracy(clean.value - noise.value, clean.draws - noise.draws)
+    return _less(arms["clean"], arms["noise"])
 
 
 def _condition(case: Case, victim: int, arms: dict[str, Accuracy]) -> Condition:
@@ -179,7 +190,7 @@ def _condition(case: Case, victim: int, arms: dict[str, Accuracy]) -> Condition:
         victim=f"victim-{victim}", phrase="a naive trainer", source="made up", readout="final", status="ok",
         chance=case.chance, balanced_chance=case.chance, arms=results, rho=figure.figure, rho_upper=figure.upper,
         joint_upper=figure.joint, clean_bounds=_bounds(arms["clean"]), noise_loss=_estimate(loss, low=-1.0),
-        noise_bounds=_bounds(loss),
+        noise_bounds=_bounds(loss), beyond_noise=_bounds(_less(arms["noise"], arms["protected"])),
     )  # fmt: skip
 
 
@@ -189,7 +200,7 @@ def _plan(case: Case) -> Plan:
         conditions=tuple(
             PlannedCondition(
                 id=f"victim-{victim}/none", tier="naive", trainer="W1", crafting="seen", adversary="none",
-                victim=f"victim-{victim}", reads={arm: "none" for arm in ("clean", "protected", "noise")},
+                victim=f"victim-{victim}", reads=dict.fromkeys(_ARMS[:3], "none"),
             )
             for victim in range(len(case.rhos))
         ),
@@ -272,9 +283,8 @@ def coverage(case: Case, runs: int, *, seed: int = 0) -> dict[str, tuple[float, 
 def grade_cases() -> list[Case]:
     """Tiers of two victims, and one of ten, by what is true."""
     truths = {
-        "rho 0": (0.0, 0.0), "rho 0, ten conditions": (0.0,) * 10, "rho .05": (0.05, 0.05),
-        "one at .165, one at 0": (0.165, 0.0), "one at .165, nine at 0": (0.165, *(0.0,) * 9), "rho .20": (0.2, 0.2),
-        "rho .50": (0.5, 0.5), "one at .80, one at 0": (0.8, 0.0),
+        "rho 0": (0.0, 0.0), "rho 0, ten conditions": (0.0,) * 10, "one at .165, one at 0": (0.165, 0.0),
+        "rho .20": (0.2, 0.2), "rho .50": (0.5, 0.5), "one at .80, one at 0": (0.8, 0.0),
     }  # fmt: skip
     return [
         Case(name, rhos, seeds=seeds, tests=tests, spread=spread)
@@ -318,13 +328,13 @@ def gate_cases() -> list[Case]:
 
 def _told(found: Counter[str]) -> str:
     total = sum(found.values())
-    return " | ".join(f"{100 * found[name] / total:.1f}" if found[name] else "" for name in OUTCOMES[:-1])
+    return " | ".join(f"{100 * found[name] / total:.1f}" if found[name] else "" for name in OUTCOMES)
 
 
 def _print_rates(title: str, cases: Sequence[Case], runs: int) -> None:
     print(f"\n{title}, % of {runs} runs\n")
-    print("| truth | seeds | tests | spread | rule | " + " | ".join(OUTCOMES[:-1]) + " |")
-    print("|---|---|---|---|---|" + "---|" * len(OUTCOMES[:-1]))
+    print("| truth | seeds | tests | spread | rule | " + " | ".join(OUTCOMES) + " |")
+    print("|---|---|---|---|---|" + "---|" * len(OUTCOMES))
     for case in cases:
         before, after = rates(case, runs)
         for rule, found in (("v3", before), (RULE.version, after)):

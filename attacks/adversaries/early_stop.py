@@ -10,8 +10,8 @@ __all__ = ["EarlyStop", "ValidatedStop"]
 class EarlyStop(Adversary):
     """Stops at the best moment of the learning curve, read from the trainings of ``none`` at no cost.
 
-    The moment is chosen with the answers of the test set, which no trainer has: an upper bound for the trainer, which is
-    shown and not graded. What a trainer can do, and what is graded, is :class:`ValidatedStop`.
+    The moment is chosen with the answers of the test set, which no trainer has: an upper bound for the trainer, which
+    is shown and not graded. What a trainer can do, and what is graded, is :class:`ValidatedStop`.
     """
 
     prefix = "early-stop"

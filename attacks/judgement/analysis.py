@@ -245,6 +245,7 @@ class _Figures:
             "clean_bounds": None if "clean" not in item.arms else self._bounds(item.accuracies["accuracy", "clean"]),
             "noise_loss": None if noise is None else self._interval(noise, low=-1.0),
             "noise_bounds": None if noise is None else self._bounds(noise),
+            "beyond_noise": self._beyond_noise(),
             "seconds": round(sum(data.seconds for data in item.arms.values()), 3),
         }
 
@@ -273,6 +274,12 @@ class _Figures:
             return None
         clean, noise = (self.item.accuracies["accuracy", arm] for arm in ("clean", "noise"))
         return Accuracy(clean.value - noise.value, clean.draws - noise.draws)
+
+    def _beyond_noise(self) -> Bounds | None:
+        if not {"noise", "protected"} <= set(self.item.arms):
+            return None
+        noise, protected = (self.item.accuracies["accuracy", arm] for arm in ("noise", "better"))
+        return self._bounds(Accuracy(noise.value - protected.value, noise.draws - protected.draws))
 
     def readings(self, readout: Readout) -> dict[Readout, Reading]:
         """What the trainer gets when the adversary reads its victims out, and at their best moment."""

@@ -368,7 +368,21 @@ def test_g1_fails_where_it_is_shown_that_too_little_was_learned(
     found: float, lower: float, upper: float, status: str
 ) -> None:
     gate = gates_of(condition(clean=arm(found), clean_bounds=Bounds(lower=lower, upper=upper)))["G1", "small-cnn/none"]
-    assert gate.status == status
+    assert (gate.status, gate.spared) == (status, status == "warn")
+
+
+def test_no_grade_comes_from_a_victim_that_may_not_have_learned() -> None:
+    """What it shows against the protection stands; a smoke test, which has no grades, is told of the doubt alone."""
+    unsure = {"clean": arm(0.3), "clean_bounds": Bounds(lower=0.2, upper=0.38)}
+    good, bad = condition(**unsure), condition(**unsure, **rho(0.8, 0.95))
+    for first, status in ((good, "set aside"), (bad, "ok")):
+        plan, gates = plan_for(first), list(gates_of(first).values())
+        (after,) = set_aside(plan, [first], gates)
+        assert after.status == status
+        assert judge(plan, [after], gates, DATASET, []).valid == (status == "ok")
+        assert status == "ok" or "not sure that the victim learned" in (after.reason or "")
+    alone = list(gates_of(good, seeds=1).values())
+    assert [c.status for c in set_aside(plan_for(good, seeds=1), [good], alone)] == ["ok"]
 
 
 @pytest.mark.parametrize(
@@ -385,6 +399,18 @@ def test_g1_fails_where_it_is_shown_that_too_little_was_learned(
 def test_g2_wants_noise_to_be_harmless(estimate: float, low: float, seeds: int, status: str) -> None:
     loss = Estimate(estimate=estimate, low=low, high=estimate + 0.04)
     assert gates_of(condition(noise_loss=loss), seeds=seeds)["G2", "small-cnn/none"].status == status
+
+
+@pytest.mark.parametrize(("beyond", "status"), [(-0.01, "set aside"), (0.01, "ok")])
+def test_where_noise_may_do_harm_a_grade_has_to_be_better_than_that_of_a_placebo(beyond: float, status: str) -> None:
+    first = condition(
+        noise_loss=Estimate(estimate=0.09, low=0.0, high=0.2), beyond_noise=Bounds(lower=beyond, upper=0.3)
+    )
+    gates = gates_of(first)
+    assert gates["G2", "small-cnn/none"].status == "warn"
+    (after,) = set_aside(plan_for(first), [first], list(gates.values()))
+    assert after.status == status
+    assert status == "ok" or "noise of the same size may do as much harm" in (after.reason or "")
 
 
 @pytest.mark.parametrize(("upper", "status"), [(0.74, "fail"), (0.8, "warn")])
