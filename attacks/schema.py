@@ -29,6 +29,7 @@ __all__ = [
     "Arm",
     "ArmResult",
     "Basis",
+    "Bounds",
     "CellRecord",
     "Condition",
     "Crafting",
@@ -63,10 +64,12 @@ __all__ = [
     "WorstCase",
 ]
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
-RULE_VERSION = "v3"
-"""v2 graded balanced accuracy and mixing too; v3 adds the gate G4, equivalence, and wider intervals for small tests."""
+RULE_VERSION = "v4"
+"""v2 graded balanced accuracy and mixing too; v3 adds the gate G4, equivalence, and wider intervals for small tests; v4
+tests each condition of a tier at the full level, leaves moments chosen with the test answers ungraded, calls open only
+what no grade is shown for, and lets G1 and G2 fail by one-sided bounds."""
 
 Basis = Literal["accuracy", "balanced accuracy"]
 Grade = Literal["strong", "moderate", "weak", "none", "inconclusive", "not graded", "not tested"]
@@ -80,6 +83,13 @@ class Estimate(Part):
     estimate: float
     low: float
     high: float
+
+
+class Bounds(Part):
+    """Two one-sided bounds, each of 95 %: what may be said to be surely above, or surely below."""
+
+    lower: float
+    upper: float
 
 
 class CurveRow(Part):
@@ -187,16 +197,22 @@ class Condition(Part):
             protection.
         rho: residual learnability, same adversary in numerator and denominator; after the best renaming of classes
             where that helps the trainer.
-        rho_upper: upper bound that holds for all conditions of the tier together (95 %).
+        rho_upper: one-sided 95 % upper bound of this condition. Where those of all conditions of a tier lie below a
+            figure, so do all the true ones (95 %): one claim, an intersection-union test.
         rho_abs: the same share of what clean pictures give without the adversary.
         mv: (mixed - part) / (clean - part), in [-10, 10].
-        mv_upper: upper bound that holds for all conditions of the tier together (95 %).
+        mv_upper: the same of the marginal value.
+        joint_upper: the wider bound of what is graded that holds at once with those of all other tiers: 95 % for all
+            planned tiers together (Bonferroni over the tiers).
         nmv: the same with random noise in the place of protection.
         mv_gap: clean - part, the denominator; where its interval reaches 0 the marginal value is undefined.
         harmful: whether the protected share makes the model worse, beyond chance.
         worthless: whether the marginal value is shown to be nothing either way: two one-sided tests, each at 5 %, find
             it within the margin of the rule. ``None`` where there is no marginal value.
+        clean_bounds: of the accuracy of the clean arm; G1 rests on them.
         noise_loss: clean minus noise accuracy.
+        noise_bounds: of it; G2 rests on them.
+        beyond_noise: of what protected pictures cost beyond noise of the same size: noise minus protected accuracy.
         renamed: whether renaming the classes helped the trainer.
         readings: what the trainer gets, by moment: where the adversary reads its victims out at the end, also at the
             best moment by the test answers, if there was a learning curve.
@@ -225,11 +241,15 @@ class Condition(Part):
     rho_abs: Estimate | None = None
     mv: Estimate | None = None
     mv_upper: float | None = None
+    joint_upper: float | None = None
     nmv: Estimate | None = None
     mv_gap: Estimate | None = None
     harmful: bool = False
     worthless: bool | None = None
+    clean_bounds: Bounds | None = None
     noise_loss: Estimate | None = None
+    noise_bounds: Bounds | None = None
+    beyond_noise: Bounds | None = None
     renamed: bool = False
     readings: dict[Readout, Reading] = Field(default_factory=dict)
     seconds: float = 0.0
@@ -264,6 +284,11 @@ class Condition(Part):
         """Its upper bound, which the grade rests on."""
         return self.rho_upper if self.metric == "rho" else self.mv_upper
 
+    @property
+    def oracle(self) -> bool:
+        """Whether its moment was chosen with the test answers, which no trainer has: it is shown and not graded."""
+        return self.readout == "peak"
+
 
 class MixPoint(Part):
     """One protected share with one victim: what the protected pictures are worth beside clean ones.
@@ -295,8 +320,8 @@ class Gate(Part):
         scope: which trainings it is about; ``all`` for the whole run.
         status: ``pass``, ``warn`` or ``fail``.
         decisive: whether a failure makes the whole run INVALID; else it only sets conditions aside.
-        spared: it failed, and is a doubt only because the condition gets no grade anyhow. Conditions that rest on the
-            same trainings and would get one are set aside.
+        spared: it failed, and is a doubt only because the condition gets no grade anyhow; or it is a doubt (G1, G2)
+            from which no grade may come. Conditions that rest on the same trainings and would get one are set aside.
     """
 
     id: str
@@ -313,7 +338,9 @@ class TierVerdict(Part):
     """The grade of one tier.
 
     Attributes:
-        upper: largest simultaneous upper bound among its conditions: of rho, or of the marginal value (mixing).
+        grade: what is shown for every condition of the tier at 95 %, for this tier by itself.
+        joint_grade: what is shown at 95 % for all planned tiers at once.
+        upper: largest upper bound among its conditions: of rho, or of the marginal value (mixing).
         worst: id of the condition with the worst grade, by its upper bound among those.
         complete: whether everything planned for the tier was tested, and on every picture.
     """
@@ -321,6 +348,7 @@ class TierVerdict(Part):
     tier: Tier
     title: str
     grade: Grade
+    joint_grade: Grade = "not graded"
     upper: float | None = None
     worst: str | None = None
     complete: bool = True
@@ -393,7 +421,7 @@ class Verdict(Part):
         headline: one sentence that names the weakest tested tier.
     """
 
-    rule: Literal["v3"] = RULE_VERSION
+    rule: Literal["v4"] = RULE_VERSION
     valid: bool
     graded: bool
     headline: str
@@ -429,7 +457,7 @@ class PlannedCondition(Part):
 
 
 class GradeBounds(Part):
-    """A grade is given where the simultaneous 95 % upper bound is at most this."""
+    """A grade is given where the one-sided 95 % upper bound of every condition is at most this."""
 
     strong: float
     moderate: float
@@ -440,19 +468,21 @@ class Rule(Part):
     """The thresholds of the verdict, as they were when it was planned.
 
     Attributes:
-        learned_share: G1: how much of the way from chance to perfect the clean victim must have come, as a lower bound.
-        noise_margin: G2: accuracy that random noise of the same size may cost.
+        learned_share: G1: how much of the way from chance to perfect the clean victim must have come. It fails where
+            the upper bound lies below, or the estimate does and the lower bound is not above chance.
+        noise_margin: G2: accuracy that random noise of the same size may cost. It fails where the lower bound is more.
         fitted_share: G3: least training accuracy of the protected arm over that of the clean arm.
         shuffled_errors: G4: standard errors that the lower bound lies below the accuracy.
         shuffled_margin: G4: how much of the way from chance to perfect a victim may come that was trained with shuffled
             labels, as a lower bound.
         near_share: G5: share of the test pictures that may nearly equal a training picture.
         rho, mv: the grades of residual learnability, and of the marginal value of a protected share.
-        widest: an interval that reaches into another grade and is wider than this decides nothing.
+        widest: where no grade is shown, and the estimate would give one, an interval wider than this that reaches into
+            it decides nothing.
         equivalence_margin: a marginal value that is shown to be within this of nothing is worthless.
     """
 
-    version: Literal["v3"] = RULE_VERSION
+    version: Literal["v4"] = RULE_VERSION
     learned_share: float
     noise_margin: float
     fitted_share: float

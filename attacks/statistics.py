@@ -34,6 +34,7 @@ __all__ = [
     "bootstrap_accuracies",
     "chance_level",
     "interval",
+    "lower_bound",
     "mv_draws",
     "mv_estimate",
     "permuted_correct",
@@ -154,15 +155,29 @@ def interval(estimate: float, draws: Draws, *, alpha: float = 0.05, low: float =
     return Interval(estimate, min(float(bounds[0]), estimate), max(float(bounds[1]), estimate))
 
 
-def upper_bound(draws: Draws, *, alpha: float = 0.05, comparisons: int = 1) -> float:
-    """One-sided upper bound that holds for ``comparisons`` conditions together (Bonferroni)."""
-    return float(np.quantile(draws, 1 - alpha / max(1, comparisons)))
+def upper_bound(draws: Draws, *, alpha: float = 0.05, claims: int = 1) -> float:
+    """One-sided upper bound of level ``1 - alpha``.
+
+    Args:
+        draws: of the figure.
+        alpha: how often the bound may be too low.
+        claims: number of separate claims that are to hold at once, each with a bound of its own (Bonferroni). That all
+            of several figures are at most one bound is a single claim, made where each figure alone is shown to be: it
+            is wrong no more often than the test of a figure that lies above (intersection-union test, R. L. Berger,
+            Technometrics 24, 1982), so it needs no correction.
+    """
+    return float(np.quantile(draws, 1 - alpha / max(1, claims)))
 
 
-def sufficient_draws(comparisons: int, *, alpha: float = 0.05, least: int = 2000, beyond: int = 20) -> int:
-    """Draws for a bound that holds for so many conditions: at least ``beyond`` of them lie above it on the average, or
-    it would rest on a handful."""
-    return max(least, math.ceil(beyond * max(1, comparisons) / alpha))
+def lower_bound(draws: Draws, *, alpha: float = 0.05) -> float:
+    """One-sided lower bound of level ``1 - alpha``."""
+    return float(np.quantile(draws, alpha))
+
+
+def sufficient_draws(claims: int, *, alpha: float = 0.05, least: int = 2000, beyond: int = 20) -> int:
+    """Draws for bounds of so many claims that hold at once: at least ``beyond`` of them lie above one on the average,
+    or it would rest on a handful."""
+    return max(least, math.ceil(beyond * max(1, claims) / alpha))
 
 
 def rho_estimate(protected: float, clean: float, chance: float) -> float:

@@ -6,7 +6,6 @@ import itertools
 import logging
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -408,7 +407,6 @@ def _plan(
     data: VerificationData, request: Request, recipes: dict[str, Recipe], details: Mapping[str, str | None]
 ) -> Plan:
     conditions = plan_conditions(request, details, images=len(data.labels))
-    in_tier = Counter(condition.tier for condition in conditions)
     return Plan(
         rule=RULE,
         preset=request.preset,
@@ -421,7 +419,7 @@ def _plan(
         test_images=len(data.test_labels),
         noise_levels=data.noise_levels,
         alpha=ALPHA,
-        draws=sufficient_draws(max(in_tier.values()), alpha=ALPHA),
+        draws=sufficient_draws(len({condition.tier for condition in conditions}), alpha=ALPHA),
         evals=EVALS,
         max_minutes=request.max_minutes,
         required_tier=request.required_tier,

@@ -88,6 +88,7 @@ def main() -> None:
     parser.add_argument("--adversaries", nargs="*", default=None, help="instead of the preset's")
     parser.add_argument("--without", nargs="*", default=[], help="adversaries of the preset to leave out")
     parser.add_argument("--victims", nargs="*", default=None, help="instead of the preset's")
+    parser.add_argument("--seeds", type=int, default=None, help="trainings of each cell, instead of the preset's")
     parser.add_argument("--seed", type=int, default=0, help="of the subset and of everything else")
     parser.add_argument("--max-minutes", type=float, default=None, help="of each method's verification")
     parser.add_argument("--device", default="auto")
@@ -108,8 +109,8 @@ def main() -> None:
         made = time.perf_counter()
         reports[name] = verify_folder(
             clean, copies, test=test, report=work / f"{name}-report", cells=args.work / "cells", preset=args.preset,
-            victims=args.victims, adversaries=adversaries, seed=args.seed, max_minutes=args.max_minutes,
-            device=args.device,
+            victims=args.victims, adversaries=adversaries, seeds=args.seeds, seed=args.seed,
+            max_minutes=args.max_minutes, device=args.device,
         )  # fmt: skip
         spent = time.perf_counter()
         print(f"{name}: protected in {made - begun:.0f} s, verified in {(spent - made) / 60:.1f} min, "

@@ -10,13 +10,14 @@ __all__ = ["EarlyStop", "ValidatedStop"]
 class EarlyStop(Adversary):
     """Stops at the best moment of the learning curve, read from the trainings of ``none`` at no cost.
 
-    The moment is chosen with the answers of the test set, which no trainer has: an upper bound for the trainer.
+    The moment is chosen with the answers of the test set, which no trainer has: an upper bound for the trainer, which
+    is shown and not graded. What a trainer can do, and what is graded, is :class:`ValidatedStop`.
     """
 
     prefix = "early-stop"
     tier = "naive"
     source = "arXiv 2204.08615"
-    description = "stops at the best moment, chosen with the test answers (an upper bound for the trainer)"
+    description = "stops at the best moment, chosen with the test answers (an upper bound, not graded)"
     cost = 0.0
     readout = "peak"
     arms = ("clean", "protected", "noise")

@@ -100,7 +100,8 @@ def _measure(report: RetrievalReport, way: WayName, own: NDArray[np.bool_], seed
 def _grade(left: Estimate | None, gain_over_noise: float, below_noise: bool) -> Grade:
     if left is None:
         return "not tested"
-    # Both directions are bounded at 97.5 %, so that the bounds hold for the two together at 95 %.
+    # Each direction is told with a grade of its own, so there are two claims. Both are bounded at 97.5 %, so that the
+    # bounds hold for the two together at 95 %.
     grade = figure_grade(left, left.high)
     if below_noise or grade not in ("strong", "moderate", "weak"):
         return grade

@@ -10,14 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..adversaries import Adversary, Arm, Labelling, Readout
-from ..schema import ArmResult, Basis, Condition, Estimate, Plan, PlannedCondition, Reading, Rule
+from ..schema import ArmResult, Basis, Bounds, Condition, Estimate, Plan, PlannedCondition, Reading, Rule
 from ..statistics import (
     balanced_chance,
     balancing_weights,
     bootstrap_accuracies,
     chance_level,
     interval,
+    lower_bound,
     permuted_correct,
+    upper_bound,
 )
 from ..training import CellResult, GridResult, cells_of
 from .classes import describe_arm
@@ -83,9 +85,9 @@ def analyse(
         labellings: the labels under each adversary that was run, by name.
     """
     measured = _measure(plan, grid, adversaries, labellings)
-    in_tier: dict[str, int] = {}
-    for item in measured.values():
-        in_tier[item.planned.tier] = in_tier.get(item.planned.tier, 0) + 1
+    # Within a tier nothing is corrected for: its grade claims that every condition is at most the bound, and that is
+    # one claim. The grades of several tiers are several; the plan says how many, before anything was measured.
+    claims = len({planned.tier for planned in plan.conditions})
     conditions = []
     for planned in plan.conditions:
         adversary = adversaries[planned.adversary]
@@ -95,7 +97,7 @@ def analyse(
             conditions.append(Condition.model_validate({**identity, "status": "dropped", "reason": reason}))
             continue
         item = measured[planned.id]
-        figures = _Figures(item, plan.alpha, in_tier[planned.tier], plan.rule)
+        figures = _Figures(item, plan.alpha, claims, plan.rule)
         graded = figures.rho(_untouched(item, measured)) if planned.metric == "rho" else figures.mv()
         readings = {"readings": figures.readings(adversary.readout)}
         conditions.append(Condition.model_validate({**identity, **figures.arms(), **graded, **readings}))
@@ -229,17 +231,21 @@ def _arm(results: Sequence[CellResult], labelling: Labelling, *, readout: Readou
 class _Figures:
     """What the report says about one condition."""
 
-    def __init__(self, item: _Measured, alpha: float, comparisons: int, rule: Rule) -> None:
-        self.item, self.alpha, self.comparisons, self.rule = item, alpha, comparisons, rule
+    def __init__(self, item: _Measured, alpha: float, claims: int, rule: Rule) -> None:
+        self.item, self.alpha, self.claims, self.rule = item, alpha, claims, rule
 
     def arms(self) -> dict[str, Any]:
         """The arms, whatever is graded."""
         item = self.item
+        noise = self._noise_loss()
         return {
             "arms": {arm: self._arm(arm, data) for arm, data in item.arms.items()},
             "chance": item.chance("accuracy"),
             "balanced_chance": item.chance("balanced accuracy"),
-            "noise_loss": self._noise_loss(),
+            "clean_bounds": None if "clean" not in item.arms else self._bounds(item.accuracies["accuracy", "clean"]),
+            "noise_loss": None if noise is None else self._interval(noise, low=-1.0),
+            "noise_bounds": None if noise is None else self._bounds(noise),
+            "beyond_noise": self._beyond_noise(),
             "seconds": round(sum(data.seconds for data in item.arms.values()), 3),
         }
 
@@ -259,11 +265,21 @@ class _Figures:
         found = interval(accuracy.value, accuracy.draws, alpha=self.alpha, low=low)
         return Estimate(estimate=found.estimate, low=found.low, high=found.high)
 
-    def _noise_loss(self) -> Estimate | None:
+    def _bounds(self, accuracy: Accuracy) -> Bounds:
+        lower, upper = (bound(accuracy.draws, alpha=self.alpha) for bound in (lower_bound, upper_bound))
+        return Bounds(lower=min(lower, accuracy.value), upper=max(upper, accuracy.value))
+
+    def _noise_loss(self) -> Accuracy | None:
         if "noise" not in self.item.arms:
             return None
         clean, noise = (self.item.accuracies["accuracy", arm] for arm in ("clean", "noise"))
-        return self._interval(Accuracy(clean.value - noise.value, clean.draws - noise.draws), low=-1.0)
+        return Accuracy(clean.value - noise.value, clean.draws - noise.draws)
+
+    def _beyond_noise(self) -> Bounds | None:
+        if not {"noise", "protected"} <= set(self.item.arms):
+            return None
+        noise, protected = (self.item.accuracies["accuracy", arm] for arm in ("noise", "better"))
+        return self._bounds(Accuracy(noise.value - protected.value, noise.draws - protected.draws))
 
     def readings(self, readout: Readout) -> dict[Readout, Reading]:
         """What the trainer gets when the adversary reads its victims out, and at their best moment."""
@@ -296,7 +312,7 @@ class _Figures:
         item, found = self.item, dict[Basis, Figure]()
         for basis in item.weights:
             protected, clean = item.accuracies[basis, "better"], item.accuracies[basis, "clean"]
-            found[basis] = residual(protected, clean, item.chance(basis), self.alpha, self.comparisons)
+            found[basis] = residual(protected, clean, item.chance(basis), self.alpha, self.claims)
         basis = worst_of(found, "rho")
         absolute = None
         if untouched is not None:
@@ -308,6 +324,7 @@ class _Figures:
             "basis": basis,
             "rho": found[basis].figure,
             "rho_upper": found[basis].upper,
+            "joint_upper": found[basis].joint,
             "rho_abs": absolute,
             "renamed": better > item.accuracies["accuracy", "protected"].value,
         }
@@ -320,7 +337,7 @@ class _Figures:
             gaps[basis] = self._interval(Accuracy(clean.value - part.value, clean.draws - part.draws), low=-1.0)
             if gaps[basis].low > 0:
                 mixed = item.accuracies[basis, "mixed"]
-                found[basis] = marginal_value(mixed, part, clean, self.alpha, self.comparisons)
+                found[basis] = marginal_value(mixed, part, clean, self.alpha, self.claims)
         if not found:
             gap = gaps["accuracy"]
             reason = (
@@ -336,6 +353,7 @@ class _Figures:
             "basis": basis,
             "mv": found[basis].figure,
             "mv_upper": found[basis].upper,
+            "joint_upper": found[basis].joint,
             "nmv": placebo.figure,
             "mv_gap": gaps[basis],
             "harmful": found[basis].figure.high < 0,

@@ -64,8 +64,8 @@ def note_power(plan: Plan, conditions: Sequence[Condition]) -> list[str]:
         return []
     best: dict[Grade, list[str]] = {}
     for tier in TIERS:
-        tested = [c for c in conditions if c.tier == tier and c.metric == "rho" and c.status == "ok"]
-        uppers = [_guessing(condition, plan, len(tested)) for condition in tested]
+        tested = [c for c in conditions if c.tier == tier and c.metric == "rho" and c.status == "ok" and not c.oracle]
+        uppers = [_guessing(condition, plan) for condition in tested]
         if not tested or max(condition.rho_upper or 0.0 for condition in tested) <= max(uppers):
             continue
         if (grade := grade_of(max(uppers))) != "strong":
@@ -79,7 +79,7 @@ def note_power(plan: Plan, conditions: Sequence[Condition]) -> list[str]:
     ]
 
 
-def _guessing(condition: Condition, plan: Plan, comparisons: int) -> float:
+def _guessing(condition: Condition, plan: Plan) -> float:
     assert condition.clean is not None
     assert condition.chance is not None
     gap = condition.clean.accuracy.estimate - condition.chance
@@ -87,7 +87,7 @@ def _guessing(condition: Condition, plan: Plan, comparisons: int) -> float:
         return 1.0
     answers = plan.test_images * len(plan.victim_seeds)
     error = math.sqrt(condition.chance * (1 - condition.chance) / answers)
-    return float(norm.ppf(1 - plan.alpha / comparisons)) * error / gap
+    return float(norm.ppf(1 - plan.alpha)) * error / gap
 
 
 def note_unchecked(gates: Sequence[Gate]) -> list[str]:
@@ -145,7 +145,16 @@ def _about_trainers(request: Request, data: VerificationData) -> list[str]:
             "pictures alike; each result is compared with clean pictures under the same treatment."
         )
     if any(a.readout == "peak" for a in adversaries):
-        notes.append("early-stop chooses its moment with the test answers: an upper bound for that trainer.")
+        counted = any(a.readout == "validated" for a in adversaries)
+        notes.append(
+            "early-stop chooses its moment with the test answers, which no trainer has: an upper bound, shown and not "
+            "graded. "
+            + (
+                "Graded, as prior knowledge, is validated-stop, which chooses with other clean pictures."
+                if counted
+                else "validated-stop, which chooses with other clean pictures and would be graded, was not run."
+            )
+        )
     if any(a.metric == "mv" for a in adversaries):
         notes.append(
             "Mixing: the clean part alone is trained for as many steps as all pictures, so it is seen more often and "

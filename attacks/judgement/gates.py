@@ -32,6 +32,12 @@ FAILURES = {
 }
 """What a failed gate means, in words."""
 
+_DOUBTS = {
+    "G1": "it is not sure that the victim learned the clean pictures",
+    "G2": "random noise of the same size may do as much harm",
+}
+"""The same of a gate that was spared, where that is less than a failure."""
+
 NOT_CHECKED = {
     "G1": "that the victims learn the clean pictures",
     "G2": "that random noise does no harm",
@@ -98,7 +104,8 @@ def set_aside(plan: Plan, conditions: Sequence[Condition], gates: Sequence[Gate]
             gate = next((spared[scope] for scope in scopes if scope in spared), None)
         if condition.status == "ok" and gate is not None:
             where = "" if gate.scope == condition.id else f" with {gate.scope}"
-            reason = f"{FAILURES[gate.id]}{where} ({gate.id}: {gate.value}; needed: {gate.threshold})"
+            meaning = FAILURES[gate.id] if gate.status == "fail" else _DOUBTS.get(gate.id, FAILURES[gate.id])
+            reason = f"{meaning}{where} ({gate.id}: {gate.value}; needed: {gate.threshold})"
             condition = condition.model_copy(update={"status": "set aside", "reason": reason})
         result.append(condition)
     return result

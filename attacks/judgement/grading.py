@@ -13,7 +13,7 @@ def _ladder(bounds: GradeBounds) -> tuple[tuple[Grade, float], ...]:
 
 
 BOUNDS: dict[Metric, tuple[tuple[Grade, float], ...]] = {"rho": _ladder(RULE.rho), "mv": _ladder(RULE.mv)}
-"""A grade is given where the simultaneous 95 % upper bound is at most this."""
+"""A grade is given where the one-sided 95 % upper bound is at most this."""
 
 _FROM_BEST_TO_WORST: tuple[Grade, ...] = ("strong", "moderate", "weak", "inconclusive", "none")
 
@@ -27,12 +27,16 @@ def grade_of(upper: float, metric: Metric = "rho") -> Grade:
 
 
 def figure_grade(figure: Estimate, upper: float, metric: Metric = "rho") -> Grade:
-    """The grade of a figure, ``inconclusive`` where its interval straddles two classes and is wide."""
+    """The grade of a figure; ``inconclusive`` where none is shown and it is not shown either that there is none.
+
+    A grade claims that the figure is at most its bound. That is shown or not, however far below the figure may lie: a
+    wide interval costs the better grade and does not make the weaker claim less true.
+    """
     grade = grade_of(upper, metric)
-    if grade == "none" and grade_of(figure.estimate, metric) == "none":
-        return grade  # nothing is claimed for the protection, so nothing has to be proven
-    straddles = grade_of(figure.low, metric) != grade
-    return "inconclusive" if straddles and upper - figure.low > RULE.widest else grade
+    if grade != "none" or grade_of(figure.estimate, metric) == "none":
+        return grade  # nothing is claimed for the protection where the estimate speaks against it
+    refuted = grade_of(figure.low, metric) == "none" or upper - figure.low <= RULE.widest
+    return "none" if refuted else "inconclusive"
 
 
 def badness(figure: Estimate, upper: float, metric: Metric = "rho") -> tuple[int, float, float]:
@@ -44,17 +48,18 @@ def badness(figure: Estimate, upper: float, metric: Metric = "rho") -> tuple[int
     return _FROM_BEST_TO_WORST.index(figure_grade(figure, upper, metric)), upper, figure.estimate
 
 
-def _measured(condition: Condition) -> tuple[Estimate, float]:
+def _measured(condition: Condition, *, joint: bool = False) -> tuple[Estimate, float]:
     assert condition.figure is not None
     assert condition.upper is not None
-    return condition.figure, condition.upper
+    wider = condition.joint_upper if joint else None
+    return condition.figure, condition.upper if wider is None else wider
 
 
-def condition_grade(condition: Condition) -> Grade:
-    """The grade of a condition that was tested."""
-    return figure_grade(*_measured(condition), condition.metric)
+def condition_grade(condition: Condition, *, joint: bool = False) -> Grade:
+    """The grade of a condition that was tested; ``joint``: by the bound that holds at once with those of all tiers."""
+    return figure_grade(*_measured(condition, joint=joint), condition.metric)
 
 
-def condition_badness(condition: Condition) -> tuple[int, float, float]:
+def condition_badness(condition: Condition, *, joint: bool = False) -> tuple[int, float, float]:
     """:func:`badness` of a condition that was tested."""
-    return badness(*_measured(condition), condition.metric)
+    return badness(*_measured(condition, joint=joint), condition.metric)

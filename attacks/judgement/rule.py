@@ -1,4 +1,4 @@
-"""The thresholds of the verdict rule "v3", in one place. They are written into the plan before the first training."""
+"""The thresholds of the verdict rule "v4", in one place. They are written into the plan before the first training."""
 
 from __future__ import annotations
 

@@ -34,13 +34,14 @@ def check_trainings(
     """
     first = plan.conditions[0].victim
     fits = {planned.id: planned.fit for planned in plan.conditions}
+    several_seeds = len(plan.victim_seeds) > 1
     gates: list[Gate] = []
     # A condition that reads the trainings of another one at another moment shares its gates.
     for condition in (c for c in conditions if c.arms and c.readout == "final"):
         decisive = condition.victim == first and condition.adversary == "none"
-        gates.append(_learned(condition, decisive))
+        gates.append(_learned(condition, decisive, several_seeds=several_seeds))
         if condition.noise_loss is not None:
-            gates.append(_noise_harmless(condition, decisive, several_seeds=len(plan.victim_seeds) > 1))
+            gates.append(_noise_harmless(condition, decisive, several_seeds=several_seeds))
         # A probe is solved, not trained: where it does not fit the pictures, their features cannot be told apart. And
         # who ends with a fit to clean pictures alone need not fit the protected ones: they have a control of their own.
         if fits[condition.id] == "network" and "untrained" not in condition.arms:
@@ -60,31 +61,44 @@ def _percent(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
-def _learned(condition: Condition, decisive: bool) -> Gate:
+def _learned(condition: Condition, decisive: bool, *, several_seeds: bool) -> Gate:
     assert condition.clean is not None
     assert condition.chance is not None
     chance = condition.chance
     needed = chance + RULE.learned_share * (1 - chance)
-    low = condition.clean.accuracy.low
+    found, bounds = condition.clean.accuracy.estimate, condition.clean_bounds
+    assert bounds is not None
+    # With few test pictures a sound victim can rarely be shown to have learned enough, so what has to be shown is that
+    # it has not. Who is below what is needed and may as well be guessing has shown nothing, and there nothing is left
+    # to compare the protected arm with. Between the two a doubt is left, from which no grade may come.
+    guessing = bounds.lower <= chance
+    failed = bounds.upper < needed or (found < needed and guessing)
+    doubt = not failed and (found < needed or guessing)
     return Gate(
         id="G1",
         scope=condition.id,
         title="The victim learned the clean pictures",
-        status="pass" if low >= needed else "fail",
+        status="fail" if failed else ("warn" if doubt else "pass"),
         decisive=decisive,
-        value=f"{_percent(condition.clean.accuracy.estimate)}, at least {_percent(low)}",
-        threshold=f"at least {_percent(needed)}",
+        spared=doubt and several_seeds,
+        value=f"{_percent(found)}, {_percent(bounds.lower)} to {_percent(bounds.upper)}",
+        threshold=f"at least {_percent(needed)}, and surely above guessing, {_percent(chance)}",
     )
 
 
 def _noise_harmless(condition: Condition, decisive: bool, *, several_seeds: bool) -> Gate:
     assert condition.noise_loss is not None
-    loss = condition.noise_loss
-    # The estimate counts, not its interval: three seeds make intervals so wide that hardly any harm could be proven.
-    # One seed knows nothing of the spread between trainings, so there it is a remark.
-    harmless = loss.estimate <= RULE.noise_margin
-    spared = several_seeds and not harmless and _speaks_against(condition)
-    status = "pass" if harmless else ("warn" if spared or not several_seeds else "fail")
+    loss, bounds = condition.noise_loss, condition.noise_bounds
+    assert bounds is not None
+    # It fails where harm is shown: by the estimate alone, harmless noise would fail in one run of nine where seeds are
+    # 5 points apart. Where harm is only likely that is a doubt, and a grade may come from it only if the protected
+    # pictures surely cost more than the noise: else a placebo would get one. One seed knows nothing of the spread
+    # between trainings, so there all of it is a doubt.
+    harmful = bounds.lower > RULE.noise_margin
+    doubt = loss.estimate > RULE.noise_margin
+    placebo = condition.beyond_noise is None or condition.beyond_noise.lower <= 0
+    spared = several_seeds and (_speaks_against(condition) if harmful else doubt and placebo)
+    status = "fail" if harmful and several_seeds and not spared else ("warn" if doubt or harmful else "pass")
     return Gate(
         id="G2",
         scope=condition.id,
@@ -92,7 +106,7 @@ def _noise_harmless(condition: Condition, decisive: bool, *, several_seeds: bool
         status=status,
         decisive=decisive,
         spared=spared,
-        value=f"costs {100 * loss.estimate:.1f} points ({100 * loss.low:.1f} to {100 * loss.high:.1f})",
+        value=f"costs {100 * loss.estimate:.1f} points ({100 * bounds.lower:.1f} to {100 * bounds.upper:.1f})",
         threshold=f"at most {100 * RULE.noise_margin:.0f} points",
     )
 

@@ -40,28 +40,44 @@ _UNTESTED: dict[Tier, str] = {
 def tier_verdict(tier: Tier, conditions: Sequence[Condition], *, graded: bool, missing: int = 0) -> TierVerdict:
     """Grade one tier by its worst condition. What was dropped or set aside never counts as survived.
 
+    The grade claims that every condition is at most its bound. Such a claim is wrong at most as often as the test of
+    the one condition that lies above, so each is tested at the full level (an intersection-union test, R. L. Berger,
+    Technometrics 24, 1982). Moments that were chosen with the test answers are left out: no trainer has them.
+
     Args:
         tier: which.
         conditions: all of them.
         graded: whether grades are given at all.
         missing: originals without a protected copy. They were tested by nobody, so no tier is complete.
     """
-    members = [condition for condition in conditions if condition.tier == tier]
+    members = [condition for condition in conditions if condition.tier == tier and not condition.oracle]
     tested = [condition for condition in members if condition.status == "ok"]
     untested = tuple(f"{condition.id}: {condition.reason}" for condition in members if condition.status != "ok")
     if not tested:
-        return TierVerdict(tier=tier, title=TIER_TITLES[tier], grade="not tested", complete=False, untested=untested)
+        return TierVerdict(
+            tier=tier,
+            title=TIER_TITLES[tier],
+            grade="not tested",
+            joint_grade="not tested",
+            complete=False,
+            untested=untested,
+        )
     worst = max(tested, key=condition_badness)
     return TierVerdict(
         tier=tier,
         title=TIER_TITLES[tier],
         grade=condition_grade(worst) if graded else "not graded",
+        joint_grade=_joint_grade(tested) if graded else "not graded",
         upper=max(condition.upper or 0.0 for condition in tested),
         worst=worst.id,
         complete=not untested and not missing,
         tested=tuple(condition.id for condition in tested),
         untested=untested,
     )
+
+
+def _joint_grade(tested: Sequence[Condition]) -> Grade:
+    return condition_grade(max(tested, key=lambda c: condition_badness(c, joint=True)), joint=True)
 
 
 def requirement_met(required: Grade, found: TierVerdict) -> bool:
@@ -124,7 +140,8 @@ def _required(
     if plan.required_grade is None:
         return None
     if plan.required_tier is None:
-        # Without a tier every tested one has to reach the grade, and all that was planned has to be tested.
+        # Without a tier every tested one has to reach the grade, and all that was planned has to be tested. That all
+        # do is one claim about all conditions, so nothing is corrected for the number of tiers.
         planned = {condition.tier for condition in plan.conditions}
         judged = [tier for tier in tiers if tier.tier in planned]
         met = weakest is not None and all(requirement_met(plan.required_grade, tier) for tier in judged)

@@ -80,7 +80,7 @@ def _row(condition: Condition, graded: bool) -> TrainerRow:
         trainer=value.estimate,
         ceiling=ceiling.estimate,
         rho=rho,
-        grade=condition_grade(condition) if graded else "not graded",
+        grade=condition_grade(condition) if graded and not condition.oracle else "not graded",
     )
 
 

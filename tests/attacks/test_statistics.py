@@ -15,6 +15,7 @@ from bitterant.attacks.statistics import (
     bootstrap_accuracies,
     chance_level,
     interval,
+    lower_bound,
     mv_draws,
     mv_estimate,
     permuted_correct,
@@ -98,7 +99,7 @@ def test_a_lone_example_of_a_class_is_taken_as_it_is() -> None:
     np.testing.assert_allclose(draws, 2 / 3)
 
 
-def test_bounds_for_many_conditions_rest_on_more_draws() -> None:
+def test_bounds_for_many_claims_rest_on_more_draws() -> None:
     assert [sufficient_draws(k) for k in (0, 1, 5, 6, 13)] == [2000, 2000, 2000, 2400, 5200]
     assert sufficient_draws(1, alpha=0.001) == 20_000
 
@@ -168,10 +169,24 @@ def test_rho(protected: float, clean: float, chance: float, rho: float) -> None:
     np.testing.assert_allclose(draws, rho)
 
 
-def test_bonferroni_bounds_grow_with_the_number_of_comparisons() -> None:
+def test_bounds_that_hold_at_once_grow_with_the_number_of_claims() -> None:
     draws = np.linspace(0, 1, 2001)
     assert upper_bound(draws) == pytest.approx(0.95)
-    assert upper_bound(draws, comparisons=5) == pytest.approx(0.99)
+    assert upper_bound(draws, claims=5) == pytest.approx(0.99)
+    assert lower_bound(draws) == pytest.approx(0.05)
+
+
+def test_a_claim_about_all_needs_no_correction_and_one_about_several_does() -> None:
+    """Five figures lie just above a bound. That all are below it is said almost never, though each bound is one of 5 %;
+    that one of them is below is said too often unless corrected for their number."""
+    rng = np.random.default_rng(0)
+    uppers = rng.standard_normal((20_000, 5)) + norm.ppf(0.95)  # bounds of figures that are truly 0
+    assert np.mean((uppers <= 0).all(axis=1)) < 0.001
+    assert np.mean((uppers <= 0).any(axis=1)) > 0.2
+    alone = np.column_stack([uppers[:, 0], np.full((20_000, 4), -1.0)])  # the others are far below
+    assert np.mean((alone <= 0).all(axis=1)) == pytest.approx(0.05, abs=0.006)
+    wider = uppers - norm.ppf(0.95) + norm.ppf(1 - 0.05 / 5)
+    assert np.mean((wider <= 0).any(axis=1)) < 0.055
 
 
 def test_an_interval_holds_its_estimate_and_stays_in_range() -> None:

@@ -107,7 +107,7 @@ def test_each_outcome_has_its_words(shares: tuple[float, float, float], grade: s
 
 
 def test_few_test_pictures_leave_it_open() -> None:
-    report, ways = measured(0.8, 0.75, 0.3, pictures=12)
+    report, ways = measured(0.8, 0.75, 0.5, pictures=12)
     assert [way.k for way in ways] == [1, 1]
     verdict = verdict_of(report, ways)
     assert verdict.grade == "inconclusive"

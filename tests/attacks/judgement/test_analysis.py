@@ -140,7 +140,7 @@ def test_too_few_test_pictures_for_a_grade_are_told() -> None:
     assert notes(100) == []
     assert notes(5, seeds=1) == [], "one seed gets no grade anyhow"
     (note,) = notes(5)
-    # Thirty answers: a standard error of .5 / 30 ** .5 = .09, times 1.6 or 2, of a gap of .5.
+    # Thirty answers: a standard error of .5 / 30 ** .5 = .09, times 1.6, of a gap of .5.
     assert note.startswith("10 test pictures are too few for the best grades")
     assert "would give moderate in naive, transforms" in note
 
@@ -152,6 +152,27 @@ def test_without_a_gap_the_marginal_value_is_undefined_and_not_survived() -> Non
     assert found.mv is None
     assert "undefined" in (found.reason or "")
     assert found.arms["part"].accuracy.estimate == pytest.approx(0.9, abs=0.01)
+
+
+def test_a_condition_is_bounded_alone_and_beside_the_other_tiers() -> None:
+    """Two tiers are planned, so the wider bound is that of 2.5 %: the upper end of the two-sided interval."""
+    right = {**NONE, ("protected", "jpeg:10"): 0.5, ("clean", "jpeg:10"): 0.8}
+    right |= {("protected", "grayscale"): 0.5, ("clean", "grayscale"): 0.8}
+    both = measure(EVEN, right, "jpeg:10", "grayscale")
+    for found in both.values():
+        assert found.rho is not None
+        assert found.rho_upper is not None
+        assert found.rho.estimate < found.rho_upper < found.rho.high
+        assert found.joint_upper == pytest.approx(found.rho.high)
+    alone = measure(EVEN, right, "jpeg:10")["jpeg:10"]
+    assert alone.rho_upper == pytest.approx(both["jpeg:10"].rho_upper, abs=0.005), "other conditions change nothing"
+    plain = both["none"]
+    assert plain.clean is not None
+    assert plain.clean_bounds is not None
+    assert plain.clean.accuracy.low < plain.clean_bounds.lower < 0.9 < plain.clean_bounds.upper
+    assert plain.noise_loss is not None
+    assert plain.noise_bounds is not None
+    assert plain.noise_loss.low < plain.noise_bounds.lower < 0.02 < plain.noise_bounds.upper < plain.noise_loss.high
 
 
 def test_a_majority_class_does_not_hide_what_is_learned() -> None:

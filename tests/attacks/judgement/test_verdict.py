@@ -17,6 +17,7 @@ from bitterant.attacks.judgement.rule import RULE
 from bitterant.attacks.judgement.verdict import judge, requirement_met, tier_verdict
 from bitterant.attacks.schema import (
     ArmResult,
+    Bounds,
     Condition,
     Dataset,
     Estimate,
@@ -70,7 +71,10 @@ def condition(adversary: str = "none", *, tier: Any = "naive", victim: str = "sm
         "rho_abs": Estimate(estimate=0.05, low=0.0, high=0.1),
         "noise_loss": Estimate(estimate=0.0, low=-0.02, high=0.02) if tier == "naive" else None,
     }
-    return Condition(**{**values, **changes})
+    values |= changes
+    for name, known in (("clean_bounds", arms["clean"].accuracy), ("noise_bounds", values["noise_loss"])):
+        values.setdefault(name, known and Bounds(lower=known.low, upper=known.high))
+    return Condition(**values)
 
 
 def rho(low: float, upper: float) -> dict[str, Any]:
@@ -154,18 +158,17 @@ def test_grades(upper: float, grade: str) -> None:
     ("low", "upper", "grade"),
     [
         (0.0, 0.12, "strong"),
-        (0.0, 0.24, "moderate"),  # reaches into strong, but is narrow
-        (0.0, 0.30, "inconclusive"),
-        (0.16, 0.40, "moderate"),
-        (0.30, 0.60, "inconclusive"),
-        (0.45, 0.75, "weak"),  # wide, but in one class
-        (0.60, 0.80, "none"),
+        (0.0, 0.24, "moderate"),
+        (0.0, 0.40, "moderate"),  # that it is at most .40 is shown, whatever else it may be
+        (0.30, 0.60, "weak"),
+        (0.0, 0.75, "weak"),
+        (0.60, 0.80, "none"),  # no grade is shown, and the interval is narrow
         (0.60, 0.90, "inconclusive"),
         (0.60, 0.95, "none"),  # its middle is above 0.75: nothing is claimed, nothing has to be proven
         (0.76, 1.00, "none"),
     ],
 )
-def test_a_wide_interval_over_two_classes_decides_nothing(low: float, upper: float, grade: str) -> None:
+def test_what_is_shown_is_graded_and_open_is_only_where_nothing_is(low: float, upper: float, grade: str) -> None:
     assert tier_verdict("naive", [condition(**rho(low, upper))], graded=True).grade == grade
 
 
@@ -198,8 +201,32 @@ def test_doubts_of_a_kind_are_one_sentence() -> None:
 
 
 def test_a_tier_is_as_good_as_its_worst_condition() -> None:
-    found = tier_verdict("naive", [condition(), condition("early-stop", **rho(0.5, 0.6))], graded=True)
-    assert (found.grade, found.worst, found.upper) == ("weak", "small-cnn/early-stop", 0.6)
+    found = tier_verdict("naive", [condition(), condition(victim="convmixer", **rho(0.5, 0.6))], graded=True)
+    assert (found.grade, found.worst, found.upper) == ("weak", "convmixer/none", 0.6)
+
+
+def test_a_moment_chosen_with_the_test_answers_is_shown_and_not_graded() -> None:
+    """What a trainer can do, stop by pictures of its own, is graded where it belongs: clean pictures are prior."""
+    oracle = condition("early-stop", readout="peak", **rho(0.9, 1.0))
+    chosen = condition("validated-stop", tier="prior", readout="validated", **rho(0.5, 0.6))
+    told = verdict_of(condition(), oracle, chosen)
+    grades = {tier.tier: tier.grade for tier in told.tiers}
+    assert (grades["naive"], grades["prior"], told.weakest) == ("strong", "weak", "prior")
+    assert told.tiers[0].tested == ("small-cnn/none",)
+    dropped = condition("early-stop", readout="peak", status="dropped", reason="no time")
+    assert tier_verdict("naive", [condition(), dropped], graded=True).complete
+    assert tier_verdict("naive", [oracle], graded=True).grade == "not tested"
+
+
+def test_what_holds_for_all_tiers_at_once_is_said_beside() -> None:
+    """Each tier's grade is a claim of its own; the wider bounds hold together."""
+    first = condition(joint_upper=0.2)
+    gray = condition("grayscale", tier="transforms", **rho(0.0, 0.14), joint_upper=0.149)
+    told = verdict_of(first, gray)
+    assert [(tier.grade, tier.joint_grade) for tier in told.tiers[:3]] == [
+        ("strong", "moderate"), ("strong", "strong"), ("not tested", "not tested"),
+    ]  # fmt: skip
+    assert verdict_of(first, seeds=1).tiers[0].joint_grade == "not graded"
 
 
 @pytest.mark.parametrize("status", ["dropped", "set aside"])
@@ -259,7 +286,7 @@ def test_requirements(tier: Any, grade: Any, met: bool) -> None:
 
 
 def test_inconclusive_reaches_no_grade() -> None:
-    told = verdict_of(condition(**rho(0.0, 0.35)), required_tier="naive", required_grade="weak")
+    told = verdict_of(condition(**rho(0.1, 0.9)), required_tier="naive", required_grade="weak")
     assert told.required is not None
     assert told.required.met is False
 
@@ -325,19 +352,65 @@ def test_all_gates_pass_on_a_sound_run() -> None:
     assert {gate.status for gate in found.values()} == {"pass"}
 
 
-# c = 0.1, so a clean victim must reach 0.1 + 0.3 * 0.9 = 0.37, as a lower bound.
-@pytest.mark.parametrize(("low", "status"), [(0.38, "pass"), (0.36, "fail"), (0.0, "fail")])
-def test_g1_wants_a_clean_victim_that_learned(low: float, status: str) -> None:
-    assert gates_of(condition(clean=arm(0.4, low=low)))["G1", "small-cnn/none"].status == status
+# c = 0.1, so a clean victim must reach 0.1 + 0.3 * 0.9 = 0.37, and be surely above 0.1.
+@pytest.mark.parametrize(
+    ("found", "lower", "upper", "status"),
+    [
+        (0.5, 0.38, 0.6, "pass"),
+        (0.5, 0.2, 0.8, "pass"),  # it may have learned too little, which is not shown
+        (0.5, 0.1, 0.9, "warn"),  # it may have guessed
+        (0.3, 0.2, 0.38, "warn"),
+        (0.3, 0.1, 0.5, "fail"),  # too little, and it may have guessed
+        (0.3, 0.2, 0.36, "fail"),  # surely too little
+    ],
+)
+def test_g1_fails_where_it_is_shown_that_too_little_was_learned(
+    found: float, lower: float, upper: float, status: str
+) -> None:
+    gate = gates_of(condition(clean=arm(found), clean_bounds=Bounds(lower=lower, upper=upper)))["G1", "small-cnn/none"]
+    assert (gate.status, gate.spared) == (status, status == "warn")
+
+
+def test_no_grade_comes_from_a_victim_that_may_not_have_learned() -> None:
+    """What it shows against the protection stands; a smoke test, which has no grades, is told of the doubt alone."""
+    unsure = {"clean": arm(0.3), "clean_bounds": Bounds(lower=0.2, upper=0.38)}
+    good, bad = condition(**unsure), condition(**unsure, **rho(0.8, 0.95))
+    for first, status in ((good, "set aside"), (bad, "ok")):
+        plan, gates = plan_for(first), list(gates_of(first).values())
+        (after,) = set_aside(plan, [first], gates)
+        assert after.status == status
+        assert judge(plan, [after], gates, DATASET, []).valid == (status == "ok")
+        assert status == "ok" or "not sure that the victim learned" in (after.reason or "")
+    alone = list(gates_of(good, seeds=1).values())
+    assert [c.status for c in set_aside(plan_for(good, seeds=1), [good], alone)] == ["ok"]
 
 
 @pytest.mark.parametrize(
     ("estimate", "low", "seeds", "status"),
-    [(0.02, 0.0, 3, "pass"), (0.05, -0.1, 3, "pass"), (0.07, -0.2, 3, "fail"), (0.09, 0.06, 1, "warn")],
+    [
+        (0.02, 0.0, 3, "pass"),
+        (0.05, -0.1, 3, "pass"),
+        (0.07, -0.2, 3, "warn"),  # that it does harm is likely, and not shown
+        (0.09, 0.05, 3, "warn"),
+        (0.09, 0.06, 3, "fail"),
+        (0.09, 0.06, 1, "warn"),
+    ],
 )
 def test_g2_wants_noise_to_be_harmless(estimate: float, low: float, seeds: int, status: str) -> None:
     loss = Estimate(estimate=estimate, low=low, high=estimate + 0.04)
     assert gates_of(condition(noise_loss=loss), seeds=seeds)["G2", "small-cnn/none"].status == status
+
+
+@pytest.mark.parametrize(("beyond", "status"), [(-0.01, "set aside"), (0.01, "ok")])
+def test_where_noise_may_do_harm_a_grade_has_to_be_better_than_that_of_a_placebo(beyond: float, status: str) -> None:
+    first = condition(
+        noise_loss=Estimate(estimate=0.09, low=0.0, high=0.2), beyond_noise=Bounds(lower=beyond, upper=0.3)
+    )
+    gates = gates_of(first)
+    assert gates["G2", "small-cnn/none"].status == "warn"
+    (after,) = set_aside(plan_for(first), [first], list(gates.values()))
+    assert after.status == status
+    assert status == "ok" or "noise of the same size may do as much harm" in (after.reason or "")
 
 
 @pytest.mark.parametrize(("upper", "status"), [(0.74, "fail"), (0.8, "warn")])

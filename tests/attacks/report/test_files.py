@@ -47,7 +47,7 @@ def test_the_report_reads_back_as_it_was(made: Any, folder: Path) -> None:
     text = (folder / "report.json").read_text(encoding="utf-8")
     assert VerificationReport.model_validate_json(text) == made.report
     content = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-    assert content["schema_version"] == SCHEMA_VERSION == 5
+    assert content["schema_version"] == SCHEMA_VERSION == 6
     assert content == json.loads(made.report.model_dump_json()), "compact lists change nothing"
 
 
