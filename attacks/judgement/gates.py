@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ...errors import BitterantError
 from ...surrogates import surrogate_family
-from ..schema import Condition, Gate, Plan, Protection
+from ..schema import GRADES, Condition, Gate, Plan, Protection
 from ..training import CellResult, victim_family
 from .grading import condition_grade
 from .training_gates import check_trainings
@@ -100,7 +100,8 @@ def set_aside(plan: Plan, conditions: Sequence[Condition], gates: Sequence[Gate]
         read = [condition.adversary, *planned[condition.id].reads.values(), "none"]
         scopes = [f"{condition.victim}/{name}" for name in read]
         gate = next((failed[scope] for scope in scopes if scope in failed), None)
-        if gate is None and condition.status == "ok" and condition_grade(condition) != "none":
+        # What is open stays: without it the others might make a grade that it stands against.
+        if gate is None and condition.status == "ok" and condition_grade(condition) in GRADES:
             gate = next((spared[scope] for scope in scopes if scope in spared), None)
         if condition.status == "ok" and gate is not None:
             where = "" if gate.scope == condition.id else f" with {gate.scope}"

@@ -59,6 +59,13 @@ def test_one_victim_above_the_bound_among_others_at_nothing_is_not_strong(power:
     assert after["strong"] <= 0.06
 
 
+def test_a_victim_that_learns_nearly_all_is_not_outvoted(power: ModuleType) -> None:
+    """Run 165 of these has an open victim whose noise arm is in doubt; set aside, it left a strong tier."""
+    _, after = shares(power, 200, rhos=(0.8, 0.0))
+    assert sum(after[grade] for grade in GRADED) <= 0.01
+    assert after["strong"] == 0
+
+
 @pytest.mark.parametrize("runs", [100, pytest.param(2000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("seeds", "tests", "spread"), [(2, 300, 0.02), (3, 50, 0.02), (3, 300, 0.05)])
 def test_a_placebo_gets_no_grade(power: ModuleType, runs: int, seeds: int, tests: int, spread: float) -> None:

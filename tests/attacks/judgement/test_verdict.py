@@ -413,6 +413,20 @@ def test_where_noise_may_do_harm_a_grade_has_to_be_better_than_that_of_a_placebo
     assert status == "ok" or "noise of the same size may do as much harm" in (after.reason or "")
 
 
+def test_a_doubt_takes_grades_away_and_makes_none() -> None:
+    """An open case that is in doubt stays: set aside, it would leave the tier to a victim that speaks for it."""
+    doubted = condition(
+        noise_loss=Estimate(estimate=0.06, low=-0.02, high=0.12), beyond_noise=Bounds(lower=-0.07, upper=0.2),
+        **rho(0.5, 0.96),
+    )  # fmt: skip
+    other = condition(victim="convmixer")
+    gates = list(gates_of(doubted, other).values())
+    assert next(gate for gate in gates if (gate.id, gate.scope) == ("G2", doubted.id)).spared
+    after = set_aside(plan_for(doubted, other), [doubted, other], gates)
+    assert [c.status for c in after] == ["ok", "ok"]
+    assert judge(plan_for(doubted, other), after, gates, DATASET, []).tiers[0].grade == "inconclusive"
+
+
 @pytest.mark.parametrize(("upper", "status"), [(0.74, "fail"), (0.8, "warn")])
 def test_where_noise_does_harm_a_victim_can_still_speak_against_the_protection(upper: float, status: str) -> None:
     first = condition(noise_loss=Estimate(estimate=0.09, low=0.06, high=0.12), **rho(upper - 0.1, upper))
