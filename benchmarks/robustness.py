@@ -20,7 +20,7 @@ import statistics
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cifar import DEFAULT_FILE, Cifar
 
@@ -115,7 +115,8 @@ def main() -> None:
     else:
         work, clean, test = args.work / args.photos.resolve().parent.name, args.photos, args.tests_from
         what = f"photos in {args.photos.resolve().parent.name}"
-    for resolution in args.resolution or ["auto"]:
+    sides: list[int | Literal["auto"]] = args.resolution or ["auto"]
+    for resolution in sides:
         reports: dict[str, list[VerificationReport]] = {name: [] for name in args.methods}
         for number in range(args.protection_seeds):
             for name in args.methods:

@@ -81,7 +81,9 @@ class Compose(Adversary):
     def trainer_among(self, images: int | None) -> TrainerClass:
         # What any part needs, the trainer needs: weights before time. A part has no clean pictures or pairs.
         classes = {part.trainer_among(images) for part in self.parts}
-        return next((each for each in ("W4", "W1+") if each in classes), "W1")
+        if "W4" in classes:
+            return "W4"
+        return "W1+" if "W1+" in classes else "W1"
 
     @property
     def crafting(self) -> Crafting:

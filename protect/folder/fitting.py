@@ -104,7 +104,9 @@ def _read_sample(request: Request, records: Sequence[InputRecord], *, workers: i
     wanted = request.method.sampled_a_class
     if not wanted:
         return None
-    digests = {record.relative: record.sha256 for record in records if record.kind == "image" and record.sha256}
+    digests: dict[str, str] = {
+        record.relative: record.sha256 for record in records if record.kind == "image" and record.sha256 is not None
+    }
     chosen: dict[str, dict[str, Entry]] = {}
     for entry in sorted(
         (entry for entry in request.scan.entries if entry.relative in digests), key=lambda e: digests[e.relative]

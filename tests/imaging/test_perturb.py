@@ -120,7 +120,8 @@ def test_grey_takes_the_mean_of_the_channels():
 @pytest.mark.parametrize("depth", [8, 16])
 @pytest.mark.parametrize("size", [(1, 1), (33, 47), (700, 801)])
 def test_a_picture_without_colour_stays_without(depth, size):
-    grey = picture(*size, 1, depth)
+    height, width = size
+    grey = picture(height, width, 1, depth)
     stored = grey.with_pixels(np.repeat(grey.pixels, 3, axis=2))
     after = add_delta(stored, random_delta(9), BUDGET)
     assert after.is_colourless
