@@ -111,6 +111,8 @@ def _read_sample(request: Request, records: Sequence[InputRecord], *, workers: i
     for entry in sorted(
         (entry for entry in request.scan.entries if entry.relative in digests), key=lambda e: digests[e.relative]
     ):
+        if entry.class_name is None:
+            continue
         # One picture a content: how often a file was copied does not matter.
         of_class = chosen.setdefault(entry.class_name, {})
         if len(of_class) < wanted:
