@@ -153,7 +153,8 @@ def test_a_mixed_share_is_judged_by_what_it_adds(standard: tuple[VerificationRep
     cells = [cell for cell in report.cells if cell.adversary == "mix:0.8"]
     assert {cell.arm for cell in cells} == {"mixed", "part", "noise-mixed"}
     assert {cell.steps for cell in report.cells if cell.victim == "small-cnn" and cell.steps} == {80}
-    assert (found.status == "ok") == (found.mv is not None)
+    # A training that a gate fails is set aside with its figure; one whose figure is undefined has none.
+    assert found.mv is not None or found.status == "set aside"
     if found.status == "set aside":
         assert "undefined" in (found.reason or "") or "G" in (found.reason or "")
 

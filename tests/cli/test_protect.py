@@ -154,7 +154,7 @@ def test_a_class_with_a_single_picture_is_protected_with_a_warning(run: Run, mak
 def test_a_dry_run_tells_the_plan_and_writes_nothing(run: Run, make_folder: MakeFolder) -> None:
     src = make_folder(TWO)
     before = sorted(src.parent.rglob("*"))
-    result = run("protect", src, src.parent / "out", "--dry-run", "--json")
+    result = run("protect", src, src.parent / "out", "--method", "emn", "--dry-run", "--json")
     assert result.exit_code == 0
     plan = json.loads(result.stdout)
     assert plan["images"] == 6
