@@ -20,7 +20,7 @@ def main() -> None:
     write_pictures(clean, per_class=40, seed=0)
     write_pictures(test, per_class=20, seed=1)
 
-    summary = bitterant.protect_folder(clean, protected, resolution=32, seed=0)
+    summary = bitterant.protect_folder(clean, protected, seed=0)
     print(summary.headline)
     print("report:", summary.report)
 
