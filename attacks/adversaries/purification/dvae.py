@@ -17,8 +17,7 @@ class Dvae(Adversary):
     """Fits two rate-limited autoencoders to the pictures of the arm, and trains on what comes through.
 
     The trainer needs no clean picture. Test pictures stay as they are, as in the paper; through the second autoencoder
-    they are recognised no better (37.5 instead of 39.3 %, with 1,000 pictures of CIFAR-10 under class-wise
-    error-minimizing noise).
+    they are recognised no better.
 
     Args:
         parameter: rate in bits a pixel, 0.05 to 8; 1 where left out. Less removes more of the noise and of the picture.
@@ -29,7 +28,7 @@ class Dvae(Adversary):
 
     prefix = "dvae"
     tier = "training"
-    source = "arXiv 2405.01460 (D-VAE, algorithm 1), with smaller networks"
+    source = "after arXiv 2405.01460 (D-VAE), with smaller networks"
     description = (
         "through a rate-limited autoencoder trained on the pictures (dvae:0.5 sets bits a pixel, 1 if left out)"
     )
