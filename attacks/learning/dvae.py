@@ -210,8 +210,8 @@ def purify_by_rate(
 ) -> Tensor:
     """Both passes: subtract what goes with the class, then keep what a rate lets through.
 
-    After the paper (arXiv 2405.01460): an autoencoder with a small rate is fitted and the noise it finds
-    subtracted; a second one with a larger rate is fitted to what is left, the noise that it finds subtracted again, and the rest
+    After the paper (arXiv 2405.01460): an autoencoder with a small rate is fitted and the noise it finds subtracted; a
+    second one with a larger rate is fitted to what is left, the noise that it finds subtracted again, and the rest
     reconstructed.
 
     Args:
