@@ -22,7 +22,7 @@ from torch import Tensor
 from .._version import __version__
 from ..errors import BankError, BudgetExceeded, ConfigError
 from ..imaging import Budget, Picture, add_delta, write_atomic
-from .bank_file import needs_torch
+from .bank_file import open_bank
 from .cluster_index import ClusterIndex
 from .safe_file import in_stable_order
 from .tensors import on_pixels
@@ -225,6 +225,4 @@ def load_bank(path: str | Path) -> Bank | TextureBank:
     Raises:
         BankError: no such file, damaged, of another format version, or outside its own budget.
     """
-    if Path(path).is_file() and not needs_torch(Path(path)):
-        return TextureBank.load(path)
-    return Bank.load(path)
+    return open_bank(Path(path))

@@ -35,6 +35,6 @@ def open_bank(path: Path) -> Bank | TextureBank:
         raise BankError(f"There is no bank file {path}. `bitterant fit SRC BANK` makes one.")
     if not needs_torch(path):
         return TextureBank.load(path)
-    from .bank import load_bank
+    from .bank import Bank
 
-    return load_bank(path)
+    return Bank.load(path)

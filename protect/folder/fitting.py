@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -60,16 +60,16 @@ def read_inputs(
         Interrupted: a stop was asked for.
     """
     scan = request.scan
-    if not request.method.needs_pixels:
-        records = hash_inputs(scan, workers=workers, stop=stop, progress=progress)
-        return _read_sample(request, records, workers=workers, max_pixels=max_pixels), records
-
-    assert request.resolution is not None
 
     def tell(done: int, total: int) -> None:
         progress("read", done, total, "reading pictures")
         stop.check("Nothing was written yet.")
 
+    if not request.method.needs_pixels:
+        records = hash_inputs(scan, workers=workers, stop=stop, progress=progress)
+        return _read_sample(request, records, workers=workers, max_pixels=max_pixels, tell=tell), records
+
+    assert request.resolution is not None
     dataset, entries, problems = load_image_set(
         scan, request.resolution, workers=workers, progress=tell, max_pixels=max_pixels, describe=request.describer()
     )
@@ -96,12 +96,19 @@ def read_inputs(
     return dataset, list_inputs(scan, digests, {problem.relative: problem.reason for problem in problems})
 
 
-def _read_sample(request: Request, records: Sequence[InputRecord], *, workers: int, max_pixels: int) -> ImageSet | None:
+def _read_sample(
+    request: Request,
+    records: Sequence[InputRecord],
+    *,
+    workers: int,
+    max_pixels: int,
+    tell: Callable[[int, int], None],
+) -> ImageSet | None:
     """A few pictures of every class, those whose content hashes come first: a sample that no name or order decides.
 
     ``None`` where the method wants none, or a class has none that can be read: its code is then dealt by the key alone.
     """
-    wanted = request.method.sampled_a_class
+    wanted = request.method.sample_a_class(len(request.scan.classes))
     if not wanted:
         return None
     digests: dict[str, str] = {
@@ -124,6 +131,7 @@ def _read_sample(request: Request, records: Sequence[InputRecord], *, workers: i
         replace(request.scan, entries=entries),
         auto_resolution(request.scan, "cpu"),
         workers=workers,
+        progress=tell,
         max_pixels=max_pixels,
     )
     return dataset if {entry.class_name for entry in read} == set(request.scan.classes) else None

@@ -107,7 +107,7 @@ class Plan:
 
     @property
     def resolution(self) -> int | None:
-        """Working resolution in pixels; ``None`` where the method looks at no picture."""
+        """Working resolution in pixels; ``None`` where the method has none."""
         found = self.settings["resolution"]
         return None if found is None else int(found)
 

@@ -142,8 +142,8 @@ class Method(ABC, Generic[_B]):
 
     @property
     def needs_pixels(self) -> bool:
-        """Whether a fit looks at pictures. Where it does not, a run over a folder reads none before it writes, and asks
-        :meth:`fit_classes` instead of :meth:`fit`."""
+        """Whether a fit looks at all pictures. Where it does not, a run over a folder reads at most a sample before it
+        writes, and asks :meth:`fit_classes` instead of :meth:`fit`."""
         return True
 
     def describer(self, resolution: int) -> Describer | None:
@@ -195,9 +195,8 @@ class Method(ABC, Generic[_B]):
             return cast("_B", made)
         return cast("_B", self._as_bank(made, ordered, context))
 
-    @property
-    def sampled_a_class(self) -> int:
-        """Pictures of each class that a run over a folder shows to :meth:`fit_classes`, where no more are needed."""
+    def sample_a_class(self, classes: int) -> int:
+        """How many pictures of each of so many classes a run over a folder shows to :meth:`fit_classes`."""
         return 0
 
     def fit_classes(

@@ -1,4 +1,4 @@
-"""Brightness textures whose direction and period say the class: nothing is optimised, and no picture is looked at."""
+"""Brightness textures whose direction and period say the class: nothing is optimised, few pictures are seen."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from ...errors import ConfigError
@@ -17,16 +16,16 @@ from ...imaging import Budget, ImageSet
 from ..bank import Granularity
 from ..key_file import read_key
 from ..textures import TextureBank, TextureRecipe
-from ..textures.code_book import Wave, check_resolution, code_book, scale_for
-from ..textures.nature import natural_contents
+from ..textures.code_book import LEAST_RESOLUTION, check_resolution, code_book
+from ..textures.nature import assign_against_nature, natural_contents
 from ..textures.wave import small_brightness
 from .base import FitContext, FitEstimate, FitProgress, Method, ProgressCallback
 from .registry import register_method
 
 __all__ = ["Texture"]
 
-#: Pictures of each class that are looked at.
-SAMPLE_A_CLASS = 64
+#: Pictures of each class that are looked at, and of all classes together: with many, a fit still takes seconds.
+SAMPLE_A_CLASS, SAMPLE = 64, 2000
 
 
 @register_method
@@ -35,7 +34,8 @@ class Texture(Method[TextureBank]):
 
     Every class has a code, one wave or two that cross, and every picture a texture of its class's code that follows
     what the picture itself has of that wave. Small turns of it are drawn from a key and the file's content. A fit deals
-    codes to the names of the classes; it looks at no picture, and its bank serves new pictures of these classes.
+    codes to the classes, against what nature gave a sample of their pictures (:mod:`..textures.nature`); its bank
+    serves new pictures of these classes.
 
     Patterns that are easy to tell apart are what networks learn first: Yu et al., *Availability Attacks Create
     Shortcuts* (KDD 2022, arXiv 2111.00898); Sandoval-Segura et al., *Autoregressive Perturbations for Data Poisoning*
@@ -52,8 +52,8 @@ class Texture(Method[TextureBank]):
         allow_download: not used.
         key_file: a file of at least 16 secret bytes. Without it, anybody who guesses the seed can compute the textures
             and take them off.
-        for_resolution: side in px at which a trainer is expected to look at the pictures: periods are then at least
-            5 px there. Without it they are so from 28 px on with up to ten classes, from 74 px on with more than fifty.
+        for_resolution: side in px at which a trainer is expected to look at the pictures: periods are then long enough
+            there (:func:`..textures.code_book.scale_for`), as they always are on a picture itself.
         floor: share of the budget on areas that mask nothing, in (0, 1]; 1 is the full budget everywhere. Pictures of
             less than some 72 px get it everywhere.
 
@@ -93,7 +93,7 @@ class Texture(Method[TextureBank]):
 
     @property
     def needs_pixels(self) -> bool:
-        """Names of classes are enough."""
+        """A sample is enough, and names of classes are."""
         return False
 
     def settings(self) -> dict[str, Any]:
@@ -106,10 +106,9 @@ class Texture(Method[TextureBank]):
             "recipe": asdict(self.recipe),
         }
 
-    @property
-    def sampled_a_class(self) -> int:
+    def sample_a_class(self, classes: int) -> int:
         """Enough to see what the classes have of each code by nature."""
-        return SAMPLE_A_CLASS
+        return max(1, min(SAMPLE_A_CLASS, SAMPLE // classes))
 
     def fit_classes(
         self, classes: Sequence[str], *, sample: ImageSet | None = None, progress: ProgressCallback | None = None
@@ -125,7 +124,7 @@ class Texture(Method[TextureBank]):
         bank = TextureBank.of_classes(
             classes,
             self.secret,
-            found=None if sample is None else self._contents(sorted(classes), sample),
+            order=None if sample is None else self._order(sorted(classes), sample),
             budget=self.budget,
             for_resolution=self.for_resolution,
             recipe=self.recipe,
@@ -139,26 +138,26 @@ class Texture(Method[TextureBank]):
         assert dataset.labels is not None
         present = dataset.labels.unique().tolist()
         # The first of each class in the order of the keys, which is that of the contents.
-        rows = [(dataset.labels == label).nonzero().flatten()[:SAMPLE_A_CLASS] for label in present]
+        each = self.sample_a_class(len(present))
+        rows = [(dataset.labels == label).nonzero().flatten()[:each] for label in present]
         return self.fit_classes(
             [dataset.classes[label] for label in present],
             sample=dataset.select(torch.cat(rows).tolist()),
             progress=lambda step: context.tell(step.stage, step.fraction),
         )
 
-    def _contents(self, names: list[str], sample: ImageSet) -> np.ndarray | None:
-        """What the pictures of each class have of each code; ``None`` where the sample lacks a class."""
+    def _order(self, names: list[str], sample: ImageSet) -> list[int] | None:
+        """The code of each class, against what its pictures have by nature; ``None`` where the sample lacks a class."""
         assert sample.labels is not None
         numbers = {name: number for number, name in enumerate(names)}
         labels = [numbers.get(sample.classes[label], -1) for label in sample.labels.tolist()]
         if set(labels) != set(range(len(names))):
             return None
-        book = code_book(len(names), for_resolution=self.for_resolution)
-        side = min(self.recipe.side, sample.resolution)
-        small = [small_brightness(image, side) for image in sample.images.permute(0, 2, 3, 1).cpu().numpy()]
-        scale = scale_for(book, sample.resolution)
-        seen = [tuple(Wave(wave.cycles * scale, wave.angle) for wave in code) for code in book]
-        return natural_contents(small, labels, seen, self.recipe.sigma)
+        # As it will be drawn on pictures of this size.
+        seen = max(LEAST_RESOLUTION, min(self.for_resolution or sample.resolution, sample.resolution))
+        book = code_book(len(names), for_resolution=seen)
+        small = [small_brightness(image, self.recipe.side) for image in sample.images.permute(0, 2, 3, 1).cpu().numpy()]
+        return assign_against_nature(natural_contents(small, labels, book, self.recipe.sigma)).tolist()
 
     def _estimate(self, dataset: ImageSet, total: int) -> FitEstimate:
         # Dealing a thousand codes takes some hundredths of a second.

@@ -33,7 +33,7 @@ class Request:
     Attributes:
         scan: what lies in SRC.
         method: ready to fit.
-        resolution: working resolution R, in pixels; ``None`` where the method looks at no picture.
+        resolution: working resolution R, in pixels; ``None`` where the method has none.
         view: side in px at which pictures are looked at while they are read; ``None`` where the method is content
             with the working resolution.
         captions: what each picture shows, by its path below SRC; ``None`` where the method does not ask, or the names
@@ -205,13 +205,13 @@ def check_fit(scan: FolderScan | None, options: FitOptions, problems: Problems) 
 
 
 def _resolution(scan: FolderScan, method: Method, options: FitOptions, problems: Problems) -> int | None:
-    """The working resolution; ``None`` for a method that looks at no picture."""
+    """The working resolution; ``None`` for a method that has none."""
     if method.needs_pixels:
         return options.resolution if options.resolution != "auto" else auto_resolution(scan, method.device.type)
     if options.resolution != "auto":
         problems.add(
             ConfigError(
-                f"The method {method.name} looks at no picture, so a resolution of {options.resolution} would do "
+                f"The method {method.name} has no working resolution, so one of {options.resolution} would do "
                 "nothing. Leave it out."
             )
         )
@@ -285,7 +285,7 @@ def _warnings(scan: FolderScan, method: Method) -> tuple[str, ...]:
         warnings.append(
             "Without classes, noise is made for groups of pictures that look alike: it hinders a trainer less than "
             "noise for the trainer's own classes would. If you know how one would sort the pictures, put them in one "
-            "folder for each class and take emn."
+            "folder for each class and take texture."
         )
     if method.name == "noise":
         warnings.append("Random noise is a placebo for comparisons: it protects nothing.")

@@ -95,7 +95,7 @@ class TextureBank:
         for_resolution: int | None = None,
         recipe: TextureRecipe | None = None,
         seed: int = 0,
-        found: np.ndarray | None = None,
+        order: Sequence[int] | None = None,
     ) -> TextureBank:
         """The bank of some classes, from their names and a key alone.
 
@@ -106,7 +106,7 @@ class TextureBank:
             for_resolution: see :func:`code_book`.
             recipe: default as published.
             seed: noted in the bank; the key alone decides.
-            found: see :func:`assign_codes`.
+            order: see :func:`assign_codes`.
 
         Raises:
             ConfigError: a name twice, or more classes than a code book holds.
@@ -120,7 +120,7 @@ class TextureBank:
                 f"A code book needs at least two classes, and there are {len(names)}: there is nothing for a shortcut "
                 "to tell apart."
             )
-        assigned = assign_codes(names, secret, for_resolution=for_resolution, found=found)
+        assigned = assign_codes(names, secret, for_resolution=for_resolution, order=order)
         rings = sorted({wave.cycles for code in assigned.values() for wave in code})
         return cls(
             classes=tuple(sorted(assigned)),
@@ -136,7 +136,7 @@ class TextureBank:
                     "rings": [round(ring, 3) for ring in rings],
                     "codes": f"{len(assigned)} {'plaids' if len(next(iter(assigned.values()))) > 1 else 'waves'}",
                     "for_resolution": for_resolution,
-                    "dealt": "by the key" if found is None else "against what nature gives the classes",
+                    "dealt": "by the key" if order is None else "against what nature gives the classes",
                 }
             },
         )
@@ -197,7 +197,7 @@ class TextureBank:
                 "leave it out",
             )
         content = key.rpartition("/")[2] if "/" in key else _digest(picture)
-        waves = draw_waves(code, self.recipe, self.secret, content, self._scale(short))
+        waves = draw_waves(code, self.recipe, self.secret, content, scale_for(self.codes, short))
         levels = texture(picture.pixels, waves, self.recipe)
         levels *= np.float32(self.budget.levels)
         # A thumbnail is no place for masking: its few pixels are all busy, and whoever looks at it enlarges it.
@@ -205,9 +205,6 @@ class TextureBank:
             for rows in row_blocks(picture.height, picture.width):
                 levels[rows] *= amplitude(picture.pixels, floor=self.recipe.floor, rows=rows)
         return levels[:, :, None]
-
-    def _scale(self, short: int) -> float:
-        return scale_for(self.codes, short)
 
     def apply(self, image: _Image, key: str) -> _Image:
         """Protect one image of any size.

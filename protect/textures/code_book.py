@@ -15,7 +15,6 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from ...errors import ConfigError
 from .recipe import ANGLES_A_RING, MOST_CLASSES, MOST_SINGLE, PIXELS_A_PERIOD, RINGS
@@ -30,10 +29,6 @@ LEAST_RESOLUTION = 16
 _RING_STEP, _ANGLE_STEP = 3, 1
 #: Two waves of one code are at least so far apart: closer ones would beat instead of cross.
 _LEAST_INSIDE = 12
-
-
-#: What classes have of codes is told this exactly: what differs less is the rounding of some machine.
-_DIGITS = 6
 
 
 class Wave(NamedTuple):
@@ -97,41 +92,24 @@ def check_resolution(side: int | None) -> None:
 
 
 def assign_codes(
-    names: Sequence[str], secret: bytes, *, for_resolution: int | None = None, found: np.ndarray | None = None
+    names: Sequence[str], secret: bytes, *, for_resolution: int | None = None, order: Sequence[int] | None = None
 ) -> dict[str, Code]:
-    """The code of each class: the same names, key and contents give the same codes, in whatever order the names come.
+    """The code of each class: the same names, key and order give the same codes, in whatever order the names come.
 
     Args:
         names: of the classes, distinct.
-        secret: the key that says which class gets which code, where nothing is known of the pictures.
+        secret: the key that says which class gets which code, where no order is given.
         for_resolution: see :func:`code_book`.
-        found: what pictures of each class have of each code, ``[K, K]``: classes sorted by name, times the book (see
-            :func:`natural_contents`). Each class then gets a code that its pictures have little of.
+        order: number in the book of the code of each class, classes sorted by name (see
+            :func:`assign_against_nature`).
 
     Raises:
         ConfigError: see :func:`code_book`.
     """
     classes = sorted(names)
     book = code_book(len(classes), for_resolution=for_resolution)
-    if found is None:
-        order = sorted(range(len(book)), key=lambda number: _draw(secret, number))
-    else:
-        order = assign_against_nature(found).tolist()
-    return {name: book[number] for name, number in zip(classes, order, strict=True)}
-
-
-def assign_against_nature(found: np.ndarray) -> np.ndarray:
-    """The code of each class, such that all classes together have least of their own.
-
-    What a code has in all classes, and a class of all codes, says nothing, and drops out of the sum by itself.
-
-    Args:
-        found: ``[K, K]`` as :func:`natural_contents` gives it.
-
-    Returns:
-        int64 ``[K]``: the code of class 0, 1, ...
-    """
-    return linear_sum_assignment(np.round(found, _DIGITS))[1]
+    dealt = sorted(range(len(book)), key=lambda number: _draw(secret, number)) if order is None else order
+    return {name: book[number] for name, number in zip(classes, dealt, strict=True)}
 
 
 def _draw(secret: bytes, number: int) -> bytes:

@@ -11,7 +11,6 @@ from ...errors import BankError, ConfigError
 
 __all__ = [
     "ANGLES_A_RING",
-    "LEAST_PERIOD",
     "LEAST_SIDE",
     "MOST_CLASSES",
     "MOST_SINGLE",
@@ -40,8 +39,6 @@ PIXELS_A_PERIOD: Final = (6.15, 4.5)
 
 #: A picture with a shorter side, in px, is not protected.
 LEAST_SIDE: Final = 8
-#: Nor is one whose side does not hold so many px of each period: the wave would not exist on its grid.
-LEAST_PERIOD: Final = 2.0
 
 
 @dataclass(frozen=True)

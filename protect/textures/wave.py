@@ -22,15 +22,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ...imaging.perturb import upsample_delta
-from .code_book import Code
+from .code_book import Code, Wave
 from .recipe import TextureRecipe
 
 __all__ = [
     "DrawnWave",
     "Envelope",
     "brightness",
-    "contents",
     "draw_waves",
+    "energies",
     "envelope",
     "is_soft",
     "plain_waves",
@@ -90,8 +90,8 @@ def draw_waves(
     return tuple(drawn)
 
 
-def plain_waves(code: Code) -> tuple[DrawnWave, ...]:
-    """The waves of a code as the book has them, without a key's part in them."""
+def plain_waves(code: Sequence[Wave]) -> tuple[DrawnWave, ...]:
+    """Waves as the book has them, without a key's part in them."""
     return tuple(DrawnWave(wave.cycles, math.radians(wave.angle)) for wave in code)
 
 
@@ -192,36 +192,36 @@ def _envelope(spectra: np.ndarray, wave: DrawnWave, recipe: TextureRecipe) -> En
     return Envelope(values, across, sign * down)
 
 
-def contents(small: np.ndarray, book: Sequence[Code], sigma: float) -> np.ndarray:
-    """What a picture has of each code, under the sign of the angle that it has more of: log(1 + energy).
+def energies(small: np.ndarray, waves: Sequence[Wave], sigma: float) -> np.ndarray:
+    """What a picture has of each wave, under the sign of the angle that it has more of.
 
     The energy of the field that :func:`envelope` demodulates, by Parseval without going back to pixels.
 
     Args:
         small: float ``[h, w]``, brightness in 8-bit levels.
-        book: the codes; of a plaid the waves' energies are added.
+        waves: of a code book.
         sigma: width of the window, in cycles a side.
 
     Returns:
-        float64 ``[C]``, energies in squared levels a pixel.
+        float64 ``[W]``, in squared levels a pixel.
     """
     spectra = _row_spectra(small)
-    height, width = len(spectra), small.shape[1]
-    spectrum = np.fft.fft(spectra[_mirrored(height)], axis=0)
+    spectrum = np.fft.fft(spectra[_mirrored(len(spectra))], axis=0)
     power = (spectrum.real**2 + spectrum.imag**2) / spectrum.size**2
+    rows, columns = _windows(*small.shape, tuple(waves), sigma)
+    # Sums without BLAS, whose order of adding differs from machine to machine.
+    return np.einsum("ksh,kh->ks", rows, np.einsum("hw,kw->kh", power, columns)).max(axis=1)
+
+
+@lru_cache(maxsize=4)
+def _windows(height: int, width: int, waves: tuple[Wave, ...], sigma: float) -> tuple[np.ndarray, np.ndarray]:
+    """Squared windows of each wave: over the rows under both signs ``[W, 2, h']``, and over the columns ``[W, w']``."""
     rows, columns = [], []
-    for wave in (wave for code in book for wave in code):
-        turn = math.radians(wave.angle)
-        across, down = wave.cycles * math.cos(turn), wave.cycles * math.sin(turn)
+    for wave in plain_waves(waves):
+        across, down = wave.cycles * math.cos(wave.angle), wave.cycles * math.sin(wave.angle)
         columns.append(_window(width, across, sigma) ** 2)
         rows.append([_window(height, down, sigma) ** 2, _window(height, -down, sigma) ** 2])
-    # Sums without BLAS, whose order of adding differs from machine to machine.
-    energies = np.einsum("ksh,kh->ks", np.array(rows), np.einsum("hw,kw->kh", power, np.array(columns))).max(axis=1)
-    result, start = np.empty(len(book)), 0
-    for number, code in enumerate(book):
-        result[number] = np.log1p(energies[start : start + len(code)].sum())
-        start += len(code)
-    return result
+    return _fixed(np.array(rows)), _fixed(np.array(columns))
 
 
 def texture(pixels: np.ndarray, waves: Sequence[DrawnWave], recipe: TextureRecipe) -> np.ndarray:

@@ -118,6 +118,23 @@ def test_codes_are_dealt_by_contents_and_not_by_names_or_copies(kit: Any, monkey
     assert (kit.root / "one").read_bytes() == (kit.root / "two").read_bytes()
 
 
+def test_the_sample_does_not_grow_with_the_classes() -> None:
+    made = texture.Texture()
+    assert [made.sample_a_class(classes) for classes in (2, 10, 100, 1000)] == [64, 64, 20, 2]
+
+
+def test_a_stop_while_the_sample_is_read(kit: Any) -> None:
+    stop = StopRequest()
+
+    def tell(stage: str, *rest: Any) -> None:
+        if stage == "read":
+            stop.request()
+
+    with pytest.raises(Interrupted):
+        protect_folder(kit.folder(), kit.root / "out", progress=tell, stop=stop, **TEXTURE)
+    assert not kit.tree(kit.root / "out")
+
+
 def test_a_class_that_cannot_be_read_leaves_the_dealing_to_the_key(kit: Any) -> None:
     source = kit.folder(classes=3, each=2)
     for place in (source / "class1").glob("*.png"):
@@ -246,7 +263,7 @@ def test_bad_requests_are_told_before_any_work(kit: Any) -> None:
             protect_folder(source, kit.root / "out", **{**TEXTURE, **options})
         assert not (kit.root / "out").exists()
 
-    refuse(ConfigError, "looks at no picture", resolution=64)
+    refuse(ConfigError, "has no working resolution", resolution=64)
     refuse(ConfigError, "for_resolution 0 is below 16", parameters={"for_resolution": 0})
     refuse(ConfigError, "floor 2 is outside", parameters={"floor": 2.0})
     refuse(ConfigError, "works per sample", granularity="class")

@@ -10,8 +10,8 @@ import pytest
 
 from bitterant.errors import ConfigError
 from bitterant.protect.textures import Code, Wave, assign_codes, code_book
-from bitterant.protect.textures.code_book import assign_against_nature, scale_for
-from bitterant.protect.textures.nature import natural_contents
+from bitterant.protect.textures.code_book import scale_for
+from bitterant.protect.textures.nature import assign_against_nature, natural_contents
 
 SECRET = b"0123456789abcdef"
 
@@ -129,4 +129,7 @@ def test_a_class_of_stripes_gets_another_code_than_theirs() -> None:
     found = natural_contents(pictures, labels, book, 0.6)
     assert found[0, 0] > found[0, 1]
     assert found[1, 1] > found[1, 0]
-    assert assign_codes(names, SECRET, found=found) == {"across": book[1], "down": book[0]}
+    assert assign_codes(names, SECRET, order=assign_against_nature(found).tolist()) == {
+        "across": book[1],
+        "down": book[0],
+    }

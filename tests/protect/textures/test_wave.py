@@ -15,10 +15,10 @@ from PIL import Image
 
 from bitterant.protect.textures import TextureRecipe, Wave, code_book
 from bitterant.protect.textures import wave as module
+from bitterant.protect.textures.nature import natural_contents
 from bitterant.protect.textures.wave import (
     DrawnWave,
     brightness,
-    contents,
     draw_waves,
     envelope,
     is_soft,
@@ -157,7 +157,7 @@ def slow_contents(small: np.ndarray, waves: tuple[DrawnWave, ...], sigma: float)
 @pytest.mark.parametrize(("height", "width", "count"), [(32, 32, 10), (21, 40, 20), (64, 64, 100)])
 def test_contents_are_the_energy_of_each_code(height: int, width: int, count: int) -> None:
     small, book = brightness(draw(7, height, width)), code_book(count)
-    found = contents(small, book, 0.6)
+    (found,) = natural_contents([small], [0], book, 0.6)
     assert found.shape == (count,)
     for number in (0, 4, count - 1):
         assert found[number] == pytest.approx(slow_contents(small, plain_waves(book[number]), 0.6), rel=1e-4)
@@ -169,7 +169,8 @@ def test_contents_tell_the_code_of_a_stripe() -> None:
     for number in (0, 5, 9):
         (wave,) = plain_waves(book[number])
         turn = u * math.cos(wave.angle) - v * math.sin(wave.angle)
-        found = contents((128 + 20 * np.cos(2 * np.pi * wave.cycles * turn)).astype(np.float32), book, 0.6)
+        stripes = (128 + 20 * np.cos(2 * np.pi * wave.cycles * turn)).astype(np.float32)
+        (found,) = natural_contents([stripes], [0], book, 0.6)
         assert found.argmax() == number
 
 
