@@ -16,14 +16,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...surrogates import TrainingResult, epoch_order
+from ...surrogates import TrainingResult
 from .job import Job
 from .plain import PlainTraining
+from .purifiers import BLOCK, STEPS, ResidualBlock, fit_purifier, padded, purifier_steps
 
 __all__ = ["DisentangledAutoencoder", "RateLimitedPurification", "purify_by_rate"]
 
-STEPS, BATCH, RATE_OF_LEARNING, PENALTY = 1.5, 16, 3e-3, 0.02
-WARM_STEPS = 50
+PENALTY = 0.02
 FIRST_SHARE = 1 / 3
 """Rate of the first pass relative to the second, as in the paper (1 and 3 in its units)."""
 
@@ -33,22 +33,8 @@ CELL = 4
 
 WIDTH, LATENTS, FINE = 64, 24, 24
 PATCH = 3 * CELL**2
-BLOCK = 256
 FITTED = 4096
 """So many pictures the linear part is made from."""
-
-MOST_STEPS = 6000
-
-
-class _Residual(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.inner = nn.Sequential(
-            nn.ReLU(), nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.inner(x)
 
 
 def _silent(layer: nn.Conv2d) -> nn.Conv2d:
@@ -76,12 +62,12 @@ class DisentangledAutoencoder(nn.Module):
         self.analysis, self.synthesis = nn.Conv2d(PATCH, 2 * LATENTS, 1), nn.Conv2d(LATENTS, PATCH, 1)
         self.encoder = nn.Sequential(
             nn.Conv2d(PATCH, WIDTH, 3, padding=1),
-            _Residual(WIDTH),
+            ResidualBlock(WIDTH),
             nn.ReLU(),
             _silent(nn.Conv2d(WIDTH, 2 * LATENTS, 1)),
         )
         self.decoder = nn.Sequential(
-            nn.Conv2d(LATENTS, WIDTH, 3, padding=1), _Residual(WIDTH), nn.ReLU(), nn.Conv2d(WIDTH, 4 * FINE, 1),
+            nn.Conv2d(LATENTS, WIDTH, 3, padding=1), ResidualBlock(WIDTH), nn.ReLU(), nn.Conv2d(WIDTH, 4 * FINE, 1),
             nn.PixelShuffle(2), nn.Conv2d(FINE, FINE, 3, padding=1), nn.ReLU(),
             _silent(nn.Conv2d(FINE, 12, 3, padding=1)), nn.PixelShuffle(2),
         )  # fmt: skip
@@ -147,12 +133,6 @@ class DisentangledAutoencoder(nn.Module):
         return reconstructed, noise, nats / (math.log(2) * images.shape[-1] * images.shape[-2])
 
 
-def _padded(images: Tensor) -> Tensor:
-    """Float pictures in [0, 1] whose side is a multiple of :data:`CELL`, grown at the right and at the bottom."""
-    extra = -images.shape[-1] % CELL
-    return F.pad(images.float() / 255.0, (0, extra, 0, extra), mode="replicate")
-
-
 def _draw(count: int, side: int, generator: torch.Generator, device: torch.device) -> Tensor:
     return torch.randn(count, LATENTS, side // CELL, side // CELL, generator=generator).to(device)
 
@@ -167,27 +147,18 @@ def _fit(
         model = DisentangledAutoencoder(classes, side)
     some = torch.randperm(len(images), generator=generator)[:FITTED]
     model.begin_with(images[some.to(device)].cpu(), rate)
-    model.to(device).train()
-    optimiser = torch.optim.Adam(model.parameters(), lr=RATE_OF_LEARNING)
-    batches: list[Tensor] = []
-    for step in range(steps):
-        if not batches:
-            batches = epoch_order(len(images), min(BATCH, len(images)), generator)
-        index = batches.pop()
+    model.to(device)
+
+    def loss_of(index: Tensor) -> Tensor:
         drawn = _draw(len(index), side, generator, device)
         batch, target = images[index.to(device)], labels[index.to(device)]
         reconstructed, noise, bits = model(batch, target, drawn)
         # The noise is what the rate left over; the reconstruction does not learn to leave more.
         residue = F.mse_loss(noise, (batch - reconstructed).detach())
-        loss = F.mse_loss(reconstructed, batch) + residue + PENALTY * (bits.mean() - rate).clamp(min=0)
-        for group in optimiser.param_groups:
-            warm = min(1.0, (step + 1) / WARM_STEPS)
-            group["lr"] = RATE_OF_LEARNING * warm * 0.5 * (1 + math.cos(math.pi * step / steps))
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-    return model.eval()
+        return F.mse_loss(reconstructed, batch) + residue + PENALTY * (bits.mean() - rate).clamp(min=0)
+
+    fit_purifier(model, loss_of, len(images), steps=steps, generator=generator)
+    return model
 
 
 @torch.no_grad()
@@ -228,7 +199,7 @@ def purify_by_rate(
     """
     generator = torch.Generator().manual_seed(seed)
     side = images.shape[-1]
-    pictures, labels = _padded(images).to(device), labels.to(device)
+    pictures, labels = padded(images, CELL).to(device), labels.to(device)
     for allowed in (FIRST_SHARE * rate, rate):
         model = _fit(pictures, labels, classes, rate=allowed, steps=steps, generator=generator)
         passed = _through(model, pictures, labels, generator)
@@ -243,7 +214,7 @@ class RateLimitedPurification:
 
     Attributes:
         rate: of the second pass in bits a pixel.
-        length: steps of each pass relative to the recipe's, at most :data:`MOST_STEPS`.
+        length: steps of each pass relative to the recipe's; see :func:`purifier_steps`.
     """
 
     rate: float
@@ -252,10 +223,9 @@ class RateLimitedPurification:
     def __call__(self, job: Job) -> TrainingResult:
         """See :class:`Learner`."""
         begun = time.perf_counter()
-        steps = max(1, round(self.length * job.recipe.steps))
         images = purify_by_rate(
-            job.images, job.labels, job.classes, rate=self.rate, steps=min(steps, MOST_STEPS), seed=job.seed,
-            device=job.device,
+            job.images, job.labels, job.classes, rate=self.rate, steps=purifier_steps(self.length, job.recipe.steps),
+            seed=job.seed, device=job.device,
         )  # fmt: skip
         result = PlainTraining()(replace(job, images=images, kept=None))
         return replace(result, seconds=time.perf_counter() - begun)

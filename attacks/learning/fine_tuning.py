@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ...surrogates import Surrogate, TrainingResult, train_classifier
+from ...surrogates import Surrogate, TrainingResult
 from .job import Job
+from .plain import train_job
 
 __all__ = ["FineTuning", "freeze_early", "renew_head"]
 
@@ -29,17 +30,7 @@ class FineTuning:
         network = job.fresh_network()
         renew_head(network, job.seed)
         freeze_early(network, self.frozen)
-        return train_classifier(
-            network,
-            job.images,
-            job.labels,
-            job.recipe,
-            seed=job.seed,
-            test_images=job.test_images,
-            test_labels=job.test_labels,
-            evals=job.evals,
-            device=job.device,
-        )
+        return train_job(network, job)
 
 
 def renew_head(network: Surrogate, seed: int) -> None:

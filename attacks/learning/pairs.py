@@ -6,7 +6,6 @@ network, fitted by squared error, that a CPU trains in a minute.
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass, replace
 
@@ -14,31 +13,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...surrogates import TrainingResult, epoch_order
+from ...surrogates import TrainingResult
 from .job import Job
 from .plain import PlainTraining
+from .purifiers import BLOCK, STEPS, ResidualBlock, fit_purifier, padded, purifier_steps
 
 __all__ = ["PairedPurification", "Remover", "fit_remover", "purify_by_pairs"]
 
 STRIDE = 4
 WIDTH, DEEP = 48, 64
-STEPS, MOST_STEPS, BATCH, RATE_OF_LEARNING = 1.5, 6000, 16, 3e-3
-WARM_STEPS = 50
 SCALE = 8.0 / 255.0
 """The network counts in units of the usual budget."""
-
-BLOCK = 256
-
-
-class _Residual(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.inner = nn.Sequential(
-            nn.ReLU(), nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.inner(x)
 
 
 class Remover(nn.Module):
@@ -55,9 +40,9 @@ class Remover(nn.Module):
         super().__init__()
         self.enter = nn.Conv2d(12, WIDTH, 3, padding=1)
         self.places = nn.Parameter(torch.zeros(WIDTH, side // 2, side // 2))
-        self.down = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * WIDTH, DEEP, 1), _Residual(DEEP))
+        self.down = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * WIDTH, DEEP, 1), ResidualBlock(DEEP))
         self.up = nn.Sequential(nn.ReLU(), nn.Conv2d(DEEP, 4 * WIDTH, 1), nn.PixelShuffle(2))
-        self.near, self.joined = _Residual(WIDTH), _Residual(WIDTH)
+        self.near, self.joined = ResidualBlock(WIDTH), ResidualBlock(WIDTH)
         self.leave = nn.Conv2d(WIDTH, 12, 3, padding=1)
         nn.init.zeros_(self.leave.weight)
         self.leave.bias = nn.Parameter(torch.zeros(12))
@@ -70,12 +55,6 @@ class Remover(nn.Module):
         return F.pixel_shuffle(self.leave(F.relu(found)), 2) + self.offset
 
 
-def _padded(images: Tensor) -> Tensor:
-    """Float pictures in [0, 1] whose side is a multiple of :data:`STRIDE`, grown at the right and at the bottom."""
-    extra = -images.shape[-1] % STRIDE
-    return F.pad(images.float() / 255.0, (0, extra, 0, extra), mode="replicate")
-
-
 def fit_remover(before: Tensor, after: Tensor, *, steps: int, seed: int, device: str = "cpu") -> Remover:
     """Fit the network to pairs.
 
@@ -86,27 +65,19 @@ def fit_remover(before: Tensor, after: Tensor, *, steps: int, seed: int, device:
         device: where to train.
     """
     generator = torch.Generator().manual_seed(seed)
-    clean, changed = _padded(before).to(device), _padded(after).to(device)
+    clean, changed = padded(before, STRIDE).to(device), padded(after, STRIDE).to(device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Remover(clean.shape[-1])
-    model.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    optimiser = torch.optim.Adam(model.parameters(), lr=RATE_OF_LEARNING)
-    batches: list[Tensor] = []
-    for step in range(steps):
-        if not batches:
-            batches = epoch_order(len(clean), min(BATCH, len(clean)), generator)
-        index = batches.pop().to(device)
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def loss_of(index: Tensor) -> Tensor:
+        index = index.to(device)
         batch = changed[index].contiguous(memory_format=torch.channels_last)
-        loss = F.mse_loss(model(batch), (batch - clean[index]) / SCALE)
-        for group in optimiser.param_groups:
-            warm = min(1.0, (step + 1) / WARM_STEPS)
-            group["lr"] = RATE_OF_LEARNING * warm * 0.5 * (1 + math.cos(math.pi * step / steps))
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-    return model.eval()
+        return F.mse_loss(model(batch), (batch - clean[index]) / SCALE)
+
+    fit_purifier(model, loss_of, len(clean), steps=steps, generator=generator)
+    return model
 
 
 @torch.no_grad()
@@ -124,7 +95,7 @@ def purify_by_pairs(model: Remover, images: Tensor, *, device: str = "cpu") -> T
     side = images.shape[-1]
     result = torch.empty(images.shape, dtype=torch.uint8)
     for start in range(0, len(images), BLOCK):
-        batch = _padded(images[start : start + BLOCK]).to(device)
+        batch = padded(images[start : start + BLOCK], STRIDE).to(device)
         left = (batch - SCALE * model(batch))[:, :, :side, :side].clamp(0, 1)
         result[start : start + BLOCK] = (left * 255.0).round().to(torch.uint8).cpu()
     return result
@@ -137,7 +108,7 @@ class PairedPurification:
     The test stays as it is.
 
     Attributes:
-        length: steps of the network's fit relative to the recipe's, at most :data:`MOST_STEPS`.
+        length: steps of the network's fit relative to the recipe's; see :func:`purifier_steps`.
     """
 
     length: float = STEPS
@@ -145,7 +116,7 @@ class PairedPurification:
     def __call__(self, job: Job) -> TrainingResult:
         """See :class:`Learner`."""
         begun = time.perf_counter()
-        steps = min(max(1, round(self.length * job.recipe.steps)), MOST_STEPS)
+        steps = purifier_steps(self.length, job.recipe.steps)
         model = fit_remover(*job.pairs(), steps=steps, seed=job.seed, device=job.device)
         images = purify_by_pairs(model, job.images, device=job.device)
         result = PlainTraining()(replace(job, images=images, kept=None))

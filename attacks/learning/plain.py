@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...surrogates import Objective, Surrogate, TrainingResult, train_classifier
 from .job import Job
 from .kept import keep_network, read_network
 
-__all__ = ["PlainTraining", "trained_network"]
+__all__ = ["PlainTraining", "train_job", "trained_network"]
 
 
 @dataclass(frozen=True)
@@ -23,15 +24,22 @@ class PlainTraining:
 
     def __call__(self, job: Job) -> TrainingResult:
         """See :class:`Learner`."""
-        network, result = _train(job, self.objective)
+        network = job.fresh_network()
+        result = train_job(network, job, objective=self.objective)
         if self.objective is None and job.kept is not None:
             keep_network(network, job.kept)
         return result
 
 
-def _train(job: Job, objective: Objective | None = None) -> tuple[Surrogate, TrainingResult]:
-    network = job.fresh_network()
-    result = train_classifier(
+def train_job(
+    network: Surrogate,
+    job: Job,
+    *,
+    objective: Objective | None = None,
+    after_step: Callable[[], None] | None = None,
+) -> TrainingResult:
+    """Train a network in place on what a job says, and test it; see :func:`train_classifier`."""
+    return train_classifier(
         network,
         job.images,
         job.labels,
@@ -42,8 +50,8 @@ def _train(job: Job, objective: Objective | None = None) -> tuple[Surrogate, Tra
         evals=job.evals,
         device=job.device,
         objective=objective,
+        after_step=after_step,
     )
-    return network, result
 
 
 def trained_network(job: Job) -> Surrogate:
@@ -57,7 +65,8 @@ def trained_network(job: Job) -> Surrogate:
         network = job.fresh_network()
         if read_network(network, job.kept):
             return network
-    network, _ = _train(job)
+    network = job.fresh_network()
+    train_job(network, job)
     if job.kept is not None:
         keep_network(network, job.kept)
     return network

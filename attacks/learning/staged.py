@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...surrogates import Surrogate, TrainingResult, train_classifier
+from ...surrogates import Surrogate, TrainingResult
 from .job import Job
+from .plain import train_job
 
 __all__ = ["Block", "Brake", "StagedTraining", "clustering", "shallow_blocks"]
 
@@ -165,16 +166,4 @@ class StagedTraining:
         """See :class:`Learner`."""
         network = job.fresh_network()
         brake = self.brake(network)
-        return train_classifier(
-            network,
-            job.images,
-            job.labels,
-            job.recipe,
-            seed=job.seed,
-            test_images=job.test_images,
-            test_labels=job.test_labels,
-            evals=job.evals,
-            device=job.device,
-            objective=brake.objective,
-            after_step=brake.after_step,
-        )
+        return train_job(network, job, objective=brake.objective, after_step=brake.after_step)
