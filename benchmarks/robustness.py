@@ -7,7 +7,7 @@ pictures, mean (least to most) over all seeds, and for each method the worst mea
 brings a trainer.
 
     python benchmarks/robustness.py --methods texture --images 3000
-    python benchmarks/robustness.py --methods texture emn --photos CLOTHING/train --tests-from CLOTHING/test \\
+    python benchmarks/robustness.py --methods texture emn-class --photos CLOTHING/train --tests-from CLOTHING/test \\
         --resolution 64 112
     python benchmarks/robustness.py --methods texture --images 150 --tests 100 --protection-seeds 1 --victim-seeds 1 \\
         --victims small-cnn --adversaries jpeg:10
@@ -20,23 +20,15 @@ import statistics
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from cifar import DEFAULT_FILE, Cifar
+from standard_table import METHODS
 
 from bitterant.attacks import verify_folder
 from bitterant.attacks.schema import VerificationReport
 from bitterant.protect import protect_folder
 from bitterant.surrogates.allocator import tune_allocator
-
-METHODS: dict[str, dict[str, Any]] = {
-    "texture": {"method": "texture"},
-    "emn": {"method": "emn"},
-    "emn-sample": {"method": "emn", "granularity": "sample"},
-    "t2ue": {"method": "t2ue"},
-    "uc": {"method": "uc"},
-    "noise": {"method": "noise"},
-}
 
 CHEAP = (
     "early-stop", "grayscale", "jpeg:10", "jpeg:30", "jpeg:75", "webp:30", "blur:1", "median", "down-up:0.5",
@@ -92,7 +84,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("build/robustness"))
     parser.add_argument("--images", type=int, default=3000)
     parser.add_argument("--tests", type=int, default=1000)
-    parser.add_argument("--methods", nargs="*", choices=[*METHODS], default=["texture", "emn"])
+    parser.add_argument("--methods", nargs="*", choices=[*METHODS], default=["texture", "emn-class"])
     parser.add_argument("--adversaries", nargs="*", default=list(CHEAP))
     parser.add_argument("--victims", nargs="*", default=["small-cnn", "convmixer"])
     parser.add_argument("--resolution", nargs="*", type=int, default=None, help="of the victims; default: their own")

@@ -26,6 +26,7 @@ from bitterant.protect import protect_folder
 from bitterant.surrogates.allocator import tune_allocator
 
 METHODS: dict[str, dict[str, Any]] = {
+    "texture": {"method": "texture"},
     "emn-class": {"method": "emn", "granularity": "class"},
     "emn-sample": {"method": "emn", "granularity": "sample"},
     "uc": {"method": "uc"},
