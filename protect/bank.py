@@ -144,7 +144,7 @@ class Bank:
             digest.update(row.numpy().tobytes())
         if self.clusters is not None:
             digest.update(str(self.clusters.view).encode())
-            digest.update(self.clusters.centres.numpy().tobytes())
+            digest.update(self.clusters.centres.tobytes())
         return digest.hexdigest()
 
     def save(self, path: str | Path, *, overwrite: bool = True) -> None:
@@ -165,7 +165,8 @@ class Bank:
             "keys": json.dumps(list(self.keys), ensure_ascii=False),
         }
         levels = self.levels.to(torch.int8 if small else torch.int16).contiguous()
-        tensors = {"levels": levels, **({} if self.clusters is None else self.clusters.to_tensors())}
+        arrays = {} if self.clusters is None else self.clusters.to_arrays()
+        tensors = {"levels": levels, **{name: torch.from_numpy(array) for name, array in arrays.items()}}
         write_atomic(Path(path), in_stable_order(save(tensors, metadata)), overwrite=overwrite)
 
     @classmethod
@@ -215,8 +216,7 @@ class Bank:
 
 
 def _read_clusters(handle: Any) -> ClusterIndex:
-    names = ("centres", "view", "member_digests", "member_clusters")
-    return ClusterIndex.from_tensors({name: handle.get_tensor(name) for name in names})
+    return ClusterIndex.from_arrays({name: handle.get_tensor(name).numpy() for name in ClusterIndex.ARRAYS})
 
 
 def load_bank(path: str | Path) -> Bank | TextureBank:

@@ -17,12 +17,10 @@ __all__ = ["needs_torch", "open_bank"]
 
 
 def needs_torch(path: Path) -> bool:
-    """Whether a bank file can only be used with torch. Of what is no bank, yes: opening it says why."""
-    try:
-        with safe_open(path, framework="np") as handle:
-            return (handle.metadata() or {}).get("format") != FORMAT
-    except (SafetensorError, OSError):
-        return True
+    """Whether a bank file may need torch: it holds perturbations, or clusters, in which new pictures are found by a
+    network. Of what is no bank, yes: opening it says why."""
+    metadata = _metadata(path)
+    return metadata.get("format") != FORMAT or metadata.get("granularity") != "sample"
 
 
 def open_bank(path: Path) -> Bank | TextureBank:
@@ -33,8 +31,17 @@ def open_bank(path: Path) -> Bank | TextureBank:
     """
     if not path.is_file():
         raise BankError(f"There is no bank file {path}. `bitterant fit SRC BANK` makes one.")
-    if not needs_torch(path):
+    if _metadata(path).get("format") == FORMAT:
         return TextureBank.load(path)
     from .bank import Bank
 
     return Bank.load(path)
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    """Of a safetensors file; nothing of any other."""
+    try:
+        with safe_open(path, framework="np") as handle:
+            return handle.metadata() or {}
+    except (SafetensorError, OSError):
+        return {}

@@ -44,9 +44,9 @@ def apply_folder(
     """Protect a folder with a bank fitted before, without any optimisation.
 
     A class-wise bank protects any picture of its classes, new ones too, and so does one of textures, for which torch is
-    not needed. A bank of clusters protects any picture: one
-    forward pass of its surrogate finds the cluster. A sample-wise bank protects only the pictures
-    it was fitted on; others are skipped, listed as problems, and not copied to OUT.
+    not needed. A bank of clusters, of either kind, protects any picture: one forward pass of its surrogate finds the
+    cluster. A sample-wise bank protects only the pictures it was fitted on; others are skipped, listed as problems, and
+    not copied to OUT.
 
     Args:
         source: SRC.
@@ -95,7 +95,7 @@ def apply_folder(
         **options.settings(),
     }
 
-    def assign(bank: Bank, records: Sequence[InputRecord]) -> Bank:
+    def assign(bank: Bank | TextureBank, records: Sequence[InputRecord]) -> Bank | TextureBank:
         from .assigning import assign_pictures
 
         return assign_pictures(
@@ -126,8 +126,6 @@ def apply_folder(
         started=started,
     )
     with holding(output, StateFiles(output).lock, existed=existed):
-        if isinstance(loaded, TextureBank):
-            return run.apply(loaded, resume=resume)
         return run.apply(loaded, resume=resume, assign=None if loaded.clusters is None else assign)
 
 

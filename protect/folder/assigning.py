@@ -8,8 +8,7 @@ from pathlib import Path
 
 from ...imaging.loading import load_image_set
 from ...imaging.scan import FolderScan
-from ..bank import Bank
-from ..methods.uc.assign import assign, open_space, view_of
+from ..clusters import Assigned, assign, open_space, view_of
 from ..records.state import InputRecord
 from .interrupt import StopRequest
 from .progress import ProgressCallback
@@ -21,7 +20,7 @@ PART = 256
 
 
 def assign_pictures(
-    bank: Bank,
+    bank: Assigned,
     scan: FolderScan,
     records: Sequence[InputRecord],
     *,
@@ -32,7 +31,7 @@ def assign_pictures(
     max_pixels: int,
     progress: ProgressCallback,
     stop: StopRequest,
-) -> Bank:
+) -> Assigned:
     """The bank with a cluster for every picture that can be read. Those that cannot will fail when they are written.
 
     Raises:

@@ -89,14 +89,17 @@ class Method(ABC, Generic[_B]):
 
     Class attributes:
         name: registry name.
-        needs: ``labels``, ``captions`` (or labels, whose names then serve), or ``nothing``.
+        needs: ``labels``, ``captions`` (or labels, whose names then serve), or ``nothing``; an object may need less
+            than its class says, with another granularity.
         granularities: those it offers, the default first.
+        without_labels: that which it takes on a folder without classes by itself; ``None``: the default.
         default_surrogate: registry name, or ``None`` for methods without a surrogate.
     """
 
     name: ClassVar[str]
-    needs: ClassVar[Literal["labels", "captions", "nothing"]]
+    needs: Literal["labels", "captions", "nothing"]
     granularities: ClassVar[tuple[Granularity, ...]]
+    without_labels: ClassVar[Granularity | None] = None
     default_surrogate: ClassVar[str | None] = None
 
     def __init__(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,10 +15,13 @@ import torch
 from ...errors import ConfigError
 from ...imaging import Budget, ImageSet
 from ..bank import Granularity
+from ..cluster_index import ClusterIndex
+from ..clusters import CLUSTER_SURROGATE, FeatureSpace, View, create_space, default_count, find_clusters
 from ..key_file import read_key
 from ..textures import TextureBank, TextureRecipe
 from ..textures.code_book import LEAST_RESOLUTION, check_resolution, code_book
 from ..textures.nature import assign_against_nature, natural_contents
+from ..textures.recipe import MOST_CLASSES
 from ..textures.wave import small_brightness
 from .base import FitContext, FitEstimate, FitProgress, Method, ProgressCallback
 from .registry import register_method
@@ -37,6 +41,10 @@ class Texture(Method[TextureBank]):
     codes to the classes, against what nature gave a sample of their pictures (:mod:`..textures.nature`); its bank
     serves new pictures of these classes.
 
+    Without classes (``granularity="cluster"``) pictures are clustered by the features of a surrogate, as *Unlearnable
+    Clusters* does (Zhang et al., CVPR 2023, arXiv 2301.01217), and each cluster has a code. A trainer's labels cut
+    across clusters, so the shortcut is worth less to the network than one for the labels themselves.
+
     Patterns that are easy to tell apart are what networks learn first: Yu et al., *Availability Attacks Create
     Shortcuts* (KDD 2022, arXiv 2111.00898); Sandoval-Segura et al., *Autoregressive Perturbations for Data Poisoning*
     (NeurIPS 2022, arXiv 2206.03693), whose patterns need no surrogate either. These are in brightness alone, so that
@@ -44,18 +52,19 @@ class Texture(Method[TextureBank]):
 
     Args:
         budget: default 8/255.
-        granularity: ``sample``.
-        surrogate: none.
+        granularity: ``sample``: codes belong to classes; ``cluster``: to clusters of pictures, labels are not used.
+        surrogate: in whose features clusters are found; none for ``sample``.
         seed: the key is made of it where there is no key file; with one, it makes another key.
-        device: not used.
-        weights: none.
-        allow_download: not used.
+        device: where the surrogate looks at pictures.
+        weights: of the surrogate, where they do not come with a package.
+        allow_download: let the surrogate fetch its weights.
         key_file: a file of at least 16 secret bytes. Without it, anybody who guesses the seed can compute the textures
             and take them off.
         for_resolution: side in px at which a trainer is expected to look at the pictures: periods are then long enough
             there (:func:`..textures.code_book.scale_for`), as they always are on a picture itself.
         floor: share of the budget on areas that mask nothing, in (0, 1]; 1 is the full budget everywhere. Pictures of
             less than some 72 px get it everywhere.
+        clusters: how many, with ``granularity="cluster"``; by default ten, fewer for small folders.
 
     Raises:
         ConfigError: a value out of range, or a key file that is none.
@@ -63,7 +72,8 @@ class Texture(Method[TextureBank]):
 
     name = "texture"
     needs = "labels"
-    granularities = ("sample",)
+    granularities = ("sample", "cluster")
+    without_labels = "cluster"
 
     def __init__(
         self,
@@ -78,13 +88,22 @@ class Texture(Method[TextureBank]):
         key_file: str | None = None,
         for_resolution: int | None = None,
         floor: float = TextureRecipe.floor,
+        clusters: int | None = None,
     ) -> None:
+        by_cluster = granularity == "cluster"
         super().__init__(
-            budget=budget, granularity=granularity, surrogate=surrogate, seed=seed, device=device, weights=weights,
-            allow_download=allow_download,
+            budget=budget, granularity=granularity, surrogate=None if by_cluster else surrogate, seed=seed,
+            device=device, weights=weights, allow_download=allow_download,
         )  # fmt: skip
-        if weights is not None:
+        if by_cluster:
+            self.needs, self.surrogate = "nothing", surrogate or CLUSTER_SURROGATE
+        elif weights is not None:
             raise ConfigError("texture uses no network, so weights would do nothing. Leave them out.")
+        elif clusters is not None:
+            raise ConfigError("texture forms clusters only with --granularity cluster. Add it, or leave clusters out.")
+        if clusters is not None and not 2 <= clusters <= MOST_CLASSES:
+            raise ConfigError(f"clusters must lie in 2..{MOST_CLASSES}, not {clusters}.")
+        self.clusters = clusters
         check_resolution(for_resolution)
         self.recipe = TextureRecipe(floor=floor)
         self.for_resolution = for_resolution
@@ -93,8 +112,20 @@ class Texture(Method[TextureBank]):
 
     @property
     def needs_pixels(self) -> bool:
-        """A sample is enough, and names of classes are."""
-        return False
+        """Clusters are made of all pictures; of classes a sample is enough, and their names are."""
+        return self.granularity == "cluster"
+
+    @property
+    def least_images(self) -> int:
+        """One for each cluster, two where their number is left to us."""
+        return self.clusters or (2 if self.granularity == "cluster" else 1)
+
+    def describer(self, resolution: int) -> View | None:
+        """Clusters are found on more detail than small working images hold."""
+        if self.granularity != "cluster":
+            return None
+        space = self._space(resolution)
+        return None if space.view is None or space.view <= resolution else View(space, space.view)
 
     def settings(self) -> dict[str, Any]:
         """The resolved hyper-parameters, JSON-safe; of the key only what tells it from another one."""
@@ -103,6 +134,7 @@ class Texture(Method[TextureBank]):
             "key_file": self._keyed,
             "key_id": hmac.new(self.secret, b"id", hashlib.sha256).hexdigest()[:16],
             "for_resolution": self.for_resolution,
+            "clusters": self.clusters,
             "recipe": asdict(self.recipe),
         }
 
@@ -135,6 +167,11 @@ class Texture(Method[TextureBank]):
         return replace(bank, report={**bank.report, "key_file": self._keyed})
 
     def _fit(self, dataset: ImageSet, context: FitContext) -> TextureBank:
+        if self.granularity == "cluster":
+            return self._fit_clusters(dataset, context)
+        return self._fit_labels(dataset, context)
+
+    def _fit_labels(self, dataset: ImageSet, context: FitContext) -> TextureBank:
         assert dataset.labels is not None
         present = dataset.labels.unique().tolist()
         # The first of each class in the order of the keys, which is that of the contents.
@@ -145,6 +182,42 @@ class Texture(Method[TextureBank]):
             sample=dataset.select(torch.cat(rows).tolist()),
             progress=lambda step: context.tell(step.stage, step.fraction),
         )
+
+    def _fit_clusters(self, dataset: ImageSet, context: FitContext) -> TextureBank:
+        """Clusters are dealt with as classes are, whatever labels there may be."""
+        context.tell("texture", 0.0, "looking for clusters")
+        # By content alone: the class folder is part of a key, and labels must not touch anything here.
+        order = sorted(range(len(dataset)), key=lambda row: dataset.keys[row].rpartition("/")[2])
+        dataset = dataset.select(torch.tensor(order, dtype=torch.int64))
+        space, looked = self._space(dataset.resolution), dataset.features
+        if looked is not None and looked.maker != space.maker:
+            raise ConfigError(
+                f"The features of these images were not made by {self.surrogate}, or by other weights of it. Load "
+                "the images with load_image_set(..., describe=method.describer(resolution)) of this very method."
+            )
+        features = space.of(dataset.images) if looked is None else looked.values
+        count = min(self.clusters or default_count(len(dataset)), len(dataset))
+        found = find_clusters(features, count, seed=self.seed)
+        if len(found.centres) < 2:
+            raise ConfigError("All pictures look alike to the surrogate, so there is one cluster only. Add pictures.")
+        names = tuple(f"cluster-{number:03d}" for number in range(len(found.centres)))
+        labelled = replace(dataset, labels=found.assignment, classes=names)
+        bank = self._fit_labels(labelled, context)
+        view = 0 if looked is None else looked.side
+        index = ClusterIndex(found.centres.numpy(), view).knowing(dataset.keys, found.assignment.tolist())
+        about = {"clusters": {"side": view or dataset.resolution, "sizes": found.sizes}}
+        return replace(
+            bank, granularity="cluster", clusters=index, surrogate=self.surrogate or "", resolution=dataset.resolution,
+            surrogate_sha256=space.maker,
+            report={**bank.report, **about, "surrogate": self.surrogate, "surrogate_source": space.source},
+        )  # fmt: skip
+
+    def _space(self, resolution: int) -> FeatureSpace:
+        assert self.surrogate is not None
+        return create_space(
+            self.surrogate, resolution, seed=self.seed, weights=self.weights, allow_download=self.allow_download,
+            device=self.device,
+        )  # fmt: skip
 
     def _order(self, names: list[str], sample: ImageSet) -> list[int] | None:
         """The code of each class, against what its pictures have by nature; ``None`` where the sample lacks a class."""
@@ -160,5 +233,10 @@ class Texture(Method[TextureBank]):
         return assign_against_nature(natural_contents(small, labels, book, self.recipe.sigma)).tolist()
 
     def _estimate(self, dataset: ImageSet, total: int) -> FitEstimate:
-        # Dealing a thousand codes takes some hundredths of a second.
-        return FitEstimate(seconds=1e-3, peak_bytes=1 << 20)
+        # Dealing a thousand codes takes some hundredths of a second; pictures were looked at while they were read.
+        if self.granularity != "cluster" or dataset.features is not None:
+            return FitEstimate(seconds=1e-3, peak_bytes=1 << 20)
+        space, tried = self._space(dataset.resolution), dataset.images[:64]
+        begun = time.perf_counter()
+        space.of(tried)
+        return FitEstimate(seconds=(time.perf_counter() - begun) / len(tried) * total, peak_bytes=1 << 20)

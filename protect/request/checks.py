@@ -160,7 +160,7 @@ def check_fit(scan: FolderScan | None, options: FitOptions, problems: Problems) 
         return None
     method = None
     with problems.collecting():
-        method = _make_method(name, options, budget, str(device))
+        method = _make_method(name, options, budget, str(device), labelled=scan.labelled)
         from ...surrogates import check_weights
 
         check_labels(scan, method)
@@ -218,7 +218,7 @@ def _resolution(scan: FolderScan, method: Method, options: FitOptions, problems:
     return None
 
 
-def _make_method(name: str | Method, options: FitOptions, budget: Budget, device: str) -> Method:
+def _make_method(name: str | Method, options: FitOptions, budget: Budget, device: str, *, labelled: bool) -> Method:
     if not isinstance(name, str):
         if options.parameters:
             raise ConfigError("A method object brings its own hyper-parameters; give them to its constructor.")
@@ -227,12 +227,13 @@ def _make_method(name: str | Method, options: FitOptions, budget: Budget, device
     from ..methods.hyper_parameters import check_settable
     from ..methods.registry import method_class
 
-    check_settable(name, method_class(name).__init__, options.parameters)
+    cls = method_class(name)
+    check_settable(name, cls.__init__, options.parameters)
     return create_method(
         name,
         surrogate=options.surrogate,
         budget=budget,
-        granularity=options.granularity,
+        granularity=options.granularity or (None if labelled else cls.without_labels),
         seed=options.seed,
         device=device,
         preset=options.preset,
@@ -281,11 +282,11 @@ def _warnings(scan: FolderScan, method: Method) -> tuple[str, ...]:
     single = single_picture_warning(scan)
     if single is not None:
         warnings.append(single)
-    if method.name == "uc":
+    if method.granularity == "cluster":
         warnings.append(
-            "Without classes, noise is made for groups of pictures that look alike: it hinders a trainer less than "
-            "noise for the trainer's own classes would. If you know how one would sort the pictures, put them in one "
-            "folder for each class and take texture."
+            "Without classes, groups of pictures that look alike are protected together: that hinders a trainer less "
+            "than protection for the trainer's own classes would. If you know how one would sort the pictures, put "
+            "them in one folder for each class."
         )
     if method.name == "noise":
         warnings.append("Random noise is a placebo for comparisons: it protects nothing.")

@@ -2,7 +2,8 @@
 
 File format (version 1): one safetensors file. Tensor ``waves`` holds float64 ``[K, 2, 2]``: two waves a class, each as
 cycles a side and degrees, the second 0 where a class has but one; ``secret`` holds the bytes of the key. All else is
-string metadata. Never a pickle. Whoever holds it can compute the textures and take them off again.
+string metadata. A bank of clusters also holds the arrays of :class:`~..cluster_index.ClusterIndex`. Never a pickle.
+Whoever holds it can compute the textures and take them off again.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from ...imaging.budget import Budget
 from ...imaging.masking import amplitude
 from ...imaging.perturb import add_delta
 from ...imaging.picture import Picture
+from ..cluster_index import ClusterIndex
 from ..safe_file import in_stable_order
 from .code_book import Code, Wave, assign_codes, scale_for
 from .recipe import LEAST_SIDE, MOST_CLASSES, TextureRecipe
@@ -54,7 +56,12 @@ class TextureBank:
         recipe: the numbers that shape a texture.
         seed: of the fit.
         method: registry name of the method.
-        granularity: ``sample``: every picture has a texture of its own.
+        granularity: ``sample``: the code is that of the picture's class; ``cluster``: that of the cluster it belongs
+            to, whatever its class. Every picture has a texture of its own either way.
+        clusters: which those are, in the order of ``classes``; ``None`` where codes belong to classes.
+        surrogate: registry name of the network in whose features clusters were found; empty where there are none.
+        surrogate_sha256: digest of its weights.
+        resolution: side in px of the working images of the fit of clusters; 0 where there are none.
         report: what was done; JSON-safe; not saved with the bank.
     """
 
@@ -65,7 +72,11 @@ class TextureBank:
     recipe: TextureRecipe = field(default_factory=TextureRecipe)
     seed: int = 0
     method: str = "texture"
-    granularity: Literal["sample"] = "sample"
+    granularity: Literal["sample", "cluster"] = "sample"
+    clusters: ClusterIndex | None = field(default=None, compare=False)
+    surrogate: str = ""
+    surrogate_sha256: str = ""
+    resolution: int = 0
     report: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
     _codes: dict[str, Code] = field(init=False, repr=False, compare=False)
 
@@ -83,6 +94,10 @@ class TextureBank:
                 raise BankError(f"A code is one or two waves of up to 512 cycles and 90 degrees, not {code}.")
         if len(set(self.codes)) != len(self.codes):
             raise BankError("A bank's codes must be distinct.")
+        if (self.granularity == "cluster") != (self.clusters is not None) or (
+            self.clusters is not None and (len(self.clusters.centres) != len(self.codes) or self.resolution < 1)
+        ):
+            raise BankError("A bank of clusters needs one centre for each of its codes.")
         object.__setattr__(self, "_codes", dict(zip(self.classes, self.codes, strict=True)))
 
     @classmethod
@@ -142,20 +157,14 @@ class TextureBank:
         )
 
     # ------------------------------------------------------------------ what a run over a folder asks for
-    @property
-    def surrogate(self) -> str:
-        """None."""
-        return ""
-
-    @property
-    def surrogate_sha256(self) -> str:
-        """None."""
-        return ""
-
     def key_for(self, image_key: str) -> str | None:
         """What a picture's texture is drawn from: its key (``class/sha256``) itself, or a bare class name; ``None``
-        where its class is not in the book."""
-        name, slash, _ = image_key.rpartition("/")
+        where its class is not in the book. In a bank of clusters its cluster takes the place of its class, and ``None``
+        says that it was never assigned to one."""
+        name, slash, content = image_key.rpartition("/")
+        if self.clusters is not None and (name if slash else image_key) not in self._codes:
+            number = self.clusters.find(image_key)
+            return None if number is None else f"{self.classes[number]}/{content}"
         return image_key if (name if slash else image_key) in self._codes else None
 
     def code_for(self, key: str) -> Code:
@@ -235,6 +244,9 @@ class TextureBank:
         """sha256 over what decides about the pictures."""
         parts = (self.classes, self.codes, self.budget, self.recipe)
         digest = hmac.new(self.secret, repr(parts).encode("utf-8", "backslashreplace"), hashlib.sha256)
+        if self.clusters is not None:
+            digest.update(f"{self.surrogate_sha256} {self.resolution} {self.clusters.view}".encode())
+            digest.update(self.clusters.centres.tobytes())
         return digest.hexdigest()
 
     def save(self, path: str | Path, *, overwrite: bool = True) -> None:
@@ -255,6 +267,13 @@ class TextureBank:
             "classes": json.dumps(list(self.classes), ensure_ascii=False),
         }
         tensors = {"waves": waves, "secret": np.frombuffer(self.secret, dtype=np.uint8)}
+        if self.clusters is not None:
+            tensors |= self.clusters.to_arrays()
+            metadata |= {
+                "surrogate": self.surrogate,
+                "surrogate_sha256": self.surrogate_sha256,
+                "resolution": str(self.resolution),
+            }
         write_atomic(Path(path), in_stable_order(save(tensors, metadata)), overwrite=overwrite, private=True)
 
     @classmethod
@@ -278,6 +297,11 @@ class TextureBank:
                         f"It was written by bitterant {metadata.get('tool_version', '?')}."
                     )
                 waves, secret = handle.get_tensor("waves"), handle.get_tensor("secret")
+                granularity = metadata["granularity"]
+                clusters = None
+                if granularity == "cluster":
+                    arrays = {name: handle.get_tensor(name) for name in ClusterIndex.ARRAYS}
+                    clusters = ClusterIndex.from_arrays(arrays)
             if waves.dtype != np.float64 or waves.ndim != 3 or waves.shape[1:] != (2, 2):
                 raise ValueError(f"its waves are {waves.dtype} {waves.shape}")
             if secret.dtype != np.uint8 or secret.ndim != 1:
@@ -285,8 +309,8 @@ class TextureBank:
             classes = json.loads(metadata["classes"])
             if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
                 raise ValueError("its classes are no list of texts")
-            if metadata["granularity"] != "sample":
-                raise ValueError(f"its granularity is {metadata['granularity']!r}")
+            if granularity not in ("sample", "cluster"):
+                raise ValueError(f"its granularity is {granularity!r}")
             return cls(
                 classes=tuple(classes),
                 codes=tuple(_code(row) for row in waves.tolist()),
@@ -295,6 +319,11 @@ class TextureBank:
                 recipe=TextureRecipe.from_json(metadata["recipe"]),
                 seed=int(metadata["seed"]),
                 method=metadata["method"],
+                granularity=granularity,
+                clusters=clusters,
+                surrogate=metadata.get("surrogate", ""),
+                surrogate_sha256=metadata.get("surrogate_sha256", ""),
+                resolution=int(metadata.get("resolution", "0")),
             )
         except (SafetensorError, KeyError, ValueError, TypeError, RecursionError, OSError, ConfigError) as error:
             if isinstance(error, BankError) and str(path) in str(error):

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from ....imaging import ImageSet
+from ...clusters import Clusters, FeatureSpace, default_count
 from ..base import FitEstimate
 from ..emn.estimate import estimate_fit as estimate_labels
 from ..round_trip import RoundTrip
-from .clusters import Clusters, default_count
-from .features import FeatureSpace
 from .fit import CENTRE_IMAGES
 from .measures import MOST, VERSIONS
 from .pull import FeaturePull

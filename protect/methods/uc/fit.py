@@ -11,14 +11,12 @@ from torch import Tensor
 
 from ....errors import ConfigError
 from ....imaging import ImageSet
-from ....surrogates import create_surrogate
 from ...cluster_index import ClusterIndex
+from ...clusters import Clusters, create_space, default_count, find_clusters
 from ..base import FitContext
 from ..emn.fit import EmnFit
 from ..emn.stages import delta_by_class
 from ..round_trip import RoundTrip
-from .clusters import Clusters, default_count, find_clusters
-from .features import FeatureSpace
 from .measures import measure
 from .patterns import GeneratorPatterns, Patterns, PixelPatterns
 from .pull import FeaturePull
@@ -47,12 +45,10 @@ class UcFit:
         order = sorted(range(len(dataset)), key=lambda row: dataset.keys[row].rpartition("/")[2])
         dataset = dataset.select(torch.tensor(order, dtype=torch.int64))
         self.recipe, self.dataset, self.context = recipe, dataset, context
-        model = create_surrogate(
-            recipe.surrogate, num_classes=2, resolution=dataset.resolution, seed=recipe.derived_seed(0, 0),
-            weights=recipe.weights, allow_download=recipe.allow_download,
+        self.space = create_space(
+            recipe.surrogate, dataset.resolution, seed=recipe.seed, weights=recipe.weights,
+            allow_download=recipe.allow_download, device=recipe.device,
         )  # fmt: skip
-        self.source = model.source
-        self.space = FeatureSpace(model, recipe.device, dataset.resolution)
         self.trip = None if recipe.paper else RoundTrip.of(dataset)
         self._last_saved = 0.0
 
@@ -77,7 +73,9 @@ class UcFit:
         delta = self._patterns(here, pull)
         # Alone, an image's features may differ in the last bit: the bank keeps what each image was assigned here.
         view = 0 if looked is None else looked.side
-        context.clusters = ClusterIndex(clusters.centres, view).knowing(dataset.keys, clusters.assignment)
+        context.clusters = ClusterIndex(clusters.centres.numpy(), view).knowing(
+            dataset.keys, clusters.assignment.tolist()
+        )
         context.surrogate_sha256 = self.space.maker
         context.tell("fit", 0.92, "measuring what moved")
         lookup = delta_by_class(delta, clusters.assignment.to(delta.device), self.trip)
@@ -86,7 +84,7 @@ class UcFit:
             seed=recipe.seed,
         )  # fmt: skip
         context.report["clusters"] = {"side": view or dataset.resolution, **found}
-        context.report.update({"surrogate": recipe.surrogate, "surrogate_source": self.source})
+        context.report.update({"surrogate": recipe.surrogate, "surrogate_source": self.space.source})
         context.tell("fit", 1.0, _say(found, aimed=recipe.objective != "labels"))
         return delta
 

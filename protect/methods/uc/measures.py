@@ -16,8 +16,8 @@ from PIL import Image
 from torch import Tensor
 
 from ....imaging import ImageSet
-from .clusters import Clusters, nearest, targets
-from .features import FeatureSpace
+from ...clusters import Clusters, FeatureSpace, nearest
+from .pull import targets
 
 __all__ = ["MOST", "VERSIONS", "measure"]
 

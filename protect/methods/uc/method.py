@@ -9,18 +9,17 @@ from torch import Tensor
 
 from ....errors import UnknownNameError
 from ....imaging import Budget, ImageSet
-from ....surrogates import create_surrogate
 from ...bank import Bank, Granularity
+from ...clusters import CLUSTER_SURROGATE, FeatureSpace, View, create_space
 from ..base import FitContext, FitEstimate, Method
 from ..registry import register_method
 from .estimate import estimate_fit
-from .features import FeatureSpace, View
 from .fit import UcFit
 from .recipe import UcRecipe
 
 __all__ = ["UnlearnableClusters"]
 
-_SURROGATE, _PAPER_SURROGATE, _LABEL_SURROGATE = "efficientnet-lite0", "resnet50/IMAGENET1K_V1", "small-cnn"
+_PAPER_SURROGATE, _LABEL_SURROGATE = "resnet50/IMAGENET1K_V1", "small-cnn"
 
 
 @register_method
@@ -74,7 +73,7 @@ class UnlearnableClusters(Method[Bank]):
     name = "uc"
     needs = "nothing"
     granularities = ("cluster",)
-    default_surrogate = _SURROGATE
+    default_surrogate = CLUSTER_SURROGATE
 
     def __init__(
         self,
@@ -108,7 +107,7 @@ class UnlearnableClusters(Method[Bank]):
         if preset not in (None, "paper"):
             raise UnknownNameError("preset of uc", str(preset), ["paper"])
         paper = preset == "paper"
-        model = surrogate or (_PAPER_SURROGATE if paper else _SURROGATE)
+        model = surrogate or (_PAPER_SURROGATE if paper else CLUSTER_SURROGATE)
         super().__init__(
             budget=budget or (Budget(16 / 255) if paper else None),
             granularity=granularity,
@@ -162,12 +161,10 @@ class UnlearnableClusters(Method[Bank]):
         return None if space.view is None or space.view <= resolution else View(space, space.view)
 
     def _space(self, resolution: int) -> FeatureSpace:
-        recipe = self.recipe
-        model = create_surrogate(
-            recipe.surrogate, num_classes=2, resolution=resolution, seed=recipe.derived_seed(0, 0),
-            weights=recipe.weights, allow_download=recipe.allow_download,
+        return create_space(
+            self.recipe.surrogate, resolution, seed=self.seed, weights=self.weights,
+            allow_download=self.allow_download, device=self.device,
         )  # fmt: skip
-        return FeatureSpace(model, self.device, resolution)
 
     def settings(self) -> dict[str, Any]:
         """The resolved hyper-parameters, JSON-safe."""

@@ -8,13 +8,17 @@ import torch
 from torch import Tensor
 
 from ....imaging import ImageSet
+from ...clusters import Clusters, FeatureSpace
 from ..round_trip import RoundTrip
-from .clusters import Clusters, targets
-from .features import FeatureSpace
 from .losses import image_gradient
 from .zoom import Zoom
 
-__all__ = ["FeaturePull"]
+__all__ = ["FeaturePull", "targets"]
+
+
+def targets(count: int) -> Tensor:
+    """Where each cluster is to be pushed: onto the next one, the last onto the first."""
+    return (torch.arange(count) + 1) % count
 
 
 @dataclass(frozen=True)

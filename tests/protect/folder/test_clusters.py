@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,12 +12,15 @@ from PIL import Image
 
 from bitterant.errors import BankError
 from bitterant.imaging import load_image_set, scan_folder
-from bitterant.protect import Bank, apply_folder, fit_folder, protect_folder, read_manifest
-from bitterant.protect.methods.uc.assign import assign, open_space, view_of
+from bitterant.protect import apply_folder, fit_folder, load_bank, protect_folder, read_manifest
+from bitterant.protect.clusters import assign, open_space, view_of
 
 QUICK = {"rounds": 2, "updates": 2, "attempts": 0, "objective": "labels"}
-OPTIONS = {"device": "cpu", "resolution": 16, "parameters": QUICK}
-Fitted = tuple[Path, Path, Path, str]
+OPTIONS: dict[str, dict[str, Any]] = {
+    "uc": {"method": "uc", "device": "cpu", "resolution": 16, "parameters": QUICK},
+    "texture": {"method": "texture", "device": "cpu", "resolution": 16, "granularity": "cluster"},
+}
+Fitted = tuple[Path, Path, Path, dict[str, Any]]
 
 
 def draw(folder: Path, count: int, seed: int) -> Path:
@@ -31,15 +35,27 @@ def draw(folder: Path, count: int, seed: int) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", params=["small-cnn", "efficientnet-lite0"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        ("uc", "small-cnn"),
+        ("uc", "efficientnet-lite0"),
+        ("texture", "small-cnn"),
+        ("texture", "efficientnet-lite0"),
+    ],
+    ids="-".join,
+)
 def fitted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Fitted:
-    """A flat folder, its protected copy, the bank, and the surrogate: one looks at working images, one at pictures."""
+    """A flat folder, its protected copy, the bank, and how it was made: one surrogate looks at working images, one at
+    pictures."""
     place = tmp_path_factory.mktemp("flat")
     source = draw(place / "photos", 24, seed=0)
-    summary = protect_folder(source, place / "out", bank=place / "kept.bank", surrogate=request.param, **OPTIONS)  # type: ignore[call-overload]
+    method, surrogate = request.param
+    how = {**OPTIONS[method], "surrogate": surrogate}
+    summary = protect_folder(source, place / "out", bank=place / "kept.bank", **how)
     assert summary.exit_code == 0
     assert any("Without classes" in text for text in summary.warnings)
-    return source, place / "out", place / "kept.bank", request.param
+    return source, place / "out", place / "kept.bank", how
 
 
 def test_a_flat_folder_is_protected_without_being_told_how(fitted: Fitted) -> None:
@@ -60,7 +76,7 @@ def test_applying_the_bank_to_the_same_pictures_gives_the_same_bytes(fitted: Fit
 
 def test_pictures_the_bank_has_forgotten_are_looked_at_as_in_the_fit(fitted: Fitted, tmp_path: Path) -> None:
     source, out, bank, _ = fitted
-    known = Bank.load(bank)
+    known = load_bank(bank)
     assert known.clusters is not None
     replace(known, clusters=replace(known.clusters, members={})).save(tmp_path / "forgetful.bank")
     apply_folder(source, tmp_path / "again", bank=tmp_path / "forgetful.bank", device="cpu")
@@ -84,32 +100,32 @@ def test_new_pictures_get_a_pattern_and_their_company_does_not_matter(fitted: Fi
 
 
 def test_fit_and_apply_give_what_protect_gives(fitted: Fitted, tmp_path: Path) -> None:
-    source, _, kept, surrogate = fitted
-    fit_folder(source, tmp_path / "own.bank", surrogate=surrogate, **OPTIONS)  # type: ignore[arg-type]
+    source, _, kept, how = fitted
+    fit_folder(source, tmp_path / "own.bank", **how)
     assert (tmp_path / "own.bank").read_bytes() == kept.read_bytes()
 
 
 def test_class_folders_do_not_change_the_noise(fitted: Fitted, tmp_path: Path) -> None:
-    source, out, _, surrogate = fitted
+    source, out, _, how = fitted
     for path in sorted(source.glob("*.png")):
         target = tmp_path / "classes" / ("a" if int(path.stem) % 3 else "b") / path.name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(path.read_bytes())
-    protect_folder(tmp_path / "classes", tmp_path / "out", method="uc", surrogate=surrogate, **OPTIONS)  # type: ignore[call-overload]
+    protect_folder(tmp_path / "classes", tmp_path / "out", **how)
     for path in sorted((tmp_path / "out").rglob("*.png")):
         assert path.read_bytes() == (out / path.name).read_bytes()
 
 
 def test_clusters_are_found_at_more_detail_than_the_working_images_have(fitted: Fitted) -> None:
-    *_, bank, surrogate = fitted
-    clusters = Bank.load(bank).clusters
+    *_, bank, how = fitted
+    clusters = load_bank(bank).clusters
     assert clusters is not None
-    assert clusters.view == (224 if surrogate == "efficientnet-lite0" else 0)
+    assert clusters.view == (224 if how["surrogate"] == "efficientnet-lite0" else 0)
 
 
 def test_a_set_without_those_details_is_not_guessed_at(fitted: Fitted) -> None:
     source, _, kept, _ = fitted
-    bank = Bank.load(kept)
+    bank = load_bank(kept)
     dataset, _, _ = load_image_set(scan_folder(source), bank.resolution)
     space = open_space(bank)
     if view_of(bank, space) is None:
@@ -119,18 +135,19 @@ def test_a_set_without_those_details_is_not_guessed_at(fitted: Fitted) -> None:
         assign(bank, dataset, space)
 
 
-def test_other_weights_than_those_of_the_fit_are_refused(tmp_path: Path) -> None:
-    fit_folder(draw(tmp_path / "photos", 8, seed=0), tmp_path / "bank", surrogate="small-cnn", **OPTIONS)  # type: ignore[arg-type]
-    other = replace(Bank.load(tmp_path / "bank"), seed=1)
+@pytest.mark.parametrize("method", OPTIONS)
+def test_other_weights_than_those_of_the_fit_are_refused(method: str, tmp_path: Path) -> None:
+    fit_folder(draw(tmp_path / "photos", 8, seed=0), tmp_path / "bank", surrogate="small-cnn", **OPTIONS[method])
+    other = replace(load_bank(tmp_path / "bank"), seed=1)
     with pytest.raises(BankError, match="other weights of small-cnn"):
         apply_folder(draw(tmp_path / "new", 2, seed=7), tmp_path / "out", bank=other, device="cpu")
 
 
 def test_files_in_another_order_give_the_same_noise(fitted: Fitted, tmp_path: Path) -> None:
-    source, out, _, surrogate = fitted
+    source, out, _, how = fitted
     (tmp_path / "renamed").mkdir()
     for path in source.glob("*.png"):
         (tmp_path / "renamed" / f"{99 - int(path.stem)}.png").write_bytes(path.read_bytes())
-    protect_folder(tmp_path / "renamed", tmp_path / "out", surrogate=surrogate, **OPTIONS)  # type: ignore[call-overload]
+    protect_folder(tmp_path / "renamed", tmp_path / "out", **how)
     for path in (tmp_path / "out").glob("*.png"):
         assert path.read_bytes() == (out / f"{99 - int(path.stem):02d}.png").read_bytes()

@@ -44,6 +44,7 @@ TABLE: list[tuple[str, str, dict[str, Any], bool]] = [
     ("noise", "sample", {}, False),
     ("noise", "class", {}, False),
     ("texture", "sample", {}, False),
+    ("texture", "cluster", {"surrogate": "small-cnn"}, True),
 ]
 IDS = [f"{name}-{granularity}{'-paper' if 'preset' in options else ''}" for name, granularity, options, _ in TABLE]
 rows = pytest.mark.parametrize(("name", "granularity", "options", "has_surrogate"), TABLE, ids=IDS)
