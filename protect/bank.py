@@ -148,7 +148,7 @@ class Bank:
         return digest.hexdigest()
 
     def save(self, path: str | Path, *, overwrite: bool = True) -> None:
-        """Write the bank whole or not at all. The same bank gives the same bytes."""
+        """Write the bank whole or not at all, readable by its owner alone. The same bank gives the same bytes."""
         small = self.budget.whole_levels <= 127
         metadata = {
             "format": _FORMAT,
@@ -166,7 +166,7 @@ class Bank:
         }
         levels = self.levels.to(torch.int8 if small else torch.int16).contiguous()
         tensors = {"levels": levels, **({} if self.clusters is None else self.clusters.to_tensors())}
-        write_atomic(Path(path), in_stable_order(save(tensors, metadata)), overwrite=overwrite)
+        write_atomic(Path(path), in_stable_order(save(tensors, metadata)), overwrite=overwrite, private=True)
 
     @classmethod
     def load(cls, path: str | Path) -> Bank:

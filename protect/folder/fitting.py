@@ -160,7 +160,7 @@ def fit_and_keep(
         bank = request.method.fit(dataset, progress=tell, checkpoint=files.checkpoint)
     fitted = FittedBank(bank, json_safe(bank.report), time.perf_counter() - started)
     body = {"report": fitted.report, "seconds": fitted.seconds}
-    write_atomic(files.report, json.dumps(body).encode("ascii"), overwrite=True)
+    write_atomic(files.report, json.dumps(body).encode("ascii"), overwrite=True, private=True)
     # Last: where the bank is, the fit is done.
     bank.save(files.bank)
     return fitted

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Literal, get_args
+from typing import Literal, get_args
 
 from ...errors import OutputError, ResumeError
+from ...imaging.places import open_own, read_regular
 from ...imaging.scan import HIDDEN
 
 __all__ = ["MANIFEST_NAME", "ManifestLog", "ManifestRow", "ManifestWriter", "Status", "count_statuses", "read_manifest"]
@@ -113,7 +114,7 @@ def read_manifest(path: Path) -> ManifestLog:
         ResumeError: a line before the last is no manifest row, or the file cannot be read.
     """
     try:
-        data = path.read_bytes()
+        data = read_regular(path)
     except FileNotFoundError:
         return ManifestLog()
     except OSError as error:
@@ -152,10 +153,8 @@ class ManifestWriter:
 
     def __init__(self, path: Path, size: int = 0) -> None:
         self.path = path
-        self._file: BinaryIO
         try:
-            # "r+b" cannot create and "a" cannot truncate, hence the descriptor.
-            self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666), "r+b")
+            self._file = open_own(path)
             self._file.truncate(size)
             self._file.seek(size)
         except OSError as error:

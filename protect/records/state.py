@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from ...errors import OutputError, ResumeError
 from ...imaging.loading import image_key
+from ...imaging.places import open_own, read_regular
 
 __all__ = [
     "STATE_PREFIX",
@@ -201,7 +202,7 @@ class Journal:
         line = b"\n" + json.dumps([output, sha256]).encode("ascii") + b"\n"
         try:
             # A kill keeps what was handed to the system; only a power cut could lose the note, hence no fsync.
-            with self._lock, self.path.open("ab") as file:
+            with self._lock, open_own(self.path, append=True) as file:
                 file.write(line)
         except OSError as error:
             raise OutputError(f"{self.path} cannot be written: {error.strerror}. Is the disk full?") from error
@@ -210,7 +211,7 @@ class Journal:
         """All (output, sha256) noted so far; half a line at the end is left out."""
         noted: set[tuple[str, str]] = set()
         try:
-            lines = self.path.read_bytes().split(b"\n")
+            lines = read_regular(self.path).split(b"\n")
         except FileNotFoundError:
             return noted
         for line in lines[:-1]:
