@@ -22,6 +22,7 @@ from torch import Tensor
 from .._version import __version__
 from ..errors import BankError, BudgetExceeded, ConfigError
 from ..imaging import Budget, Picture, add_delta, write_atomic
+from ..imaging.structured import parse_json
 from .bank_file import open_bank
 from .cluster_index import ClusterIndex
 from .safe_file import in_stable_order
@@ -191,7 +192,7 @@ class Bank:
                 granularity = metadata["granularity"]
                 if granularity not in ("sample", "class", "cluster"):
                     raise BankError(f"{path}: unknown granularity {granularity!r}.")
-                keys = json.loads(metadata["keys"])
+                keys = parse_json(metadata["keys"])
                 if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
                     raise ValueError("its keys are no list of texts")
                 levels = handle.get_tensor("levels")
@@ -211,7 +212,7 @@ class Bank:
         except (SafetensorError, KeyError, ValueError, RecursionError, OSError, ConfigError, BudgetExceeded) as error:
             if isinstance(error, BankError):
                 raise
-            raise BankError(f"{path} is damaged and cannot be used ({error}). Fit it again.") from error
+            raise BankError(f"{path} is damaged and cannot be used ({error!s:.200}). Fit it again.") from error
 
 
 def _read_clusters(handle: Any) -> ClusterIndex:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ...errors import OutputError
 from ...imaging.atomic import check_free, write_atomic
+from ...imaging.structured import parse_json
 
 __all__ = ["Checkpoint"]
 
@@ -79,7 +80,7 @@ class Checkpoint:
                     _log.info("%s belongs to another fit and is ignored", self._path)
                     return None
                 names = list(handle.keys())  # not iterable itself
-                return {name: handle.get_tensor(name) for name in names}, json.loads(metadata["facts"])
+                return {name: handle.get_tensor(name) for name in names}, parse_json(metadata["facts"], finite=False)
         except (SafetensorError, KeyError, ValueError, OSError) as error:
             _log.warning("%s cannot be read and is ignored: %s", self._path, error)
             return None
