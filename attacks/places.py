@@ -8,8 +8,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import FolderError, OutputError
+from ..imaging.atomic import check_free
+from ..imaging.page import is_own_page
+from ..imaging.places import lies_in, open_regular
 
-__all__ = ["check_place", "check_places"]
+__all__ = ["check_place", "check_places", "is_own_report_file"]
+
+_SCHEMA = b'"schema_version"'
+"""The first field of every JSON file of a report."""
+_JSON_FILES = ("plan.json", "report.json")
 
 _PROBE = b"\0" * 65536
 """As much as a small file of the report, so that a disk that is full is told."""
@@ -27,7 +34,7 @@ def check_places(
 
     Raises:
         FolderError: a place is a file, lies among the pictures, or a folder stands where a file of the report must.
-        OutputError: a place cannot be read or written.
+        OutputError: a place cannot be read or written, or holds a file that is not ours where one of the report must.
     """
     folders = [folder for folder in pictures if folder is not None]
     for name, place, files in (("report", report, names), ("cells", cells, ())):
@@ -46,7 +53,7 @@ def check_place(name: str, place: Path, files: Iterable[str] = ()) -> None:
 
     Raises:
         FolderError: it is no folder, or another folder stands in the way of a file.
-        OutputError: it cannot be read or written.
+        OutputError: it cannot be read or written, or a file that is not ours has the name of one of them.
     """
     try:
         there = _nearest(place)
@@ -64,6 +71,8 @@ def check_place(name: str, place: Path, files: Iterable[str] = ()) -> None:
                     f"{place / blocked[0]} is a folder where a file of the {name} must be written. "
                     f"Move it away, or name another folder with --{name}."
                 )
+            for file in files:
+                check_free(place / file, overwrite=is_own_report_file)
         with tempfile.TemporaryFile(dir=there) as file:
             file.write(_PROBE)
             file.flush()
@@ -73,6 +82,21 @@ def check_place(name: str, place: Path, files: Iterable[str] = ()) -> None:
             f"The {name} folder {place} cannot be used: {error.strerror or error}. Nothing was trained. Change its "
             f"permissions or free some space, or name another folder with --{name}."
         ) from error
+
+
+def is_own_report_file(path: Path) -> bool:
+    """Whether a file belongs to a report that bitterant wrote, so that another may take its place. Tables and arrays
+    say nothing of their maker: they do where one of the JSON files beside them is ours.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if path.suffix == ".html":
+        return is_own_page(path)
+    if path.suffix == ".json":
+        with open_regular(path) as file:
+            return file.read(64).lstrip(b"{ \r\n").startswith(_SCHEMA)
+    return any((path.parent / name).is_file() and is_own_report_file(path.parent / name) for name in _JSON_FILES)
 
 
 def _nearest(place: Path) -> Path:
@@ -92,9 +116,8 @@ def _nearest(place: Path) -> Path:
 
 def _check_beside(name: str, place: Path, folders: Iterable[Path]) -> None:
     """A folder without images inside an image folder would be taken for a class, or stop a loader."""
-    target = place.resolve()
     for folder in folders:
-        if folder.resolve() in (target, *target.parents):
+        if lies_in(place, folder):
             raise FolderError(
                 f"The {name} folder {place} lies in {folder}, where loaders would take it for a class. "
                 f"Choose a place beside it with --{name}."

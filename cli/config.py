@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import tomllib
 from pathlib import Path
 from typing import Annotated
 
@@ -22,12 +21,15 @@ def load_defaults(ctx: typer.Context, path: Path | None) -> Path | None:
     """
     if path is None or ctx.resilient_parsing:
         return path
+    from ..imaging.places import read_regular
+    from ..imaging.structured import parse_toml
+
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = parse_toml(read_regular(path))
     except OSError as error:
         raise typer.BadParameter(f"{path} cannot be read: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise typer.BadParameter(f"{path} is not valid TOML: {error}") from error
+    except ValueError as error:
+        raise typer.BadParameter(f"{path} is not valid TOML: {error}.") from error
     command = str(ctx.info_name)
     table = tables.get(command)
     if not isinstance(table, dict):

@@ -8,6 +8,8 @@ contrast are learned as fast as any noise of eight levels, and noise of that siz
 
 from __future__ import annotations
 
+import io
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
+
+from ..imaging.atomic import write_atomic
 
 __all__ = ["CLASSES", "draw_picture", "write_pictures"]
 
@@ -249,12 +253,13 @@ def write_pictures(root: Path, *, per_class: int, seed: int, progress: Callable[
         for i in range(per_class):
             suffix = "png" if i % 10 == 9 else "jpg"
             path = folder / f"{name}-{seed}-{i:03d}.{suffix}"
-            if not path.exists():
-                picture = draw_picture(name, np.random.default_rng([seed, row, i]))
+            if not os.path.lexists(path):
+                picture, buffer = draw_picture(name, np.random.default_rng([seed, row, i])), io.BytesIO()
                 if suffix == "png":
-                    picture.save(path)
+                    picture.save(buffer, "PNG")
                 else:
-                    picture.save(path, quality=90)
+                    picture.save(buffer, "JPEG", quality=90)
+                write_atomic(path, buffer.getvalue(), overwrite=False)
             if progress is not None:
                 progress((row * per_class + i + 1) / total)
     return total

@@ -64,6 +64,10 @@ def inspect(
     """Measure how much B differs from A: the largest change of any pixel, PSNR, SSIM, CIEDE2000 and FLIP."""
     output = Output(as_json=as_json, quiet=quiet)
     with guarded(output, debug=debug):
+        from ..imaging.atomic import check_free
+
+        if picture is not None:
+            check_free(picture)  # before minutes of comparing
         prepare_torch()
         pairs, alone = _pairs(before, after)
         measured, problems = _measure(pairs, output)
@@ -221,5 +225,4 @@ def _write_picture(pair: _Pair, target: Path, gain: float) -> None:
     row = np.concatenate([before, gap, after, gap, difference_tile(before, after, gain=gain)], axis=1)
     buffer = io.BytesIO()
     Image.fromarray(row).save(buffer, "PNG")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(target, buffer.getvalue(), overwrite=True)
+    write_atomic(target, buffer.getvalue(), overwrite=False)

@@ -206,7 +206,7 @@ def parse_parameters(given: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(f"--set gives {name} twice.")
         try:
             found[name] = json.loads(value, parse_constant=_no_number)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             found[name] = value
     return found
 

@@ -45,17 +45,20 @@ def preview(
     """Show how visible the three strengths are on your own pictures, before you decide on one."""
     output = Output(as_json=as_json, quiet=quiet)
     with guarded(output, debug=debug):
-        prepare_torch()
         from ..errors import FolderError
         from ..imaging import scan_folder, write_atomic
+        from ..imaging.atomic import check_free
+        from ..imaging.page import is_own_page
+
+        check_free(output_file, overwrite=is_own_page)  # an earlier preview makes room
+        prepare_torch()
 
         scan = scan_folder(source)
         if not scan.entries:
             raise FolderError(f"There is no picture in {source}. Put PNG, JPEG, WebP, TIFF or BMP files there.")
         with ProgressDisplay(output) as progress:
             page, shown = _page(scan, count, seed, device, progress)
-        output_file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(output_file, page.encode("utf-8"), overwrite=True)
+        write_atomic(output_file, page.encode("utf-8"), overwrite=is_own_page)
         output.say(f"{shown} pictures at three strengths: {output_file}", style="bold")
         output.say("It shows how visible the change is, not how well it protects. That is what verify is for.")
         output.result({"page": str(output_file), "pictures": shown})

@@ -8,13 +8,21 @@ import hashlib
 import logging
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from ..errors import OutputError
 
-__all__ = ["TEMPORARY_PREFIX", "atomic_file", "sweep_temporaries", "sweep_temporaries_of", "write_atomic"]
+__all__ = [
+    "TEMPORARY_PREFIX",
+    "atomic_file",
+    "check_free",
+    "put_in_place",
+    "sweep_temporaries",
+    "sweep_temporaries_of",
+    "write_atomic",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -33,34 +41,44 @@ _REMEDIES: Final = {
     errno.ENAMETOOLONG: "the name is too long for this disk; choose a shorter folder name",
 }
 
+#: What a disk says that knows no second name for a file.
+_NO_LINKS: Final = frozenset(
+    {errno.EPERM, errno.ENOSYS, errno.EMLINK, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EXDEV}
+)
 
-def write_atomic(path: Path, data: bytes, *, overwrite: bool, private: bool = False) -> None:
+#: Whether a file that is there may be replaced; a function is asked about the file and knows those of its own kind.
+Overwrite = bool | Callable[[Path], bool]
+
+
+def write_atomic(path: Path, data: bytes, *, overwrite: Overwrite, private: bool = False) -> None:
     """Write a file so that it is never seen half-written, not even after a power cut.
 
-    The bytes go to a temporary name in the same folder, reach the disk, and are renamed. Missing folders are made.
+    The bytes go to a temporary name in the same folder, reach the disk, and are renamed. Missing folders are made. A
+    link of that name is replaced or left alone; what it leads to is never touched.
 
     Args:
         path: where the file shall be.
         data: its whole content.
-        overwrite: replace a file that is there. If False, such a file is left alone.
+        overwrite: replace a file that is there. False leaves it alone, and so does a function that does not know it
+            for one of ours.
         private: nobody but its owner may read it, whatever the umask says.
 
     Raises:
-        OutputError: the file is there already and ``overwrite`` is False, or the place cannot be written.
+        OutputError: the file is there already and is not to be replaced, or the place cannot be written.
     """
     with atomic_file(path, overwrite=overwrite, private=private) as file:
         file.write(data)
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path, *, overwrite: bool, private: bool = False) -> Iterator[BinaryIO]:
+def atomic_file(path: Path, *, overwrite: Overwrite, private: bool = False) -> Iterator[BinaryIO]:
     """As :func:`write_atomic`, for a file too large to hold in memory: the block writes it piece by piece.
 
     Where the block raises, nothing of the file is left.
 
     Args:
         path: where the file shall be.
-        overwrite: replace a file that is there. If False, such a file is left alone.
+        overwrite: as there.
         private: as there.
 
     Yields:
@@ -70,8 +88,7 @@ def atomic_file(path: Path, *, overwrite: bool, private: bool = False) -> Iterat
         OutputError: as :func:`write_atomic`; so does an OSError of the block.
     """
     path = Path(path)
-    if not overwrite and os.path.lexists(path):
-        raise OutputError(f"{path} exists already and is left alone. Choose another place or allow overwriting.")
+    check_free(path, overwrite=overwrite)
     temporary = path.parent / f"{_temporary_stem(path)}{secrets.token_hex(8)}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +97,7 @@ def atomic_file(path: Path, *, overwrite: bool, private: bool = False) -> Iterat
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.replace(path)
+            put_in_place(temporary, path, overwrite=overwrite)
         except BaseException:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
@@ -91,6 +108,52 @@ def atomic_file(path: Path, *, overwrite: bool, private: bool = False) -> Iterat
         raise OutputError(f"Cannot write {path}: {error.strerror or error} ({remedy}).") from error
 
 
+def check_free(path: Path, *, overwrite: Overwrite = False) -> None:
+    """Make sure that a file may be written, before the work of making it.
+
+    Raises:
+        OutputError: something is there that is not to be replaced.
+    """
+    if os.path.lexists(path) and not _may_replace(path, overwrite):
+        raise _exists_already(path)
+
+
+def put_in_place(temporary: Path, path: Path, *, overwrite: Overwrite) -> None:
+    """Give a finished file its name, in one step: another that appeared under it meanwhile is not lost.
+
+    Raises:
+        OutputError: something is there that is not to be replaced.
+        OSError: the disk does not let it be renamed.
+    """
+    if os.path.lexists(path) and _may_replace(path, overwrite):
+        temporary.replace(path)
+        return
+    try:
+        os.link(temporary, path, follow_symlinks=False)  # unlike a rename, this fails where the name is taken
+    except FileExistsError as error:
+        raise _exists_already(path) from error
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        check_free(path)
+        temporary.replace(path)
+    else:
+        temporary.unlink()
+
+
+def _may_replace(path: Path, overwrite: Overwrite) -> bool:
+    if isinstance(overwrite, bool):
+        return overwrite
+    try:
+        return path.is_file() and not path.is_symlink() and overwrite(path)
+    except OSError:
+        return False
+
+
+def _exists_already(path: Path) -> OutputError:
+    return OutputError(f"{path} exists already and is left alone. Choose another name, or move it away.")
+
+
 def _temporary_stem(path: Path) -> str:
     """How the half-written versions of one file are called: a digest of its name, since the name may fill all 255 bytes
     that a file name can have."""
@@ -99,8 +162,8 @@ def _temporary_stem(path: Path) -> str:
 
 def _new_file(path: Path, mode: int) -> BinaryIO:
     # os.open instead of tempfile: the file gets the permissions the user's umask asks for, not 0600.
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
-    return os.fdopen(descriptor, "w+b")
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+    return os.fdopen(os.open(path, flags, mode), "w+b")
 
 
 def _sync_folder(folder: Path) -> None:

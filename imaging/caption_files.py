@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import posixpath
 import re
 import unicodedata
@@ -16,6 +15,8 @@ from typing import Any, Final
 from ..errors import CaptionError
 from .caption_text import normalise_caption
 from .loading import FileProblem
+from .places import open_regular
+from .structured import parse_json
 
 __all__ = ["CAPTION_COLUMNS", "Found", "Names", "read_class_names", "read_coco", "read_sidecar", "read_table"]
 
@@ -101,9 +102,9 @@ def _jsonl_rows(text: str) -> Iterable[tuple[int, dict[str, Any] | str]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            yield number, f"no JSON ({error})"
+            row = parse_json(line)
+        except ValueError as error:
+            yield number, str(error)
             continue
         yield number, row if isinstance(row, dict) else "no JSON object"
 
@@ -146,12 +147,12 @@ def read_coco(path: Path, names: Names) -> Found:
         CaptionError: it is no such file.
     """
     try:
-        data = json.loads(_text_of(_bytes_of(path)))
+        data = parse_json(_bytes_of(path), repeats=True)
         files = {image["id"]: image["file_name"] for image in data["images"]}
         captions: dict[str, list[str]] = {}
         for note in data["annotations"]:
             captions.setdefault(files.get(note["image_id"], ""), []).append(str(note["caption"]))
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         why = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         if isinstance(error, TypeError):
             why = "it is JSON of another form"
@@ -177,17 +178,21 @@ def read_class_names(path: Path) -> dict[str, str]:
     Raises:
         CaptionError: it is none of these.
     """
-    text = _text_of(_bytes_of(path))
+    data = _bytes_of(path)
     if path.suffix.lower() == ".json":
         try:
-            data = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise CaptionError(f"{path} is no JSON: {error}.") from error
-        pairs = dict(enumerate(data)) if isinstance(data, list) else data
+            found = parse_json(data)
+        except ValueError as error:
+            raise CaptionError(f"{path} holds no names: {error}.") from error
+        pairs = dict(enumerate(found)) if isinstance(found, list) else found
         if not isinstance(pairs, dict) or not all(isinstance(name, str) for name in pairs.values()):
             raise CaptionError(f"{path} holds neither an object of folder and name nor a list of names.")
     else:
         pairs = {}
+        try:
+            text = _text_of(data)
+        except CaptionError as error:
+            raise CaptionError(f"{path} holds no names: {error}.") from error
         for number, line in enumerate(text.splitlines(), start=1):
             parts = re.split(r"[\s,;=:]+", line.strip(), maxsplit=1)
             if len(parts) == 2 and parts[1]:
@@ -205,7 +210,7 @@ def stem_of(relative: str) -> str:
 
 def _bytes_of(path: Path, limit: int | None = None) -> bytes:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             data = file.read(-1 if limit is None else limit + 1)
     except OSError as error:
         raise CaptionError(f"{path} cannot be read: {error.strerror or error}") from error

@@ -23,6 +23,7 @@ from .formats import describe_unknown, sniff_format
 from .metadata import Metadata, apply_metadata_policy, read_metadata, read_orientation
 from .naming import output_name, resolve_output_names
 from .picture import Picture
+from .places import open_regular
 
 __all__ = [
     "MAX_PIXELS",
@@ -119,7 +120,7 @@ def _opened(source: Source, name: str | None) -> Iterator[tuple[BinaryIO, str]]:
     elif isinstance(source, (str, Path)):
         label = name or str(source)
         try:
-            file = Path(source).open("rb")  # noqa: SIM115 - closed below; only opening may raise here
+            file = open_regular(Path(source))
         except OSError as error:
             raise ImageError(label, f"cannot be opened: {error.strerror or error}") from error
         with file:

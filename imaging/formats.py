@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from .places import open_regular
+
 __all__ = ["EXTENSIONS", "describe_unknown", "format_of_file", "sniff_format"]
 
 #: Extension (lower case) to the format it stands for.
@@ -66,7 +68,7 @@ def format_of_file(path: Path) -> str | None:
     """The format by first bytes; by extension where the file cannot be opened or its bytes say nothing."""
     by_name = EXTENSIONS.get(path.suffix.lower())
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return sniff_format(file.read(16)) or by_name
     except OSError:
         return by_name

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import ConfigError, ImageError
 from .codec import MAX_PIXELS, decode, read_header
+from .places import open_regular
 from .resize import squash
 from .scan import Entry, FolderScan
 
@@ -75,7 +76,7 @@ def sha256_file(path: Path) -> str:
     Raises:
         OSError: it cannot be read.
     """
-    with Path(path).open("rb") as file:
+    with open_regular(Path(path)) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -196,7 +197,7 @@ def _load_all(
 def _load(entry: Entry, resolution: int, view: int | None, max_pixels: int) -> _Loaded | FileProblem:
     try:
         # Hash and picture come from one open file: no other file can slip in between.
-        with entry.path.open("rb") as file:
+        with open_regular(entry.path) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             picture = decode(file, max_pixels=max_pixels, name=entry.relative)
     except ImageError as error:

@@ -41,10 +41,11 @@ _RIGHTS_XMP: Final = (
     "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}about",
 )
 _RDF: Final = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
+# These see bytes from anywhere, so that none may ever go back: repeats are possessive (*+), or have a short end.
 _XMP_ORIENTATION: Final = re.compile(
-    rb"""\s+tiff:Orientation\s*=\s*["']\s*(\d)\s*["']|<tiff:Orientation>\s*(\d)\s*</tiff:Orientation>"""
+    rb"""(?<=\s)tiff:Orientation\s*+=\s*+["']\s*+(\d)\s*+["']|<tiff:Orientation>\s*+(\d)\s*+</tiff:Orientation>"""
 )
-_XMP_THUMBNAILS: Final = re.compile(rb"<(\w+):Thumbnails\b.*?</\1:Thumbnails\s*>", re.DOTALL)
+_XMP_THUMBNAILS: Final = re.compile(rb"<(/?)([^\s<>/:]{1,64}+):Thumbnails\b")
 
 
 @dataclass(frozen=True)
@@ -185,8 +186,29 @@ def _clean_xmp(raw: bytes | None) -> bytes | None:
     """Take orientation and thumbnails out. A packet whose text cannot be searched (UTF-16) is not carried over."""
     if raw is None or b"\x00" in raw.rstrip(b"\x00"):
         return None
-    cleaned = _XMP_THUMBNAILS.sub(b"", _XMP_ORIENTATION.sub(b"", raw.rstrip(b"\x00")))
-    return None if b"GImg:image" in cleaned else cleaned
+    cleaned = _without_thumbnails(_XMP_ORIENTATION.sub(b"", raw.rstrip(b"\x00")))
+    return None if cleaned is None or b"GImg:image" in cleaned else cleaned
+
+
+def _without_thumbnails(xmp: bytes) -> bytes | None:
+    """The packet without its ``Thumbnails`` elements; ``None`` where one is not closed."""
+    kept: list[bytes] = []
+    start = place = depth = 0
+    prefix = b""
+    while (found := _XMP_THUMBNAILS.search(xmp, place)) is not None:
+        place = xmp.find(b">", found.end()) + 1
+        if not place:
+            return None
+        closing, empty = bool(found[1]), xmp[place - 2 : place - 1] == b"/"
+        if not depth:
+            if closing:
+                return None
+            kept.append(xmp[start : found.start()])
+            depth, prefix = int(not empty), found[2]
+        elif found[2] == prefix and not empty:
+            depth += -1 if closing else 1
+        start = place
+    return None if depth else b"".join((*kept, xmp[start:]))
 
 
 def _rights_of_xmp(xmp: bytes | None) -> bytes | None:
@@ -194,17 +216,21 @@ def _rights_of_xmp(xmp: bytes | None) -> bytes | None:
     if xmp is None or b"<!DOCTYPE" in xmp or b"<!ENTITY" in xmp:
         return None
     try:
-        tree = ElementTree.fromstring(xmp.strip(b"\x00 \r\n\xef\xbb\xbf"))
+        # Read as UTF-8 whatever it says of itself: in another encoding a document type could hide from the test above.
+        parser = ElementTree.XMLParser(encoding="utf-8")
+        tree = ElementTree.fromstring(xmp.strip(b"\x00 \r\n\xef\xbb\xbf"), parser)
     except (ElementTree.ParseError, ValueError, LookupError):
         return None
     kept = 0
     for description in tree.iter(f"{_RDF}Description"):
         for name in [name for name in description.attrib if not name.startswith(_RIGHTS_XMP)]:
             del description.attrib[name]
-        for child in [child for child in description if not child.tag.startswith(_RIGHTS_XMP)]:
-            description.remove(child)
+        description[:] = [child for child in description if child.tag.startswith(_RIGHTS_XMP)]
         kept += len(description) + sum(1 for name in description.attrib if not name.startswith(_RDF))
-    return ElementTree.tostring(tree, encoding="utf-8") if kept else None
+    try:
+        return ElementTree.tostring(tree, encoding="utf-8") if kept else None
+    except RecursionError:  # no honest packet is nested so deeply
+        return None
 
 
 def _read_dpi(image: ImageFile.ImageFile) -> tuple[float, float] | None:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import base64
 import io
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 from PIL import Image
 
 from ..errors import ConfigError
+from .places import open_regular
 
-__all__ = ["difference_tile", "png_data_uri", "render_page", "thumbnail"]
+__all__ = ["difference_tile", "is_own_page", "png_data_uri", "render_page", "thumbnail"]
+
+#: Stands at the head of every page, in the template of the frame.
+_MARK: Final = b'<meta name="generator" content="bitterant">'
+_HEAD: Final = 2048
 
 
 def png_data_uri(pixels: np.ndarray) -> str:
@@ -61,6 +67,16 @@ def thumbnail(pixels: np.ndarray, side: int) -> np.ndarray:
         return pixels
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     return np.array(Image.fromarray(np.ascontiguousarray(pixels)).resize(size, Image.Resampling.LANCZOS))
+
+
+def is_own_page(path: Path) -> bool:
+    """Whether a file is a page that :func:`render_page` made, so that another may take its place.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with open_regular(path) as file:
+        return _MARK in file.read(_HEAD)
 
 
 def render_page(package: str, template: str, /, **context: Any) -> str:

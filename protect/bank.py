@@ -22,6 +22,7 @@ from torch import Tensor
 from .._version import __version__
 from ..errors import BankError, BudgetExceeded, ConfigError
 from ..imaging import Budget, Picture, add_delta, write_atomic
+from ..imaging.structured import parse_json
 from .bank_file import open_bank
 from .cluster_index import ClusterIndex
 from .safe_file import in_stable_order
@@ -148,7 +149,7 @@ class Bank:
         return digest.hexdigest()
 
     def save(self, path: str | Path, *, overwrite: bool = True) -> None:
-        """Write the bank whole or not at all. The same bank gives the same bytes."""
+        """Write the bank whole or not at all, readable by its owner alone. The same bank gives the same bytes."""
         small = self.budget.whole_levels <= 127
         metadata = {
             "format": _FORMAT,
@@ -167,7 +168,7 @@ class Bank:
         levels = self.levels.to(torch.int8 if small else torch.int16).contiguous()
         arrays = {} if self.clusters is None else self.clusters.to_arrays()
         tensors = {"levels": levels, **{name: torch.from_numpy(array) for name, array in arrays.items()}}
-        write_atomic(Path(path), in_stable_order(save(tensors, metadata)), overwrite=overwrite)
+        write_atomic(Path(path), in_stable_order(save(tensors, metadata)), overwrite=overwrite, private=True)
 
     @classmethod
     def load(cls, path: str | Path) -> Bank:
@@ -192,7 +193,7 @@ class Bank:
                 granularity = metadata["granularity"]
                 if granularity not in ("sample", "class", "cluster"):
                     raise BankError(f"{path}: unknown granularity {granularity!r}.")
-                keys = json.loads(metadata["keys"])
+                keys = parse_json(metadata["keys"])
                 if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
                     raise ValueError("its keys are no list of texts")
                 levels = handle.get_tensor("levels")
@@ -212,7 +213,7 @@ class Bank:
         except (SafetensorError, KeyError, ValueError, RecursionError, OSError, ConfigError, BudgetExceeded) as error:
             if isinstance(error, BankError):
                 raise
-            raise BankError(f"{path} is damaged and cannot be used ({error}). Fit it again.") from error
+            raise BankError(f"{path} is damaged and cannot be used ({error!s:.200}). Fit it again.") from error
 
 
 def _read_clusters(handle: Any) -> ClusterIndex:

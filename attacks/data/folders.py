@@ -9,6 +9,7 @@ from typing import Literal
 
 from ...errors import FolderError, LabelError
 from ...imaging import Entry, FolderScan, ImageSet, auto_resolution, load_image_set
+from ...imaging.places import identity_of, lies_in
 from ..facts import FolderFacts, PairIssue
 from .checking import FileCheck, check_files
 from .forms import describe_files, digest_of
@@ -53,7 +54,7 @@ def load_folders(
             ``FEWEST_TESTED`` pictures a class.
     """
     clean_scan, protected_scan = scan_labelled(clean, "CLEAN"), scan_labelled(protected, "PROTECTED")
-    if clean.resolve() == protected.resolve():
+    if identity_of(clean) == identity_of(protected):
         raise FolderError(
             f"CLEAN and PROTECTED are the same folder: {clean}. Give the originals first, then the copies."
         )
@@ -166,10 +167,8 @@ class _Loader:
 
 
 def _scan_test(test: Path, clean: FolderScan, others: dict[str, Path]) -> FolderScan:
-    place = test.resolve()
     for name, folder in others.items():
-        other = folder.resolve()
-        if place == other or other in place.parents or place in other.parents:
+        if lies_in(test, folder) or lies_in(folder, test):
             raise FolderError(
                 f"The test folder {test} and {name}, {folder}, are one folder or lie one in the other. A victim must "
                 "be tested on pictures it was not trained on: give other ones, or leave --test out."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -12,6 +11,8 @@ from typing import Any
 
 from ...errors import FolderError, LabelError
 from ...imaging import Entry, FolderScan, scan_folder
+from ...imaging.places import read_regular
+from ...imaging.structured import parse_json, read_json
 from ..schema import PairIssue
 
 __all__ = [
@@ -69,14 +70,14 @@ def read_manifest_rows(folder: Path) -> list[dict[str, Any]]:
     path = folder / MANIFEST_NAME
     rows: list[dict[str, Any]] = []
     try:
-        data = path.read_bytes()
+        data = read_regular(path)
     except FileNotFoundError:
         return rows
     except OSError as error:
         raise FolderError(f"{path} cannot be read: {error.strerror or error}.") from error
     for number, line in enumerate(data.split(b"\n"), start=1):
         try:
-            row = json.loads(line) if line.strip() else None
+            row = parse_json(line) if line.strip() else None
         except ValueError:
             logger.warning("%s: line %d is no manifest row and is passed over", path.name, number)
             continue
@@ -88,7 +89,7 @@ def read_manifest_rows(folder: Path) -> list[dict[str, Any]]:
 def read_run_settings(folder: Path) -> dict[str, Any] | None:
     """The run file that a protecting run left in ``folder``, or ``None``."""
     try:
-        content = json.loads((folder / RUN_FILE_NAME).read_bytes())
+        content = read_json(folder / RUN_FILE_NAME)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

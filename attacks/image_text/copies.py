@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ...errors import FolderError
 from ...imaging import FolderScan, scan_folder
+from ...imaging.places import lies_in
 from ..data.checking import check_files
 from ..data.pairing import Pair, pair_folders, read_manifest_rows, read_run_settings
 from ..data.provenance import stated_budget, stated_protection
@@ -94,8 +95,7 @@ def apart(one: Path, what: str, other: Path, whose: str) -> None:
     Raises:
         FolderError: they do.
     """
-    first, second = one.resolve(), other.resolve()
-    if first == second or first in second.parents or second in first.parents:
+    if lies_in(one, other) or lies_in(other, one):
         raise FolderError(f"{what}, {one}, and {whose}, {other}, are one folder or lie one in the other.")
 
 

@@ -18,14 +18,16 @@ import numpy as np
 from ...errors import ConfigError, FolderError
 from ...imaging import Budget, auto_resolution
 from ...imaging.captions import CaptionOptions, CaptionSet
+from ...imaging.places import lies_in
 from ...surrogates import resolve_device
 from ..data.sets import Step, placebo_levels
+from ..places import check_place
 from ..report.environment import describe_environment, describe_tool
 from .caveats import list_caveats
 from .copies import check_copies, pair_copies
 from .judging import check_apart, check_files_sound, check_trainings, judge, measure_ways
 from .loading import RetrievalData, load_pictures, read_paired_captions, read_test_folder
-from .page import choose_tiles, render_result, write_result
+from .page import RESULT_FILES, choose_tiles, render_result, write_result
 from .records import PictureRecord, RetrievalVerification, TrainingRecord
 from .training import ClipRecipe
 from .trial import RetrievalReport, retrieval_trial
@@ -206,10 +208,10 @@ def _check_report_folder(report: Path | None, others: Mapping[str, Path | None])
     """A report within an image folder would be taken for a class, or be published with it."""
     if report is None:
         return
-    target = report.resolve()
     for name, folder in others.items():
-        if folder is not None and folder.resolve() in (target, *target.parents):
+        if folder is not None and lies_in(report, folder):
             raise FolderError(f"The report folder {report} lies in {name}, {folder}. Choose a place beside it.")
+    check_place("report", report, RESULT_FILES)
 
 
 def _pictures(data: RetrievalData, captions: Sequence[CaptionSet]) -> PictureRecord:

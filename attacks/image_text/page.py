@@ -13,13 +13,17 @@ from markupsafe import Markup
 from ...errors import ImageError
 from ...imaging import decode, difference_tile, png_data_uri, render_page, thumbnail, write_atomic
 from ..data.stealth import StealthFile, stealth_csv
+from ..places import is_own_report_file
 from ..report.drawing.svg import QUARTERS, drawing, text
 from ..schema import Estimate
 from .loading import RetrievalData
 from .records import ARM_WORDS, WAY_TITLES, RetrievalVerification, WayRecord
 from .trial import RetrievalReport
 
-__all__ = ["Tile", "choose_tiles", "draw_hits", "render_result", "write_result"]
+__all__ = ["RESULT_FILES", "Tile", "choose_tiles", "draw_hits", "render_result", "write_result"]
+
+RESULT_FILES = ("report.json", "report.html", "stealth.csv", "ranks.npz")
+"""Names of all files beside each other in the folder of a report."""
 
 _GAIN = 10
 _SIDE = 320
@@ -61,12 +65,15 @@ def write_result(
     Raises:
         OutputError: the folder cannot be written.
     """
-    table = stealth_csv(files, budget_levels=result.stealth.budget_levels)
-    write_atomic(folder / "stealth.csv", table, overwrite=True)
+    contents = {
+        "report.json": result.model_dump_json(indent=2).encode() + b"\n",  # first: it tells that the others are ours
+        "stealth.csv": stealth_csv(files, budget_levels=result.stealth.budget_levels),
+        "report.html": page.encode(),
+    }
     if trial is not None and data is not None:
-        write_atomic(folder / "ranks.npz", _ranks(trial, data), overwrite=True)
-    write_atomic(folder / "report.json", result.model_dump_json(indent=2).encode() + b"\n", overwrite=True)
-    write_atomic(folder / "report.html", page.encode(), overwrite=True)
+        contents["ranks.npz"] = _ranks(trial, data)
+    for name, content in contents.items():
+        write_atomic(folder / name, content, overwrite=is_own_report_file)
 
 
 def _ranks(trial: RetrievalReport, data: RetrievalData) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import WeightsError
+from ...imaging.structured import read_json
 from ...surrogates import load_state
 
 __all__ = ["Autoencoder", "load_autoencoder"]
@@ -57,7 +57,7 @@ def _from_diffusers(folder: Path) -> Autoencoder:
     import diffusers
 
     try:
-        kind = json.loads((folder / "config.json").read_text(encoding="utf-8"))["_class_name"]
+        kind = read_json(folder / "config.json", repeats=True)["_class_name"]
         model = getattr(diffusers, kind).from_pretrained(folder, local_files_only=True).eval()
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise WeightsError(f"{folder} cannot be read as an autoencoder of diffusers: {error}") from error

@@ -25,7 +25,7 @@ def keep_network(network: Surrogate, path: Path) -> None:
     state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
     about = {"name": path.stem, "sha256": network.fingerprint()}
     try:
-        write_atomic(path, save(state, about), overwrite=True)
+        write_atomic(path, save(state, about), overwrite=True, private=True)
     except OutputError as error:
         logger.info("a trained network is not kept: %s", error)
 

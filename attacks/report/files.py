@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ...imaging import write_atomic
 from ..data import VerificationData, stealth_csv
+from ..places import is_own_report_file
 from ..schema import Plan, VerificationReport
 from ..training import CellResult
 from .page import render_report
@@ -46,7 +47,7 @@ def report_bytes(report: VerificationReport) -> bytes:
 
 def write_plan(folder: Path, plan: Plan) -> None:
     """Write ``plan.json``; done before the first training."""
-    write_atomic(folder / "plan.json", plan_bytes(plan), overwrite=True)
+    write_atomic(folder / "plan.json", plan_bytes(plan), overwrite=is_own_report_file)
 
 
 def write_report(
@@ -76,4 +77,4 @@ def write_report(
         "report.html": page.encode(),
     }
     for name, content in contents.items():
-        write_atomic(folder / name, content, overwrite=True)
+        write_atomic(folder / name, content, overwrite=is_own_report_file)

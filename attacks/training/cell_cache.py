@@ -45,7 +45,7 @@ class CellCache:
         self.folder, self._fresh = folder, fresh
         self._told = False
         self._networks: set[Path] = set()
-        write_atomic(folder / "CACHEDIR.TAG", _TAG, overwrite=True)
+        write_atomic(folder / "CACHEDIR.TAG", _TAG, overwrite=_is_tag)
 
     def read(self, identity: Identity, cell: Cell, tests: int) -> CellResult | None:
         """The kept result of a cell.
@@ -75,7 +75,7 @@ class CellCache:
     def write(self, identity: Identity, result: CellResult) -> None:
         """Keep the result of a cell."""
         try:
-            write_atomic(self._path(identity), _bytes(identity, result), overwrite=True)
+            write_atomic(self._path(identity), _bytes(identity, result), overwrite=True, private=True)
         except OutputError as error:
             if not self._told:
                 logger.warning("Finished trainings cannot be kept, so a stopped run would do them again: %s", error)
@@ -98,6 +98,11 @@ class CellCache:
 
     def _path(self, identity: Identity) -> Path:
         return self.folder / f"{identity.key}.npz"
+
+
+def _is_tag(path: Path) -> bool:
+    """Whether a folder is marked already, by whatever program."""
+    return path.read_bytes()[:43] == _TAG[:43]
 
 
 def _bytes(identity: Identity, result: CellResult) -> bytes:

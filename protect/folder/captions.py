@@ -9,6 +9,8 @@ import posixpath
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from ...imaging.structured import parse_json
+
 __all__ = ["Followed", "follow_names"]
 
 
@@ -63,8 +65,6 @@ def follow_names(relative: str, data: bytes, names: Mapping[str, str]) -> Follow
             return _follow_jsonl(data, follow)
         if name.lower() == "metadata.csv":
             return _follow_csv(data, follow)
-    except RecursionError:
-        return Followed(data, problem="a line of it is nested too deeply")
     except (ValueError, csv.Error) as error:
         return Followed(data, problem=str(error))
     return Followed(data)
@@ -78,7 +78,7 @@ def _follow_jsonl(data: bytes, follow: _Follow) -> Followed:
     for index, line in enumerate(lines):
         if not line.strip():
             continue
-        entry = json.loads(line)
+        entry = parse_json(line)
         new = follow(entry.get("file_name")) if isinstance(entry, dict) else None
         if new is not None:
             entry["file_name"] = new

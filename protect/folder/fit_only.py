@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ...errors import ConfigError, OutputError, ResumeError
-from ...imaging.atomic import sweep_temporaries_of, write_atomic
+from ...imaging.atomic import put_in_place, sweep_temporaries_of, write_atomic
 from ...imaging.codec import MAX_PIXELS
 from ...imaging.loading import FileProblem, sha256_file
 from ..records import FitSummary
@@ -161,11 +161,11 @@ def _fit_to_bank(
             if state is None:
                 files.remove()
                 state = RunState(now, inputs, versions())
-                write_atomic(files.plan, state.to_bytes(), overwrite=False)
+                write_atomic(files.plan, state.to_bytes(), overwrite=False, private=True)
             fitted = load_fitted(files) or fit_and_keep(request, dataset, files, progress=progress, stop=stop)
             done = {"bank": sha256_file(files.bank), "report": fitted.report, "seconds": fitted.seconds}
             state = replace(state, fitted=done)
-            write_atomic(files.plan, state.to_bytes(), overwrite=True)
+            write_atomic(files.plan, state.to_bytes(), overwrite=True, private=True)
             _take_over(files.bank, bank_path)
         files.remove()
     return _summary(bank_path, state, request.warnings, time.perf_counter() - started)
@@ -217,6 +217,6 @@ def _check_same(
 
 def _take_over(bank: Path, target: Path) -> None:
     try:
-        bank.replace(target)
+        put_in_place(bank, target, overwrite=False)
     except OSError as error:
         raise OutputError(f"{target} cannot be written: {error.strerror or error}.") from error

@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ...errors import FolderError, LabelError
+from ...errors import FolderError, LabelError, ResumeError
 from ...imaging.atomic import write_atomic
 from ...imaging.loading import auto_resolution, load_image_set
+from ...imaging.structured import read_json
 from ..bank_file import open_bank
 from ..records.run_file import json_safe
 from ..records.state import InputRecord, StateFiles
@@ -160,7 +161,7 @@ def fit_and_keep(
         bank = request.method.fit(dataset, progress=tell, checkpoint=files.checkpoint)
     fitted = FittedBank(bank, json_safe(bank.report), time.perf_counter() - started)
     body = {"report": fitted.report, "seconds": fitted.seconds}
-    write_atomic(files.report, json.dumps(body).encode("ascii"), overwrite=True)
+    write_atomic(files.report, json.dumps(body).encode("ascii"), overwrite=True, private=True)
     # Last: where the bank is, the fit is done.
     bank.save(files.bank)
     return fitted
@@ -170,12 +171,19 @@ def load_fitted(files: StateFiles) -> FittedBank | None:
     """The fit of an interrupted run, or ``None`` where it was not done.
 
     Raises:
-        BankError: the file is damaged.
+        BankError: the bank is damaged.
+        ResumeError: its report is missing or damaged.
     """
     if not files.bank.exists():
         return None
-    body = json.loads(files.report.read_bytes())
-    return FittedBank(open_bank(files.bank), body["report"], float(body["seconds"]))
+    try:
+        body = read_json(files.report)
+        report, seconds = dict(body["report"]), float(body["seconds"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ResumeError(
+            f"{files.report} is missing or damaged ({error}). Start again with --no-resume (in Python: resume=False)."
+        ) from error
+    return FittedBank(open_bank(files.bank), report, seconds)
 
 
 def doubts(report: Mapping[str, Any]) -> list[str]:

@@ -131,7 +131,7 @@ class FolderRun:
             session.check_inputs(records)
             return session.state.inputs
         state = RunState(self.settings, records, versions())
-        write_atomic(session.files.plan, state.to_bytes(), overwrite=False)
+        write_atomic(session.files.plan, state.to_bytes(), overwrite=False, private=True)
         return records
 
     def _hashed(self) -> tuple[InputRecord, ...]:
@@ -304,8 +304,7 @@ def _keep_bank(bank: Path, keep: Path | None) -> str | None:
         raise OutputError(f"{bank} cannot be read: {error.strerror}.") from error
     digest = hashlib.sha256(data).hexdigest()
     if not keep.exists():
-        # A bank that holds a key was written for its owner alone, and stays so.
-        write_atomic(keep, data, overwrite=False, private=not bank.stat().st_mode & 0o077)
+        write_atomic(keep, data, overwrite=False, private=True)
     return digest
 
 

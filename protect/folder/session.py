@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from ...errors import OutputError, ResumeError
 from ...imaging.loading import sha256_file
+from ...imaging.page import is_own_page
 from ..records.manifest import MANIFEST_NAME, ManifestLog, read_manifest
 from ..records.report import REPORT_NAME
 from ..records.run_file import RUN_FILE_NAME, RunFile, read_run_file
@@ -61,9 +63,10 @@ class Session:
             resume: whether to go on with what is there; otherwise only the manifest is read, for its proofs.
 
         Raises:
-            ResumeError: its run files are damaged.
+            ResumeError: its run files are damaged, or something else has their names.
         """
         files = StateFiles(output)
+        _check_own_names(output, files)
         log = read_manifest(output / MANIFEST_NAME)
         if not resume:
             return cls(output, files, log, None, None)
@@ -209,4 +212,23 @@ class Session:
             raise ResumeError(
                 f"{self.output} holds {len(foreign)} files that bitterant did not write: {names}. They are left alone. "
                 "Give an empty or new output folder, or move them away."
+            )
+
+
+def _check_own_names(output: Path, files: StateFiles) -> None:
+    """Refuse what has the name of a file of ours and is none. A link would lead our writing elsewhere, a pipe would
+    never end, and a page of the user's would be lost at the end of the run.
+
+    Raises:
+        ResumeError: names it.
+    """
+    for path in (output / MANIFEST_NAME, output / RUN_FILE_NAME, output / REPORT_NAME, *files.kept, files.lock):
+        try:
+            ours = stat.S_ISREG(path.lstat().st_mode) and (path.name != REPORT_NAME or is_own_page(path))
+        except OSError:  # not there, or not to be read, which is told where it is
+            continue
+        if not ours:
+            raise ResumeError(
+                f"{path} is not the file that bitterant writes under this name. It is left alone: move it away, or "
+                "give another output folder."
             )

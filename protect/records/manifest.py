@@ -9,10 +9,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Literal, get_args
+from typing import Literal, get_args
 
 from ...errors import OutputError, ResumeError
+from ...imaging.places import open_own, read_regular
 from ...imaging.scan import HIDDEN
+from ...imaging.structured import parse_json
 
 __all__ = ["MANIFEST_NAME", "ManifestLog", "ManifestRow", "ManifestWriter", "Status", "count_statuses", "read_manifest"]
 
@@ -20,6 +22,10 @@ MANIFEST_NAME = "bitterant-manifest.jsonl"
 
 Status = Literal["protected", "copied", "skipped", "failed"]
 _STATUSES: tuple[str, ...] = get_args(Status)
+_NUMBERS = (int, float)
+_NUMERIC = frozenset(
+    {"width", "height", "linf_levels", "psnr", "ssim", "ciede", "ciede_p95", "ciede_patches", "flip", "seconds"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +88,18 @@ class ManifestRow:
         Raises:
             ValueError: the line is not a manifest row.
         """
-        data = json.loads(line)
+        data = parse_json(line)
         if not isinstance(data, dict) or data.get("status") not in _STATUSES or not isinstance(data.get("source"), str):
-            raise ValueError("not a manifest row")
+            raise ValueError("it is no row of a manifest")
+        found = {name: data[name] for name in cls.__slots__ if name in data}
+        for name, value in found.items():
+            kinds = _NUMBERS if name in _NUMERIC else str
+            if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
+                raise ValueError(f"its field {name} is of another kind")
+        if not all(_stays_below(found.get(name) or "") for name in ("source", "output")):
+            raise ValueError("it speaks of a file that lies elsewhere")
         try:
-            return cls(**{name: data[name] for name in cls.__slots__ if name in data})
+            return cls(**{**found, "seconds": found.get("seconds") or 0.0})
         except TypeError as error:
             raise ValueError("fields are missing") from error
 
@@ -113,7 +126,7 @@ def read_manifest(path: Path) -> ManifestLog:
         ResumeError: a line before the last is no manifest row, or the file cannot be read.
     """
     try:
-        data = path.read_bytes()
+        data = read_regular(path)
     except FileNotFoundError:
         return ManifestLog()
     except OSError as error:
@@ -132,7 +145,7 @@ def read_manifest(path: Path) -> ManifestLog:
             if last:
                 return ManifestLog(tuple(rows), position, cut=True)
             raise ResumeError(
-                f"{path}: line {len(rows) + 1} is damaged. Give an empty output folder, "
+                f"{path}: line {len(rows) + 1} is damaged: {error}. Give an empty output folder, "
                 "or move the damaged manifest away and check the files by hand."
             ) from error
         position = end + 1
@@ -152,10 +165,8 @@ class ManifestWriter:
 
     def __init__(self, path: Path, size: int = 0) -> None:
         self.path = path
-        self._file: BinaryIO
         try:
-            # "r+b" cannot create and "a" cannot truncate, hence the descriptor.
-            self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666), "r+b")
+            self._file = open_own(path)
             self._file.truncate(size)
             self._file.seek(size)
         except OSError as error:
@@ -187,6 +198,11 @@ class ManifestWriter:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _stays_below(relative: str) -> bool:
+    """Whether a path with forward slashes, put behind a folder, leads to something in it."""
+    return not relative.startswith("/") and ".." not in relative.split("/")
 
 
 def count_statuses(rows: Iterable[ManifestRow]) -> dict[str, int]:

@@ -12,7 +12,7 @@ import numpy as np
 from ...errors import ImageError
 from ...imaging.atomic import write_atomic
 from ...imaging.codec import decode
-from ...imaging.page import difference_tile, png_data_uri, render_page, thumbnail
+from ...imaging.page import difference_tile, is_own_page, png_data_uri, render_page, thumbnail
 from .summary import BEFORE_PUBLISHING
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def write_report(path: Path, run_file: RunFile, rows: Sequence[ManifestRow], *, 
         problem_count=len(problems),
         before_publishing=BEFORE_PUBLISHING,
     )
-    write_atomic(path, page.encode("utf-8"), overwrite=True)
+    write_atomic(path, page.encode("utf-8"), overwrite=is_own_page)
 
 
 def flatten(data: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

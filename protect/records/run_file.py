@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..._version import __version__
 from ...errors import ResumeError
+from ...imaging.places import read_regular
 from ...imaging.visibility import FLIP_MISSING, flip_available
 from .manifest import ManifestRow
 
@@ -139,7 +140,7 @@ def read_run_file(path: Path) -> RunFile | None:
         ResumeError: it is damaged or of another version.
     """
     try:
-        return RunFile.model_validate_json(path.read_bytes())
+        return RunFile.model_validate_json(read_regular(path))
     except FileNotFoundError:
         return None
     except (OSError, ValidationError) as error:

@@ -12,10 +12,12 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ...errors import OutputError, ResumeError
 from ...imaging.loading import image_key
+from ...imaging.places import open_own, read_regular
+from ...imaging.structured import parse_json, read_json
 
 __all__ = [
     "STATE_PREFIX",
@@ -158,18 +160,34 @@ class RunState:
             ResumeError: it is damaged or of another version.
         """
         try:
-            data = json.loads(path.read_bytes())
+            data = read_json(path)
             if data["schema"] != _SCHEMA:
-                raise ValueError(f"schema {data['schema']}")
-            inputs = tuple(InputRecord(*row) for row in data["inputs"])
-            return cls(data["settings"], inputs, data["versions"], data.get("fitted"))
+                raise ValueError(f"schema {data['schema']!r:.20}")
+            inputs = tuple(_input(row) for row in data["inputs"])
+            fitted = data.get("fitted")
+            return cls(dict(data["settings"]), inputs, dict(data["versions"]), None if fitted is None else dict(fitted))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ResumeError(
-                f"{path} is damaged or of another version of bitterant ({error}). "
+                f"{path} is damaged or of another version of bitterant ({error!s:.200}). "
                 "Start again with --no-resume (in Python: resume=False)."
             ) from error
+
+
+def _input(row: Any) -> InputRecord:
+    """One input as :meth:`RunState.to_bytes` wrote it.
+
+    Raises:
+        TypeError, ValueError: it is none.
+    """
+    record = InputRecord(*row)
+    texts = (record.sha256, record.class_name, record.reason)
+    if not isinstance(record.relative, str) or not all(text is None or isinstance(text, str) for text in texts):
+        raise TypeError("inputs of another kind")
+    if record.kind not in get_args(InputKind):
+        raise ValueError("inputs of another kind")
+    return record
 
 
 def decisive_inputs(records: Iterable[InputRecord]) -> list[tuple[str, str | None]]:
@@ -201,7 +219,7 @@ class Journal:
         line = b"\n" + json.dumps([output, sha256]).encode("ascii") + b"\n"
         try:
             # A kill keeps what was handed to the system; only a power cut could lose the note, hence no fsync.
-            with self._lock, self.path.open("ab") as file:
+            with self._lock, open_own(self.path, append=True) as file:
                 file.write(line)
         except OSError as error:
             raise OutputError(f"{self.path} cannot be written: {error.strerror}. Is the disk full?") from error
@@ -210,15 +228,16 @@ class Journal:
         """All (output, sha256) noted so far; half a line at the end is left out."""
         noted: set[tuple[str, str]] = set()
         try:
-            lines = self.path.read_bytes().split(b"\n")
+            lines = read_regular(self.path).split(b"\n")
         except FileNotFoundError:
             return noted
         for line in lines[:-1]:
             try:
-                output, sha256 = json.loads(line)
-            except ValueError:
+                output, sha256 = parse_json(line)
+            except (ValueError, TypeError):
                 continue
-            noted.add((output, sha256))
+            if isinstance(output, str) and isinstance(sha256, str):
+                noted.add((output, sha256))
         return noted
 
 

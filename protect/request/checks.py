@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import ConfigError, FolderError
 from ...imaging.budget import Budget
 from ...imaging.loading import Describer, auto_resolution, common_size, sha256_file
+from ...imaging.places import lies_in
 from ...imaging.scan import FolderScan, scan_folder
 from ..records.manifest import MANIFEST_NAME
 from .captions import captions_digest, captions_for
@@ -107,12 +108,11 @@ def check_bank_place(
     """
     if bank is None:
         return
-    place = bank.resolve()
     for folder, why in (
         (output, "whoever gets the pictures could take the protection off with it"),
         (source, "originals are left as they are"),
     ):
-        if folder is not None and folder.resolve() in (place, *place.parents):
+        if folder is not None and lies_in(bank, folder):
             problems.add(FolderError(f"The bank {bank} lies inside {folder}: {why}. Choose a place outside."))
     if bank.is_dir():
         problems.add(ConfigError(f"The bank {bank} is a folder. Give a file name, such as {bank / 'my.bank'}."))

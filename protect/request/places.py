@@ -7,9 +7,11 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from ...errors import FolderError, OutputError, ResumeError
 from ...imaging.atomic import TEMPORARY_PREFIX
+from ...imaging.places import identity_of, lies_in, open_own
 from ...imaging.scan import is_own_file
 
 __all__ = [
@@ -30,7 +32,8 @@ _LOCK_TRIES = 100
 
 
 def overlap_problem(source: Path, output: Path) -> FolderError | None:
-    """Why OUT may not be used with SRC, or ``None``. Both are compared after links are resolved.
+    """Why OUT may not be used with SRC, or ``None``. Both are compared as places, under whatever names; see
+    :func:`lies_in`.
 
     Args:
         source: SRC.
@@ -38,11 +41,11 @@ def overlap_problem(source: Path, output: Path) -> FolderError | None:
     """
     src, out = source.resolve(), output.resolve()
     remedy = "Originals are never touched. Choose an output folder beside it."
-    if out == src or (out.exists() and src.exists() and out.samefile(src)):
+    if out == src or (identity_of(out) is not None and identity_of(out) == identity_of(src)):
         return FolderError(f"The output folder is the source folder itself: {source}. {remedy}")
-    if src in out.parents:
+    if lies_in(out, src):
         return FolderError(f"The output folder {output} lies inside the source folder {source}. {remedy}")
-    if out in src.parents:
+    if lies_in(src, out):
         return FolderError(f"The output folder {output} contains the source folder {source}. {remedy}")
     return None
 
@@ -98,7 +101,7 @@ def remove_empty_folders(folder: Path, stop: Path) -> None:
 def survey_output(output: Path) -> Iterator[str]:
     """All files in OUT that are neither ours at its root nor litter, as paths with forward slashes, sorted by folder.
 
-    Links count as files and are not followed, so that nothing is ever written through one.
+    Links count as files, whatever they are called, and are not followed, so that nothing is ever written through one.
 
     Args:
         output: OUT; may be missing.
@@ -109,7 +112,8 @@ def survey_output(output: Path) -> Iterator[str]:
         folders.sort()
         linked = [name for name in folders if (here / name).is_symlink()]
         for name in sorted([*files, *linked]):
-            if not (at_root and is_own_file(name)) and name.lower() not in _LITTER:
+            ours = at_root and is_own_file(name) and not (here / name).is_symlink()
+            if not ours and name.lower() not in _LITTER:
                 yield (here / name).relative_to(output).as_posix()
 
 
@@ -121,14 +125,14 @@ def exclusive(path: Path) -> Iterator[None]:
         ResumeError: another process holds it.
         OutputError: the file cannot be made.
     """
-    descriptor = _acquire(path)
+    file = _acquire(path)
     try:
         yield
     finally:
         # Removed while it is held: afterwards it could be another run's.
         with suppress(OSError):
             path.unlink(missing_ok=True)
-        os.close(descriptor)
+        file.close()
         if os.name == "nt":  # where an open file cannot be removed, and nothing is locked
             with suppress(OSError):
                 path.unlink(missing_ok=True)
@@ -147,22 +151,22 @@ def holding(output: Path, lock: Path, *, existed: bool) -> Iterator[None]:
         raise
 
 
-def _acquire(path: Path) -> int:
-    """A descriptor of the lock file, held."""
+def _acquire(path: Path) -> BinaryIO:
+    """The lock file, held."""
     for _ in range(_LOCK_TRIES):
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            file = open_own(path)
         except OSError as error:
             raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
         try:
-            _take(descriptor, path)
-            if _is_still_there(descriptor, path):
-                return descriptor
+            _take(file.fileno(), path)
+            if _is_still_there(file.fileno(), path):
+                return file
         except BaseException:
-            os.close(descriptor)
+            file.close()
             raise
         # Its last holder removed the file between our opening and locking it: what we hold keeps nobody out.
-        os.close(descriptor)
+        file.close()
     raise _held_elsewhere(path)
 
 

@@ -28,6 +28,7 @@ from ...imaging.budget import Budget
 from ...imaging.masking import amplitude
 from ...imaging.perturb import add_delta
 from ...imaging.picture import Picture
+from ...imaging.structured import parse_json
 from ..cluster_index import ClusterIndex
 from ..safe_file import in_stable_order
 from .code_book import Code, Wave, assign_codes, scale_for
@@ -306,7 +307,7 @@ class TextureBank:
                 raise ValueError(f"its waves are {waves.dtype} {waves.shape}")
             if secret.dtype != np.uint8 or secret.ndim != 1:
                 raise ValueError(f"its key is {secret.dtype} {secret.shape}")
-            classes = json.loads(metadata["classes"])
+            classes = parse_json(metadata["classes"])
             if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
                 raise ValueError("its classes are no list of texts")
             if granularity not in ("sample", "cluster"):
@@ -328,7 +329,7 @@ class TextureBank:
         except (SafetensorError, KeyError, ValueError, TypeError, RecursionError, OSError, ConfigError) as error:
             if isinstance(error, BankError) and str(path) in str(error):
                 raise
-            raise BankError(f"{path} is damaged and cannot be used ({error}). Make it again.") from error
+            raise BankError(f"{path} is damaged and cannot be used ({error!s:.200}). Make it again.") from error
 
 
 def _code(row: Sequence[Sequence[float]]) -> Code:

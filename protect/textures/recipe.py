@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Final
 
 from ...errors import BankError, ConfigError
+from ...imaging.structured import parse_json
 
 __all__ = [
     "ANGLES_A_RING",
@@ -94,8 +95,9 @@ class TextureRecipe:
         Raises:
             BankError: other numbers than this version knows.
             ConfigError: a value out of range.
+            ValueError: it is no JSON.
         """
-        found = json.loads(text)
+        found = parse_json(text)
         known = {part.name for part in fields(cls)}
         if not isinstance(found, dict) or set(found) != known:
             raise BankError("the numbers of its textures are not those that this bitterant knows")

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ...errors import CaptionError, FolderError, ImageError, OutputError
-from ...imaging.atomic import write_atomic
+from ...errors import CaptionError, FolderError, ImageError
+from ...imaging.atomic import check_free, write_atomic
 from ...imaging.captions import CaptionOptions, ImageCaption, read_captions
 from ...imaging.codec import read_header
 from ...imaging.loading import FileProblem, sha256_file
+from ...imaging.places import lies_in
 from ...imaging.scan import Entry, FolderScan
 from ..folder.inputs import ordered_map
 from ..folder.interrupt import StopRequest
@@ -178,10 +179,9 @@ def check_private_places(source: Path, *paths: Path) -> None:
         OutputError: one exists.
     """
     for path in paths:
-        if source.resolve() in path.resolve().parents:
+        if lies_in(path, source):
             raise FolderError(f"{path} lies inside {source}. Originals are left as they are: choose a place outside.")
-        if path.exists() or path.is_symlink():
-            raise OutputError(f"{path} exists already and is left alone. Choose another name, or move it away.")
+        check_free(path)
 
 
 def write_asked(asked: Asked, request_path: Path, map_path: Path) -> None:
@@ -190,7 +190,7 @@ def write_asked(asked: Asked, request_path: Path, map_path: Path) -> None:
     Raises:
         OutputError: one exists already, or cannot be written.
     """
-    write_atomic(map_path, asked.map.to_bytes(), overwrite=False)
+    write_atomic(map_path, asked.map.to_bytes(), overwrite=False, private=True)
     try:
         write_atomic(request_path, asked.request.to_bytes(), overwrite=False)
     except BaseException:

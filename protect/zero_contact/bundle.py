@@ -6,7 +6,6 @@ It comes from elsewhere: everything in it is checked, and nothing in it is ever 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from ...errors import BundleError
 from ...imaging.budget import Budget
+from ...imaging.structured import parse_json, read_json
 from ..folder.progress import ProgressCallback, silent
 from .bundle_info import FORMAT, INDEX_SUFFIX, SUFFIX, TENSOR_NAME, VERSION, BundleInfo
 from .bundle_writing import BLANK_DIGEST
@@ -164,7 +164,7 @@ class NoiseBundle:
         try:
             values = self._handles[tensor].get_tensor(tensor).astype(np.float32)
         except (SafetensorError, OSError, ValueError) as error:
-            raise BundleError(f"{self.path}: {tensor} cannot be read ({error}). {_AGAIN}") from error
+            raise BundleError(f"{self.path}: {tensor} cannot be read ({error!s:.200}). {_AGAIN}") from error
         if not np.isfinite(values).all():
             raise BundleError(f"{self.path}: {tensor} holds values that are no numbers. {_AGAIN}")
         if outside := self.budget.violations(values):
@@ -177,7 +177,7 @@ class NoiseBundle:
 def _listed(path: Path) -> dict[Path, str | None]:
     """The files that an index names, with their digests."""
     try:
-        data = json.loads(path.read_bytes())
+        data = read_json(path)
         if data.get("format") != FORMAT or data.get("version") != VERSION:
             raise BundleError(f"{path} is no index of format {VERSION}, the one that is read.")
         files = dict(data["files"])
@@ -188,8 +188,8 @@ def _listed(path: Path) -> dict[Path, str | None]:
         raise BundleError(f"There is no file {path}.") from None
     except OSError as error:
         raise BundleError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise BundleError(f"{path} is damaged ({error}). {_AGAIN}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BundleError(f"{path} is damaged ({error!s:.200}). {_AGAIN}") from error
     return {path.parent / name: str(digest) for name, digest in files.items()}
 
 
@@ -200,7 +200,7 @@ def _open(path: Path) -> tuple[Any, dict[str, str]]:
         handle = safe_open(path, framework="np")
         return handle, handle.metadata() or {}
     except (SafetensorError, OSError, ValueError) as error:
-        raise BundleError(f"{path} is no safetensors file, cut off or damaged ({error}). {_AGAIN}") from error
+        raise BundleError(f"{path} is no safetensors file, cut off or damaged ({error!s:.200}). {_AGAIN}") from error
 
 
 def _tensors(handle: Any, info: BundleInfo, path: Path) -> Iterator[tuple[str, tuple[int, int]]]:
@@ -216,12 +216,12 @@ def _tensors(handle: Any, info: BundleInfo, path: Path) -> Iterator[tuple[str, t
 
 def _shared(text: str, path: Path) -> dict[str, str]:
     try:
-        data = json.loads(text)
+        data = parse_json(text)
         if not isinstance(data, dict) or not all(ID_PATTERN.fullmatch(name) for name in data):
             raise ValueError("ids")
         return {name: f"c/{key}" for name, key in data.items()}
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f"{path}: its map from ids to patterns is damaged ({error}). {_AGAIN}") from error
+    except ValueError as error:
+        raise BundleError(f"{path}: its map from ids to patterns is damaged ({error!s:.200}). {_AGAIN}") from error
 
 
 def _digest_of(path: Path, written: str) -> str:

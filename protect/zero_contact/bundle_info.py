@@ -147,4 +147,4 @@ class BundleInfo:
         except KeyError as error:
             raise BundleError(f"{name} is damaged: its head lacks {error}.") from error
         except (ValueError, BundleError) as error:
-            raise BundleError(f"{name} is damaged: {error}") from error
+            raise BundleError(f"{name} is damaged: {error!s:.200}") from error

@@ -16,8 +16,8 @@ from typing import Any, BinaryIO, Final
 
 import numpy as np
 
-from ...errors import BudgetExceeded, ConfigError, OutputError
-from ...imaging.atomic import atomic_file, write_atomic
+from ...errors import BudgetExceeded, ConfigError
+from ...imaging.atomic import atomic_file, check_free, write_atomic
 from .bundle_info import FORMAT, INDEX_SUFFIX, SUFFIX, VERSION, BundleInfo
 
 __all__ = ["BLANK_DIGEST", "SHARD_BYTES", "TensorPlan", "bundle_paths", "write_bundle"]
@@ -58,7 +58,7 @@ def write_bundle(
     *,
     shard_bytes: int = SHARD_BYTES,
 ) -> tuple[Path, ...]:
-    """Write a bundle, whole or not at all. The same content gives the same bytes.
+    """Write a bundle, whole or not at all, readable by its owner alone. The same content gives the same bytes.
 
     Args:
         path: ``NAME.noise.safetensors``. A bundle larger than ``shard_bytes`` becomes ``NAME-00001-of-00003...`` and
@@ -85,8 +85,7 @@ def write_bundle(
         paths = [folder / f"{stem}-{i:05d}-of-{len(shards):05d}{SUFFIX}" for i in range(1, len(shards) + 1)]
     index = folder / f"{stem}{INDEX_SUFFIX}"
     for place in {path, index, *paths}:
-        if place.exists() or place.is_symlink():
-            raise OutputError(f"{place} exists already and is left alone. Choose another name, or move it away.")
+        check_free(place)
     source = iter(levels)
     written: list[Path] = []
     digests: dict[str, str] = {}
@@ -98,12 +97,12 @@ def write_bundle(
             metadata = {**info.to_metadata(), "map": json.dumps(ours, separators=(",", ":"))}
             if len(shards) > 1:
                 metadata["shards"] = str(len(shards))
-            with atomic_file(place, overwrite=False) as file:
+            with atomic_file(place, overwrite=False, private=True) as file:
                 digests[place.name] = _write_shard(file, info, chosen, source, metadata)
             written.append(place)
         if len(shards) > 1:
             body: dict[str, Any] = {"format": FORMAT, "version": VERSION, "files": digests}
-            write_atomic(index, json.dumps(body, indent=1).encode("ascii") + b"\n", overwrite=False)
+            write_atomic(index, json.dumps(body, indent=1).encode("ascii") + b"\n", overwrite=False, private=True)
             written.append(index)
     except BaseException:
         for place in written:

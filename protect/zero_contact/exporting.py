@@ -10,8 +10,8 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from ...errors import ConfigError, OutputError
-from ...imaging.atomic import atomic_file, write_atomic
+from ...errors import ConfigError
+from ...imaging.atomic import atomic_file, check_free, write_atomic
 from ...imaging.encoding import encode
 from ...imaging.picture import Picture
 from .bundle import NoiseBundle
@@ -36,8 +36,8 @@ def check_export(path: Path, form: Literal["safetensors", "npz", "png"]) -> None
         bundle_paths(path)
     elif form == "npz" and path.suffix != ".npz":
         raise ConfigError(f"{path}: an npz file is called NAME.npz.")
-    if path.exists() and (form != "png" or path.is_file() or any(path.iterdir())):
-        raise OutputError(f"{path} exists already and is left alone. Choose another name, or move it away.")
+    if not (form == "png" and path.is_dir() and not any(path.iterdir())):
+        check_free(path)
 
 
 def export_npz(bundle: NoiseBundle, path: Path) -> None:
@@ -50,7 +50,10 @@ def export_npz(bundle: NoiseBundle, path: Path) -> None:
     """
     head = {**bundle.info.to_metadata(), "map": dict(sorted(bundle.tensor_of.items()))}
     dtype = np.float16 if bundle.info.stage == "native" else np.int8
-    with atomic_file(path, overwrite=False) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+    with (
+        atomic_file(path, overwrite=False, private=True) as file,
+        zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
         _add(archive, "metadata", np.array(json.dumps(head, sort_keys=True)))
         for name, tensor in _representatives(bundle):
             _add(archive, tensor, bundle.levels_of(name).transpose(2, 0, 1).astype(dtype))
@@ -72,7 +75,7 @@ def export_png(bundle: NoiseBundle, folder: Path) -> tuple[Path, ...]:
         for name, tensor in _representatives(bundle):
             pixels = (np.rint(bundle.levels_of(name)) + PNG_OFFSET).astype(np.uint8)
             path = folder / f"{tensor.rpartition('/')[2]}.png"
-            write_atomic(path, encode(Picture(pixels), format="PNG"), overwrite=False)
+            write_atomic(path, encode(Picture(pixels), format="PNG"), overwrite=False, private=True)
             written.append(path)
     except BaseException:
         with suppress(OSError):

@@ -28,10 +28,9 @@ GIVEN_NAMES: Final = frozenset(
     """.split()  # noqa: SIM905 - a hundred quoted names read worse
 )
 
-_ADDRESS: Final = re.compile(r"(?:https?://|www\.)\S+|\S+@\S+|[@#]\w+", re.IGNORECASE)
+_ADDRESS: Final = re.compile(r"(?:https?://|www\.)\S+|(?<!\S)\S+@\S+|[@#]\w+", re.IGNORECASE)
 _NUMBER: Final = re.compile(r"\b\w*\d[\w.,:/-]*\b")
 _WORD: Final = re.compile(r"[^\W\d_][\w'’-]*")
-_SENTENCE_END: Final = re.compile(r"(?:^|[.!?:;]\s*[\"“(]?\s*)\Z")
 
 
 def plain_words(caption: str, *, deny: Collection[str] = (), keep_capitals: bool = False) -> str:
@@ -54,12 +53,13 @@ def plain_words(caption: str, *, deny: Collection[str] = (), keep_capitals: bool
     kept: list[str] = []
     end = 0
     for index, match in enumerate(words):
-        kept.append(text[end : match.start()])
+        between = text[end : match.start()]
+        kept.append(between)
+        starts = not match.start() or _ends_sentence(between)
         end = match.end()
         word = match.group()
         stem = re.split(r"['’]", word)[0].casefold()
         after = words[index + 1].group() if index + 1 < len(words) else ""
-        starts = bool(_SENTENCE_END.search(text[: match.start()]))
         single = len(word) == 1  # "A", "I"
         name_by_case = (
             not keep_capitals and word[0].isupper() and not single and (not starts or after[:1].isupper())
@@ -70,3 +70,11 @@ def plain_words(caption: str, *, deny: Collection[str] = (), keep_capitals: bool
     left = re.sub(r"\s+([.,;:!?])", r"\1", " ".join("".join(kept).split()))
     left = re.sub(r"[,;:]+(?=[.,;:!?])", "", left)  # of a list whose members went
     return left.strip(" ,;:-") if re.search(r"\w", left) else ""
+
+
+def _ends_sentence(between: str) -> bool:
+    """Whether what stands between two words ends a sentence, or opens one in quotes or brackets."""
+    last = between.rstrip()
+    if last.endswith(('"', "“", "(")):
+        last = last[:-1].rstrip()
+    return last.endswith((".", "!", "?", ":", ";"))

@@ -11,13 +11,14 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from ...errors import RequestError
 from ...imaging.codec import MAX_PIXELS
+from ...imaging.structured import parse_json
 
 __all__ = ["ID_PATTERN", "NoiseRequest", "RequestLimits", "RequestRow"]
 
@@ -124,7 +125,7 @@ class NoiseRequest:
                 row = _row(line, limits)
                 if row.id in seen:
                     raise ValueError(f"the id {row.id} was there before")
-            except (ValueError, RecursionError) as error:
+            except ValueError as error:
                 raise RequestError(f"{name}, line {number}: {error}.") from error
             seen.add(row.id)
             rows.append(row)
@@ -149,12 +150,7 @@ class NoiseRequest:
 
 
 def _row(line: bytes, limits: RequestLimits) -> RequestRow:
-    try:
-        data = json.loads(line.decode("utf-8"), object_pairs_hook=_without_repeats)
-    except UnicodeDecodeError:
-        raise ValueError("it is not UTF-8 text") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"it is no JSON ({error.msg})") from None
+    data = parse_json(line)
     if not isinstance(data, Mapping):
         raise ValueError("it is no JSON object")
     if unknown := sorted(data.keys() - _KEYS):
@@ -186,13 +182,3 @@ def _whole(data: Mapping[str, Any], key: str, low: int, high: int) -> int | None
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise ValueError(f"{key} is not a whole number in {low}..{high}")
     return value
-
-
-def _without_repeats(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; two fields of one name could be read in two ways."""
-    data: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in data:
-            raise ValueError(f"the field {key!r:.60} stands there twice")
-        data[key] = value
-    return data

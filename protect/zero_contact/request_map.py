@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ...errors import RequestError
+from ...imaging.structured import read_json
 from .request import ID_PATTERN
 
 __all__ = ["MappedPicture", "RequestMap"]
@@ -63,7 +64,7 @@ class RequestMap:
             RequestError: there is none, it is damaged, or of another version.
         """
         try:
-            data = json.loads(Path(path).read_bytes())
+            data = read_json(Path(path))
         except FileNotFoundError:
             raise RequestError(
                 f"There is no map {path}. `bitterant t2ue captions` writes it beside the request; without it nobody "
@@ -71,10 +72,8 @@ class RequestMap:
             ) from None
         except OSError as error:
             raise RequestError(f"The map {path} cannot be read: {error.strerror or error}.") from error
-        except (ValueError, RecursionError) as error:
-            raise RequestError(
-                f"The map {path} is damaged: it is no JSON ({error}). Make the request again."
-            ) from error
+        except ValueError as error:
+            raise RequestError(f"The map {path} is damaged: {error}. Make the request again.") from error
         if not isinstance(data, dict) or data.get("format") != _FORMAT:
             raise RequestError(f"{path} is not the map of a request. Give the request.map.json of `t2ue captions`.")
         if data.get("version") != _VERSION:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from ...errors import OutputError, RequestError
+from ...imaging.atomic import write_atomic
 
 __all__ = ["LEAST_SECRET", "new_secret", "opaque_id", "read_or_create_secret", "read_secret", "save_secret", "seed_of"]
 
@@ -54,15 +55,7 @@ def save_secret(path: Path, secret: bytes) -> None:
     Raises:
         OutputError: it exists or cannot be made.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(secret.hex() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise OutputError(f"The key file {path} cannot be made: {error.strerror or error}.") from error
+    write_atomic(path, f"{secret.hex()}\n".encode("ascii"), overwrite=False, private=True)
 
 
 def read_or_create_secret(path: Path) -> bytes:

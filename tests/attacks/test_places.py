@@ -15,7 +15,7 @@ from bitterant.errors import FolderError, OutputError
 
 def test_a_place_that_is_there_or_not_yet_is_good_and_stays_as_it_was(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
-    (tmp_path / "there" / "report.json").write_text("of an earlier run")
+    (tmp_path / "there" / "report.json").write_text('{\n  "schema_version": 6\n}')
     check_places(tmp_path / "there", tmp_path / "not" / "yet", ["report.json"], [tmp_path / "clean", None])
     check_places(None, None, ["report.json"], [tmp_path])
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["report.json", "there"]

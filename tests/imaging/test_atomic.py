@@ -183,3 +183,68 @@ def test_the_debris_of_one_file_is_swept_and_that_of_no_other(tmp_path, monkeypa
     assert len(names(tmp_path / "below")) == 1
     assert sweep_temporaries_of(tmp_path / name) == 0
     assert sweep_temporaries_of(tmp_path / "gone" / name) == 0
+
+
+def test_a_name_that_is_taken_meanwhile_is_not_lost(tmp_path, monkeypatch):
+    path = tmp_path / "x"
+    real = os.fsync
+
+    def meanwhile(descriptor):
+        path.write_bytes(b"another's")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", meanwhile)
+    with pytest.raises(OutputError, match="exists already"):
+        write_atomic(path, b"new", overwrite=False)
+    assert path.read_bytes() == b"another's"
+    assert names(tmp_path) == ["x"]
+
+
+def test_a_disk_without_second_names_is_written_all_the_same(tmp_path, monkeypatch):
+    def refuse(*_args, **_options):
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    write_atomic(tmp_path / "x", b"new", overwrite=False)
+    assert (tmp_path / "x").read_bytes() == b"new"
+    assert names(tmp_path) == ["x"]
+
+
+def test_only_a_file_of_its_kind_is_replaced(tmp_path):
+    path = tmp_path / "x"
+    path.write_bytes(b"mine")
+    with pytest.raises(OutputError, match="left alone"):
+        write_atomic(path, b"new", overwrite=lambda file: file.read_bytes().startswith(b"ours"))
+    path.write_bytes(b"ours, old")
+    write_atomic(path, b"ours, new", overwrite=lambda file: file.read_bytes().startswith(b"ours"))
+    assert path.read_bytes() == b"ours, new"
+
+
+@pytest.mark.parametrize("overwrite", [True, lambda file: True])
+def test_what_a_link_leads_to_is_never_written(tmp_path, overwrite):
+    victim, path = tmp_path / "victim", tmp_path / "x"
+    victim.write_bytes(b"precious")
+    path.symlink_to(victim)
+    if overwrite is True:
+        write_atomic(path, b"new", overwrite=overwrite)
+        assert path.read_bytes() == b"new"
+        assert not path.is_symlink()
+    else:
+        with pytest.raises(OutputError):
+            write_atomic(path, b"new", overwrite=overwrite)
+    assert victim.read_bytes() == b"precious"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permission bits are a POSIX matter")
+@pytest.mark.parametrize("before", [0o644, None])
+def test_a_private_file_is_its_owners_alone(tmp_path, before):
+    path = tmp_path / "x"
+    if before is not None:
+        path.write_bytes(b"old")
+        path.chmod(before)
+    old = os.umask(0)
+    try:
+        write_atomic(path, b"secret", overwrite=True, private=True)
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600

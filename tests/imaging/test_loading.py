@@ -208,13 +208,13 @@ def test_a_file_is_read_once_for_hash_and_picture(tmp_path, monkeypatch):
     write_image(tmp_path / "a.png")
     scan = scan_folder(tmp_path)
     opened: list[str] = []
-    real = Path.open
+    real = loading.open_regular
 
-    def counting(self, *args, **options):
-        opened.append(self.name)
-        return real(self, *args, **options)
+    def counting(path):
+        opened.append(path.name)
+        return real(path)
 
-    monkeypatch.setattr(Path, "open", counting)
+    monkeypatch.setattr(loading, "open_regular", counting)
     load_image_set(scan, 8)
     assert opened == ["a.png"]
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +16,13 @@ from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
 from bitterant.errors import ConfigError
 from bitterant.imaging import Metadata, Picture, apply_metadata_policy, decode, encode
+from bitterant.imaging import metadata as metadata_module
 from bitterant.imaging.exif import Directory, Tag, build_exif, graft_into_tiff, parse_exif
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
 
 RIGHTS = "© Zoë Müller"
 LATIN = RIGHTS.encode("latin-1")
@@ -339,3 +348,72 @@ def test_tags_before_a_pile_of_large_ones_are_kept():
     assert directory is not None
     assert directory.text(270) == b"text"
     assert len(directory.tags) < 21
+
+
+SIZE = 300_000  # bytes of a packet: a search that goes back takes minutes or hours
+HOSTILE = {
+    "white space": lambda n: b"<x>" + b" " * n + b"</x>",
+    "white space in an attribute": lambda n: b"<x tiff:Orientation" + b" " * n,
+    "many attributes": lambda n: b" tiff:Orientation='" * (n // 19),
+    "many elements": lambda n: b"<tiff:Orientation>  " * (n // 20),
+    "open thumbnails": lambda n: b"<a:Thumbnails" * (n // 13),
+    "nested thumbnails": lambda n: b"<a:Thumbnails>" * (n // 14),
+    "thumbnails of many names": lambda n: b"".join(b"<a%d:Thumbnails>" % i for i in range(n // 17)),
+    "long names": lambda n: b"<" + b"a" * n,
+    "nested": lambda n: b"<a>" * (n // 7) + b"</a>" * (n // 7),
+    "many children": lambda n: (
+        b'<r:RDF xmlns:r="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><r:Description>'
+        + b"<a/>" * (n // 4)
+        + b"</r:Description></r:RDF>"
+    ),
+    "rights nested": lambda n: (
+        b'<r:RDF xmlns:r="http://www.w3.org/1999/02/22-rdf-syntax-ns#" xmlns:d="http://purl.org/dc/elements/1.1/">'
+        b"<r:Description><d:rights>" + b"<a>" * (n // 7) + b"</a>" * (n // 7) + b"</d:rights></r:Description></r:RDF>"
+    ),
+}
+
+
+@pytest.mark.skipif(resource is None, reason="this system limits no processor time")
+def test_no_packet_is_gone_through_more_than_a_few_times():
+    """A child process reads all of them within the processor time that the system lets it have."""
+    script = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
+sys.path.insert(0, sys.argv[1])
+from test_metadata import HOSTILE, SIZE, metadata_module
+for kind, make in HOSTILE.items():
+    packet = make(SIZE)
+    metadata_module._XMP_ORIENTATION.search(packet)
+    metadata_module._clean_xmp(packet)
+    metadata_module._rights_of_xmp(packet)
+print("done", len(HOSTILE))
+"""
+    words = [sys.executable, "-c", script, str(Path(__file__).parent)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == f"done {len(HOSTILE)}", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("packet", "cleaned"),
+    [
+        (b"<x> <a:Thumbnails><b/></a:Thumbnails>y</x>", b"<x> y</x>"),
+        (b"<x><a:Thumbnails/>y<a:Thumbnails n='1' />z</x>", b"<x>yz</x>"),
+        (b"<x><a:Thumbnails><a:Thumbnails>1</a:Thumbnails>2</a:Thumbnails>y</x>", b"<x>y</x>"),
+        (b"<x><a:Thumbnails><b:Thumbnails></b:Thumbnails></a:Thumbnails >y</x>", b"<x>y</x>"),
+        (b"<x><a:Thumbnails>1</x>", None),
+        (b"<x></a:Thumbnails>1</x>", None),
+        (b"<x><a:Thumbnails", None),
+        (b"<x><a:ThumbnailsOther>1</a:ThumbnailsOther></x>", b"<x><a:ThumbnailsOther>1</a:ThumbnailsOther></x>"),
+        (b"<x tiff:Orientation = ' 6 ' y='1'>", b"<x  y='1'>"),
+        (b"<x><tiff:Orientation> 6\n</tiff:Orientation>y</x>", b"<x>y</x>"),
+    ],
+)
+def test_thumbnails_and_orientation_are_cut_out_of_a_packet(packet, cleaned):
+    assert metadata_module._clean_xmp(packet) == cleaned
+
+
+@pytest.mark.parametrize("encoding", ["cp037", "utf-16", "utf-7", "cp500"])
+def test_a_document_type_does_not_hide_in_another_encoding(encoding):
+    declared = "<?xml version='1.0' encoding='" + encoding + "'?>"
+    text = declared + "<!DOCTYPE x [<!ENTITY a 'aaaaaaaaaa'><!ENTITY b '" + "&a;" * 10 + "'>]><x>&b;</x>"
+    assert apply_metadata_policy(Metadata(xmp=text.encode(encoding)), "private").xmp is None

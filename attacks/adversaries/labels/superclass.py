@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import tomllib
 from pathlib import Path
 
 import numpy as np
 
 from ....errors import ConfigError, LabelError
+from ....imaging.places import read_regular
+from ....imaging.structured import parse_toml, read_json
 from ..base import Adversary, Labelling, Material
 
 __all__ = ["Superclass", "grouped"]
@@ -63,12 +63,11 @@ def grouped(material: Material, table: np.ndarray, names: list[str]) -> Labellin
 
 def _read(path: Path) -> dict[str, str]:
     try:
-        text = path.read_text(encoding="utf-8")
-        content = tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text)
+        content = parse_toml(read_regular(path)) if path.suffix.lower() == ".toml" else read_json(path)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror or error}.") from error
     except ValueError as error:
-        raise ConfigError(f"{path} is neither JSON nor TOML: {error}.") from error
+        raise ConfigError(f"{path} cannot be used: {error}.") from error
     if not isinstance(content, dict) or not all(isinstance(value, str | int) for value in content.values()):
         raise ConfigError(f'{path} must map class names to superclass names, such as {{"cat": "animal"}}.')
     return {name: str(value) for name, value in content.items()}

@@ -14,6 +14,7 @@ from ....imaging.loading import load_image_set
 from ....imaging.scan import scan_folder
 from ....surrogates import resolve_device
 from ....surrogates.image_text import check_image_text, create_image_text
+from ..checkpoint import Checkpoint
 from .making import new_generator, write_record
 from .pairs import CaptionPairs
 from .pipeline import T2UEPipeline
@@ -93,7 +94,8 @@ def make_generator(
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         if not request.resume:
-            checkpoint.unlink(missing_ok=True)
+            Checkpoint(checkpoint, "").remove()
+        Checkpoint(checkpoint, "").check()
     except OSError as error:
         raise OutputError(f"{out.parent} cannot be written: {error.strerror}.") from error
     pairs = _pairs(request, recipe)
@@ -115,7 +117,7 @@ def make_generator(
         "surrogate": request.surrogate, "text_encoder": embedder.tower_id,
     }  # fmt: skip
     _write(out, T2UEPipeline(generator, embedder), report, recipe, about)
-    checkpoint.unlink(missing_ok=True)
+    Checkpoint(checkpoint, "").remove()
     return report
 
 
@@ -147,6 +149,8 @@ def _pairs(request: TrainRequest, recipe: TrainRecipe) -> CaptionPairs:
 
 def _write(out: Path, pipeline: T2UEPipeline, report: TrainReport, recipe: TrainRecipe, about: dict[str, Any]) -> None:
     made = out.with_name(f".bitterant-{out.name}")
+    if made.is_symlink() or (made.exists() and not made.is_dir()):
+        raise OutputError(f"{made} is in the way and is left alone. Move it away.")
     try:
         shutil.rmtree(made, ignore_errors=True)
         pipeline.save_pretrained(str(made))

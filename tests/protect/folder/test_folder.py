@@ -399,14 +399,14 @@ def test_a_path_that_the_disk_refuses_fails_alone(
 ) -> None:
     source, output = kit.folder(), kit.root / "out"
     (source / "class0/1.txt").write_text("a caption")
-    real = Path.replace
+    real = os.link
 
-    def refuse(path: Path, target: Path) -> Path:
+    def refuse(path: Path, target: Path, **options: Any) -> None:
         if target == output / name:
             raise OSError(number, os.strerror(number))
-        return real(path, target)
+        real(path, target, **options)
 
-    monkeypatch.setattr(Path, "replace", refuse)
+    monkeypatch.setattr(os, "link", refuse)
     summary = protect_folder(source, output, **NOISE)
     assert (summary.counts["failed"], summary.inputs, summary.exit_code) == (1, 7, 1)
     assert summary.problems[0].relative == name
