@@ -502,6 +502,7 @@ class Plan(Part):
         rule: the thresholds that decide.
         victim_seeds: seeds of the trainings, shared by all arms.
         recipes: how each victim is trained, the same in every arm.
+        epochs: how often each victim sees every training picture.
         noise_levels: amplitude of the noise arm in 1/255.
         data_sha256: over the pictures and labels that are trained on and tested on.
     """
@@ -513,6 +514,7 @@ class Plan(Part):
     victim_seeds: tuple[int, ...]
     conditions: tuple[PlannedCondition, ...]
     recipes: dict[str, dict[str, Any]]
+    epochs: dict[str, float] = Field(default_factory=dict)
     resolution: int
     train_images: int
     test_images: int

@@ -60,6 +60,7 @@ from .training import (
     GridResult,
     cells_of,
     create_victim,
+    epochs_of,
     executor_for,
     run_grid,
     temporary_folder_problem,
@@ -121,6 +122,7 @@ def verify_folder(
     max_minutes: float | None = None,
     workers: int | None = None,
     recipe: Recipe | None = None,
+    epochs: float | None = None,
     lpips: Path | str | None = None,
     cells: Path | str | None = None,
     resume: bool = True,
@@ -153,6 +155,8 @@ def verify_folder(
         max_minutes: leave out whole conditions that do not fit in, from the last one on; they count as not tested.
         workers: processes; by default one a CPU. The result does not depend on it.
         recipe: train every victim exactly like this.
+        epochs: passes over the training pictures, instead of the preset's length: 12 times the preset's scale, more
+            for small sets, or the published number.
         lpips: weights for LPIPS, a learned measure of how visible the change is; without it the environment variable
             ``BITTERANT_LPIPS`` is asked, then torch's cache. Nothing is fetched; without weights the figure is absent.
         cells: folder in which finished trainings are kept; by default ``cells`` in the folder of the report. The same
@@ -186,6 +190,7 @@ def verify_folder(
         require_grade=require_grade,
         max_minutes=max_minutes,
         recipe=recipe,
+        epochs=epochs,
     )
     if resolution != "auto" and resolution < 8:
         raise ConfigError(f"The working resolution must be at least 8 pixels, not {resolution}.")
@@ -230,6 +235,7 @@ def verify_sets(
     max_minutes: float | None = None,
     workers: int | None = None,
     recipe: Recipe | None = None,
+    epochs: float | None = None,
     lpips: Path | str | None = None,
     cells: Path | str | None = None,
     resume: bool = True,
@@ -255,6 +261,7 @@ def verify_sets(
         require_grade=require_grade,
         max_minutes=max_minutes,
         recipe=recipe,
+        epochs=epochs,
     )
     _check_epsilon(epsilon)
     folder = _path(report)
@@ -414,6 +421,7 @@ def _plan(
         victim_seeds=tuple(victim_seed(request.seed, index) for index in range(request.seeds)),
         conditions=conditions,
         recipes={name: asdict(recipe) for name, recipe in recipes.items()},
+        epochs={name: round(epochs_of(recipe, len(data.labels)), 2) for name, recipe in recipes.items()},
         resolution=data.resolution,
         train_images=len(data.labels),
         test_images=len(data.test_labels),
