@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import ConfigError, UnknownNameError
-from ..surrogates import Recipe
+from ..surrogates import Precision, Recipe, check_precision
 from .adversaries import TIERS, Adversary, Arm, Tier, create_adversaries
 from .presets import preset_named
 from .schema import GRADES, Grade, PlannedCondition
@@ -28,6 +28,7 @@ class Request:
         seeds: number of trainings a cell is repeated.
         recipe: replaces the recipe of every victim, steps included.
         epochs: passes over the training pictures, instead of the length that the preset and their number give.
+        precision: what networks are trained in, where the recipe leaves it open.
         published: train victims by this published recipe; ``None`` for ours.
     """
 
@@ -44,17 +45,22 @@ class Request:
     recipe: Recipe | None
     published: str | None = None
     epochs: float | None = None
+    precision: Precision = "auto"
 
     def recipes(self, images: int) -> dict[str, Recipe]:
         """How each victim is trained on so many images."""
         pretrained = {a.network: a for a in self.adversaries.values() if a.network is not None}
         if self.recipe is not None:
-            return dict.fromkeys([*self.victims, *pretrained], self.recipe)
-        if self.published:
-            recipes = dict.fromkeys(self.victims, published_recipe(self.published, images, epochs=self.epochs))
+            recipes = dict.fromkeys([*self.victims, *pretrained], self.recipe)
         else:
-            recipes = {name: self._scaled(name, images) for name in self.victims}
-        return recipes | {name: a.adapt(self._scaled(name, images)) for name, a in pretrained.items()}
+            if self.published:
+                recipes = dict.fromkeys(self.victims, published_recipe(self.published, images, epochs=self.epochs))
+            else:
+                recipes = {name: self._scaled(name, images) for name in self.victims}
+            recipes |= {name: a.adapt(self._scaled(name, images)) for name, a in pretrained.items()}
+        if self.precision == "auto":
+            return recipes
+        return {name: replace(recipe, precision=self.precision) for name, recipe in recipes.items()}
 
     def _scaled(self, name: str, images: int) -> Recipe:
         return victim_recipe(name, images, scale=self.step_scale, epochs=self.epochs)
@@ -72,6 +78,7 @@ def resolve_request(
     max_minutes: float | None,
     recipe: Recipe | None,
     epochs: float | None = None,
+    precision: Precision = "auto",
 ) -> Request:
     """Fill in the preset and check every name and number.
 
@@ -106,6 +113,7 @@ def resolve_request(
         recipe=recipe,
         published=chosen.published,
         epochs=epochs,
+        precision=check_precision(precision),
     )
 
 

@@ -37,8 +37,11 @@ def train(
         str, typer.Option(metavar="NAME", help="Image-text surrogate: conse, or clip:ARCH/TAG.")
     ] = "conse",
     size: Annotated[
-        Literal["32", "64", "256"], typer.Option(help="Side of the noise in px. 256 is the paper's network.")
-    ] = "32",
+        Literal["32", "64", "256"] | None,
+        typer.Option(
+            help="Side of the noise in px. 256 is the paper's network.", show_default="32; with --preset paper 256"
+        ),
+    ] = None,
     strength: options.StrengthOption = None,
     epsilon: options.EpsilonOption = None,
     steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Optimiser steps.", show_default="800")] = None,
@@ -74,7 +77,7 @@ def train(
 
         chosen = {"steps": steps, "batch_size": batch_size}
         request = TrainRequest(
-            out=out, pairs=pairs, coco=coco, surrogate=surrogate, side=int(size),
+            out=out, pairs=pairs, coco=coco, surrogate=surrogate, side=None if size is None else int(size),
             epsilon=options.epsilon_levels(ctx, epsilon, strength) / 255, preset=preset, seed=seed, device=device,
             weights=weights, allow_download=allow_download, resume=resume,
             recipe={

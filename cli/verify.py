@@ -115,6 +115,7 @@ def verify(
             rich_help_panel=options.ADVANCED,
         ),
     ] = None,
+    precision: options.PrecisionOption = "auto",
     resolution: options.ResolutionOption = "auto",
     workers: Annotated[
         int | None,
@@ -159,6 +160,7 @@ def verify(
                 adversaries=adversary or None,
                 seeds=seeds,
                 epochs=epochs,
+                precision=precision,
                 resolution=side,
                 seed=seed,
                 device=device,

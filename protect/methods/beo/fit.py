@@ -11,15 +11,14 @@ from torch import Tensor
 
 from ....errors import ConfigError, FitError
 from ....imaging import Budget, ImageSet
-from ....surrogates import FrozenSurrogate, bf16_pays
+from ....surrogates import FrozenSurrogate
 from ..base import FitContext
-from ..round_trip import RoundTrip
 from .ascent import Ascent
 from .ball import round_into_ball
-from .copies import Copies, join
+from .copies import join
 from .held_out import HeldOutEstimate, random_noise
 from .recipe import CLEAN_TARGET, UNDERFIT, BeoRecipe, Training
-from .references import BATCH, EXACT_LIMIT, worst_uncertainty
+from .references import BATCH, worst_uncertainty
 
 __all__ = ["ARMS", "SAVE_SHARE", "BeoFit"]
 
@@ -48,8 +47,7 @@ class BeoFit:
 
     def __init__(self, recipe: BeoRecipe, dataset: ImageSet, clean: ImageSet | None, context: FitContext) -> None:
         self.recipe, self.dataset, self.context = recipe, dataset, context
-        trip = None if recipe.paper else RoundTrip.of(dataset)
-        self.copies = Copies.start(join(dataset, clean), len(dataset), trip)
+        self.copies = recipe.start(join(dataset, clean), len(dataset))
         self.stepper = recipe.stepper(self.copies)
         self.made, self.blocks, self.ready = 0, 0, False
         self.log: list[dict[str, Any]] = []
@@ -94,7 +92,7 @@ class BeoFit:
         ascent = Ascent(
             copies, self._members(), self.stepper,
             sigma=recipe.sigma, kind=recipe.kind, scale=recipe.scaling,
-            padding=recipe.padding(copies.points.resolution),
+            padding=recipe.padding(copies.points.resolution), most=recipe.most_exact,
             generator=self._generator(2, 0),
         )  # fmt: skip
         estimate = 0.0
@@ -120,11 +118,10 @@ class BeoFit:
         return all(member.head_only for member in self.trainer.model.members)
 
     def _members(self) -> list[FrozenSurrogate]:
-        device = self.copies.delta.device
-        return [
-            FrozenSurrogate(member, bf16=bf16_pays(member, device), features=True)
-            for member in self.trainer.model.members
-        ]
+        frozen, chosen = self.recipe.members(self.trainer.model, self.copies.points.resolution)
+        for name, precision in chosen.items():
+            self.context.computed_in(name, precision)
+        return frozen
 
     def _train_anew(self) -> None:
         """Train from scratch until the surrogate tells the classes apart, block by block."""
@@ -222,7 +219,7 @@ class BeoFit:
     def _conclude(self) -> None:
         recipe, points = self.recipe, len(self.copies.points)
         self.context.surrogate_sha256 = self.trainer.model.fingerprint()
-        exact = points <= EXACT_LIMIT
+        exact = recipe.most_exact is None or points <= recipe.most_exact
         report: dict[str, Any] = {
             "surrogate": recipe.surrogate,
             "surrogate_source": self.trainer.model.source,

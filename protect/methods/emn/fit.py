@@ -178,6 +178,7 @@ class EmnFit:
 
     def _conclude(self, trainer: SurrogateTrainer, attempt: int, result: CheckResult | None, verdict: str) -> None:
         context, recipe = self.context, self.recipe
+        context.computed_in(recipe.surrogate, trainer.precision)
         if not context.surrogate_sha256:
             context.surrogate_sha256 = trainer.model.fingerprint()
         rounds = [row for row in self.log if row["attempt"] == self.best_attempt]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ....errors import ConfigError
-from ....surrogates import FrozenSurrogate, Surrogate, bf16_pays
+from ....surrogates import FrozenSurrogate, Precision, Surrogate, choose_precision
 
 __all__ = ["FeatureSpace", "View"]
 
@@ -27,18 +27,28 @@ class FeatureSpace:
         device: where to compute.
         resolution: side in px of the working images; networks of a fixed side take no other.
 
+        precision: of the arithmetic where perturbations push; clusters are always found in float32.
+
     Attributes:
         maker: identity of the networks, the digest of their weights without the last layers.
+        precisions: what was chosen, by network.
     """
 
-    def __init__(self, model: Surrogate, device: torch.device, resolution: int) -> None:
+    def __init__(
+        self, model: Surrogate, device: torch.device, resolution: int, *, precision: Precision = "auto"
+    ) -> None:
         self.device = device
         self.maker = model.fingerprint(head=False)
         self._sides = [member.resize.side for member in model.members]
         model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.exact = FrozenSurrogate(model, features=True)
+        # What is compared with the features of other days keeps its last bit.
+        self.exact = FrozenSurrogate(model, features=True, exactly=True)
+        self.precisions = {
+            member.name: choose_precision(member, device, resolution=resolution, asked=precision)
+            for member in model.members
+        }
         self.members = tuple(
-            FrozenSurrogate(member, features=True, bf16=bf16_pays(member, device)) for member in model.members
+            FrozenSurrogate(member, features=True, bf16=self.precisions[member.name].bf16) for member in model.members
         )
         self.widths = tuple(_width(member, resolution) for member in self.members)
 
