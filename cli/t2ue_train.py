@@ -9,7 +9,7 @@ import typer
 
 from . import options
 from .boundary import guarded, stopping
-from .environment import prepare_torch
+from .environment import pin_arithmetic, prepare_torch
 from .output import Output
 from .progress import ProgressDisplay
 
@@ -67,10 +67,14 @@ def train(
 ) -> None:
     """Train a generator that turns captions into noise. A GPU helps; the small sizes do without.
 
+    On a CPU it computes with the instructions that all processors have, in one thread: the same command gives the same
+    generator on another machine, too.
+
     Stopped or killed, the same command goes on where it was.
     """
     output = Output(as_json=as_json, quiet=quiet)
     with guarded(output, debug=debug, stopped="Stopped. The same command goes on where it was."):
+        pin_arithmetic()
         prepare_torch()
         from ..protect.folder.interrupt import interruptible
         from ..protect.methods.t2ue.workshop import TrainRequest, make_generator

@@ -87,8 +87,9 @@ of bitterant (docs/methods/t2ue.md).
 - Surrogate: {about["surrogate"]}.
 - {report.steps} steps of {recipe.batch_size} captions, seed {recipe.seed}; losses at the end: {losses}.
 - Trained in {about["dtype"]} on {about["made_on"]}.
-  The same command there gives the same bytes. That cannot be promised elsewhere: other instructions, another version
-  of torch or another number of threads change the last bits of sums, and with them, step by step, all weights.
+  The same command with the same versions gives the same bytes there; on a CPU with `bitterant t2ue train` also on
+  another processor of the kind, since it takes only what all have. What cannot be promised: the same bytes from
+  another version of torch, from a GPU of another kind, or from Python on another processor or number of threads.
 - Cosines of noises: one text with two random vectors {measures.same_text:.2f}, one class in two sentences
   {measures.same_class:.2f}, two classes {measures.other_class:.2f}; {measures.saturated:.0%} of the values reach the
   bound.

@@ -134,7 +134,7 @@ class TestUnlearnableClusters:
         with torch.no_grad():  # features far enough apart that single precision can tell the loss
             model.train()(tiny.images.float() / 255)
             norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-            norms[-1].weight *= 8
+            norms[-1].weight.mul_(8)
         space = FeatureSpace(model, torch.device("cpu"), 16, precision=recipe.precision)
         centres = space.of(tiny.images[:2])
         pull = FeaturePull(tiny, space, Clusters(centres, torch.arange(36) % 2), None, recipe.windows, paper=True)
