@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from typing import Any
 
 import torch
@@ -20,13 +19,10 @@ from .held_out import HeldOutEstimate, random_noise
 from .recipe import CLEAN_TARGET, UNDERFIT, BeoRecipe, Training
 from .references import BATCH, worst_uncertainty
 
-__all__ = ["ARMS", "SAVE_SHARE", "BeoFit"]
+__all__ = ["ARMS", "BeoFit"]
 
 ARMS = ("clean", "noise", "protected")
 """What the Bayes error is estimated of at the end: untouched, with random noise of the same budget, and protected."""
-
-SAVE_SHARE = 20
-"""A state is kept at most every five seconds, and at most once in so many times what keeping it took."""
 
 _TRAINED, _ASCENDED = 0.2, 0.85  # shares of the progress bar
 _CAUTION = (
@@ -53,7 +49,6 @@ class BeoFit:
         self.log: list[dict[str, Any]] = []
         self.trainings: list[dict[str, Any]] = []
         self.found: dict[str, dict[str, Any]] = {}
-        self._last_saved, self._save_cost = 0.0, 0.0
         resumed = context.checkpoint.load()
         if resumed is not None:
             self._restore(*resumed)
@@ -253,9 +248,8 @@ class BeoFit:
         return torch.Generator().manual_seed(self.recipe.derived_seed(self.made, stage + 1, block))
 
     def _save(self, *, force: bool = False) -> None:
-        """Keep the state, but spend little time on it: work is redone alike, so a skipped save costs only time."""
-        now = time.monotonic()
-        if not force and now - self._last_saved < max(5.0, SAVE_SHARE * self._save_cost):
+        """Keep the state where that is due: work is redone alike, so a skipped save costs only time."""
+        if not self.context.checkpoint.due(important=force):
             return
         facts = {
             "made": self.made,
@@ -270,8 +264,6 @@ class BeoFit:
         tensors |= {f"moment.{name}": value for name, value in self.stepper.moments.items()}
         tensors |= {f"trainer.{name}": value for name, value in self.trainer.pack().items()}
         self.context.checkpoint.save(tensors, facts)
-        self._last_saved = time.monotonic()
-        self._save_cost = self._last_saved - now
 
     def _restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         self.made, self.blocks, self.ready = facts["made"], facts["blocks"], facts["ready"]

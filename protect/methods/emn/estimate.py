@@ -46,8 +46,9 @@ def estimate_fit(recipe: EmnRecipe, dataset: ImageSet, total: int) -> FitEstimat
     if recipe.attempts:  # 300 steps of 64 images for each of two victims cost about 300 surrogate steps of 128
         seconds += 300 * theta
     pixel = 3 * dataset.resolution**2
-    rows = total if recipe.granularity == "sample" else classes  # half precision: now, best, and both in a checkpoint
-    return FitEstimate(seconds=seconds, peak_bytes=rows * pixel * 8 + 512 * pixel * 64)
+    rows = total if recipe.granularity == "sample" else classes
+    # Half precision now and a byte for the best attempt; at the end beside them the levels of the bank.
+    return FitEstimate(seconds=seconds, peak_bytes=rows * pixel * (6 if paper else 4) + 512 * pixel * 64)
 
 
 def _expected(rounds: int, paper: bool) -> int:

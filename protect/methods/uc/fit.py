@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import Any
 
@@ -54,7 +53,6 @@ class UcFit:
         self.source = model.source
         self.space = FeatureSpace(model, recipe.device, dataset.resolution, precision=recipe.precision)
         self.trip = None if recipe.paper else RoundTrip.of(dataset)
-        self._last_saved = 0.0
 
     def go(self) -> Tensor:
         """The patterns ``[p, 3, R, R]``; clusters and measures go to the context."""
@@ -179,10 +177,8 @@ class UcFit:
         return float(torch.stack(losses).mean())
 
     def _save(self, patterns: Patterns, log: list[dict[str, Any]]) -> None:
-        """Keep the state, at most every few seconds: a skipped save costs only time."""
-        now = time.monotonic()
-        if now - self._last_saved >= 5.0:
-            self._last_saved = now
+        """Keep the state where that is due: a skipped save costs only time."""
+        if self.context.checkpoint.due():
             self.context.checkpoint.save(patterns.pack(), {"log": log})
 
 

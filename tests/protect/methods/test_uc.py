@@ -14,6 +14,7 @@ from bitterant.errors import BankError, ConfigError, UnknownNameError
 from bitterant.imaging import Budget, Features, ImageSet
 from bitterant.protect import Bank, UnlearnableClusters
 from bitterant.protect.cluster_index import ClusterIndex
+from bitterant.protect.methods.checkpoint import Checkpoint
 from bitterant.protect.methods.uc.clusters import default_count, find_clusters, nearest, targets
 from bitterant.protect.methods.uc.generator import NoiseGenerator
 from bitterant.protect.methods.uc.losses import image_gradient, kl_to_centre
@@ -173,8 +174,7 @@ class TestMethod:
     def test_a_killed_fit_ends_with_the_same_bytes(
         self, tiny: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, object]
     ) -> None:
-        clock = iter(range(0, 10**9, 10))
-        monkeypatch.setattr("bitterant.protect.methods.uc.fit.time.monotonic", lambda: float(next(clock)))
+        monkeypatch.setattr(Checkpoint, "due", lambda self, *, important=False: True)
         make = lambda: UnlearnableClusters(**{**QUICK, **options})  # noqa: E731  # type: ignore[arg-type]
         whole = make().fit(tiny)
 
