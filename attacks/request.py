@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import ConfigError, UnknownNameError
-from ..surrogates import Recipe
+from ..surrogates import Precision, Recipe, check_precision
 from .adversaries import TIERS, Adversary, Arm, Tier, create_adversaries
 from .presets import preset_named
 from .schema import GRADES, Grade, PlannedCondition
@@ -27,6 +27,8 @@ class Request:
             be applied; what was named stops the run instead.
         seeds: number of trainings a cell is repeated.
         recipe: replaces the recipe of every victim, steps included.
+        epochs: passes over the training pictures, instead of the length that the preset and their number give.
+        precision: what networks are trained in, where the recipe leaves it open.
         published: train victims by this published recipe; ``None`` for ours.
     """
 
@@ -42,20 +44,26 @@ class Request:
     max_minutes: float | None
     recipe: Recipe | None
     published: str | None = None
+    epochs: float | None = None
+    precision: Precision = "auto"
 
     def recipes(self, images: int) -> dict[str, Recipe]:
         """How each victim is trained on so many images."""
         pretrained = {a.network: a for a in self.adversaries.values() if a.network is not None}
         if self.recipe is not None:
-            return dict.fromkeys([*self.victims, *pretrained], self.recipe)
-        recipes = {
-            name: published_recipe(self.published, images) if self.published else self._scaled(name, images)
-            for name in self.victims
-        }
-        return recipes | {name: a.adapt(self._scaled(name, images)) for name, a in pretrained.items()}
+            recipes = dict.fromkeys([*self.victims, *pretrained], self.recipe)
+        else:
+            if self.published:
+                recipes = dict.fromkeys(self.victims, published_recipe(self.published, images, epochs=self.epochs))
+            else:
+                recipes = {name: self._scaled(name, images) for name in self.victims}
+            recipes |= {name: a.adapt(self._scaled(name, images)) for name, a in pretrained.items()}
+        if self.precision == "auto":
+            return recipes
+        return {name: replace(recipe, precision=self.precision) for name, recipe in recipes.items()}
 
     def _scaled(self, name: str, images: int) -> Recipe:
-        return victim_recipe(name, images, scale=self.step_scale)
+        return victim_recipe(name, images, scale=self.step_scale, epochs=self.epochs)
 
 
 def resolve_request(
@@ -69,6 +77,8 @@ def resolve_request(
     require_grade: str | None,
     max_minutes: float | None,
     recipe: Recipe | None,
+    epochs: float | None = None,
+    precision: Precision = "auto",
 ) -> Request:
     """Fill in the preset and check every name and number.
 
@@ -84,6 +94,10 @@ def resolve_request(
         raise ConfigError(f"The number of seeds must be at least 1, not {count}.")
     if max_minutes is not None and not (max_minutes > 0 and math.isfinite(max_minutes)):
         raise ConfigError(f"--max-minutes must be a positive number, not {max_minutes:g}.")
+    if epochs is not None and not (epochs > 0 and math.isfinite(epochs)):
+        raise ConfigError(f"--epochs must be a positive number, not {epochs:g}.")
+    if epochs is not None and recipe is not None:
+        raise ConfigError("A recipe says how many steps a training has: give that or epochs, not both.")
     tier, grade = _required(require_tier, require_grade, made, count)
     return Request(
         preset=chosen.name,
@@ -98,6 +112,8 @@ def resolve_request(
         max_minutes=max_minutes,
         recipe=recipe,
         published=chosen.published,
+        epochs=epochs,
+        precision=check_precision(precision),
     )
 
 

@@ -502,6 +502,9 @@ class Plan(Part):
         rule: the thresholds that decide.
         victim_seeds: seeds of the trainings, shared by all arms.
         recipes: how each victim is trained, the same in every arm.
+        epochs: how often each victim sees every training picture.
+        precision: what each victim is trained in, the share of the signs of its input gradient that bfloat16 keeps
+            (null where that was not measured), and the reason.
         noise_levels: amplitude of the noise arm in 1/255.
         data_sha256: over the pictures and labels that are trained on and tested on.
     """
@@ -513,6 +516,8 @@ class Plan(Part):
     victim_seeds: tuple[int, ...]
     conditions: tuple[PlannedCondition, ...]
     recipes: dict[str, dict[str, Any]]
+    epochs: dict[str, float] = Field(default_factory=dict)
+    precision: dict[str, dict[str, Any]] = Field(default_factory=dict)
     resolution: int
     train_images: int
     test_images: int

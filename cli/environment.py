@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 
-__all__ = ["PAIR_REMEDY", "explain_import_failure", "prepare_torch"]
+__all__ = ["PAIR_REMEDY", "explain_import_failure", "pin_arithmetic", "prepare_torch"]
 
 PAIR_REMEDY = (
     "Install the two as a matching pair from one source, for example: "
@@ -28,6 +30,24 @@ def explain_import_failure(error: BaseException) -> str | None:
     if isinstance(error, ImportError) and "torch" in text:
         return f"torch cannot be loaded ({text}). {PAIR_REMEDY}"
     return None
+
+
+_LOWEST = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_CBWR": "COMPATIBLE"}
+
+
+def pin_arithmetic() -> None:
+    """Load torch so that a CPU computes alike on every x86-64 machine: with the instructions that all of them have,
+    and one thread. Otherwise the last bits of sums, and even of random numbers, depend on the processor.
+
+    What the environment says is overruled. It works only in a process that has not loaded torch yet.
+    """
+    if "torch" in sys.modules:
+        return
+    os.environ.update(_LOWEST)
+    prepare_torch()
+    import torch
+
+    torch.set_num_threads(1)
 
 
 def prepare_torch() -> None:

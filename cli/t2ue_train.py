@@ -9,7 +9,7 @@ import typer
 
 from . import options
 from .boundary import guarded, stopping
-from .environment import prepare_torch
+from .environment import pin_arithmetic, prepare_torch
 from .output import Output
 from .progress import ProgressDisplay
 
@@ -37,8 +37,11 @@ def train(
         str, typer.Option(metavar="NAME", help="Image-text surrogate: conse, or clip:ARCH/TAG.")
     ] = "conse",
     size: Annotated[
-        Literal["32", "64", "256"], typer.Option(help="Side of the noise in px. 256 is the paper's network.")
-    ] = "32",
+        Literal["32", "64", "256"] | None,
+        typer.Option(
+            help="Side of the noise in px. 256 is the paper's network.", show_default="32; with --preset paper 256"
+        ),
+    ] = None,
     strength: options.StrengthOption = None,
     epsilon: options.EpsilonOption = None,
     steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Optimiser steps.", show_default="800")] = None,
@@ -64,17 +67,21 @@ def train(
 ) -> None:
     """Train a generator that turns captions into noise. A GPU helps; the small sizes do without.
 
+    On a CPU it computes with the instructions that all processors have, in one thread: the same command gives the same
+    generator on another machine, too.
+
     Stopped or killed, the same command goes on where it was.
     """
     output = Output(as_json=as_json, quiet=quiet)
     with guarded(output, debug=debug, stopped="Stopped. The same command goes on where it was."):
+        pin_arithmetic()
         prepare_torch()
         from ..protect.folder.interrupt import interruptible
         from ..protect.methods.t2ue.workshop import TrainRequest, make_generator
 
         chosen = {"steps": steps, "batch_size": batch_size}
         request = TrainRequest(
-            out=out, pairs=pairs, coco=coco, surrogate=surrogate, side=int(size),
+            out=out, pairs=pairs, coco=coco, surrogate=surrogate, side=None if size is None else int(size),
             epsilon=options.epsilon_levels(ctx, epsilon, strength) / 255, preset=preset, seed=seed, device=device,
             weights=weights, allow_download=allow_download, resume=resume,
             recipe={

@@ -105,6 +105,17 @@ def verify(
             rich_help_panel=options.ADVANCED,
         ),
     ] = None,
+    epochs: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01,
+            metavar="N",
+            help="How often each training sees every picture.",
+            show_default="the preset's: 12 for quick and standard, 48 for full, more for few pictures",
+            rich_help_panel=options.ADVANCED,
+        ),
+    ] = None,
+    precision: options.PrecisionOption = "auto",
     resolution: options.ResolutionOption = "auto",
     workers: Annotated[
         int | None,
@@ -148,6 +159,8 @@ def verify(
                 victims=victim or None,
                 adversaries=adversary or None,
                 seeds=seeds,
+                epochs=epochs,
+                precision=precision,
                 resolution=side,
                 seed=seed,
                 device=device,

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..errors import BankError, ConfigError
 from ..imaging import ImageSet
-from ..surrogates import FrozenSurrogate, Surrogate, bf16_pays, create_surrogate, resolve_device
+from ..surrogates import FrozenSurrogate, Precision, Surrogate, choose_precision, create_surrogate, resolve_device
 from .bank import Bank
 from .textures import TextureBank
 
@@ -55,20 +55,29 @@ class FeatureSpace:
         model: the surrogate; frozen here.
         device: where to compute.
         resolution: side in px of the working images; networks of a fixed side take no other.
+        precision: of the arithmetic where perturbations push; clusters are always found in float32.
 
     Attributes:
+        precisions: what was chosen, by network.
         maker: identity of the networks, the digest of their weights without the last layers.
         source: where their weights come from.
     """
 
-    def __init__(self, model: Surrogate, device: torch.device, resolution: int) -> None:
+    def __init__(
+        self, model: Surrogate, device: torch.device, resolution: int, *, precision: Precision = "auto"
+    ) -> None:
         self.device = device
         self.maker, self.source = model.fingerprint(head=False), model.source
         self._sides = [member.resize.side for member in model.members]
         model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.exact = FrozenSurrogate(model, features=True)
+        # What is compared with the features of other days keeps its last bit.
+        self.exact = FrozenSurrogate(model, features=True, exactly=True)
+        self.precisions = {
+            member.name: choose_precision(member, device, resolution=resolution, asked=precision)
+            for member in model.members
+        }
         self.members = tuple(
-            FrozenSurrogate(member, features=True, bf16=bf16_pays(member, device)) for member in model.members
+            FrozenSurrogate(member, features=True, bf16=self.precisions[member.name].bf16) for member in model.members
         )
         self.widths = tuple(_width(member, resolution) for member in self.members)
 
@@ -214,6 +223,7 @@ def create_space(
     weights: Path | None = None,
     allow_download: bool = False,
     device: torch.device,
+    precision: Precision = "float32",
 ) -> FeatureSpace:
     """The features of a surrogate, by name.
 
@@ -224,6 +234,7 @@ def create_space(
         weights: a file of weights.
         allow_download: let the surrogate fetch its weights.
         device: where to compute.
+        precision: see :class:`FeatureSpace`; choosing one takes a measurement, which only what pushes needs.
 
     Raises:
         SetupError: the weights are not on this machine.
@@ -233,7 +244,7 @@ def create_space(
         surrogate, num_classes=2, resolution=resolution, seed=seed * 1009 * 1_000_003 % 2**63, weights=weights,
         allow_download=allow_download,
     )  # fmt: skip
-    return FeatureSpace(model, device, resolution)
+    return FeatureSpace(model, device, resolution, precision=precision)
 
 
 def open_space(

@@ -3,10 +3,13 @@
 from .augment import crop_flip, draw_crops, pad_images, take_batch
 from .base import Surrogate, class_losses, class_scores
 from .clip import ClipSurrogate
-from .device import bf16_pays, resolve_device, supports_bf16
+from .device import now, resolve_device, supports_bf16
 from .ensemble import Ensemble
 from .freezing import FrozenSurrogate
+from .precision import ChosenPrecision, Precision, check_precision, choose_precision
+from .randomness import own_randomness, uniform
 from .registry import check_surrogate, check_weights, create_surrogate, surrogate_family, surrogate_names
+from .sums import add_rows
 from .training import (
     CurvePoint,
     Objective,
@@ -20,17 +23,21 @@ from .training import (
 from .weights import load_state, load_weights
 
 __all__ = [
+    "ChosenPrecision",
     "ClipSurrogate",
     "CurvePoint",
     "Ensemble",
     "FrozenSurrogate",
     "Objective",
+    "Precision",
     "Recipe",
     "Surrogate",
     "TrainingResult",
-    "bf16_pays",
+    "add_rows",
+    "check_precision",
     "check_surrogate",
     "check_weights",
+    "choose_precision",
     "class_losses",
     "class_scores",
     "create_surrogate",
@@ -39,6 +46,8 @@ __all__ = [
     "epoch_order",
     "load_state",
     "load_weights",
+    "now",
+    "own_randomness",
     "pad_images",
     "predict_logits",
     "recipe_for",
@@ -48,4 +57,5 @@ __all__ = [
     "surrogate_names",
     "take_batch",
     "train_classifier",
+    "uniform",
 ]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
 
 import torch
-from torch import nn
 
 from ..errors import ConfigError, SetupError
 
-__all__ = ["bf16_pays", "resolve_device", "supports_bf16"]
+__all__ = ["now", "resolve_device", "supports_bf16"]
 
 
 def resolve_device(name: str = "auto") -> torch.device:
@@ -45,11 +45,14 @@ def supports_bf16(device: torch.device) -> bool:
     return False
 
 
-def bf16_pays(model: nn.Module, device: torch.device) -> bool:
-    """Whether this model runs faster in bfloat16 on this device."""
-    if not supports_bf16(device):
-        return False
-    return device.type == "cuda" or bool(getattr(model, "bf16_on_cpu", False))
+def now(device: torch.device | str) -> float:
+    """Seconds of a clock, once the device has done all that it was given: without that a GPU's work costs nothing."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+    return time.perf_counter()
 
 
 def _cpu_has_bf16() -> bool:

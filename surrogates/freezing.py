@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections import Counter
 
 import torch
-from torch import Tensor, nn
-from torch.fx.experimental.optimization import fuse
+from torch import Tensor, fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from .base import Surrogate
 
-__all__ = ["FrozenSurrogate"]
+__all__ = ["FrozenSurrogate", "fold_batch_norms"]
 
 _log = logging.getLogger(__name__)
 
@@ -26,14 +27,18 @@ class FrozenSurrogate:
         model: what to copy.
         bf16: compute in bfloat16.
         features: give features instead of logits; see :meth:`Surrogate.trunk`.
+        exactly: leave norms with an activation of their own (timm's) as they are, so that the last bit does not
+            change: for features that are compared with those of other days.
     """
 
-    def __init__(self, model: nn.Module, *, bf16: bool = False, features: bool = False) -> None:
+    def __init__(self, model: nn.Module, *, bf16: bool = False, features: bool = False, exactly: bool = False) -> None:
         self.dtype = torch.bfloat16 if bf16 else torch.float32
         members = model.members if isinstance(model, Surrogate) else ()
         self._members: tuple[FrozenSurrogate, ...] = ()
         if len(members) > 1:
-            self._members = tuple(FrozenSurrogate(member, bf16=bf16, features=features) for member in members)
+            self._members = tuple(
+                FrozenSurrogate(member, bf16=bf16, features=features, exactly=exactly) for member in members
+            )
             self._side_by_side = features
             return
         self._resize: nn.Module = nn.Identity()
@@ -44,12 +49,20 @@ class FrozenSurrogate:
             model = nn.Sequential(*body)
         copied = copy.deepcopy(model).eval()
         try:
-            copied = fuse(copied, no_trace=False)
+            copied = fold_batch_norms(copied, plain_only=exactly)
         except Exception as error:  # torch.fx raises many kinds; a network it cannot trace is used as it is
             _log.debug("batch norm not folded: %s", error)
         self.model: nn.Module = copied.to(dtype=self.dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         for parameter in self.model.parameters():
             parameter.requires_grad_(False)
+
+    def to(self, device: torch.device) -> FrozenSurrogate:
+        """Moved there, in place."""
+        for member in self._members:
+            member.to(device)
+        if not self._members:
+            self.model.to(device)
+        return self
 
     def __call__(self, images: Tensor) -> Tensor:
         """Logits float32 ``[B, K]`` (or features ``[B, D]``) of images ``[B, 3, R, R]`` in [0, 1]; differentiable.
@@ -61,3 +74,49 @@ class FrozenSurrogate:
             return torch.cat(parts, dim=1) if self._side_by_side else torch.stack(parts)
         batch = self._resize(images).to(self.dtype).contiguous(memory_format=torch.channels_last)
         return self.model(batch).float()
+
+
+class _Tracer(fx.Tracer):
+    """Convolutions and batch norms are single steps, also those of timm: it pads in the one and activates in the other,
+    both as sub-classes of torch's."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, nn.Conv2d | nn.BatchNorm2d) or super().is_leaf_module(m, module_qualified_name)
+
+
+def fold_batch_norms(model: nn.Module, *, plain_only: bool = False) -> nn.Module:
+    """``model`` with each batch norm that directly follows a convolution multiplied into its weights; changes in place.
+
+    Depthwise convolutions are folded like all others. Of a norm with an activation of its own the activation stays.
+
+    Args:
+        model: in evaluation mode.
+        plain_only: only ``torch.nn``'s own norms and convolutions.
+
+    Raises:
+        Exception: torch.fx cannot trace the network; of many kinds.
+    """
+    graph = _Tracer().trace(model)
+    modules = dict(model.named_modules())
+    folded = fx.GraphModule(model, graph)
+    used = Counter(str(node.target) for node in graph.nodes if node.op == "call_module")
+    for node in list(graph.nodes):
+        before = node.args[0] if node.op == "call_module" and node.args else None
+        if not isinstance(before, fx.Node) or before.op != "call_module" or len(before.users) > 1:
+            continue
+        conv, norm = modules.get(str(before.target)), modules.get(str(node.target))
+        if not isinstance(conv, nn.Conv2d) or not isinstance(norm, nn.BatchNorm2d) or norm.running_mean is None:
+            continue
+        if used[str(before.target)] > 1 or used[str(node.target)] > 1:
+            continue
+        if plain_only and (type(conv) is not nn.Conv2d or type(norm) is not nn.BatchNorm2d):
+            continue
+        assert norm.running_var is not None
+        conv.weight, conv.bias = fuse_conv_bn_weights(
+            conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+        )
+        # timm's norms drop and activate after the norm: what is left of them.
+        after = [part for name in ("drop", "act") if isinstance(part := getattr(norm, name, None), nn.Module)]
+        folded.set_submodule(str(node.target), nn.Sequential(*after) if after else nn.Identity(), strict=False)
+    folded.recompile()
+    return folded

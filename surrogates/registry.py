@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from ..errors import ConfigError, SetupError, UnknownNameError
@@ -16,7 +15,15 @@ from .clip import build_clip, check_clip_name, find_clip_weights
 from .embedded import LITE0_MEAN, LITE0_STD, build_efficientnet_lite0
 from .ensemble import Ensemble
 from .image_text.conse import build_conse
-from .resnet import IMAGENET_TAGS, build_imagenet_resnet, build_mobilenet_v2, build_resnet, find_imagenet_weights
+from .randomness import own_randomness
+from .resnet import (
+    IMAGENET_TAGS,
+    build_imagenet_resnet,
+    build_mobilenet_v2,
+    build_plain_resnet,
+    build_resnet,
+    find_imagenet_weights,
+)
 from .small_cnn import ConvMixer, SmallCNN
 from .victim_networks import build_small_vit, build_vgg11
 from .weights import load_weights
@@ -71,6 +78,9 @@ _SPECS: dict[str, SurrogateSpec] = {
     "convmixer": SurrogateSpec(lambda k, r: ConvMixer(k, resolution=r), "patch-mixer"),
     "resnet18": SurrogateSpec(
         lambda k, r: build_resnet(18, k, resolution=r), "resnet", IMAGENET_MEAN, IMAGENET_STD, bf16_on_cpu=True
+    ),
+    "resnet18-plain": SurrogateSpec(
+        lambda k, r: build_plain_resnet(18, k, resolution=r), "resnet", (0.0,) * 3, (1.0,) * 3, bf16_on_cpu=True
     ),
     "resnet50": SurrogateSpec(
         lambda k, r: build_resnet(50, k, resolution=r), "resnet", IMAGENET_MEAN, IMAGENET_STD, bf16_on_cpu=True
@@ -212,8 +222,7 @@ def create_surrogate(
     weights = weights or file
     if "+" in name:
         return _ensemble(name, num_classes, resolution, seed, weights, allow_download)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with own_randomness(seed):
         if name.startswith("clip:"):
             return build_clip(name, num_classes=num_classes, weights=weights, allow_download=allow_download)
         if name.startswith("timm:"):

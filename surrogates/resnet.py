@@ -10,7 +10,14 @@ from torch import nn
 from ..errors import SetupError
 from .weights import load_weights
 
-__all__ = ["IMAGENET_TAGS", "build_imagenet_resnet", "build_mobilenet_v2", "build_resnet", "find_imagenet_weights"]
+__all__ = [
+    "IMAGENET_TAGS",
+    "build_imagenet_resnet",
+    "build_mobilenet_v2",
+    "build_plain_resnet",
+    "build_resnet",
+    "find_imagenet_weights",
+]
 
 IMAGENET_TAGS = {"resnet18": ("IMAGENET1K_V1",), "resnet50": ("IMAGENET1K_V1", "IMAGENET1K_V2")}
 """torchvision's weights by network; V1 of ResNet-50 are those that the code of Unlearnable Clusters uses."""
@@ -29,6 +36,17 @@ def build_resnet(depth: int, num_classes: int, *, resolution: int) -> nn.Module:
         net.conv1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False)
         net.maxpool = nn.Identity()  # type: ignore[assignment]
         nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out", nonlinearity="relu")
+    return net
+
+
+def build_plain_resnet(depth: int, num_classes: int, *, resolution: int) -> nn.Module:
+    """The same with torch's own initial weights, as the official code of error-minimizing noise has it at 32 px
+    (torchvision draws convolutions from a normal distribution). Larger pictures get torchvision's network, as there."""
+    net = build_resnet(depth, num_classes, resolution=resolution)
+    if resolution <= LOW_RESOLUTION:
+        for module in net.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                module.reset_parameters()
     return net
 
 

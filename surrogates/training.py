@@ -7,17 +7,17 @@ for every arm of a comparison; only the images differ.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .augment import draw_crops, pad_images, take_batch
-from .device import bf16_pays
+from .augment import Crops, draw_crops, pad_images, take_batch
+from .device import now
+from .precision import Precision, choose_precision
+from .randomness import own_randomness
 
 __all__ = [
     "CurvePoint",
@@ -54,6 +54,7 @@ class Recipe:
         momentum: of SGD.
         weight_decay: on all parameters.
         warmup: share of the steps in which the learning rate rises.
+        precision: of the arithmetic; the weights stay in float32. See :func:`choose_precision`.
         halvings: instead of the cosine, multiply the learning rate by a half after each of ``halvings + 1`` equal parts
             of the training (APBench: once, after 100 of 200 epochs).
         crop_padding: reflect padding of the random crop in px at 32 px; scales with the resolution.
@@ -72,6 +73,7 @@ class Recipe:
     flip: bool = True
     clip_norm: float = 5.0
     halvings: int = 0
+    precision: Precision = "auto"
 
     def padding_at(self, resolution: int) -> int:
         """Crop padding in px at this resolution."""
@@ -177,16 +179,21 @@ def _lr_factor(step: int, recipe: Recipe) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, recipe.steps - rise)))
 
 
-@contextmanager
-def _own_randomness(device: torch.device, seed: int) -> Iterator[None]:
-    """Seed the global generators for a while, and put them back.
+def _epochs(
+    count: int, recipe: Recipe, padding: int, generator: torch.Generator, device: torch.device
+) -> Iterator[tuple[Tensor, Crops]]:
+    """Positions and crops of one batch after the other, for ever.
 
-    Dropout and drop path draw from them and take no generator. Without this a training would depend on what the same
-    process had trained before it.
+    Drawn on the CPU and moved an epoch at a time: each copy makes a GPU wait until its queue is empty.
     """
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
+    while True:
+        batches = epoch_order(count, recipe.batch_size, generator)
+        drawn = [draw_crops(len(batch), padding, recipe.flip, generator) for batch in batches]
+        sizes = [len(batch) for batch in batches]
+        index, rows, cols, flips = (
+            torch.cat(parts).to(device).split(sizes) for parts in (batches, *zip(*drawn, strict=True))
+        )
+        yield from zip(index, zip(rows, cols, flips, strict=True), strict=True)
 
 
 def train_classifier(
@@ -200,7 +207,6 @@ def train_classifier(
     test_labels: Tensor | None = None,
     evals: int = 10,
     device: str | torch.device = "cpu",
-    bf16: bool | None = None,
     objective: Objective | None = None,
     after_step: Callable[[], None] | None = None,
     progress: Callable[[float], None] | None = None,
@@ -218,7 +224,6 @@ def train_classifier(
         test_labels: int64 ``[M]``.
         evals: number of points of the learning curve.
         device: where to train.
-        bf16: bfloat16 autocast (weights stay float32); ``None``: where it is faster.
         objective: what to minimise instead of the cross-entropy of the batch.
         after_step: called after each step of the optimiser, before anybody looks at the model; may change its weights.
         progress: called with the share done after each curve point.
@@ -226,10 +231,9 @@ def train_classifier(
     Returns:
         The result; a non-finite loss ends the training early with ``finite=False``.
     """
-    begun = time.perf_counter()
     device = torch.device(device)
-    if bf16 is None:
-        bf16 = bf16_pays(model, device)
+    begun = now(device)
+    bf16 = choose_precision(model, device, resolution=images.shape[-1], asked=recipe.precision).bf16
     generator = torch.Generator().manual_seed(seed)
     # A stream of its own: batches and crops stay those of the plain training whatever the objective draws.
     drawn = torch.Generator().manual_seed((seed + 0x5EED) % 2**63)
@@ -238,6 +242,7 @@ def train_classifier(
     side, padding = images.shape[-1], recipe.padding_at(images.shape[-1])
     padded = pad_images(images.to(device), padding)
     labels = labels.to(device)
+    test_images = None if test_images is None else test_images.to(device)  # once, not at each look
     optimiser = _optimiser(model, recipe)
     marks = {math.ceil(recipe.steps * (i + 1) / max(1, evals)) for i in range(max(1, evals))}
 
@@ -248,15 +253,13 @@ def train_classifier(
     hits = torch.zeros((), device=device)
     seen, finite = 0, True
     mean_loss = float("nan")
-    batches: list[Tensor] = []
+    batches = _epochs(len(images), recipe, padding, generator, device)
     history: list[Tensor] = []
-    with _own_randomness(device, seed):
+    # Dropout and drop path draw from the global generators: without this a training would depend on what the same
+    # process had trained before it.
+    with own_randomness(seed, device):
         while step < recipe.steps and finite:
-            if not batches:
-                batches = epoch_order(len(images), recipe.batch_size, generator)[::-1]
-            index = batches.pop()
-            crops = draw_crops(len(index), padding, recipe.flip, generator)
-            index = index.to(device)
+            index, crops = next(batches)
             batch, target = take_batch(padded, index, crops, side), labels[index]
             for group in optimiser.param_groups:
                 group["lr"] = recipe.lr * _lr_factor(step, recipe)
@@ -304,5 +307,5 @@ def train_classifier(
         peak_predictions=peak_predictions,
         peak_step=peak_step,
         history=torch.stack(history) if history else None,
-        seconds=time.perf_counter() - begun,
+        seconds=now(device) - begun,
     )

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...errors import ConfigError, SetupError, UnknownNameError
-from ...surrogates import create_surrogate
+from ...surrogates import create_surrogate, own_randomness
 from ...surrogates.base import Normalise, Resize
 from ...surrogates.clip import build_clip
 
@@ -92,13 +92,11 @@ def create_clip_victim(
         if weights is not None:
             raise ConfigError(f"{name} starts from random weights: leave --weights out.")
         # Towers draw their weights from the global generator: it is put back as it was.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with own_randomness(seed):
             return _small(open_clip, resolution, seed) if name == "clip-small" else _scratch(open_clip, name)
     if not name.startswith("clip:"):
         raise UnknownNameError("CLIP victim", name, list(CLIP_VICTIMS))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with own_randomness(seed):
         surrogate = build_clip(name, num_classes=2, weights=weights, allow_download=allow_download)
     model, tokenizer = surrogate.whole()
     return ClipVictim(

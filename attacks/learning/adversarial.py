@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...surrogates import uniform
+
 __all__ = ["AdversarialObjective", "worst_in_ball"]
 
 
@@ -30,7 +32,7 @@ def worst_in_ball(
         model: its mode is put back.
         batch: float ``[B, 3, R, R]`` in [0, 1].
         target: int64 ``[B]``.
-        generator: of the start, uniform in the ball; on the CPU, or on the device of the pictures, where it is faster.
+        generator: of the start, uniform in the ball; on the CPU, or on the device of the pictures.
         epsilon: radius in the largest norm, in the units of the pictures.
         steps: at least 1.
         step_size: of the sign of the gradient.
@@ -41,7 +43,7 @@ def worst_in_ball(
     was_training = model.training
     model.eval()
     low, high = (batch - epsilon).clamp_(min=0), (batch + epsilon).clamp_(max=1)
-    start = torch.rand(batch.shape, generator=generator, device=generator.device).to(batch.device)
+    start = uniform(batch.shape, generator, batch.device)
     start = start.mul_(2 * epsilon).sub_(epsilon)
     found = torch.minimum(torch.maximum(batch + start, low), high)
     for _ in range(steps):

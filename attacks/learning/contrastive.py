@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...surrogates import Surrogate, TrainingResult, train_classifier
+from ...surrogates import Surrogate, TrainingResult, own_randomness, train_classifier
 from .job import Job
 from .randomness import seeded
 from .refit import judged, refit
@@ -92,8 +92,7 @@ class Contrastive:
         if job.arm == "untrained":
             return refit(job, network, 0, begun)
         recipe = replace(job.recipe, steps=steps, optimiser="adamw", lr=self.rate, weight_decay=1e-4, warmup=0.1)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(job.seed)
+        with own_randomness(job.seed):
             model = _Projected(network)
         trained = train_classifier(
             model,

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...surrogates import TrainingResult
+from ...surrogates import TrainingResult, own_randomness
 from .job import Job
 from .plain import PlainTraining
 
@@ -70,8 +70,7 @@ def train_denoiser(images: Tensor, *, sigma: float, steps: int, seed: int, devic
         device: where to train.
     """
     generator = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with own_randomness(seed):
         network = Denoiser()
     network.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimiser = torch.optim.Adam(network.parameters(), lr=RATE)

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...surrogates import TrainingResult
+from ...surrogates import TrainingResult, own_randomness
 from .job import Job
 from .plain import PlainTraining
 from .purifiers import BLOCK, STEPS, ResidualBlock, fit_purifier, padded, purifier_steps
@@ -142,8 +142,7 @@ def _fit(
 ) -> DisentangledAutoencoder:
     """Train on float pictures ``[N, 3, R, R]``, on their device."""
     side, device = images.shape[-1], images.device
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+    with own_randomness(int(torch.randint(2**62, (), generator=generator))):
         model = DisentangledAutoencoder(classes, side)
     some = torch.randperm(len(images), generator=generator)[:FITTED]
     model.begin_with(images[some.to(device)].cpu(), rate)

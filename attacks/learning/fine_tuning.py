@@ -5,10 +5,9 @@ from __future__ import annotations
 import types
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
-from ...surrogates import Surrogate, TrainingResult
+from ...surrogates import Surrogate, TrainingResult, own_randomness
 from .job import Job
 from .plain import train_job
 
@@ -35,8 +34,7 @@ class FineTuning:
 
 def renew_head(network: Surrogate, seed: int) -> None:
     """Random values for the last layer: weights whose classes happen to fit would be an answer and not knowledge."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with own_randomness(seed):
         device = network.head.weight.device
         network.head.to("cpu").reset_parameters()
         network.head.to(device)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...surrogates import TrainingResult
+from ...surrogates import TrainingResult, own_randomness
 from .job import Job
 from .plain import PlainTraining
 from .purifiers import BLOCK, STEPS, ResidualBlock, fit_purifier, padded, purifier_steps
@@ -66,8 +66,7 @@ def fit_remover(before: Tensor, after: Tensor, *, steps: int, seed: int, device:
     """
     generator = torch.Generator().manual_seed(seed)
     clean, changed = padded(before, STRIDE).to(device), padded(after, STRIDE).to(device)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with own_randomness(seed):
         model = Remover(clean.shape[-1])
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import torch
 
+from ...surrogates import own_randomness
+
 __all__ = ["seeded"]
 
 
@@ -18,6 +20,5 @@ def seeded(generator: torch.Generator, device: torch.device) -> Iterator[None]:
     every process.
     """
     seed = int(torch.randint(2**62, (), generator=generator))
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+    with own_randomness(seed, device):
         yield

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...surrogates import Surrogate, TrainingResult
+from ...surrogates import Surrogate, TrainingResult, add_rows
 from .job import Job
 from .plain import train_job
 
@@ -32,7 +32,7 @@ def clustering(activations: Tensor, labels: Tensor) -> float:
     if free < 1 or len(present) < 2:
         return 0.0
     activations = activations.float()
-    sums = activations.new_zeros(len(present), activations.shape[1]).index_add_(0, index, activations)
+    sums = add_rows(activations.new_zeros(len(present), activations.shape[1]), index, activations)
     inside = (activations - (sums / counts[:, None])[index]).square().sum(0)
     total = (activations - activations.mean(0)).square().sum(0)
     alive = total > 1e-12

@@ -50,6 +50,8 @@ def verify_command(
     words += [] if request.required_tier is None else ["--require-tier", request.required_tier]
     words += [] if request.required_grade is None else ["--require-grade", request.required_grade]
     words += [] if request.max_minutes is None else ["--max-minutes", f"{request.max_minutes:g}"]
+    words += [] if request.epochs is None else ["--epochs", f"{request.epochs:g}"]
+    words += [] if request.precision == "auto" else ["--precision", request.precision]
     notes = []
     if request.recipe is not None:
         notes.append("a recipe of its own, see plan.json")
@@ -84,6 +86,8 @@ def sets_command(
         "require_grade": request.required_grade,
         "max_minutes": request.max_minutes,
         "recipe": request.recipe,
+        "epochs": request.epochs,
+        "precision": None if request.precision == "auto" else request.precision,
     }
     words = [f"{name}={value!r}" for name, value in given.items() if value is not None]
     return f"bitterant.attacks.verify_sets(clean, protected, test, {', '.join(words)})"

@@ -5,7 +5,7 @@ from .cells import Cell, CellResult
 from .executor import Executor, available_cpus, executor_for
 from .features import check_features
 from .grid import GridResult, cells_of, run_grid
-from .schedule import PUBLISHED, fit_recipe, published_recipe, training_steps
+from .schedule import PUBLISHED, epochs_of, fit_recipe, published_recipe, training_steps
 from .store import ArrayStore, Inputs, temporary_folder_problem
 from .victims import check_victim, create_victim, victim_family, victim_names, victim_recipe, victim_seed
 
@@ -23,6 +23,7 @@ __all__ = [
     "check_features",
     "check_victim",
     "create_victim",
+    "epochs_of",
     "executor_for",
     "fit_recipe",
     "published_recipe",

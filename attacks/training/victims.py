@@ -41,9 +41,9 @@ def victim_family(name: str) -> str:
     return surrogate_family(name)
 
 
-def victim_recipe(name: str, images: int, *, scale: float = 1.0) -> Recipe:
+def victim_recipe(name: str, images: int, *, scale: float = 1.0, epochs: float | None = None) -> Recipe:
     """How this victim is trained on so many images; the same for every arm and every adversary."""
-    return fit_recipe(recipe_for(name), images, scale=scale)
+    return fit_recipe(recipe_for(name), images, scale=scale, epochs=epochs)
 
 
 def victim_seed(seed: int, index: int) -> int:

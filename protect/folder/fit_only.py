@@ -55,6 +55,7 @@ def fit_folder(
     seed: int = 0,
     device: str = "auto",
     preset: Literal["paper"] | None = None,
+    precision: Literal["auto", "float32", "bfloat16"] = "auto",
     weights: Path | str | None = None,
     allow_download: bool = False,
     coco: Path | str | None = None,
@@ -78,6 +79,7 @@ def fit_folder(
         seed: see there.
         device: see there.
         preset: see there.
+        precision: see there.
         weights: see there.
         allow_download: see there.
         coco: see there.
@@ -105,6 +107,7 @@ def fit_folder(
         seed=seed,
         device=device,
         preset=preset,
+        precision=precision,
         weights=None if weights is None else Path(weights),
         allow_download=allow_download,
         coco=None if coco is None else Path(coco),

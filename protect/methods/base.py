@@ -22,13 +22,13 @@ from torch import Tensor
 from ..._version import __version__
 from ...errors import ConfigError, FitError, LabelError
 from ...imaging import Budget, Describer, ImageSet
-from ...surrogates import resolve_device
+from ...surrogates import ChosenPrecision, Precision, check_precision, resolve_device
 from ..bank import Bank, Granularity
 from ..cluster_index import ClusterIndex
 from ..textures import TextureBank
 from .checkpoint import Checkpoint
 
-__all__ = ["FitContext", "FitEstimate", "FitProgress", "Method", "ProgressCallback"]
+__all__ = ["FitContext", "FitEstimate", "FitProgress", "Method", "ProgressCallback", "settled_precision"]
 
 #: What a method's fit gives: mostly perturbations; textures where they are made when a picture is written.
 _B = TypeVar("_B", bound=Bank | TextureBank)
@@ -72,6 +72,10 @@ class FitContext:
         """Report progress; never fails without a listener."""
         if self._progress is not None:
             self._progress(FitProgress(stage, min(1.0, max(0.0, fraction)), message, metrics))
+
+    def computed_in(self, network: str, precision: ChosenPrecision) -> None:
+        """Note in the report what a network was computed in, and why."""
+        self.report.setdefault("precision", {})[network] = precision.to_json()
 
     def part(self, low: float, high: float) -> FitContext:
         """A context for a fit inside this one: it reports into this stretch of the progress and shares the rest."""
@@ -327,6 +331,19 @@ class Method(ABC, Generic[_B]):
         digest = hashlib.sha256(parts.encode())
         digest.update(dataset.images.cpu().contiguous().view(-1).numpy().data)
         return digest.hexdigest()
+
+
+def settled_precision(asked: str, *, paper: bool) -> Precision:
+    """The precision that was asked for; of the paper preset always float32.
+
+    Raises:
+        UnknownNameError: no such precision.
+        ConfigError: bfloat16 for the paper preset.
+    """
+    precision = check_precision(asked)
+    if paper and precision == "bfloat16":
+        raise ConfigError("The paper preset is computed in float32. Leave out the precision, or the preset.")
+    return "float32" if paper else precision
 
 
 def _in_key_order(dataset: ImageSet) -> ImageSet:

@@ -5,20 +5,31 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from ...errors import OutputError
-from ...imaging.atomic import check_free, write_atomic
+from ...imaging.atomic import atomic_file, check_free
 from ...imaging.structured import parse_json
 
 __all__ = ["Checkpoint"]
 
 _log = logging.getLogger(__name__)
+
+SHARE = 0.05
+"""Of the time of a fit that may go into keeping its state: what was not kept is done again, and comes out alike."""
+
+_SELDOM = 5.0
+
+_KINDS = {
+    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
+    torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
+}  # fmt: skip
 
 
 class Checkpoint:
@@ -31,20 +42,50 @@ class Checkpoint:
 
     def __init__(self, path: Path | None, identity: str) -> None:
         self._path, self._identity = path, identity
+        self._begun = self._last = time.monotonic()
+        self._spent = self._cost = 0.0
 
     def bound(self, more: str) -> Checkpoint:
         """The same file for a fit that also depends on something found out on the way."""
         digest = hashlib.sha256(f"{self._identity} {more}".encode()).hexdigest()
         return Checkpoint(self._path, digest)
 
+    def due(self, *, important: bool = False) -> bool:
+        """Whether a state should be kept now: at most every five seconds, and, counting what one cost last time, in
+        at most a twentieth of the time since the fit began.
+
+        Args:
+            important: a state after which nothing of what was before is done again; only the share counts.
+        """
+        now = time.monotonic()
+        if self._path is None or (not important and now - self._last < _SELDOM):
+            return False
+        return self._spent == 0.0 or self._spent + self._cost <= SHARE * (now - self._begun)
+
     def save(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-        """Keep tensors and JSON-safe facts, replacing what was kept before."""
+        """Keep tensors and JSON-safe facts, replacing what was kept before. One tensor after the other goes to the
+        disk: no second copy of a state is made in memory."""
         if self._path is None:
             return
-        metadata = {"identity": self._identity, "facts": json.dumps(facts)}
-        packed = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        begun = time.monotonic()
+        header: dict[str, Any] = {"__metadata__": {"identity": self._identity, "facts": json.dumps(facts)}}
+        end = 0
+        # The largest kinds first, so that each begins where its kind may: the format's own order.
+        ordered = sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0]))
+        for name, value in ordered:
+            start, end = end, end + value.numel() * value.element_size()
+            header[name] = {"dtype": _KINDS[value.dtype], "shape": list(value.shape), "data_offsets": [start, end]}
+        head = json.dumps(header).encode()
+        head += b" " * (-len(head) % 8)
         # It holds the perturbations as far as they are made, so it is as private as the bank.
-        write_atomic(self._path, save(packed, metadata), overwrite=_is_checkpoint, private=True)
+        with atomic_file(self._path, overwrite=_is_checkpoint, private=True) as file:
+            file.write(len(head).to_bytes(8, "little") + head)
+            for _, value in ordered:
+                plain = value.detach().cpu().contiguous()
+                file.write(plain.view(-1).view(torch.uint8).numpy().data)
+        self._last = time.monotonic()
+        self._cost = self._last - begun
+        self._spent += self._cost
 
     def check(self) -> None:
         """Make sure, before any work, that what is there may be replaced.

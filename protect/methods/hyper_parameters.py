@@ -13,7 +13,7 @@ __all__ = ["check_hyper_parameters", "check_settable", "hyper_parameters"]
 
 _OF_EVERY_METHOD = {
     "self", "name", "method", "budget", "granularity", "surrogate", "seed", "device", "weights", "allow_download",
-    "preset",
+    "preset", "precision",
 }  # fmt: skip
 _PLAIN = (bool, int, float, str, types.NoneType)
 

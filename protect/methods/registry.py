@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from ...errors import ConfigError, UnknownNameError
 from ...imaging import Budget
+from ...surrogates import Precision, check_precision
 from ..bank import Granularity
 from .base import Method
 from .hyper_parameters import check_hyper_parameters
@@ -56,6 +57,7 @@ def create_method(
     seed: int = 0,
     device: str = "auto",
     preset: str | None = None,
+    precision: Precision = "auto",
     weights: Path | None = None,
     allow_download: bool = False,
     **parameters: Any,
@@ -70,6 +72,7 @@ def create_method(
         seed: of everything random in it.
         device: ``auto``, ``cpu``, ``cuda``, ...
         preset: ``paper`` for the paper's hyper-parameters where the method's defaults differ.
+        precision: of networks: ``float32``, ``bfloat16``, or ``auto``, see :func:`choose_precision`.
         weights: weights file of the surrogate.
         allow_download: let the surrogate fetch weights.
         parameters: hyper-parameters of the method itself.
@@ -84,6 +87,10 @@ def create_method(
         if not any(parameter.name == "preset" or parameter.kind is parameter.VAR_KEYWORD for parameter in takes):
             raise ConfigError(f"The method {name} has no preset {preset!r}: it comes in one form only.")
         parameters["preset"] = preset
+    if check_precision(precision) != "auto":
+        if "precision" not in inspect.signature(cls).parameters:
+            raise ConfigError(f"The method {name} computes in one precision only, so {precision!r} would do nothing.")
+        parameters["precision"] = precision
     check_hyper_parameters(name, cls.__init__, parameters)
     return cls(
         budget=budget,

@@ -10,12 +10,14 @@ from torch import Tensor, nn
 from ...imaging import ImageSet
 from ...surrogates import (
     FrozenSurrogate,
+    Precision,
     Surrogate,
-    bf16_pays,
+    choose_precision,
     class_losses,
     class_scores,
     crop_flip,
     draw_crops,
+    own_randomness,
     pad_images,
 )
 
@@ -38,18 +40,34 @@ class SurrogateTrainer:
         batch_size: images a step.
         augment: random crop and flip of the perturbed images, as a trainer does.
         lr: learning rate.
+        clip_norm: largest norm of the gradient.
+        clamp: perturbed images are kept in [0, 1], as files do. The official code of error-minimizing noise does not.
+        precision: of the arithmetic; weights stay in float32.
+
+    Attributes:
+        precision: what was chosen.
     """
 
     def __init__(
-        self, model: Surrogate, images: Tensor, labels: Tensor, *, batch_size: int, augment: bool, lr: float = 0.1
+        self,
+        model: Surrogate,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        batch_size: int,
+        augment: bool,
+        lr: float = 0.1,
+        clip_norm: float = 5.0,
+        clamp: bool = True,
+        precision: Precision = "auto",
     ) -> None:
         self.device = images.device
+        self.precision = choose_precision(model, self.device, resolution=images.shape[-1], asked=precision)
         self.model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.bf16 = bf16_pays(model, self.device)
         self._images, self._labels = images, labels
         self._batch_size = min(batch_size, len(images))
         self._padding = crop_padding(images.shape[-1]) if augment else 0
-        self._augment = augment
+        self._augment, self._clip_norm, self._clamp = augment, clip_norm, clamp
         self._optimiser = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, weight_decay=5e-4)
 
     def set_learning_rate(self, lr: float) -> None:
@@ -79,24 +97,28 @@ class SurrogateTrainer:
         self.model.train()
         need = count * self._batch_size
         orders = [torch.randperm(len(self._images), generator=generator) for _ in range(-(-need // len(self._images)))]
+        batches = torch.cat(orders)[:need].split(self._batch_size)
+        # All that is drawn goes to the device at once: each copy makes a GPU wait until its queue is empty.
+        drawn = [draw_crops(len(index), padding, augment, generator) for index in batches]
+        everything = (batches, *zip(*drawn, strict=True))
+        moved = (torch.cat(parts).to(self.device).split(self._batch_size) for parts in everything)
         total = torch.zeros((), device=self.device)
         # Dropout and drop path draw from the global generators: seed these for a while, so that steps are repeatable.
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(generator.initial_seed())
-            for number, index in enumerate(torch.cat(orders)[:need].split(self._batch_size), start=1):
-                crops = draw_crops(len(index), padding, augment, generator)
-                index = index.to(self.device)
-                batch = self._images[index].float().mul_(1 / 255).add_(delta_of(index)).clamp_(0.0, 1.0)
+        with own_randomness(generator.initial_seed(), self.device):
+            for number, (index, *crops) in enumerate(zip(*moved, strict=True), start=1):
+                batch = self._images[index].float().mul_(1 / 255).add_(delta_of(index))
+                if self._clamp:
+                    batch.clamp_(0.0, 1.0)
                 if augment:
                     rows = torch.arange(len(index), device=self.device)
-                    batch = crop_flip(pad_images(batch, padding), rows, crops, batch.shape[-1])
+                    batch = crop_flip(pad_images(batch, padding), rows, (crops[0], crops[1], crops[2]), batch.shape[-1])
                 batch = batch.contiguous(memory_format=torch.channels_last)
-                with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
+                with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision.bf16):
                     logits = self.model(batch).float()
                 loss = class_losses(logits, self._labels[index], reduction="mean")
                 self._optimiser.zero_grad(set_to_none=True)
                 loss.backward()
-                nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
+                nn.utils.clip_grad_norm_(self.model.parameters(), self._clip_norm)
                 self._optimiser.step()
                 total += loss.detach()
                 if tell is not None and number % 10 == 0:
@@ -105,7 +127,7 @@ class SurrogateTrainer:
 
     def frozen(self) -> FrozenSurrogate:
         """A frozen copy of the surrogate as it is now."""
-        return FrozenSurrogate(self.model, bf16=self.bf16)
+        return FrozenSurrogate(self.model, bf16=self.precision.bf16)
 
     def pack(self) -> dict[str, Tensor]:
         """Weights and momentum by name, for a checkpoint."""
@@ -136,11 +158,15 @@ def crop_padding(resolution: int) -> int:
 
 
 @torch.no_grad()
-def surrogate_error(frozen: FrozenSurrogate, dataset: ImageSet, delta_of: DeltaOf, index: Tensor) -> float:
+def surrogate_error(
+    frozen: FrozenSurrogate, dataset: ImageSet, delta_of: DeltaOf, index: Tensor, *, clamp: bool = True
+) -> float:
     """Share of the images at ``index`` that the frozen surrogate gets wrong, perturbed and un-augmented."""
-    wrong = 0
     assert dataset.labels is not None
+    wrong = torch.zeros((), dtype=torch.int64, device=dataset.images.device)
     for part in index.split(256):
-        images = dataset.images[part].float().mul_(1 / 255).add_(delta_of(part)).clamp_(0.0, 1.0)
-        wrong += int((class_scores(frozen(images)).argmax(1) != dataset.labels[part]).sum())
-    return wrong / max(1, len(index))
+        images = dataset.images[part].float().mul_(1 / 255).add_(delta_of(part))
+        if clamp:
+            images.clamp_(0.0, 1.0)
+        wrong += (class_scores(frozen(images)).argmax(1) != dataset.labels[part]).sum()
+    return int(wrong) / max(1, len(index))

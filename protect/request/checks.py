@@ -237,6 +237,7 @@ def _make_method(name: str | Method, options: FitOptions, budget: Budget, device
         seed=options.seed,
         device=device,
         preset=options.preset,
+        precision=options.precision,
         weights=options.weights,
         allow_download=options.allow_download,
         **options.parameters,

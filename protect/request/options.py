@@ -44,6 +44,7 @@ class FitOptions:
     seed: int = 0
     device: str = "auto"
     preset: Literal["paper"] | None = None
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     weights: Path | None = None
     allow_download: bool = False
     coco: Path | None = None

@@ -367,6 +367,9 @@ def test_the_plan_is_written_before_the_first_training(
             "Tested tiers: naive, transforms",
         ),
         ({"require_grade": "weak", "preset": "smoke"}, ConfigError, "One seed gives no grade"),
+        ({"epochs": 0.0}, ConfigError, "--epochs must be a positive number"),
+        ({"epochs": float("inf")}, ConfigError, "--epochs must be a positive number"),
+        ({"epochs": 2.0, "recipe": SHORT}, ConfigError, "not both"),
         ({"epsilon": 0}, ConfigError, "epsilon"),
         ({"epsilon": 2}, ConfigError, "epsilon"),
         ({"device": "abacus"}, ConfigError, "abacus"),
@@ -394,3 +397,14 @@ def test_the_report_may_not_lie_among_the_pictures(folders: Path) -> None:
             verify_folder(folders / "clean", folders / "copy", cells=folders / name / "cells")
     with pytest.raises(ConfigError, match="at least 8 pixels"):
         verify_folder(folders / "clean", folders / "copy", resolution=4)
+
+
+def test_the_length_that_was_asked_for_is_made_and_told(train_set: ImageSet, test_set: ImageSet, plant: Plant) -> None:
+    found = verify_sets(
+        train_set, plant(train_set), test_set, preset="smoke", victims=["small-cnn"], adversaries=[], epochs=1.5,
+        epsilon=8 / 255, workers=1, device="cpu",
+    )  # fmt: skip
+    steps = round(1.5 * len(train_set) / 64)
+    assert found.plan.epochs["small-cnn"] == pytest.approx(64 * steps / len(train_set), abs=0.01)
+    assert {cell.steps for cell in found.cells} == {found.plan.recipes["small-cnn"]["steps"]} == {steps}
+    assert "epochs=1.5" in found.command

@@ -74,7 +74,7 @@ def test_dropout_repeats_whatever_was_drawn_before() -> None:
         linear.weight.data.copy_(weights)
         linear.bias.data.zero_()
         before = torch.random.get_rng_state()
-        train_classifier(net, images, labels, Recipe(steps=5, batch_size=16), seed=seed, bf16=False)
+        train_classifier(net, images, labels, Recipe(steps=5, batch_size=16, precision="float32"), seed=seed)
         assert torch.equal(torch.random.get_rng_state(), before), "the caller's generator was moved"
         return linear.weight.detach()
 
@@ -108,7 +108,7 @@ def test_learning_rate_zero_learns_nothing() -> None:
 
 
 def test_divergence_is_reported_not_hidden() -> None:
-    _, result = train(recipe_for("small-cnn", steps=40, batch_size=16, lr=1e25, clip_norm=1e30), bf16=False)
+    _, result = train(recipe_for("small-cnn", steps=40, batch_size=16, lr=1e25, clip_norm=1e30, precision="float32"))
     assert not result.finite
     assert result.steps < 40
 

@@ -34,13 +34,23 @@ class Stepper:
         copies: whose ``delta`` is moved.
         budget: the bound. Where files carry the perturbation as it is, the image also stays in [0, 1].
         size: length of a step in units of the full range: of the sign, or Adam's learning rate.
-        adam: Adam instead of the sign; the paper's AdamW without weight decay, which would act on pixel values
-            (beo.md section 4, pitfall 8).
+        adam: Adam instead of the sign.
+        decay: of Adam, decoupled, and of the values of the perturbed images, as in the public code: each step takes
+            ``size * decay`` of them away (a four-hundredth of a level from white).
         rms: a second bound, on each perturbation's root mean square; see :func:`into_ball`.
     """
 
-    def __init__(self, copies: Copies, budget: Budget, *, size: float, adam: bool, rms: float | None = None) -> None:
-        self._copies, self._budget, self._size, self._rms = copies, budget, size, rms
+    def __init__(
+        self,
+        copies: Copies,
+        budget: Budget,
+        *,
+        size: float,
+        adam: bool,
+        decay: float = 0.0,
+        rms: float | None = None,
+    ) -> None:
+        self._copies, self._budget, self._size, self._decay, self._rms = copies, budget, size, decay, rms
         self.count = 0
         self.moments: dict[str, Tensor] = {}
         if adam:
@@ -50,7 +60,10 @@ class Stepper:
     def __call__(self, rows: Tensor, gradient: Tensor) -> None:
         """Step at the positions ``rows [B]``, each once a sweep, along ``gradient [B, 3, R, R]``."""
         copies = self._copies
-        moved = copies.delta[rows].float().add_(self._direction(rows, gradient), alpha=self._size)
+        moved = copies.delta[rows].float()
+        if self._decay:
+            moved.sub_(copies.plain(rows).add_(moved), alpha=self._size * self._decay)
+        moved.add_(self._direction(rows, gradient), alpha=self._size)
         bounded = self._budget.project(moved, copies.plain(rows) if copies.trip is None else None)
         # The cube and the ball share their centre: what is shrunk into the ball stays in the cube.
         copies.delta[rows] = into_ball(bounded, self._rms).to(copies.delta.dtype)
@@ -68,8 +81,8 @@ class Stepper:
 class Ascent:
     """Sweeps with surrogates that stay as they are.
 
-    Up to :data:`EXACT_LIMIT` images, all are compared with all and get gradient on both sides. Beyond, the errors of
-    each batch are read from a bank of references that was drawn once for the whole round, without gradient.
+    Up to ``most`` images, all are compared with all and get gradient on both sides, in blocks of rows. Beyond, the
+    errors of each batch are read from a bank of references that was drawn once for the whole round, without gradient.
 
     Args:
         copies: images and perturbations.
@@ -77,6 +90,7 @@ class Ascent:
         stepper: what moves the perturbations.
         sigma, kind, scale: of the estimator.
         padding: of the random crops, in px; 0 for neither crops nor flips.
+        most: images that are compared all with all; ``None`` for any number.
         generator: source of the bank, the order and the crops.
     """
 
@@ -90,6 +104,7 @@ class Ascent:
         kind: Kind,
         scale: Scale,
         padding: int,
+        most: int | None = EXACT_LIMIT,
         generator: torch.Generator,
     ) -> None:
         self._copies, self._members, self._stepper = copies, members, stepper
@@ -99,7 +114,7 @@ class Ascent:
         self._padding, self._generator = padding, generator
         self._classes = len(copies.points.classes)
         self._banks: list[References] = []
-        if len(copies.points) > EXACT_LIMIT:
+        if most is not None and len(copies.points) > most:
             index, weights = balanced(copies.labels, self._classes, generator)
             self._banks = [References.read(member, copies, index, weights, scale) for member in members]
 

@@ -20,7 +20,7 @@ class Copies:
     Attributes:
         points: all of them, with labels, on the device of computation.
         own: how many are ours.
-        delta: half ``[own, 3, R, R]`` in units of the full range; changed in place.
+        delta: half or single precision ``[own, 3, R, R]`` in units of the full range; changed in place.
         trip: what the files do to a perturbation on its way to a trainer.
     """
 
@@ -30,10 +30,10 @@ class Copies:
     trip: RoundTrip | None
 
     @classmethod
-    def start(cls, points: ImageSet, own: int, trip: RoundTrip | None) -> Copies:
+    def start(cls, points: ImageSet, own: int, trip: RoundTrip | None, *, kind: torch.dtype = torch.float16) -> Copies:
         """Copies without any perturbation yet."""
         shape = (own, *points.images.shape[1:])
-        return cls(points, own, torch.zeros(shape, dtype=torch.float16, device=points.images.device), trip)
+        return cls(points, own, torch.zeros(shape, dtype=kind, device=points.images.device), trip)
 
     @property
     def labels(self) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from typing import Any
 
 import torch
@@ -11,23 +10,19 @@ from torch import Tensor
 
 from ....errors import ConfigError, FitError
 from ....imaging import Budget, ImageSet
-from ....surrogates import FrozenSurrogate, bf16_pays
+from ....surrogates import FrozenSurrogate
 from ..base import FitContext
-from ..round_trip import RoundTrip
 from .ascent import Ascent
 from .ball import round_into_ball
-from .copies import Copies, join
+from .copies import join
 from .held_out import HeldOutEstimate, random_noise
 from .recipe import CLEAN_TARGET, UNDERFIT, BeoRecipe, Training
-from .references import BATCH, EXACT_LIMIT, worst_uncertainty
+from .references import BATCH, worst_uncertainty
 
-__all__ = ["ARMS", "SAVE_SHARE", "BeoFit"]
+__all__ = ["ARMS", "BeoFit"]
 
 ARMS = ("clean", "noise", "protected")
 """What the Bayes error is estimated of at the end: untouched, with random noise of the same budget, and protected."""
-
-SAVE_SHARE = 20
-"""A state is kept at most every five seconds, and at most once in so many times what keeping it took."""
 
 _TRAINED, _ASCENDED = 0.2, 0.85  # shares of the progress bar
 _CAUTION = (
@@ -48,14 +43,12 @@ class BeoFit:
 
     def __init__(self, recipe: BeoRecipe, dataset: ImageSet, clean: ImageSet | None, context: FitContext) -> None:
         self.recipe, self.dataset, self.context = recipe, dataset, context
-        trip = None if recipe.paper else RoundTrip.of(dataset)
-        self.copies = Copies.start(join(dataset, clean), len(dataset), trip)
+        self.copies = recipe.start(join(dataset, clean), len(dataset))
         self.stepper = recipe.stepper(self.copies)
         self.made, self.blocks, self.ready = 0, 0, False
         self.log: list[dict[str, Any]] = []
         self.trainings: list[dict[str, Any]] = []
         self.found: dict[str, dict[str, Any]] = {}
-        self._last_saved, self._save_cost = 0.0, 0.0
         resumed = context.checkpoint.load()
         if resumed is not None:
             self._restore(*resumed)
@@ -94,7 +87,7 @@ class BeoFit:
         ascent = Ascent(
             copies, self._members(), self.stepper,
             sigma=recipe.sigma, kind=recipe.kind, scale=recipe.scaling,
-            padding=recipe.padding(copies.points.resolution),
+            padding=recipe.padding(copies.points.resolution), most=recipe.most_exact,
             generator=self._generator(2, 0),
         )  # fmt: skip
         estimate = 0.0
@@ -120,11 +113,10 @@ class BeoFit:
         return all(member.head_only for member in self.trainer.model.members)
 
     def _members(self) -> list[FrozenSurrogate]:
-        device = self.copies.delta.device
-        return [
-            FrozenSurrogate(member, bf16=bf16_pays(member, device), features=True)
-            for member in self.trainer.model.members
-        ]
+        frozen, chosen = self.recipe.members(self.trainer.model, self.copies.points.resolution)
+        for name, precision in chosen.items():
+            self.context.computed_in(name, precision)
+        return frozen
 
     def _train_anew(self) -> None:
         """Train from scratch until the surrogate tells the classes apart, block by block."""
@@ -222,7 +214,7 @@ class BeoFit:
     def _conclude(self) -> None:
         recipe, points = self.recipe, len(self.copies.points)
         self.context.surrogate_sha256 = self.trainer.model.fingerprint()
-        exact = points <= EXACT_LIMIT
+        exact = recipe.most_exact is None or points <= recipe.most_exact
         report: dict[str, Any] = {
             "surrogate": recipe.surrogate,
             "surrogate_source": self.trainer.model.source,
@@ -256,9 +248,8 @@ class BeoFit:
         return torch.Generator().manual_seed(self.recipe.derived_seed(self.made, stage + 1, block))
 
     def _save(self, *, force: bool = False) -> None:
-        """Keep the state, but spend little time on it: work is redone alike, so a skipped save costs only time."""
-        now = time.monotonic()
-        if not force and now - self._last_saved < max(5.0, SAVE_SHARE * self._save_cost):
+        """Keep the state where that is due: work is redone alike, so a skipped save costs only time."""
+        if not self.context.checkpoint.due(important=force):
             return
         facts = {
             "made": self.made,
@@ -273,8 +264,6 @@ class BeoFit:
         tensors |= {f"moment.{name}": value for name, value in self.stepper.moments.items()}
         tensors |= {f"trainer.{name}": value for name, value in self.trainer.pack().items()}
         self.context.checkpoint.save(tensors, facts)
-        self._last_saved = time.monotonic()
-        self._save_cost = self._last_saved - now
 
     def _restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         self.made, self.blocks, self.ready = facts["made"], facts["blocks"], facts["ready"]

@@ -18,6 +18,9 @@ from ....errors import ConfigError
 
 __all__ = ["Kind", "Scale", "Scaling", "all_pairs", "bayes_errors", "kernel_posterior", "plug_in_errors"]
 
+_BLOCK = 1 << 23
+"""Entries of the matrix of kernels that are there at once: 32 MiB, and some more of the same size."""
+
 Kind = Literal["max", "true"]
 """The error of a query: one minus its largest posterior (the paper's), or one minus that of its own label."""
 
@@ -141,7 +144,7 @@ def all_pairs(
     scaling: Scaling | None = None,
     log_weights: Tensor | None = None,
     gradient: bool = True,
-    rows: int = 512,
+    rows: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Leave-one-out errors of every image against all others, and the gradient of their sum.
 
@@ -157,7 +160,7 @@ def all_pairs(
         scaling: applied first; ``None`` leaves the features as they are.
         log_weights: ``[N]``, how much each image counts as a reference.
         gradient: compute it; without, it is all zero.
-        rows: queries at a time; only memory depends on it.
+        rows: queries at a time; default 512, fewer for more than 16,384 images. Memory depends on it, and last bits.
 
     Returns:
         Errors ``[N]`` and the gradient ``[N, D]`` with respect to ``features``, both without a graph.
@@ -165,6 +168,7 @@ def all_pairs(
     Raises:
         ConfigError: fewer than two images.
     """
+    rows = rows or max(1, min(512, _BLOCK // max(1, len(features))))
     raw = features.detach().requires_grad_(gradient)
     with torch.set_grad_enabled(gradient):
         scaled = raw if scaling is None else scaling(raw)

@@ -11,11 +11,20 @@ import torch
 
 from ....errors import ConfigError, UnknownNameError
 from ....imaging import Budget, ImageSet
-from ....surrogates import create_surrogate
+from ....surrogates import (
+    ChosenPrecision,
+    FrozenSurrogate,
+    Precision,
+    Surrogate,
+    choose_precision,
+    create_surrogate,
+)
+from ..round_trip import RoundTrip
 from ..theta import SurrogateTrainer, crop_padding
 from .ascent import Stepper
 from .copies import Copies
 from .posterior import Kind, Scale
+from .references import EXACT_LIMIT
 
 __all__ = ["BATCH_SIZE", "CLEAN_TARGET", "UNDERFIT", "BeoRecipe", "Training"]
 
@@ -29,6 +38,7 @@ CLEAN_TARGET = 0.1
 
 BATCH_SIZE = 128
 _PEAK, _FLOOR = 0.1, 0.02
+_PAPER_DECAY = 0.01  # of AdamW, torch's default
 _MOST_STEPS = 4000  # of the planned first training, whatever the size of the folder
 _LEAST_CAP = 1500  # small folders need steps, not epochs
 _ROUND_STEPS = 200  # of the continued training in a round: linear cost would be paid again in every round
@@ -78,6 +88,7 @@ class BeoRecipe:
     estimate_images: int
     estimate_steps: int
     rms: float | None
+    precision: Precision = "auto"
 
     def __post_init__(self) -> None:
         choices = {"kind": ("max", "true"), "scaling": ("unit", "global"), "ascent": ("sign", "adam")}
@@ -108,7 +119,7 @@ class BeoRecipe:
         names = ("preset", "kind", "sigma", "scaling", "ascent", "step_size", "rounds", "inner_steps", "first_epochs")
         return {
             name: getattr(self, name)
-            for name in (*names, "epochs", "restart_every", "estimate_images", "estimate_steps", "rms")
+            for name in (*names, "epochs", "restart_every", "estimate_images", "estimate_steps", "rms", "precision")
         }
 
     def starts_anew(self, number: int) -> bool:
@@ -127,8 +138,9 @@ class BeoRecipe:
             allow_download=self.allow_download,
         )
         return SurrogateTrainer(
-            model, points.images, points.labels, batch_size=BATCH_SIZE, augment=not self.paper, lr=_PEAK
-        )
+            model, points.images, points.labels, batch_size=BATCH_SIZE, augment=not self.paper, lr=_PEAK,
+            clip_norm=math.inf if self.paper else 5.0, precision=self.precision,
+        )  # fmt: skip
 
     def training(self, count: int) -> Training:
         """The plan of a training from scratch on ``count`` images."""
@@ -160,7 +172,28 @@ class BeoRecipe:
 
     def stepper(self, copies: Copies) -> Stepper:
         """What moves the perturbations."""
-        return Stepper(copies, self.budget, size=self.step_size, adam=self.ascent == "adam", rms=self.rms)
+        decay = _PAPER_DECAY if self.paper and self.ascent == "adam" else 0.0
+        return Stepper(copies, self.budget, size=self.step_size, adam=self.ascent == "adam", decay=decay, rms=self.rms)
+
+    def start(self, points: ImageSet, own: int) -> Copies:
+        """The images without any perturbation yet; the paper's is kept in single precision."""
+        trip = None if self.paper else RoundTrip.of(points)
+        return Copies.start(points, own, trip, kind=torch.float32 if self.paper else torch.float16)
+
+    @property
+    def most_exact(self) -> int | None:
+        """Images that are compared all with all; in the paper any number."""
+        return None if self.paper else EXACT_LIMIT
+
+    def members(self, model: Surrogate, resolution: int) -> tuple[list[FrozenSurrogate], dict[str, ChosenPrecision]]:
+        """The networks of a surrogate, frozen and giving features, and what each is computed in."""
+        frozen: list[FrozenSurrogate] = []
+        chosen: dict[str, ChosenPrecision] = {}
+        for member in model.members:
+            found = choose_precision(member, self.device, resolution=resolution, asked=self.precision)
+            chosen[member.name] = found
+            frozen.append(FrozenSurrogate(member, bf16=found.bf16, features=True))
+        return frozen, chosen
 
     def derived_seed(self, number: int, stage: int, block: int) -> int:
         """The seed of one piece of work: what is done again is done alike."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ....imaging import ImageSet
+from ....imaging import Budget, ImageSet
 from ..base import FitContext
 from ..round_trip import RoundTrip
 from ..self_check import CheckResult, SelfCheck
@@ -38,25 +37,25 @@ class EmnFit:
         self.best: Tensor | None = None
         self.best_residual = float("inf")
         self.best_attempt = 0
-        self.last_saved = 0.0
 
     def go(self) -> Tensor:
         recipe = self.recipe
         attempts = max(1, recipe.attempts)
         resumed = self.context.checkpoint.load()
-        first = 0
+        attempt = 0
         if resumed is not None:
-            first = self._restore(*resumed)
-        attempt = first
+            attempt = self._restore(*resumed)
         while True:
-            trainer, delta = self._craft(attempt, resumed if attempt == first else None)
+            trainer, delta = self._craft(attempt, resumed)
+            resumed = None  # it holds as much as the perturbations
             if not recipe.attempts or not self.check.possible:
                 reason = "switched off" if not recipe.attempts else "too few images to hold some out"
                 self._conclude(trainer, attempt, None, f"self-check: {reason}")
                 return delta
             result = self._self_check(delta, attempt)
-            if self.best is None or result.residual < self.best_residual:
-                self.best, self.best_residual, self.best_attempt = delta, result.residual, attempt
+            better = result.residual < self.best_residual
+            if better:
+                self.best_residual, self.best_attempt = result.residual, attempt
                 self.context.surrogate_sha256 = trainer.model.fingerprint()
             if not result.conclusive:
                 verdict = "inconclusive: clean images are not learned from either, so the check cannot tell"
@@ -68,12 +67,27 @@ class EmnFit:
                     f"{self.best_residual:.2f} > {recipe.target:g}"
                 )
             else:
+                if better:
+                    self.best = None  # before the next is made beside it
+                    self.best = self._levels(delta)
+                del delta, trainer
                 attempt += 1
-                self._save(attempt, 0, 0, {}, force=True)
+                self._save(attempt, 0, 0, {}, important=True)
                 continue
             self._conclude(trainer, attempt, result, verdict)
+            if better:
+                return delta
             assert self.best is not None
-            return self.best
+            del delta
+            return self.best.to(torch.float16).div_(255.0)
+
+    def _levels(self, delta: Tensor) -> Tensor:
+        """The same in whole levels, as a bank holds them, a byte each where they fit: kept beside the next attempt."""
+        budget = Budget(self.recipe.epsilon)
+        levels = torch.empty(delta.shape, dtype=torch.int8 if budget.levels < 128 else torch.int16)
+        for rows in torch.arange(len(delta)).split(32):
+            levels[rows] = budget.quantise(budget.project(delta[rows.to(delta.device)].float())).cpu().to(levels.dtype)
+        return levels
 
     def _craft(self, attempt: int, resumed: tuple[dict[str, Tensor], dict[str, Any]] | None) -> tuple[
         SurrogateTrainer, Tensor
@@ -115,7 +129,7 @@ class EmnFit:
                 following = stages[position + 1]
                 assert isinstance(following, SampleStage)
                 state, made, error = following.start(state["delta"]), 0, 1.0
-                self._save(attempt, position + 1, 0, _packed(state, trainer), force=True)
+                self._save(attempt, position + 1, 0, _packed(state, trainer), important=True)
         return trainer, state["delta"]
 
     def _delta_of(self, delta: Tensor) -> Any:
@@ -144,16 +158,14 @@ class EmnFit:
         tensors: dict[str, Tensor],
         *,
         error: float = 1.0,
-        force: bool = False,
+        important: bool = False,
     ) -> None:
-        """Keep the state, at most every few seconds: rounds are redone alike, so a skipped save costs only time.
+        """Keep the state where that is due: rounds are redone alike, so a skipped save costs only time.
 
         ``error`` is that of the last round as it is: the log holds it rounded, which the stop rule must not see.
         """
-        now = time.monotonic()
-        if not force and now - self.last_saved < 5.0:
+        if not self.context.checkpoint.due(important=important):
             return
-        self.last_saved = now
         facts = {
             "attempt": attempt,
             "stage": stage,
@@ -172,12 +184,13 @@ class EmnFit:
         self.log, self.checks = facts["log"], facts["checks"]
         self.context.surrogate_sha256 = facts["surrogate_sha256"]
         if "best" in tensors:
-            self.best, self.best_residual = tensors["best"].to(self.recipe.device), facts["best_residual"]
+            self.best, self.best_residual = tensors["best"], facts["best_residual"]
             self.best_attempt = facts["best_attempt"]
         return int(facts["attempt"])
 
     def _conclude(self, trainer: SurrogateTrainer, attempt: int, result: CheckResult | None, verdict: str) -> None:
         context, recipe = self.context, self.recipe
+        context.computed_in(recipe.surrogate, trainer.precision)
         if not context.surrogate_sha256:
             context.surrogate_sha256 = trainer.model.fingerprint()
         rounds = [row for row in self.log if row["attempt"] == self.best_attempt]

@@ -13,16 +13,18 @@ from torch import Tensor
 
 from ....errors import UnknownNameError
 from ....imaging import Budget, ImageSet
+from ....surrogates import Precision
 from ...bank import Bank, Granularity
-from ..base import FitContext, FitEstimate, Method
+from ..base import FitContext, FitEstimate, Method, settled_precision
+from ..defaults import SURROGATE, own_surrogate
 from ..registry import register_method
 from .estimate import estimate_fit
 from .fit import EmnFit
-from .recipe import TINT, EmnRecipe
+from .recipe import PAPER_ROUNDS, TINT, EmnRecipe
 
 __all__ = ["ErrorMinimizing"]
 
-_SURROGATE, _PAPER_SURROGATE = "small-cnn", "resnet18"
+_PAPER_SURROGATE = "resnet18-plain"
 
 
 @register_method
@@ -33,13 +35,15 @@ class ErrorMinimizing(Method[Bank]):
     patterns follow the sign of the class's summed gradient, taken through random crops and flips; sample-wise noise
     starts from the class patterns and leaves images alone that the surrogate already gets right; after crafting, a
     fresh victim is trained in seconds, and crafting starts again from another seed if that victim still learns.
-    ``preset="paper"`` is the published schedule: un-augmented, T = 20 (sample) or 1 (class),
-    M = 10, error 0.01, noise swept in batches of 512, surrogate ``resnet18`` (emn.md sections 2 and 3), no check.
+    ``preset="paper"`` is the official code's: un-augmented, T = 20 (sample) or 1 (class), M = 10, until the error is
+    0.01 however many rounds that takes, noise swept in batches of 512 over all pictures (sample) or a fixed fifth
+    (class), surrogate ``resnet18-plain``, which sees pictures as they are in [0, 1], in float32 (emn.md sections 2
+    and 3), no check.
 
     Args:
         budget: default 8/255.
         granularity: ``class`` (default: fast, and a new picture needs no optimisation) or ``sample``.
-        surrogate: registry name; default ``small-cnn``, in the paper preset ``resnet18``.
+        surrogate: registry name; default ``small-cnn``, on a GPU ``resnet18``, in the paper preset ``resnet18-plain``.
         seed: of everything random.
         device: where to compute.
         weights: weights of the surrogate; the paper's surrogate starts untrained.
@@ -47,14 +51,15 @@ class ErrorMinimizing(Method[Bank]):
         preset: ``None`` or ``"paper"``.
         step_size: alpha of the class stage in units of the full range; default epsilon / 10, as in the paper.
         theta_steps: M, steps of the surrogate a round.
-        rounds: of the class stage, at most.
-        sample_rounds: of the sample stage, at most.
+        rounds: of the class stage, at most; default 30, in the paper preset a thousand, a hundred times what it took.
+        sample_rounds: of the sample stage, at most; default 3, in the paper preset a thousand.
         pgd_steps: T of the sample stage.
         stop_error: lambda.
         attempts: how often crafting may start anew after a failed self-check; 0 switches the check off.
         target: residual learnability (0..1) that the self-check accepts.
         tint: how far slow colours (casts, large stains) may shift, in 1/255 levels. Default: 0, which removes
             them (docs/methods/emn.md has what that costs); in the paper preset no bound.
+        precision: ``float32``, ``bfloat16`` or ``auto``; the paper preset computes in float32.
 
     Raises:
         ConfigError: a value out of range.
@@ -63,7 +68,7 @@ class ErrorMinimizing(Method[Bank]):
     name = "emn"
     needs = "labels"
     granularities = ("class", "sample")
-    default_surrogate = _SURROGATE
+    default_surrogate = SURROGATE
 
     def __init__(
         self,
@@ -78,18 +83,19 @@ class ErrorMinimizing(Method[Bank]):
         preset: Literal["paper"] | None = None,
         step_size: float | None = None,
         theta_steps: int = 10,
-        rounds: int = 30,
+        rounds: int | None = None,
         sample_rounds: int | None = None,
         pgd_steps: int | None = None,
         stop_error: float = 0.01,
         attempts: int | None = None,
         target: float = 0.2,
         tint: float | None = None,
+        precision: Precision = "auto",
     ) -> None:
         if preset not in (None, "paper"):
             raise UnknownNameError("preset of emn", str(preset), ["paper"])
         paper = preset == "paper"
-        model = surrogate or (_PAPER_SURROGATE if paper else _SURROGATE)
+        model = surrogate or (_PAPER_SURROGATE if paper else own_surrogate(device))
         super().__init__(
             budget=budget,
             granularity=granularity,
@@ -110,13 +116,14 @@ class ErrorMinimizing(Method[Bank]):
             preset=preset,
             step_size=step_size if step_size is not None else self.budget.epsilon / 10,
             theta_steps=theta_steps,
-            rounds=rounds,
-            sample_rounds=sample_rounds if sample_rounds is not None else (30 if paper else 3),
+            rounds=rounds if rounds is not None else (PAPER_ROUNDS if paper else 30),
+            sample_rounds=sample_rounds if sample_rounds is not None else (PAPER_ROUNDS if paper else 3),
             pgd_steps=pgd_steps if pgd_steps is not None else (20 if paper else 5),
             stop_error=stop_error,
             attempts=attempts if attempts is not None else (0 if paper else 3),
             target=target,
             tint=tint if tint is not None or paper else TINT,
+            precision=settled_precision(precision, paper=paper),
         )
 
     def settings(self) -> dict[str, Any]:

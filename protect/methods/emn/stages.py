@@ -70,6 +70,8 @@ class Stage:
         through_shifts: craft through random crops and flips.
         trip: what the files do to a perturbation on its way to a trainer.
         tint: bound on slow colours, kept after every step; ``None`` for none.
+        paper: the update of the official code: perturbed images may leave [0, 1] where they train and test the
+            surrogate, and what a sweep ends with is not brought into that range.
     """
 
     dataset: ImageSet
@@ -83,6 +85,7 @@ class Stage:
     through_shifts: bool
     trip: RoundTrip | None
     tint: TintBound | None
+    paper: bool
 
     def shift(self, generator: torch.Generator) -> Shift | None:
         """Random crops and flips for one round, or none."""
@@ -108,16 +111,16 @@ class ClassStage(Stage):
         updates: sign steps of all patterns a round (ours), or one pass over the subset (the paper's).
         per_class: images a class that each update's gradient is summed over.
         momentum: of the normalised gradient.
-        paper_update: each image steps alone and its class takes the mean, instead of the sign of the class gradient.
         extra: another gradient of the same scale, added to that of the labels.
-        subset: share of the images that the paper's update sweeps over (official: a stratified fifth).
+        subset: share of the images that the paper's update sweeps over and tests on (official: a stratified fifth).
+        subset_seed: of the draw of that share, which is the same in all rounds.
     """
 
     updates: int = 8
     per_class: int = 12
     momentum: float = 0.5
-    paper_update: bool = False
     subset: float = 0.2
+    subset_seed: int = 0
     extra: ExtraGradient | None = None
 
     name = "class-wise"
@@ -141,7 +144,7 @@ class ClassStage(Stage):
         loss = trainer.steps(self.theta_steps, delta_by_class(delta, labels, self.trip), generator)
         tell(0.4)
         frozen, shift = trainer.frozen(), self.shift(generator)
-        if self.paper_update:
+        if self.paper:
             index = self._stratified(generator)
             for part in index.split(self.batch_size):
                 images, own = self._images(part), labels[part]
@@ -168,7 +171,9 @@ class ClassStage(Stage):
                     delta.copy_(self.tint(delta, self.epsilon))
             index = torch.cat(index)
         tell(0.9)
-        error = surrogate_error(frozen, self.dataset, delta_by_class(delta, labels, self.trip), index.unique())
+        error = surrogate_error(
+            frozen, self.dataset, delta_by_class(delta, labels, self.trip), index.unique(), clamp=not self.paper
+        )
         return RoundRecord(self.name, number, loss, error)
 
     def _balanced(self, generator: torch.Generator) -> list[Tensor]:
@@ -188,12 +193,13 @@ class ClassStage(Stage):
         return [torch.cat(parts).to(self.dataset.images.device) for parts in chosen]
 
     def _stratified(self, generator: torch.Generator) -> Tensor:
-        labels = self._labels().cpu()
+        """The paper's subset, always the same pictures, in an order of this round."""
+        labels, fixed = self._labels().cpu(), torch.Generator().manual_seed(self.subset_seed)
         parts = []
         for label in range(len(self.dataset.classes)):
             own = (labels == label).nonzero().flatten()
             count = max(1, round(self.subset * len(own))) if len(own) else 0
-            parts.append(own[torch.randperm(len(own), generator=generator)[:count]])
+            parts.append(own[torch.randperm(len(own), generator=fixed)[:count]])
         index = torch.cat(parts)
         return index[torch.randperm(len(index), generator=generator)].to(self.dataset.images.device)
 
@@ -213,11 +219,12 @@ class SampleStage(Stage):
     name = "sample-wise"
 
     def start(self, patterns: Tensor | None) -> dict[str, Tensor]:
-        """``delta`` half ``[N, 3, R, R]``: each image's class pattern, or zero."""
-        images = self.dataset.images
+        """``delta`` ``[N, 3, R, R]``: each image's class pattern, or zero. Half precision, which is exact to a
+        hundredth of a level; the paper's in single."""
+        images, kind = self.dataset.images, torch.float32 if self.paper else torch.float16
         if patterns is None:
-            return {"delta": torch.zeros(images.shape, dtype=torch.float16, device=images.device)}
-        return {"delta": patterns.to(torch.float16)[self._labels()]}
+            return {"delta": torch.zeros(images.shape, dtype=kind, device=images.device)}
+        return {"delta": patterns.to(kind)[self._labels()]}
 
     def run_round(
         self,
@@ -246,7 +253,8 @@ class SampleStage(Stage):
                 skip_below=self.skip_below,
                 trip=self.trip,
                 tint=self.tint,
-            ).to(torch.float16)
+                in_range=not self.paper,
+            ).to(delta.dtype)
             tell(0.1 + 0.8 * start / len(order))
-        error = surrogate_error(frozen, self.dataset, delta_by_row(delta, self.trip), order)
+        error = surrogate_error(frozen, self.dataset, delta_by_row(delta, self.trip), order, clamp=not self.paper)
         return RoundRecord(self.name, number, loss, error)

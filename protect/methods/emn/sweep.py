@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ....surrogates import FrozenSurrogate, class_losses
+from ....surrogates import FrozenSurrogate, add_rows, class_losses
 from ..round_trip import RoundTrip
 from ..tint import TintBound
 
@@ -74,6 +74,7 @@ def pgd_min(
     skip_below: float = 0.0,
     trip: RoundTrip | None = None,
     tint: TintBound | None = None,
+    in_range: bool = True,
 ) -> Tensor:
     """Signed gradient descent of the loss inside the epsilon ball (arXiv 2101.04898, equation 4; emn.md section 1).
 
@@ -89,15 +90,17 @@ def pgd_min(
         skip_below: images whose loss is below this keep what they have and are no longer computed.
         trip: what the file does to delta before the surrogate sees it.
         tint: bound on slow colours, kept after every step.
+        in_range: without ``trip``: also the last step keeps ``images + delta`` in [0, 1]. The official code does so
+            before each step, and not after the last one (emn.md section 2).
 
     Returns:
-        The new delta: within ``epsilon``; without ``trip`` also ``images + delta`` within [0, 1].
+        The new delta: within ``epsilon``; without ``trip`` and ``in_range`` also ``images + delta`` within [0, 1].
     """
     result = delta.clamp(-epsilon, epsilon)
     if trip is None:
         result = ((images + result).clamp(0.0, 1.0) - images).clamp(-epsilon, epsilon)
     active: Tensor | None = None  # all: nothing is gathered while no image has been left out
-    for _ in range(steps):
+    for step in range(steps):
         part = images if active is None else images[active]
         own = result if active is None else result[active]
         seen = own if trip is None else trip(own)
@@ -108,10 +111,12 @@ def pgd_min(
         stepped = own.sub(gradient.sign_(), alpha=step_size).clamp_(-epsilon, epsilon)
         if tint is not None:
             stepped = tint(stepped, epsilon)
-        if trip is None:
+        if trip is None and (in_range or step + 1 < steps):
             stepped.add_(part).clamp_(0.0, 1.0).sub_(part)
         keep = losses >= skip_below
-        if skip_below > 0.0 and not bool(keep.all()):
+        if skip_below > 0.0 and images.device.type != "cpu":  # to ask how many are left would make the device wait
+            stepped = torch.where(keep.view(-1, 1, 1, 1), stepped, own)
+        elif skip_below > 0.0 and not bool(keep.all()):
             rows = torch.arange(len(images), device=images.device) if active is None else active
             active, stepped = rows[keep], stepped[keep]
             if len(active) == 0:
@@ -133,7 +138,8 @@ def pgd_min_class_mean(
     step_size: float,
     steps: int = 1,
 ) -> Tensor:
-    """The paper's class-wise update: each image steps alone, its class takes the mean (emn.md section 1).
+    """The paper's class-wise update: each image steps alone, its class takes the mean of what they end with, before
+    that is brought into the range of the pictures (emn.md sections 1 and 2).
 
     Args:
         delta: ``[K, 3, R, R]``, a row a class; other arguments as in :func:`pgd_min`.
@@ -141,9 +147,11 @@ def pgd_min_class_mean(
     Returns:
         New ``[K, 3, R, R]``; classes without an image in the batch keep theirs.
     """
-    own = pgd_min(surrogate, images, labels, delta[labels], epsilon=epsilon, step_size=step_size, steps=steps)
-    total = torch.zeros_like(delta).index_add_(0, labels, own)
-    count = torch.bincount(labels, minlength=len(delta))
+    own = pgd_min(
+        surrogate, images, labels, delta[labels], epsilon=epsilon, step_size=step_size, steps=steps, in_range=False
+    )
+    total = add_rows(torch.zeros_like(delta), labels, own)
+    count = add_rows(torch.zeros(len(delta), device=delta.device), labels, torch.ones_like(labels, dtype=delta.dtype))
     mean = (total / count.clamp(min=1).view(-1, 1, 1, 1)).clamp(-epsilon, epsilon)
     return torch.where((count > 0).view(-1, 1, 1, 1), mean, delta)
 
@@ -173,7 +181,7 @@ def class_gradient(
     for start in range(0, len(images), batch_size):
         part, own = images[start : start + batch_size], labels[start : start + batch_size]
         gradient, _ = input_gradient(surrogate, (part + seen[own]).clamp_(0.0, 1.0), own, shift)
-        total.index_add_(0, own, gradient)
+        add_rows(total, own, gradient)
     if trip is not None:
         total = trip.adjoint(total)
     return total / total.abs().mean(dim=(1, 2, 3), keepdim=True).clamp(min=1e-20)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ....surrogates import create_surrogate, crop_flip, draw_crops, pad_images
+from ....surrogates import create_surrogate, crop_flip, draw_crops, own_randomness, pad_images
 
 __all__ = ["Learner"]
 
@@ -35,8 +35,7 @@ class Learner(nn.Module):
         super().__init__()
         self.side = side
         self.images = create_surrogate(network, num_classes=_WIDTH, resolution=side, seed=seed)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with own_randomness(seed):
             self.texts = nn.Linear(text_dim, _WIDTH)
         self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,15 @@ import torch
 
 from ....errors import ConfigError
 from ....imaging.atomic import write_atomic
+from ....surrogates import own_randomness
 from .generator import SSANoiseGenerator
 from .recipe import TrainRecipe
 from .text_embedder import TextEmbedder
 from .training import TrainReport
 
-__all__ = ["SIDES", "model_card", "new_generator", "write_record"]
+__all__ = ["SIDES", "made_on", "model_card", "new_generator", "write_record"]
 
+_INSTRUCTIONS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR")
 _SMALL: dict[str, Any] = {"ngf": 16, "hidden": 64, "mask_hidden": 16, "gate_init": 1.0, "text_init": 1.5}
 _NETWORKS: dict[int, dict[str, Any]] = {
     32: {**_SMALL, "multipliers": (4, 4, 2, 1), "carriers": (4, 8, 16), "carrier_shift": 1.0},
@@ -42,12 +45,22 @@ def new_generator(side: int, embedder: TextEmbedder, *, seed: int, epsilon: floa
     if side not in _NETWORKS:
         raise ConfigError(f"Generators are made for noise of {', '.join(map(str, SIDES))} px, not {side}.")
     config: Any = embedder.config
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with own_randomness(seed):
         return SSANoiseGenerator(
             **_NETWORKS[side], text_dim=config.text_dim, epsilon=epsilon, text_norm=config.text_norm,
             text_encoder_id=config.tower, text_encoder_sha256=config.tower_sha256,
         )  # fmt: skip
+
+
+def made_on(device: torch.device) -> str:
+    """What decides about the last bits of a training besides the recipe: device, instructions, torch, threads."""
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
+    if device.type != "cpu":
+        return f"{device.type}, torch {torch.__version__}"
+    limits = [f"{name}={os.environ[name]}" for name in _INSTRUCTIONS if name in os.environ]
+    instructions = ", ".join([torch.backends.cpu.get_cpu_capability(), *limits])
+    return f"CPU ({instructions}), {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 
 def write_record(folder: Path, report: TrainReport, recipe: TrainRecipe, about: dict[str, Any]) -> None:
@@ -73,6 +86,10 @@ of bitterant (docs/methods/t2ue.md).
 - Trained on: {about["pairs"]}.
 - Surrogate: {about["surrogate"]}.
 - {report.steps} steps of {recipe.batch_size} captions, seed {recipe.seed}; losses at the end: {losses}.
+- Trained in {about["dtype"]} on {about["made_on"]}.
+  The same command with the same versions gives the same bytes there; on a CPU with `bitterant t2ue train` also on
+  another processor of the kind, since it takes only what all have. What cannot be promised: the same bytes from
+  another version of torch, from a GPU of another kind, or from Python on another processor or number of threads.
 - Cosines of noises: one text with two random vectors {measures.same_text:.2f}, one class in two sentences
   {measures.same_class:.2f}, two classes {measures.other_class:.2f}; {measures.saturated:.0%} of the values reach the
   bound.

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from ...._version import __version__
 from ....errors import ConfigError, FitError
-from ....surrogates import supports_bf16
 from ....surrogates.image_text import ImageText
 from ..checkpoint import Checkpoint
 from .generator import NoiseGenerator
@@ -29,7 +28,10 @@ from .recipe import TrainRecipe
 from .text_embedder import TextEmbedder
 from .weights_state import pack_optimiser, unpack_optimiser
 
-__all__ = ["TrainProgress", "TrainReport", "TrainingStopped", "noisy_pictures", "train_t2ue"]
+__all__ = ["DTYPE", "TrainProgress", "TrainReport", "TrainingStopped", "noisy_pictures", "train_t2ue"]
+
+DTYPE = "float32"
+"""What generators are trained in, whatever the device would do faster."""
 
 _SIDES = (1.0, 0.75, 0.5)
 """The learner sees pictures at one of these sizes, drawn each step: owners' pictures get resized too."""
@@ -118,7 +120,6 @@ class _Training:
         if recipe.surrogate_weight and surrogate is None:
             raise ValueError("a surrogate is wanted and none was given")
         self.generator, self.embedder = generator, embedder
-        self.bf16 = supports_bf16(device)
         self.wordings = pairs.wordings()
         if len(self.wordings) < 2:
             raise ConfigError("All captions say the same: there is nothing for the noise to tell apart.")
@@ -196,18 +197,18 @@ class _Training:
         pictures = 0.5 + self.contrast * (pictures - 0.5)
         pictures = pictures.contiguous(memory_format=torch.channels_last)
         total, losses = torch.zeros((), device=self.device), {}
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
-            delta = self._noise(seeds[0], text)
-            noisy = noisy_pictures(pictures, delta)
-            if self.surrogate is not None:
-                losses["surrogate"] = self._surrogate_loss(noisy, other)
-                total = total + recipe.surrogate_weight * losses["surrogate"]
-            if self.learner is not None:
-                losses["learner"] = self._learner_loss(noisy, answers)
-                total = total + recipe.learner_weight * losses["learner"]
-            if recipe.diversity:
-                losses["sameness"] = sameness(delta, self._noise(seeds[1], text))
-                total = total + recipe.diversity * losses["sameness"]
+        # In float32 throughout: bfloat16 is computed differently by every kind of processor (DTYPE).
+        delta = self._noise(seeds[0], text)
+        noisy = noisy_pictures(pictures, delta)
+        if self.surrogate is not None:
+            losses["surrogate"] = self._surrogate_loss(noisy, other)
+            total = total + recipe.surrogate_weight * losses["surrogate"]
+        if self.learner is not None:
+            losses["learner"] = self._learner_loss(noisy, answers)
+            total = total + recipe.learner_weight * losses["learner"]
+        if recipe.diversity:
+            losses["sameness"] = sameness(delta, self._noise(seeds[1], text))
+            total = total + recipe.diversity * losses["sameness"]
         for optimiser in (self.optimiser, self.learner_optimiser):
             if optimiser is not None:
                 optimiser.zero_grad(set_to_none=True)
@@ -216,7 +217,8 @@ class _Training:
             raise FitError(
                 f"The training broke down at step {self.step + 1}: its loss is no finite number. Use a lower lr."
             )
-        torch.nn.utils.clip_grad_norm_(self.generator.parameters(), recipe.clip)
+        if recipe.clip:
+            torch.nn.utils.clip_grad_norm_(self.generator.parameters(), recipe.clip)
         self.optimiser.step()
         if self.learner_optimiser is not None:
             self.learner_optimiser.step()
@@ -239,9 +241,7 @@ class _Training:
         assert self.meaning is not None
         count = self.recipe.surrogate_images or len(rows)
         seen, meaning = noisy[:count], self.meaning[rows[:count].to(self.device)]
-        # Depthwise convolutions get slower in bfloat16 on a CPU.
-        with torch.autocast(self.device.type, enabled=self.bf16 and self.device.type == "cuda", dtype=torch.bfloat16):
-            return contrastive_loss(self.surrogate(seen.float()), meaning, self.surrogate.scale)
+        return contrastive_loss(self.surrogate(seen), meaning, self.surrogate.scale)
 
     def _learner_loss(self, noisy: Tensor, text: Tensor) -> Tensor:
         assert self.learner is not None
@@ -276,7 +276,10 @@ class _Training:
 
     def _rate(self) -> float:
         done = self.step / self.recipe.steps
-        return min(1.0, (self.step + 1) / max(1, self.recipe.warmup), 3.0 * (1.0 - done))
+        rise = (self.step + 1) / max(1, self.recipe.warmup)
+        if self.recipe.schedule == "cosine":
+            return min(1.0, rise) * 0.5 * (1.0 + math.cos(math.pi * done))
+        return min(1.0, rise, 3.0 * (1.0 - done))
 
     @torch.no_grad()
     def _average(self) -> None:

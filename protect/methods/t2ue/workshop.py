@@ -15,12 +15,12 @@ from ....imaging.scan import scan_folder
 from ....surrogates import resolve_device
 from ....surrogates.image_text import check_image_text, create_image_text
 from ..checkpoint import Checkpoint
-from .making import new_generator, write_record
+from .making import made_on, new_generator, write_record
 from .pairs import CaptionPairs
 from .pipeline import T2UEPipeline
 from .recipe import TrainRecipe
 from .text_embedder import TextEmbedder
-from .training import TrainingStopped, TrainProgress, TrainReport, train_t2ue
+from .training import DTYPE, TrainingStopped, TrainProgress, TrainReport, train_t2ue
 from .vocabulary import TEMPLATES, readable_class
 
 __all__ = ["TrainRequest", "make_generator"]
@@ -30,6 +30,7 @@ _CONSE_SIDE = 96
 _LARGEST_PICTURES = 64
 """Noise is trained on pictures of its own side, up to this many px."""
 _THINGS, _PICTURES = 2000, 1024
+_PAPER_SIDE = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +42,7 @@ class TrainRequest:
         pairs: folder of pictures with captions or in class folders; ``None`` for made-up captions and drawn pictures.
         coco: captions file for them.
         surrogate: image-text surrogate.
-        side: of the noise in px.
+        side: of the noise in px; default 32, with the paper preset 256, its only side.
         epsilon: bound, in units of the full range.
         preset: ``paper`` for the published recipe.
         seed: of everything random.
@@ -54,7 +55,7 @@ class TrainRequest:
     pairs: Path | None = None
     coco: Path | None = None
     surrogate: str = "conse"
-    side: int = 32
+    side: int | None = None
     epsilon: float = 8 / 255
     preset: Literal["paper"] | None = None
     seed: int = 0
@@ -84,11 +85,12 @@ def make_generator(
     if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
         raise ConfigError(f"{out} is there already. Choose a new folder, or remove that one.")
     device = resolve_device(request.device)
+    side = _side(request)
     options = {"seed": request.seed, **request.recipe}
     if request.preset == "paper":
         recipe = TrainRecipe.paper(**options)
     else:
-        recipe = TrainRecipe(**{"image_side": min(request.side, _LARGEST_PICTURES), **options})
+        recipe = TrainRecipe(**{"image_side": min(side, _LARGEST_PICTURES), **options})
     check_image_text(request.surrogate, weights=request.weights, allow_download=request.allow_download)
     checkpoint = out.with_name(f"{out.name}.training")
     try:
@@ -101,10 +103,10 @@ def make_generator(
     pairs = _pairs(request, recipe)
     surrogate = create_image_text(
         request.surrogate, weights=request.weights, allow_download=request.allow_download,
-        side=_CONSE_SIDE if request.surrogate == "conse" and request.preset != "paper" else None,
+        side=_CONSE_SIDE if request.surrogate == "conse" else None,
     )  # fmt: skip
     embedder = TextEmbedder.of(surrogate.texts)
-    generator = new_generator(request.side, embedder, seed=request.seed, epsilon=request.epsilon)
+    generator = new_generator(side, embedder, seed=request.seed, epsilon=request.epsilon)
     try:
         report = train_t2ue(
             pairs, surrogate, generator, embedder, recipe, device=device, progress=progress, checkpoint=checkpoint,
@@ -113,12 +115,34 @@ def make_generator(
     except TrainingStopped:
         raise Interrupted(f"Stopped. The state is kept in {checkpoint}; the same command goes on.") from None
     about = {
-        "side": request.side, "epsilon_levels": round(request.epsilon * 255, 3), "pairs": pairs.name,
+        "side": side, "epsilon_levels": round(request.epsilon * 255, 3), "pairs": pairs.name,
         "surrogate": request.surrogate, "text_encoder": embedder.tower_id,
+        "dtype": DTYPE, "made_on": made_on(device),
     }  # fmt: skip
     _write(out, T2UEPipeline(generator, embedder), report, recipe, about)
     Checkpoint(checkpoint, "").remove()
     return report
+
+
+def _side(request: TrainRequest) -> int:
+    """The side of the noise.
+
+    Raises:
+        ConfigError: the paper's recipe with a network or a surrogate that is not the paper's.
+    """
+    if request.preset != "paper":
+        return 32 if request.side is None else request.side
+    if request.side not in (None, _PAPER_SIDE):
+        raise ConfigError(
+            f"The paper's generator makes noise of {_PAPER_SIDE} px, not {request.side}. Leave out --size, or --preset."
+        )
+    if request.surrogate == "conse":
+        raise ConfigError(
+            "The paper trains through a CLIP, and conse is none: a classifier and a sentence encoder of our own, whose "
+            "cosines have other sizes. Name one, such as --surrogate clip:ViT-B-32/openai with --weights FILE or "
+            "--allow-download, or leave out --preset."
+        )
+    return _PAPER_SIDE
 
 
 def _pairs(request: TrainRequest, recipe: TrainRecipe) -> CaptionPairs:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from ....imaging import ImageSet
+from ....surrogates import now
 from ...clusters import Clusters, FeatureSpace, default_count
 from ..base import FitEstimate
 from ..emn.estimate import estimate_fit as estimate_labels
@@ -26,9 +26,9 @@ _TRIED = 64
 def estimate_fit(recipe: UcRecipe, dataset: ImageSet, space: FeatureSpace, total: int) -> FitEstimate:
     """The cost of fitting ``total`` images like those of ``dataset``, which is on the device of computation."""
     tried = dataset.select(range(min(_TRIED, len(dataset))))
-    begun = time.perf_counter()
+    begun = now(space.device)
     features = space.of(tried.images).repeat(2, 1)  # two centres also of one picture
-    look = (time.perf_counter() - begun) / len(tried)
+    look = (now(space.device) - begun) / len(tried)
     count = recipe.clusters or min(default_count(total), total)
     # Pictures that were looked at while they were read cost that in reading.
     looks = min(total, count * CENTRE_IMAGES) if dataset.features is not None else total
@@ -56,9 +56,11 @@ def estimate_fit(recipe: UcRecipe, dataset: ImageSet, space: FeatureSpace, total
 def _pull(recipe: UcRecipe, tried: ImageSet, space: FeatureSpace, features: Tensor) -> float:
     """Seconds an image of pulling its features."""
     own = torch.arange(len(tried)) % 2
-    pull = FeaturePull(tried, space, Clusters(features[:2], own), RoundTrip.of(tried), recipe.windows)
+    pull = FeaturePull(
+        tried, space, Clusters(features[:2], own), RoundTrip.of(tried), recipe.windows, paper=recipe.paper
+    )
     delta = torch.zeros(2, 3, tried.resolution, tried.resolution, device=tried.images.device)
     index = torch.arange(len(tried), device=delta.device)
-    begun = time.perf_counter()
+    begun = now(space.device)
     pull.on_patterns(index, own.to(delta.device), delta, torch.Generator().manual_seed(0))
-    return (time.perf_counter() - begun) / len(tried)
+    return (now(space.device) - begun) / len(tried)

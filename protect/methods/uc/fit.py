@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import Any
 
@@ -47,10 +46,9 @@ class UcFit:
         self.recipe, self.dataset, self.context = recipe, dataset, context
         self.space = create_space(
             recipe.surrogate, dataset.resolution, seed=recipe.seed, weights=recipe.weights,
-            allow_download=recipe.allow_download, device=recipe.device,
+            allow_download=recipe.allow_download, device=recipe.device, precision=recipe.precision,
         )  # fmt: skip
         self.trip = None if recipe.paper else RoundTrip.of(dataset)
-        self._last_saved = 0.0
 
     def go(self) -> Tensor:
         """The patterns ``[p, 3, R, R]``; clusters and measures go to the context."""
@@ -69,7 +67,10 @@ class UcFit:
         context.checkpoint = context.checkpoint.bound(clusters.digest())
         # What pushes and what is measured happens at the working resolution, so centres are wanted there, too.
         here = clusters if looked is None else self._centres_here(clusters)
-        pull = FeaturePull(dataset, self.space, here, self.trip, recipe.windows)
+        pull = FeaturePull(dataset, self.space, here, self.trip, recipe.windows, paper=recipe.paper)
+        if recipe.objective != "labels":
+            for name, precision in self.space.precisions.items():
+                context.computed_in(name, precision)
         delta = self._patterns(here, pull)
         # Alone, an image's features may differ in the last bit: the bank keeps what each image was assigned here.
         view = 0 if looked is None else looked.side
@@ -151,13 +152,13 @@ class UcFit:
         recipe, total = self.recipe, len(self.dataset)
         generator = torch.Generator().manual_seed(recipe.derived_seed(1 + turn, made))
         size = min(recipe.batch_size, total)
-        steps = max(1, total // size) if recipe.paper else recipe.updates
+        steps = -(-total // size) if recipe.paper else recipe.updates
         everyone = list(range(len(clusters.centres)))
         if recipe.train_on == "cluster":
             batches = _balanced(clusters, steps, max(1, recipe.batch_size // len(everyone)), generator)
         else:
             order = torch.cat([torch.randperm(total, generator=generator) for _ in range(-(-steps * size // total))])
-            batches = list(order[: steps * size].split(size))
+            batches = list(order[: total if recipe.paper else steps * size].split(size))
         losses = []
         for number, index in enumerate(batches):
             if recipe.paper:
@@ -167,16 +168,15 @@ class UcFit:
             else:
                 own, moving = clusters.assignment[index], everyone
             index, own = index.to(recipe.device), own.to(recipe.device)
-            gradient, loss = pull.on_patterns(index, own, patterns.delta(), generator, batch_size=size)
+            # One batch is one pass, so that the paper's mean is over the whole of it.
+            gradient, loss = pull.on_patterns(index, own, patterns.delta(moving), generator, batch_size=size)
             patterns.step(gradient, moving, (made + number / steps) / recipe.rounds)
             losses.append(loss)
-        return sum(losses) / len(losses)
+        return float(torch.stack(losses).mean())
 
     def _save(self, patterns: Patterns, log: list[dict[str, Any]]) -> None:
-        """Keep the state, at most every few seconds: a skipped save costs only time."""
-        now = time.monotonic()
-        if now - self._last_saved >= 5.0:
-            self._last_saved = now
+        """Keep the state where that is due: a skipped save costs only time."""
+        if self.context.checkpoint.due():
             self.context.checkpoint.save(patterns.pack(), {"log": log})
 
 

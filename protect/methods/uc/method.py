@@ -9,9 +9,11 @@ from torch import Tensor
 
 from ....errors import UnknownNameError
 from ....imaging import Budget, ImageSet
+from ....surrogates import Precision
 from ...bank import Bank, Granularity
 from ...clusters import CLUSTER_SURROGATE, FeatureSpace, View, create_space
-from ..base import FitContext, FitEstimate, Method
+from ..base import FitContext, FitEstimate, Method, settled_precision
+from ..defaults import own_surrogate
 from ..registry import register_method
 from .estimate import estimate_fit
 from .fit import UcFit
@@ -19,7 +21,7 @@ from .recipe import UcRecipe
 
 __all__ = ["UnlearnableClusters"]
 
-_PAPER_SURROGATE, _LABEL_SURROGATE = "resnet50/IMAGENET1K_V1", "small-cnn"
+_PAPER_SURROGATE = "resnet50/IMAGENET1K_V1"
 
 
 @register_method
@@ -59,12 +61,14 @@ class UnlearnableClusters(Method[Bank]):
         rounds: at most; in the paper preset epochs a cluster.
         updates: steps a round.
         batch_size: images a step.
-        windows: craft through random windows of the pictures.
+        windows: craft through random windows of the pictures. In the paper preset instead each picture is enlarged by
+            a seventh, cropped back at random and mirrored by chance before it gets its pattern.
         train_on: ``cluster``: a pattern sees its own cluster's pictures; ``all``: every picture (the paper's code).
-        label_surrogate: network for the cluster labels.
+        label_surrogate: network for the cluster labels; default ``small-cnn``, on a GPU ``resnet18``.
         attempts: how often crafting for the labels may start anew after a failed self-check; 0 switches it off.
         pull_weight: weight of the features in ``joint``, relative to the labels.
         pull_images: images an update whose features are looked at in ``joint``.
+        precision: ``float32``, ``bfloat16`` or ``auto``; the paper preset computes in float32.
 
     Raises:
         ConfigError: a value out of range, or too few different pictures.
@@ -99,10 +103,11 @@ class UnlearnableClusters(Method[Bank]):
         batch_size: int | None = None,
         windows: bool = True,
         train_on: str | None = None,
-        label_surrogate: str = _LABEL_SURROGATE,
+        label_surrogate: str | None = None,
         attempts: int = 3,
         pull_weight: float = 0.5,
         pull_images: int = 24,
+        precision: Precision = "auto",
     ) -> None:
         if preset not in (None, "paper"):
             raise UnknownNameError("preset of uc", str(preset), ["paper"])
@@ -139,10 +144,11 @@ class UnlearnableClusters(Method[Bank]):
             batch_size=batch_size if batch_size is not None else (256 if paper else 64),
             windows=windows,
             train_on=train_on or ("all" if paper else "cluster"),
-            label_surrogate=label_surrogate,
+            label_surrogate=label_surrogate or own_surrogate(device),
             attempts=attempts,
             pull_weight=pull_weight,
             pull_images=pull_images,
+            precision=settled_precision(precision, paper=paper),
         )
 
     @property
@@ -163,7 +169,7 @@ class UnlearnableClusters(Method[Bank]):
     def _space(self, resolution: int) -> FeatureSpace:
         return create_space(
             self.recipe.surrogate, resolution, seed=self.seed, weights=self.weights,
-            allow_download=self.allow_download, device=self.device,
+            allow_download=self.allow_download, device=self.device, precision=self.recipe.precision,
         )  # fmt: skip
 
     def settings(self) -> dict[str, Any]:

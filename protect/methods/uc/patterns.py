@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ....surrogates import own_randomness
 from .generator import NoiseGenerator
 
 __all__ = ["GeneratorPatterns", "Patterns", "PixelPatterns"]
@@ -18,8 +19,8 @@ class Patterns(ABC):
     """Patterns ``[p, 3, R, R]`` within epsilon, and a way to move them along a gradient."""
 
     @abstractmethod
-    def delta(self) -> Tensor:
-        """The patterns as they are, ``[p, 3, R, R]`` within epsilon."""
+    def delta(self, clusters: Sequence[int] | None = None) -> Tensor:
+        """The patterns as they are, ``[p, 3, R, R]`` within epsilon; where ``clusters`` are named, others may be 0."""
 
     @abstractmethod
     def step(self, gradient: Tensor, clusters: Sequence[int], progress: float) -> None:
@@ -59,7 +60,7 @@ class PixelPatterns(Patterns):
         self._delta = torch.zeros(count, 3, side, side, device=device)
         self._velocity = torch.zeros_like(self._delta)
 
-    def delta(self) -> Tensor:
+    def delta(self, clusters: Sequence[int] | None = None) -> Tensor:
         """The patterns."""
         return self._delta
 
@@ -118,8 +119,7 @@ class GeneratorPatterns(Patterns):
         self._nets: list[NoiseGenerator] = []
         self._noise: list[Tensor] = []
         for number in range(count):
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed((seed * 1009 + number) % 2**63)
+            with own_randomness((seed * 1009 + number) % 2**63):
                 self._nets.append(NoiseGenerator(width).to(device))
                 self._noise.append(torch.rand(1, 3, full, full).to(device))
         self._optimisers = [torch.optim.Adam(n.parameters(), lr=lr, weight_decay=weight_decay) for n in self._nets]
@@ -129,15 +129,18 @@ class GeneratorPatterns(Patterns):
         return raw.clamp(-self._epsilon, self._epsilon) if self._bound == "clamp" else self._epsilon * raw
 
     @torch.no_grad()
-    def delta(self) -> Tensor:
-        """The patterns."""
-        return torch.stack([self._out(number) for number in range(len(self._nets))])
+    def delta(self, clusters: Sequence[int] | None = None) -> Tensor:
+        """The patterns; those of other clusters than these are left out, which saves a pass through their networks."""
+        wanted = range(len(self._nets)) if clusters is None else clusters
+        made = {number: self._out(number) for number in wanted}
+        blank = torch.zeros_like(next(iter(made.values())))
+        return torch.stack([made.get(number, blank) for number in range(len(self._nets))])
 
     def step(self, gradient: Tensor, clusters: Sequence[int], progress: float) -> None:
         """One step of Adam for each generator whose pattern has a gradient."""
         rate = self._lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
         for number in clusters:
-            if not bool(gradient[number].any()):
+            if len(clusters) > 1 and not bool(gradient[number].any()):
                 continue
             optimiser = self._optimisers[number]
             for group in optimiser.param_groups:

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from ....imaging import ImageSet
+from ....surrogates import add_rows
 from ...clusters import Clusters, FeatureSpace
 from ..round_trip import RoundTrip
 from .losses import image_gradient
-from .zoom import Zoom
+from .zoom import Zoom, enlarged_crops
 
 __all__ = ["FeaturePull", "targets"]
 
@@ -31,6 +32,8 @@ class FeaturePull:
         clusters: where the images lie.
         trip: what files do to a pattern on its way to a trainer.
         windows: craft through random windows of the pictures.
+        paper: as the official code: each picture is enlarged, cropped and mirrored on its own, then gets the pattern
+            as it is; and the loss is the mean of a batch, not its sum, which Adam's weight decay is weighed against.
     """
 
     dataset: ImageSet
@@ -38,11 +41,12 @@ class FeaturePull:
     clusters: Clusters
     trip: RoundTrip | None
     windows: bool
+    paper: bool = False
 
     def on_patterns(
         self, index: Tensor, own: Tensor, delta: Tensor, generator: torch.Generator, *, batch_size: int = 64
-    ) -> tuple[Tensor, float]:
-        """Gradient of the summed loss with respect to the patterns.
+    ) -> tuple[Tensor, Tensor]:
+        """Gradient of the summed loss (the paper's: of its mean over the images) with respect to the patterns.
 
         Args:
             index: positions int64 ``[B]`` of images.
@@ -52,23 +56,28 @@ class FeaturePull:
             batch_size: images a pass.
 
         Returns:
-            ``[p, 3, R, R]``, and the mean loss.
+            ``[p, 3, R, R]``, and the mean loss ``[]``.
         """
         total = torch.zeros_like(delta)
         seen = delta if self.trip is None else self.trip(delta)
         centres = self.clusters.centres.to(delta.device)
         goal = targets(len(centres)).to(delta.device)
-        loss = 0.0
+        loss = torch.zeros((), device=delta.device)
         for part, cluster in zip(index.split(batch_size), own.split(batch_size), strict=True):
-            images = self.dataset.images[part].float().mul_(1 / 255).add_(seen[cluster]).clamp_(0.0, 1.0)
-            transform = Zoom(generator) if self.windows else None
+            images = self.dataset.images[part].float().mul_(1 / 255)
+            if self.paper:
+                images = enlarged_crops(images, generator)
+            images = images.add_(seen[cluster]).clamp_(0.0, 1.0)
+            transform = Zoom(generator) if self.windows and not self.paper else None
             gradient, losses = image_gradient(
                 self.space.members, images, centres[goal[cluster]], self.space.widths, transform
             )
-            total.index_add_(0, cluster, gradient)
-            loss += float(losses.sum())
+            add_rows(total, cluster, gradient)
+            loss += losses.sum()
         if self.trip is not None:
             total = self.trip.adjoint(total)
+        if self.paper:
+            total /= len(index)
         return total, loss / max(1, len(index))
 
     def scaled(self, index: Tensor, own: Tensor, delta: Tensor, generator: torch.Generator) -> Tensor:

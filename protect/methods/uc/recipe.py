@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 
 from ....errors import ConfigError, UnknownNameError
+from ....surrogates import Precision
 from ..emn.recipe import TINT, EmnRecipe
 
 __all__ = ["OBJECTIVES", "UcRecipe", "derived_seed"]
@@ -51,6 +52,7 @@ class UcRecipe:
     attempts: int
     pull_weight: float
     pull_images: int
+    precision: Precision = "auto"
 
     def __post_init__(self) -> None:
         for kind, value, known in (
@@ -92,6 +94,7 @@ class UcRecipe:
             device=self.device, weights=None, allow_download=self.allow_download, preset=None,
             step_size=self.step_size, theta_steps=10, rounds=self.rounds, sample_rounds=3, pgd_steps=5,
             stop_error=0.01, attempts=self.attempts, target=0.2, tint=TINT,
+            precision=self.precision,
         )  # fmt: skip
 
     def settings(self) -> dict[str, Any]:
@@ -99,7 +102,7 @@ class UcRecipe:
         names = (
             "preset", "clusters", "objective", "parametrisation", "bound", "width", "lr", "weight_decay", "step_size",
             "rounds", "updates", "batch_size", "windows", "train_on", "label_surrogate", "attempts", "pull_weight",
-            "pull_images",
+            "pull_images", "precision",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names}
 

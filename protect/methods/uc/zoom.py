@@ -8,7 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["Zoom"]
+from ....surrogates import crop_flip, draw_crops
+
+__all__ = ["Zoom", "enlarged_crops"]
 
 
 class Zoom:
@@ -38,3 +40,19 @@ class Zoom:
             window = F.interpolate(window, (side, side), mode="bilinear", align_corners=False)
         half = len(images) // 2
         return torch.cat([window[:half], window[half:].flip(3)])
+
+
+def enlarged_crops(images: Tensor, generator: torch.Generator) -> Tensor:
+    """A random crop of each picture, mirrored by chance, of the same shape ``[B, 3, R, R]``.
+
+    The paper crops 224 px out of 256: pictures are enlarged by a seventh and cropped back, each at a place of its own.
+
+    Args:
+        images: float ``[B, 3, R, R]``.
+        generator: source of places and mirrorings.
+    """
+    side = images.shape[-1]
+    margin = max(1, round(side / 14))
+    large = F.interpolate(images, (side + 2 * margin, side + 2 * margin), mode="bilinear", align_corners=False)
+    crops = draw_crops(len(images), margin, True, generator)
+    return crop_flip(large, torch.arange(len(images), device=images.device), crops, side)

@@ -20,7 +20,7 @@ from bitterant.attacks.schema import Plan
 from bitterant.attacks.training.cells import Cell, CellResult, CellTask, run_cell
 from bitterant.attacks.training.executor import ProcessExecutor, SerialExecutor, executor_for
 from bitterant.attacks.training.grid import GridResult, cells_of, run_grid
-from bitterant.attacks.training.schedule import fit_recipe, training_steps
+from bitterant.attacks.training.schedule import epochs_of, fit_recipe, published_recipe, training_steps
 from bitterant.attacks.training.store import ArrayStore
 from bitterant.errors import ConfigError, SetupError
 from bitterant.imaging import ImageSet
@@ -237,10 +237,32 @@ def test_trainings_are_never_shortened(tmp_path: Path, data: VerificationData) -
 
 @pytest.mark.parametrize(
     ("images", "scale", "steps"),
-    [(1000, 1.0, 400), (100, 1.0, 200), (4000, 1.0, 800), (50_000, 1.0, 1600), (1000, 0.4, 160), (10, 0.4, 80)],
+    [(1000, 1.0, 400), (100, 1.0, 200), (4000, 1.0, 800), (3000, 1.0, 690), (1000, 0.4, 160), (10, 0.4, 80)],
 )
-def test_steps_grow_with_the_square_root(images: int, scale: float, steps: int) -> None:
+def test_steps_of_small_sets_grow_with_the_square_root(images: int, scale: float, steps: int) -> None:
     assert training_steps(400, images, scale=scale) == steps
+
+
+@pytest.mark.parametrize("images", [5000, 16_000, 50_000, 1_281_167])
+@pytest.mark.parametrize("batch", [64, 512])
+def test_large_sets_are_seen_twelve_times_whatever_their_size(images: int, batch: int) -> None:
+    recipe = fit_recipe(Recipe(batch_size=batch), images)
+    floor = training_steps(400, images, batch_size=10**9)
+    assert recipe.steps == max(floor, 10 * round(12 * images / batch / 10))
+    assert floor >= 400 * (images / 1000) ** 0.5 - 5
+    if batch == 64:
+        assert epochs_of(recipe, images) == pytest.approx(12, abs=0.1)
+    assert fit_recipe(Recipe(batch_size=batch), images, scale=4.0).steps == pytest.approx(4 * recipe.steps, abs=20)
+
+
+@pytest.mark.parametrize("images", [10, 999, 50_000])
+def test_epochs_that_were_asked_for_are_those_that_are_made(images: int) -> None:
+    asked = fit_recipe(Recipe(batch_size=64), images, epochs=3.5)
+    assert asked.steps == max(1, round(3.5 * images / asked.batch_size))
+    assert epochs_of(asked, images) == pytest.approx(3.5, abs=asked.batch_size / images)
+    published = published_recipe("emn", images, epochs=2)
+    assert published.steps == 2 * images // published.batch_size
+    assert published_recipe("emn", images).steps == 60 * images // published.batch_size
 
 
 def test_a_batch_is_no_larger_than_the_set() -> None:

@@ -15,6 +15,7 @@ from bitterant.imaging import Budget, Features, ImageSet
 from bitterant.protect import Bank, UnlearnableClusters
 from bitterant.protect.cluster_index import ClusterIndex
 from bitterant.protect.clusters import default_count, find_clusters, nearest
+from bitterant.protect.methods.checkpoint import Checkpoint
 from bitterant.protect.methods.uc.generator import NoiseGenerator
 from bitterant.protect.methods.uc.losses import image_gradient, kl_to_centre
 from bitterant.protect.methods.uc.patterns import GeneratorPatterns, PixelPatterns
@@ -174,8 +175,7 @@ class TestMethod:
     def test_a_killed_fit_ends_with_the_same_bytes(
         self, tiny: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, object]
     ) -> None:
-        clock = iter(range(0, 10**9, 10))
-        monkeypatch.setattr("bitterant.protect.methods.uc.fit.time.monotonic", lambda: float(next(clock)))
+        monkeypatch.setattr(Checkpoint, "due", lambda self, *, important=False: True)
         make = lambda: UnlearnableClusters(**{**QUICK, **options})  # noqa: E731  # type: ignore[arg-type]
         whole = make().fit(tiny)
 

@@ -8,11 +8,13 @@ from typing import Any, cast
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from bitterant.errors import ConfigError, FitError
 from bitterant.protect.methods.t2ue import CaptionPairs, SSANoiseGenerator, TextEmbedder, TrainRecipe, train_t2ue
-from bitterant.protect.methods.t2ue.training import TrainingStopped
+from bitterant.protect.methods.t2ue.training import TrainingStopped, _Training
 from bitterant.protect.methods.t2ue.vocabulary import made_up_captions
+from bitterant.protect.methods.t2ue.workshop import TrainRequest, make_generator
 
 CPU = torch.device("cpu")
 QUICK = TrainRecipe(steps=6, batch_size=6, surrogate_images=4, learner_life=2, image_side=16, warmup=1, ema=0.0)
@@ -128,3 +130,56 @@ def test_made_up_captions_have_several_wordings_and_never_repeat() -> None:
     assert len(made) == 1100
     assert len(set(every)) == len(every)
     assert min(len(several) for several in made) >= 3
+
+
+def test_one_update_of_the_papers_recipe(
+    pairs: CaptionPairs, surrogate: Any, generator: SSANoiseGenerator, embedder: TextEmbedder
+) -> None:
+    """Written out: noise of a caption on its own picture, InfoNCE through the frozen pair, AdamW, nothing else."""
+    recipe = TrainRecipe.paper(steps=2, batch_size=5, image_side=16, lr=1e-3)
+    assert (recipe.schedule, recipe.clip, recipe.ema, recipe.learner_weight) == ("cosine", 0.0, 0.0, 0.0)
+    plain = cast(SSANoiseGenerator, SSANoiseGenerator.from_config(generator.config)).train()
+    plain.load_state_dict(generator.state_dict())
+    work = _Training(pairs, surrogate, generator, embedder, recipe, CPU, None)
+    losses = work._one_step()
+
+    draw = torch.Generator().manual_seed(recipe.seed)
+    wordings = pairs.wordings()
+    chosen = torch.randperm(len(wordings), generator=draw)[:5].tolist()
+    dice = torch.rand(5, generator=draw).tolist()
+    rows = [int(wordings[m][int(die * len(wordings[m]))]) for m, die in zip(chosen, dice, strict=True)]
+    seeds = torch.randint(2**62, (2, 5), generator=draw)[0].tolist()
+    text = embedder([pairs.captions[row] for row in rows], batched=True)
+    delta = plain(torch.stack([plain.draw(seed) for seed in seeds]), text).delta
+    assert pairs.owners is not None
+    pictures = torch.stack([pairs.images[int(pairs.owners[row])].float() / 255 for row in rows])
+    seen = F.normalize(surrogate.net((pictures + delta).clamp(0, 1)), dim=-1)
+    logits = surrogate.scale * seen @ surrogate.texts([pairs.captions[row] for row in rows]).T
+    both = [-matrix.log_softmax(1).diagonal().mean() for matrix in (logits, logits.T)]
+    loss = (both[0] + both[1]) / 2
+    heavy = [parameter for parameter in plain.parameters() if parameter.ndim > 1]
+    light = [parameter for parameter in plain.parameters() if parameter.ndim <= 1]
+    optimiser = torch.optim.AdamW(
+        [{"params": heavy, "weight_decay": 1e-4}, {"params": light, "weight_decay": 0.0}], lr=1e-3, betas=(0.0, 0.9)
+    )
+    loss.backward()
+    optimiser.step()
+    assert losses["surrogate"] == pytest.approx(float(loss), rel=1e-4)
+    moved = torch.cat([(p - plain.get_parameter(n)).detach().flatten().abs() for n, p in generator.named_parameters()])
+    assert (
+        float((moved <= 1e-4).float().mean()) > 0.97
+    )  # of a step of 1e-3 each; where the gradient is 0 but for rounding
+    work.step = 1
+    assert work._rate() == pytest.approx(0.5)  # half of the way along the cosine
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"side": 32, "surrogate": "clip:ViT-B-32/openai"}, "256 px, not 32"), ({}, "conse is none")],
+)
+def test_the_papers_recipe_takes_the_papers_network_and_a_clip(
+    options: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        make_generator(TrainRequest(out=tmp_path / "made", preset="paper", device="cpu", **options))
+    assert not (tmp_path / "made").exists()

@@ -1,0 +1,57 @@
+"""The same training gives the same bytes on another machine: a processor with fewer instructions stands for one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FIXTURES = Path(__file__).resolve().parents[1] / "protect/methods/t2ue"
+SCRIPT = """
+import hashlib, sys
+sys.path.insert(0, sys.argv[1])
+if sys.argv[2] == "pinned":
+    from bitterant.cli.environment import pin_arithmetic
+    pin_arithmetic()
+import torch
+from conftest import TinyPair, WIDTH
+from bitterant.protect.methods.t2ue import CaptionPairs, SSANoiseGenerator, TextEmbedder, TrainRecipe, train_t2ue
+from bitterant.surrogates import own_randomness
+
+images = torch.randint(0, 256, (12, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+pairs = CaptionPairs.of(images, [[f"thing {row}", f"a photo of thing {row}"] for row in range(12)])
+surrogate = TinyPair()
+with own_randomness(0):
+    net = SSANoiseGenerator(latent_dim=8, text_dim=WIDTH, ngf=8, multipliers=(2, 2, 1), hidden=16, mask_hidden=8,
+                            gate_init=1.0, text_init=1.5, carriers=(4, 8))
+recipe = TrainRecipe(steps=3, batch_size=6, image_side=16, warmup=1)
+train_t2ue(pairs, surrogate, net, TextEmbedder.of(surrogate.texts), recipe, device=torch.device("cpu"))
+digest = hashlib.sha256()
+for name, value in sorted(net.state_dict().items()):
+    digest.update(value.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+print(torch.backends.cpu.get_cpu_capability(), torch.get_num_threads(), digest.hexdigest())
+"""
+
+
+def trained(how: str, **environment: str) -> tuple[str, str, str]:
+    """Instructions, threads and digest of a training in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(FIXTURES), how],
+        env={**os.environ, **environment}, capture_output=True, text=True, check=True, timeout=280,
+    )  # fmt: skip
+    first, second, third = done.stdout.split()[-3:]
+    return first, second, third
+
+
+@pytest.mark.slow
+def test_a_processor_with_fewer_instructions_makes_the_same_generator() -> None:
+    here = trained("pinned")
+    assert here == trained("pinned", ATEN_CPU_CAPABILITY="default", ONEDNN_MAX_CPU_ISA="SSE41", OMP_NUM_THREADS="2")
+    assert here == trained("pinned", ATEN_CPU_CAPABILITY="avx2", ONEDNN_MAX_CPU_ISA="AVX2")
+    assert here[:2] == ("DEFAULT", "1")
+    free = [trained("free"), trained("free", ATEN_CPU_CAPABILITY="default", ONEDNN_MAX_CPU_ISA="SSE41")]
+    if free[0][0] != "DEFAULT":
+        assert free[0][2] != free[1][2], "without pinning the processor shows"
