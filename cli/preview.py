@@ -47,9 +47,9 @@ def preview(
     with guarded(output, debug=debug):
         prepare_torch()
         from ..errors import FolderError
-        from ..imaging import scan_folder, write_atomic
+        from ..imaging import scan_source, write_atomic
 
-        scan = scan_folder(source)
+        scan = scan_source(source, follow_links=True)
         if not scan.entries:
             raise FolderError(f"There is no picture in {source}. Put PNG, JPEG, WebP, TIFF or BMP files there.")
         with ProgressDisplay(output) as progress:

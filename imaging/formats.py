@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
-__all__ = ["EXTENSIONS", "describe_unknown", "format_of_file", "sniff_format"]
+__all__ = ["EXTENSIONS", "describe_unknown", "format_of_file", "is_picture_name", "sniff_format"]
 
 #: Extension (lower case) to the format it stands for.
 EXTENSIONS: Final[dict[str, str]] = {
@@ -19,6 +19,12 @@ EXTENSIONS: Final[dict[str, str]] = {
     ".tiff": "TIFF",
     ".bmp": "BMP",
 }
+
+#: Extensions of pictures that are not read: people need to hear that one of these is left without protection.
+_UNREAD: Final = frozenset(
+    {".gif", ".jxl", ".psd", ".psb", ".xcf", ".tga", ".exr", ".hdr", ".svg", ".jxr", ".wdp"}
+    | {".dng", ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw", ".3fr", ".iiq"}
+)
 
 #: First bytes of the formats that are read. WebP is a RIFF file and is told apart below.
 _SIGNATURES: Final = (
@@ -44,6 +50,12 @@ _OTHERS: Final = (
     (b"<?xml", "an XML file"),
     (b"version https://git-lfs", "a Git LFS pointer: fetch the real file with `git lfs pull`"),
 )
+
+
+def is_picture_name(name: str) -> bool:
+    """Whether a file of this name holds a picture, one that can be read or not."""
+    suffix = PurePosixPath(name).suffix.lower()
+    return suffix in EXTENSIONS or suffix in _UNREAD
 
 
 def sniff_format(head: bytes) -> str | None:

@@ -168,7 +168,9 @@ class FolderRun:
     def _write(
         self, session: Session, records: Sequence[InputRecord], fitted: FittedBank, keep: Path | None
     ) -> RunSummary:
-        names = resolve_output_names(self.scan.entries, self.options.format, beside=self.scan.captions)
+        names = resolve_output_names(
+            self.scan.entries, self.options.format, beside=[*self.scan.captions, *self.scan.label_maps]
+        )
         jobs = make_jobs(self.scan.root, records, names)
         session.check_foreign(planned={job.output for job in jobs if job.output is not None})
         session.check_outputs(workers=self.workers, stop=self.stop, progress=self.progress)
@@ -274,6 +276,7 @@ class FolderRun:
             already_done=already_done,
             resumed_rows=resumed,
             strict=self.strict,
+            unprotected=sum(row.is_left_out for row in rows),
         )
 
 

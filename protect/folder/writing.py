@@ -27,7 +27,7 @@ from ...imaging.resize import shrink_delta
 from ...imaging.visibility import measure_visibility
 from ..records.manifest import ManifestRow
 from ..records.state import InputRecord, Journal
-from .captions import follow_names
+from .captions import Followed, follow_names
 from .inputs import Job
 from .noise_store import NoiseStore
 
@@ -96,15 +96,18 @@ class FileWriter:
         data = job.path.read_bytes()
         if hashlib.sha256(data).hexdigest() != record.sha256:
             raise ImageError(record.relative, "the file changed while the run was under way")
-        return self._copy(job, data) if record.kind == "caption" else self._protect(job, data)
+        return self._protect(job, data) if record.kind == "image" else self._copy(job, data)
 
     def _copy(self, job: Job, data: bytes) -> ManifestRow:
-        followed = follow_names(job.record.relative, data, self.names)
+        followed = Followed(data)
+        if job.record.kind == "caption":
+            followed = follow_names(job.record.relative, data, self.names)
         target, digest = self._put(job, followed.data)
         with _discarding(target, job.record.relative):
             if hashlib.sha256(target.read_bytes()).hexdigest() != digest:
                 raise ImageError(job.record.relative, "the copy read back from disk differs; the file was removed")
-        return replace(_plain(job, "copied", followed.reason), output=job.output, sha256_out=digest)
+        reason = followed.reason if job.record.kind == "caption" else "a label map, copied as it is"
+        return replace(_plain(job, "copied", reason), output=job.output, sha256_out=digest)
 
     def _protect(self, job: Job, data: bytes) -> ManifestRow:
         relative = job.record.relative

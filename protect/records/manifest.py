@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import BinaryIO, Literal, get_args
 
 from ...errors import OutputError, ResumeError
+from ...imaging.formats import is_picture_name
 from ...imaging.scan import HIDDEN
 
 __all__ = ["MANIFEST_NAME", "ManifestLog", "ManifestRow", "ManifestWriter", "Status", "count_statuses", "read_manifest"]
@@ -31,7 +32,7 @@ class ManifestRow:
         output: path below OUT, or ``None`` where nothing was written.
         sha256_in: of the input's bytes; ``None`` where they were not or could not be read.
         sha256_out: of the bytes read back from OUT.
-        status: ``protected``, ``copied`` (captions), ``skipped`` (not ours to change) or ``failed``.
+        status: ``protected``, ``copied`` (captions, label maps), ``skipped`` (not ours to change) or ``failed``.
         reason: why it was skipped or failed, or what else is worth knowing.
         width, height: of the protected picture, in pixels.
         mode: Pillow's mode of the protected picture.
@@ -70,6 +71,11 @@ class ManifestRow:
     def is_problem(self) -> bool:
         """Whether the user should hear of it: failed, or skipped for another reason than being hidden."""
         return self.status == "failed" or (self.status == "skipped" and self.reason != HIDDEN)
+
+    @property
+    def is_left_out(self) -> bool:
+        """Whether it is a picture of the user's, by its name, that was not protected."""
+        return self.is_problem and is_picture_name(self.source)
 
     def to_line(self) -> bytes:
         """One line of JSON with its newline. Pure ASCII, so that any file name and any line splitter are safe."""
