@@ -15,6 +15,7 @@ from .formats import EXTENSIONS
 from .label_maps import find_label_maps
 from .layout import find_layout
 from .system_files import HIDDEN, why_left_aside
+from .tables import TABLE_NAMES
 
 __all__ = [
     "CAPTION_NAMES",
@@ -31,7 +32,7 @@ __all__ = [
 ]
 
 #: Caption files of the Hugging Face ``imagefolder`` layout; same-stem ``.txt`` and ``.caption`` files are captions too.
-CAPTION_NAMES: Final = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
+CAPTION_NAMES: Final = TABLE_NAMES
 CAPTION_SUFFIXES: Final = (".txt", ".caption")
 
 #: Our own files at the root of an output folder; a protected folder can be scanned like any other. Exact names, so that

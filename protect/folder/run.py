@@ -24,6 +24,7 @@ from ..records.report import write_report
 from ..records.run_file import RunFile, Stealth, Timing, json_safe, measure_stealth, versions
 from ..records.state import InputRecord, Journal, RunState, decisive_inputs, plan_hash
 from ..request import Request, WriteOptions
+from .captions import table_warnings
 from .fitting import FittedBank, doubts, fit_and_keep, load_fitted, read_inputs
 from .inputs import hash_inputs, make_jobs, ordered_map
 from .interrupt import StopRequest
@@ -186,7 +187,9 @@ class FolderRun:
             bank=fitted.bank,
             metadata=self.options.metadata,
             max_pixels=self.options.max_pixels,
-            names={source: output for source, (output, _) in names.items()},
+            names={
+                job.record.relative: job.output for job in jobs if job.encoder is not None and job.output is not None
+            },
             journal=Journal(session.files.journal),
             key_of=self.key_of,
             fit=self.fit,
@@ -220,7 +223,7 @@ class FolderRun:
         bank_digest = _keep_bank(session.files.bank, keep)
         new = sum(row.status == "protected" for row in rows[resumed:])
         stealth = measure_stealth(rows)
-        warnings = [*self.warnings, *doubts(fitted.report), *_sights(stealth)]
+        warnings = [*self.warnings, *table_warnings(self.output, rows), *doubts(fitted.report), *_sights(stealth)]
         summary = self._summary(session, rows, keep, new=new, warnings=warnings, resumed=resumed)
         run_file = RunFile(
             command=self.command,
