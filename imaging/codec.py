@@ -22,7 +22,7 @@ from .encoding import encode
 from .formats import describe_unknown, sniff_format
 from .metadata import Metadata, apply_metadata_policy, read_metadata, read_orientation
 from .naming import output_name, resolve_output_names
-from .picture import Picture
+from .picture import Picture, white_in_use
 
 __all__ = [
     "MAX_PIXELS",
@@ -75,9 +75,11 @@ def decode(source: Source, *, max_pixels: int = MAX_PIXELS, name: str | None = N
         orientation = _checked(image, file, fmt, label, max_pixels)
         try:
             image.load()
-            pixels, alpha = _colours(image, fmt)
+            pixels, alpha = _colours(image, fmt, label)
         except Image.DecompressionBombError as error:
             raise ImageError(label, _too_large(image)) from error
+        except ImageError:
+            raise
         except Exception as error:  # a decoder may raise anything on damaged bytes; see _reason
             raise ImageError(label, _reason(error)) from error
         if fmt != "TIFF":  # Pillow turns TIFF itself
@@ -90,7 +92,7 @@ def decode(source: Source, *, max_pixels: int = MAX_PIXELS, name: str | None = N
             logger.warning("%s: its metadata is damaged and was left out: %s", label, error)
             metadata = Metadata(icc=image.info.get("icc_profile"))
     depth: Literal[8, 16] = 16 if pixels.dtype == np.uint16 else 8
-    return Picture(pixels, alpha, image.mode, fmt, depth, metadata, label)
+    return Picture(pixels, alpha, image.mode, fmt, depth, metadata, label, white_in_use(pixels))
 
 
 def read_header(source: Source, *, name: str | None = None) -> Header:
@@ -159,6 +161,7 @@ _READERS: Final[dict[str, Callable[[BinaryIO, str], ImageFile.ImageFile]]] = {
     "TIFF": TiffImagePlugin.TiffImageFile,
     "BMP": BmpImagePlugin.BmpImageFile,
 }
+_SIXTEEN_BITS: Final = 65535
 _SIXTEEN: Final = "16 bits per colour channel are not supported; convert it to 8 bits"
 _MODES: Final = ("L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "I;16", "I;16B", "I;16L", "I;16N")
 _REFUSED: Final = {
@@ -187,23 +190,43 @@ def _checked(image: ImageFile.ImageFile, file: BinaryIO, fmt: str, label: str, m
     if frames > 1:
         what = "a TIFF with several pages" if fmt == "TIFF" else "animated"
         raise ImageError(label, f"{what} ({frames} frames); only single pictures are supported")
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        bits = image.tag_v2.get(258, 1)
-        deepest = max(bits) if isinstance(bits, tuple) else bits
-        if deepest > 8 and not (deepest == 16 and image.mode.startswith("I;16")):
-            raise ImageError(label, _SIXTEEN if deepest == 16 else f"{deepest} bits per channel are not supported")
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and (why := _why_not_tiff(image)) is not None:
+        raise ImageError(label, why)
     if image.mode.startswith("I;16") and "transparency" in image.info:
         raise ImageError(label, "16-bit grey with a transparent colour is not supported; convert it to 8 bits")
     return orientation
 
 
-def _colours(image: Image.Image, fmt: str) -> tuple[np.ndarray, np.ndarray | None]:
+def _why_not_tiff(image: TiffImagePlugin.TiffImageFile) -> str | None:
+    """Why a TIFF would lose something in reading that Pillow does not say; ``None`` where it loses nothing."""
+    bits = image.tag_v2.get(258, 1)
+    deepest = max(bits) if isinstance(bits, tuple) else bits
+    if deepest > 8 and not (deepest == 16 and image.mode.startswith("I;16")):
+        return _SIXTEEN if deepest == 16 else f"{deepest} bits per channel are not supported"
+    kind = image.tag_v2.get(339, 1)
+    if 2 in (kind if isinstance(kind, tuple) else (kind,)):
+        return "signed integer pixels are not supported; convert it to unsigned 8-bit pixels"
+    samples, read = int(image.tag_v2.get(277, 1)), len(image.getbands())
+    if samples > read:
+        return f"{samples} bands, of which only {read} can be read; save the picture and its other bands as files apart"
+    if samples == 4 and not image.tag_v2.get(338):
+        return (
+            "its fourth band is not said to be transparency (no tag ExtraSamples); save it as RGB, and that band as a "
+            "file apart"
+        )
+    return None
+
+
+def _colours(image: Image.Image, fmt: str, label: str) -> tuple[np.ndarray, np.ndarray | None]:
     """Colours ``[H, W, C]`` and alpha ``[H, W]`` of a loaded image, in the orientation of the file."""
     mode = image.mode
     if mode.startswith("I;16"):
         grey = np.array(image, dtype=np.uint16)
         if fmt == "TIFF" and cast(TiffImagePlugin.TiffImageFile, image).tag_v2.get(262) == 0:
-            grey = 65535 - grey  # zero means white; Pillow inverts 8-bit files only
+            # Zero means white; Pillow inverts 8-bit files only. Of fewer bits in use nobody knows what black is.
+            if white_in_use(grey) != _SIXTEEN_BITS:
+                raise ImageError(label, "16-bit grey that starts at white and uses fewer bits; save it with black as 0")
+            grey = _SIXTEEN_BITS - grey
         return grey[..., None], None
     see_through = image.has_transparency_data
     wanted = ("LA" if see_through else "L") if mode in ("L", "LA", "La") else ("RGBA" if see_through else "RGB")
@@ -239,6 +262,8 @@ def _reason(error: Exception) -> str:
     text = str(error) or type(error).__name__
     if isinstance(error, MemoryError):
         return "too large for the memory"
+    if "unknown pixel mode" in text or "samples per pixel" in text.lower():
+        return "its pixels are of a kind that is not supported; convert it to 8-bit RGB or grey"
     if "truncated" in text.lower() or isinstance(error, EOFError):
         return "cut off: the file ends before the picture does"
     return f"damaged: {text}"

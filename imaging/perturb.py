@@ -27,7 +27,8 @@ class Change:
     """How far two pictures differ.
 
     Attributes:
-        linf_levels: largest change of one channel of one pixel in 1/255 of the full range (16 bits: difference / 257).
+        linf_levels: largest change of one channel of one pixel in 1/255 of the full range (of what is in use of it, in
+            16-bit files).
         psnr: peak signal-to-noise ratio in dB over all channels; infinite for equal pictures.
         ssim: structural similarity, 1.0 for equal pictures.
     """
@@ -132,7 +133,8 @@ def add_delta(picture: Picture, delta_levels: np.ndarray, budget: Budget, *, fit
     The perturbation is resized to the picture, averaged over the channels for a picture without colour (stored as grey,
     or with three channels that agree everywhere), added, clipped to black and white, and rounded. Fully transparent
     pixels are left alone. For 8 bits the change is a whole number of levels, at most ``budget.whole_levels``; for 16
-    bits at most ``budget.levels * 257`` steps.
+    bits at most ``budget.levels`` times 1/255 of the range in use
+    (:func:`~bitterant.imaging.picture.white_in_use`), which stays the same.
 
     Args:
         picture: any size, 8 or 16 bits.
@@ -151,8 +153,8 @@ def add_delta(picture: Picture, delta_levels: np.ndarray, budget: Budget, *, fit
     over = budget.violations(delta)
     if over:
         raise BudgetExceeded(f"{picture.source}: {over} values of the perturbation exceed {budget.levels:g} levels.")
-    scale = 1 if picture.bit_depth == 8 else 257
-    limit = budget.whole_levels if scale == 1 else int(budget.levels * scale + 1e-6)
+    scale = picture.full_range / 255
+    limit = budget.whole_levels if picture.bit_depth == 8 else int(budget.levels * scale + 1e-6)
     if picture.is_colourless:
         delta = delta.mean(axis=2, keepdims=True)
     height, width = picture.height, picture.width
@@ -171,6 +173,10 @@ def add_delta(picture: Picture, delta_levels: np.ndarray, budget: Budget, *, fit
         else:  # greys stored as colours
             change = change + picture.pixels[rows]
         np.clip(change, 0, picture.full_range, out=change)
+        if picture.white is not None and picture.white > 255:
+            # What lies above half of the range tells how many bits are in use; it must go on doing so.
+            half = picture.white // 2
+            np.maximum(change, half + 1, out=change, where=np.broadcast_to(picture.pixels[rows] > half, change.shape))
         result[rows] = change
     return picture.with_pixels(result)
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from typing import Final
-from xml.dom import minidom
+from xml.dom import expatbuilder, minidom
 from xml.parsers.expat import ExpatError, ParserCreate
 
 __all__ = ["clean_xmp", "keep_rights", "xmp_orientation"]
 
 _RDF: Final = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
-_TIFF: Final = "http://ns.adobe.com/tiff/1.0/"
+_ORIENTATION: Final = ("http://ns.adobe.com/tiff/1.0/", "Orientation")
 _DECLARATION: Final = "http://www.w3.org/2000/xmlns/"
 
 #: Namespaces that tell of other pictures, videos and sounds in the file, or hold them.
@@ -34,6 +34,26 @@ _OTHER_PARTS: Final = (
     "http://ns.adobe.com/xmp/note/",  # a packet that continues this one
     "http://ns.adobe.com/xap/1.0/g/img/",
 )
+#: Prefixes as they are usually declared.
+_USUAL: Final = {
+    "xmlns": _DECLARATION,
+    "rdf": _RDF,
+    "tiff": "http://ns.adobe.com/tiff/1.0/",
+    "dc": "http://purl.org/dc/elements/1.1/",
+    "photoshop": "http://ns.adobe.com/photoshop/1.0/",
+    "xmpRights": "http://ns.adobe.com/xap/1.0/rights/",
+    "plus": "http://ns.useplus.org/ldf/xmp/1.0/",
+    "cc": "http://creativecommons.org/ns#",
+    "Container": "http://ns.google.com/photos/1.0/container/",
+    "Item": "http://ns.google.com/photos/1.0/container/item/",
+    "GDepth": "http://ns.google.com/photos/1.0/depthmap/",
+    "GImage": "http://ns.google.com/photos/1.0/image/",
+    "GAudio": "http://ns.google.com/photos/1.0/audio/",
+    "hdrgm": "http://ns.adobe.com/hdr-gain-map/1.0/",
+    "HDRGainMap": "http://ns.apple.com/HDRGainMap/1.0/",
+    "xmpNote": "http://ns.adobe.com/xmp/note/",
+    "xmpGImg": "http://ns.adobe.com/xap/1.0/g/img/",
+}
 #: Properties of the same kind in the namespaces of cameras (Google, Oppo, Xiaomi and others).
 _OTHER_PART: Final = re.compile(
     r"MotionPhoto\w*|MicroVideo\w*|(?:Motion|Live)?(?:Photo)?Video(?:Length|Offset)|Thumbnails"
@@ -61,15 +81,11 @@ def xmp_orientation(packet: bytes | None) -> int | None:
     document = _parse(packet)
     if document is None:
         return None
-    for description in _elements(document):
-        if not _is_description(description):
-            continue
-        text = description.getAttributeNS(_TIFF, "Orientation")
-        for child in description.childNodes:
-            if isinstance(child, minidom.Element) and (child.namespaceURI, child.localName) == (_TIFF, "Orientation"):
-                text = text or _text(child)
-        if text.strip().isdecimal():
-            return int(text)
+    for element in _elements(document):
+        texts = [node.value for node in element.attributes.values() if _name(node) == _ORIENTATION]
+        texts += [_text(element)] if _name(element) == _ORIENTATION else []
+        if texts and texts[0].strip().isdecimal():
+            return int(texts[0])
     return None
 
 
@@ -87,7 +103,7 @@ def keep_rights(packet: bytes | None) -> bytes | None:
     document = _parse(reduced)
     for element in [] if document is None else _elements(document):
         if _is_description(element):
-            names = [name for name in element.attributes.values() if name.namespaceURI not in (_DECLARATION, _RDF)]
+            names = [node for node in element.attributes.values() if _name(node)[0] not in (_DECLARATION, _RDF)]
             if names or any(isinstance(child, minidom.Element) for child in element.childNodes):
                 return reduced
     return None
@@ -100,7 +116,11 @@ def _parse(packet: bytes | None) -> minidom.Document | None:
     try:
         _vet(packet)
         # As text: what the packet says of its encoding does not count.
-        return minidom.parseString(packet.decode("utf-8"))
+        text = packet.decode("utf-8")
+        try:
+            return minidom.parseString(text)
+        except ExpatError:  # well-formed but for a prefix that is not declared: then it is meant as usual
+            return expatbuilder.parseString(text, namespaces=False)
     except (ExpatError, ValueError, LookupError):
         return None
 
@@ -150,7 +170,7 @@ def _reduced(packet: bytes | None, drop: _Drop) -> bytes | None:
     changed = False
     for element in _elements(document):
         for attribute in list(element.attributes.values()):
-            if attribute.namespaceURI != _DECLARATION and drop(element, attribute):
+            if _name(attribute)[0] != _DECLARATION and drop(element, attribute):
                 element.removeAttributeNode(attribute)
                 changed = True
         kept = [node for node in element.childNodes if not (isinstance(node, minidom.Element) and drop(element, node))]
@@ -170,13 +190,19 @@ def _text(node: Node) -> str:
 
 
 def _is_description(element: minidom.Element) -> bool:
-    return (element.namespaceURI, element.localName) == (_RDF, "Description")
+    return _name(element) == (_RDF, "Description")
+
+
+def _name(node: Node) -> tuple[str, str]:
+    """Namespace and name; the usual namespace of a prefix that is not declared."""
+    prefix, _, name = node.nodeName.rpartition(":")
+    return node.namespaceURI or _USUAL.get(prefix, ""), name
 
 
 def _is_foreign(node: Node) -> bool:
-    space, name = node.namespaceURI or "", node.localName or ""
+    space, name = _name(node)
     return (
-        (space == _TIFF and name == "Orientation")
+        (space, name) == _ORIENTATION
         or space.startswith(_OTHER_PARTS)
         or _OTHER_PART.fullmatch(name) is not None
         or _text(node).lstrip().startswith(_JPEG_AS_TEXT)
@@ -184,4 +210,5 @@ def _is_foreign(node: Node) -> bool:
 
 
 def _is_right(node: Node) -> bool:
-    return any(node.namespaceURI == space and name in (None, node.localName) for space, name in _RIGHTS)
+    found = _name(node)
+    return any(found == (space, name or found[1]) for space, name in _RIGHTS)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 
@@ -37,6 +37,9 @@ logger = logging.getLogger(__name__)
 
 #: Room for the rounding of a measured change; far below one level of a 16-bit file (1/257).
 _SLACK = 1e-4
+
+#: Share of the range in use that a 16-bit picture has to span; the usual budget is 6 % of it, to both sides.
+_LEAST_CONTRAST: Final = 1 / 8
 
 #: What the disk says of one path and not of the whole place: the name is too long, or a file and a folder want it both.
 _OF_ONE_PATH = frozenset({errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY})
@@ -113,6 +116,7 @@ class FileWriter:
         relative = job.record.relative
         # Decoded first: a damaged file is a failure, with or without a perturbation for it.
         before = decode(data, max_pixels=self.max_pixels, name=relative)
+        _check_contrast(before, relative)
         entry_key = self.key_of(job.record)
         key = None if entry_key is None else self.bank.key_for(entry_key)
         if key is None:
@@ -227,6 +231,22 @@ def _discarding(target: Path, relative: str) -> Iterator[None]:
 def _not_as_meant(relative: str, wrong: str) -> ImageError:
     logger.error("%s: %s", relative, wrong)
     return ImageError(relative, f"read back from disk, {wrong}; the file was removed. Please report this as a bug")
+
+
+def _check_contrast(picture: Picture, relative: str) -> None:
+    """Refuse 16 bits of which little is used, far from black: programs stretch it, and the change with it.
+
+    Raises:
+        ImageError: the picture is one of these.
+    """
+    if picture.bit_depth == 16:
+        low, high = int(picture.pixels.min()), int(picture.pixels.max())
+        if 0 < high - low < picture.full_range * _LEAST_CONTRAST:
+            raise ImageError(
+                relative,
+                f"its 16-bit values lie between {low} and {high}: the noise would cover what little differs; "
+                "stretch them to the full range",
+            )
 
 
 def _say_over(change: Change, budget: Budget) -> str:

@@ -100,6 +100,12 @@ def test_a_prefix_means_nothing_and_the_namespace_everything():
     assert xmp_orientation(other % b"http://example.org/tiff/") is None
 
 
+def test_a_prefix_that_is_not_declared_is_meant_as_usual():
+    bare = b'<rdf:RDF><rdf:Description tiff:Orientation="6" hdrgm:Version="1" dc:title="Cat"/></rdf:RDF>'
+    assert xmp_orientation(bare) == 6
+    assert clean_xmp(bare) == b'<rdf:RDF><rdf:Description dc:title="Cat"/></rdf:RDF>'
+
+
 def test_rights_alone_are_kept():
     kept = keep_rights(packet('xmp:CreatorTool="x"', "<odd:Person>Ann</odd:Person>"))
     assert kept is not None
