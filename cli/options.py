@@ -112,9 +112,11 @@ ForResolutionOption = Annotated[
     ),
 ]
 FormatOption = Annotated[
-    Literal["lossless", "same"],
+    Literal["lossless", "webp", "same"],
     typer.Option(
-        "--format", help="lossless: JPEG becomes PNG, the change stays exact. same: keep JPEG, which weakens it."
+        "--format",
+        help="lossless: JPEG becomes PNG, the change stays exact. webp: lossless WebP instead, smaller. "
+        "same: keep JPEG, which weakens it.",
     ),
 ]
 MetadataOption = Annotated[

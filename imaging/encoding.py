@@ -32,22 +32,22 @@ def encode(picture: Picture, *, format: str) -> bytes:
 
     Args:
         picture: what to write.
-        format: ``"PNG"``, ``"WEBP"``, ``"TIFF"``, ``"BMP"`` or ``"JPEG"``.
+        format: ``"PNG"``, ``"WEBP"``, ``"TIFF"``, ``"BMP"``, ``"PPM"`` or ``"JPEG"``.
 
     Raises:
         ImageError: the format cannot hold the picture (16 bits, transparency, size).
         ConfigError: there is no such format.
     """
-    writers = {"PNG": _png, "WEBP": _webp, "TIFF": _tiff, "BMP": _bmp, "JPEG": _jpeg}
+    writers = {"PNG": _png, "WEBP": _webp, "TIFF": _tiff, "BMP": _bmp, "JPEG": _jpeg, "PPM": _ppm}
     if format not in writers:
         raise ConfigError(f"There is no encoder for {format!r}. Known: {', '.join(writers)}.")
     if picture.bit_depth == 16:
-        if format not in ("PNG", "TIFF"):
+        if format not in ("PNG", "TIFF", "PPM"):
             raise ImageError(picture.source, f"16 bits per channel do not fit into {format}; use PNG")
         if picture.pixels.shape[2] != 1 or picture.alpha is not None:
             raise ImageError(picture.source, "16 bits per channel are written for grey without transparency only")
-    if format == "JPEG" and picture.alpha is not None:
-        raise ImageError(picture.source, "JPEG cannot hold transparency; use PNG or WebP")
+    if format in ("JPEG", "PPM") and picture.alpha is not None:
+        raise ImageError(picture.source, f"{format} cannot hold transparency; use PNG or WebP")
     if format == "WEBP" and max(picture.width, picture.height) > _WEBP_SIDE:
         raise ImageError(picture.source, f"WebP holds at most {_WEBP_SIDE} pixels a side; use PNG")
     try:
@@ -175,6 +175,10 @@ def _tiff(picture: Picture) -> bytes:
     if metadata.xmp:
         tags = tags.with_tag(_XMP_TAG, Tag(1, len(metadata.xmp), metadata.xmp))
     return graft_into_tiff(data, tags) if tags.tags or tags.children else data
+
+
+def _ppm(picture: Picture) -> bytes:
+    return _save(_to_pillow(picture), "PPM")
 
 
 def _bmp(picture: Picture) -> bytes:

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, Final, Literal
 from PIL import ImageFile, IptcImagePlugin, TiffImagePlugin
 
 from ..errors import ConfigError
+from .boxes import box_colours
 from .exif import Directory, Tag, build_exif, parse_exif, read_tiff_tags
 from .png_chunks import COLOUR_CHUNKS, TEXT_CHUNKS, Chunk, keyword, read_chunks
 from .xmp import clean_xmp, keep_rights, xmp_orientation
@@ -84,15 +85,21 @@ def read_metadata(image: ImageFile.ImageFile, file: BinaryIO, width: int, height
     exif = None
     if directory is not None:
         exif = build_exif(_with_size(directory.without(_ORIENTATION), width, height))
+    icc, points = image.info.get("icc_profile") or None, ()
+    if image.format in ("AVIF", "HEIF", "JPEG2000"):
+        profile, codes = box_colours(file)
+        icc = icc or profile
+        # What a PNG calls the same; pictures there are always RGB in the full range.
+        points = ((b"cICP", bytes([*codes, 0, 1])),) if codes and icc is None else ()
     return Metadata(
-        icc=image.info.get("icc_profile") or None,
+        icc=icc,
         exif=exif,
         xmp=clean_xmp(_raw_xmp(image)),
         dpi=_read_dpi(image),
         pixel_aspect=_read_aspect(image),
         text=_read_text(image),
         png_text=_read_png_text(image, file),
-        png_colour=read_chunks(file, COLOUR_CHUNKS) if image.format == "PNG" else (),
+        png_colour=read_chunks(file, COLOUR_CHUNKS) if image.format == "PNG" else points,
     )
 
 

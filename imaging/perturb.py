@@ -13,7 +13,7 @@ from .budget import Budget
 from .picture import FULLY_TRANSPARENT, Picture
 from .similarity import structural_similarity
 
-__all__ = ["Change", "Fit", "add_delta", "measure_change", "place_delta", "upsample_delta"]
+__all__ = ["Change", "Fit", "add_delta", "measure_change", "place_delta", "share_kept", "upsample_delta"]
 
 #: How a perturbation of another size meets a picture; see :func:`add_delta`.
 Fit = Literal["center", "stretch"]
@@ -179,6 +179,26 @@ def add_delta(picture: Picture, delta_levels: np.ndarray, budget: Budget, *, fit
             np.maximum(change, half + 1, out=change, where=np.broadcast_to(picture.pixels[rows] > half, change.shape))
         result[rows] = change
     return picture.with_pixels(result)
+
+
+def share_kept(before: Picture, meant: Picture, found: Picture) -> float:
+    """How much of a change a file format left over: the part of what is found that points the way it was meant.
+
+    Args:
+        before: the original.
+        meant: the picture that was written.
+        found: the picture that was read back, of the same size and channels.
+
+    Returns:
+        0 where nothing is left, 1 where all of it is, or where nothing was meant.
+    """
+    both = wanted = 0.0
+    for rows in _row_blocks(meant.pixels):
+        change = np.subtract(meant.pixels[rows], before.pixels[rows], dtype=np.float64).ravel()
+        left = np.subtract(found.pixels[rows], before.pixels[rows], dtype=np.float64).ravel()
+        both += float(change @ left)
+        wanted += float(change @ change)
+    return min(1.0, max(0.0, both / wanted)) if wanted else 1.0
 
 
 def _row_blocks(pixels: np.ndarray) -> Iterator[slice]:

@@ -27,7 +27,8 @@ class Picture:
         pixels: uint8 or uint16 ``[H, W, C]``, C 1 (grey) or 3 (RGB), the orientation applied; colour only.
         alpha: uint8 ``[H, W]``, 0 transparent, 255 opaque; None where the file has no transparency.
         mode: Pillow's name of the mode on disk, for example ``"P"`` for a palette image that is RGB here.
-        format: ``"PNG"``, ``"JPEG"``, ``"WEBP"``, ``"TIFF"`` or ``"BMP"``.
+        format: ``"PNG"``, ``"JPEG"``, ``"WEBP"``, ``"TIFF"``, ``"BMP"``, ``"PPM"``, ``"AVIF"``, ``"HEIF"`` or
+            ``"JPEG2000"``.
         bit_depth: 8 or 16.
         white: the largest value in use, where that is less than the type holds: 4095 for 12 bits in a 16-bit file. See
             :func:`white_in_use`.

@@ -14,6 +14,7 @@ from ..records import RunSummary
 from ..records.state import InputRecord, StateFiles
 from ..request import FormatPolicy, MetadataPolicy, Problems, WriteOptions, check_source, check_write, holding
 from ..textures import TextureBank
+from .growth import foresee_growth
 from .interrupt import StopRequest
 from .progress import ProgressCallback, silent, tell_found
 from .run import FolderRun
@@ -115,6 +116,8 @@ def apply_folder(
             stop=stop or StopRequest(),
         )
 
+    for message in foresee_growth(scan, output, loaded.budget, options):
+        (progress or silent)("found", 0, 0, message)
     run = FolderRun(
         command="apply",
         scan=scan,

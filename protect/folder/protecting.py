@@ -23,6 +23,7 @@ from ..request import (
     check_write,
     holding,
 )
+from .growth import foresee_growth
 from .interrupt import StopRequest
 from .plan import Plan, make_plan
 from .progress import ProgressCallback, silent, tell_found
@@ -116,7 +117,8 @@ def protect_folder(
         epsilon: largest change of any channel of any pixel, as a fraction of the full range.
         surrogate: the protector's model; the method's default if left out.
         resolution: working resolution R in pixels, 16 to 1024; ``"auto"`` is described in DESIGN, section 4.
-        format: ``"lossless"`` (JPEG becomes PNG) or ``"same"`` (JPEG stays JPEG and may exceed the budget; counted).
+        format: ``"lossless"`` (JPEG becomes PNG), ``"webp"`` (JPEG becomes lossless WebP, which is smaller) or
+            ``"same"`` (JPEG stays JPEG and may exceed the budget; counted).
         metadata: ``"keep"``, ``"private"`` (drop position, serial numbers, thumbnail) or ``"strip"``.
         seed: the one seed.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``.
@@ -174,6 +176,9 @@ def protect_folder(
     tell_found(request.scan, progress or silent)
     if dry_run:
         return make_plan(request, write_options, output, workers=threads, progress=progress or silent)
+    growth = foresee_growth(request.scan, output, request.method.budget, write_options)
+    for message in growth:
+        (progress or silent)("found", 0, 0, message)
     run = FolderRun(
         command="protect",
         scan=request.scan,

@@ -223,7 +223,13 @@ class FolderRun:
         bank_digest = _keep_bank(session.files.bank, keep)
         new = sum(row.status == "protected" for row in rows[resumed:])
         stealth = measure_stealth(rows)
-        warnings = [*self.warnings, *table_warnings(self.output, rows), *doubts(fitted.report), *_sights(stealth)]
+        warnings = [
+            *self.warnings,
+            *table_warnings(self.output, rows),
+            *doubts(fitted.report),
+            *_sights(stealth),
+            *_losses(rows),
+        ]
         summary = self._summary(session, rows, keep, new=new, warnings=warnings, resumed=resumed)
         run_file = RunFile(
             command=self.command,
@@ -292,6 +298,18 @@ def _sights(stealth: Stealth) -> list[str]:
         f"The change can be seen: on the median picture, colours of small patches differ by {patches.median:.1f} "
         "(CIEDE2000; 1 is hardly seen side by side), most of all on smooth areas. Look at the report before you "
         "publish; --strength subtle shows less."
+    ]
+
+
+def _losses(rows: Sequence[ManifestRow]) -> list[str]:
+    """What the user must know of what JPEG took away again."""
+    kept = sorted(row.kept for row in rows if row.kept is not None)
+    if not kept:
+        return []
+    middle = kept[(len(kept) - 1) // 2]
+    return [
+        f"JPEG left {100 * middle:.0f} % of the change on the median picture and {100 * kept[0]:.0f} % on the worst of "
+        f"{len(kept)}. What that means for the protection, `bitterant verify` tells."
     ]
 
 

@@ -22,7 +22,7 @@ from ...imaging.atomic import write_atomic
 from ...imaging.budget import Budget
 from ...imaging.codec import Picture, decode, encode
 from ...imaging.metadata import apply_metadata_policy
-from ...imaging.perturb import Change, Fit, add_delta, measure_change
+from ...imaging.perturb import Change, Fit, add_delta, measure_change, share_kept
 from ...imaging.resize import shrink_delta
 from ...imaging.visibility import measure_visibility
 from ..records.manifest import ManifestRow
@@ -144,6 +144,7 @@ class FileWriter:
             if over and encoder != "JPEG":
                 wrong = f"the change on disk is {change.linf_levels:g} levels, more than {self.budget.levels:g}"
                 raise _not_as_meant(relative, wrong)
+            kept = share_kept(before, protected, after) if encoder == "JPEG" else None
             seen = measure_visibility(before, after, with_flip=job.record.sha256 in self.flip_for)
         return ManifestRow(
             source=relative,
@@ -164,6 +165,7 @@ class FileWriter:
             ciede_p95=round(seen.ciede_p95, 3),
             ciede_patches=round(seen.ciede_patches, 3),
             flip=None if seen.flip is None else round(seen.flip, 4),
+            kept=None if kept is None else round(kept, 3),
             key=key,
         )
 

@@ -43,6 +43,7 @@ class ManifestRow:
         ciede, ciede_p95: mean CIEDE2000 colour difference of the pixels looked at, and the 95th percentile.
         ciede_patches: the same mean for patches of 8 x 8 pixels.
         flip: mean FLIP error; ``None`` where it was not measured. All as in :class:`Visibility`.
+        kept: share of the change that the file format left over, in [0, 1]; ``None`` where it left all of it.
         key: which row of the bank was added.
         seconds: time spent on this file.
     """
@@ -64,6 +65,7 @@ class ManifestRow:
     ciede_p95: float | None = None
     ciede_patches: float | None = None
     flip: float | None = None
+    kept: float | None = None
     key: str | None = None
     seconds: float = 0.0
 
