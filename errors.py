@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 __all__ = [
     "BankError",
@@ -48,9 +49,17 @@ __all__ = [
 
 
 class BitterantError(Exception):
-    """Base of every error raised on purpose. ``exit_code`` is what the command line returns."""
+    """Base of every error raised on purpose. ``exit_code`` is what the command line returns.
+
+    Every one of them crosses a process boundary whole, whatever its constructor takes.
+    """
 
     exit_code: int = 1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The default calls the constructor with the message alone; one that takes other arguments then fails where the
+        # error is unpickled, in the pool's own thread, which breaks the whole pool and hides the error.
+        return _rebuild, (type(self), self.args), self.__dict__ or None
 
 
 class ConfigError(BitterantError):
@@ -132,3 +141,8 @@ class Interrupted(BitterantError):
     """Stopped by the user. Finished files are whole; the same command goes on where it stopped."""
 
     exit_code = 130
+
+
+def _rebuild(kind: type[BitterantError], args: tuple[Any, ...]) -> BitterantError:
+    """An unpickled error; its attributes follow."""
+    return kind.__new__(kind, *args)

@@ -115,8 +115,8 @@ def _pairs(before: Path, after: Path) -> tuple[list[_Pair], list[str]]:
         raise FolderError("Give two pictures or two folders, not one of each.")
     if not before.is_dir():
         return [_Pair(before.name, before, after)], []
-    firsts = {entry.relative: entry.path for entry in scan_folder(before).entries}
-    seconds = {entry.relative: entry.path for entry in scan_folder(after).entries}
+    firsts = {entry.relative: entry.path for entry in scan_folder(before, follow_links=True).entries}
+    seconds = {entry.relative: entry.path for entry in scan_folder(after, follow_links=True).entries}
     renamed = _renamed(after)
     free: dict[str, list[str]] = {}
     for name in seconds:

@@ -20,6 +20,7 @@ __all__ = [
     "DebugOption",
     "DeviceOption",
     "EpsilonOption",
+    "FollowLinksOption",
     "ForResolutionOption",
     "FormatOption",
     "GeneratorOption",
@@ -112,9 +113,11 @@ ForResolutionOption = Annotated[
     ),
 ]
 FormatOption = Annotated[
-    Literal["lossless", "same"],
+    Literal["lossless", "webp", "same"],
     typer.Option(
-        "--format", help="lossless: JPEG becomes PNG, the change stays exact. same: keep JPEG, which weakens it."
+        "--format",
+        help="lossless: JPEG becomes PNG, the change stays exact. webp: lossless WebP instead, smaller. "
+        "same: keep JPEG, which weakens it.",
     ),
 ]
 MetadataOption = Annotated[
@@ -127,6 +130,9 @@ ResumeOption = Annotated[
     bool, typer.Option("--resume/--no-resume", help="Go on with what an earlier run left in OUT, or start over.")
 ]
 StrictOption = Annotated[bool, typer.Option("--strict", help="Count skipped files as failures: exit code 1.")]
+FollowLinksOption = Annotated[
+    bool, typer.Option("--follow-links", help="Read what symbolic links lead to, as in data sets kept by hash.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object on stdout.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 DebugOption = Annotated[

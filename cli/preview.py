@@ -46,14 +46,14 @@ def preview(
     output = Output(as_json=as_json, quiet=quiet)
     with guarded(output, debug=debug):
         from ..errors import FolderError
-        from ..imaging import scan_folder, write_atomic
+        from ..imaging import scan_source, write_atomic
         from ..imaging.atomic import check_free
         from ..imaging.page import is_own_page
 
         check_free(output_file, overwrite=is_own_page)  # an earlier preview makes room
         prepare_torch()
 
-        scan = scan_folder(source)
+        scan = scan_source(source, follow_links=True)
         if not scan.entries:
             raise FolderError(f"There is no picture in {source}. Put PNG, JPEG, WebP, TIFF or BMP files there.")
         with ProgressDisplay(output) as progress:

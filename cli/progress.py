@@ -116,6 +116,9 @@ class ProgressDisplay:
         """Show ``done`` of ``total`` in ``stage``; a total of at most 1 is a fraction, 0 is unknown."""
         if self.output.quiet:
             return
+        if stage == "found":
+            self.output.say(message)
+            return
         fresh = stage != self._stage
         if fresh or done < self._done:
             # Going back is a new attempt: the time of the earlier ones says nothing about what is left of this one.

@@ -27,7 +27,7 @@ __all__ = ["protect", "tell_plan", "tell_problems", "tell_summary"]
 SHOWN_PROBLEMS = 10
 
 SourceArgument = Annotated[
-    Path, typer.Argument(metavar="SRC", help="Folder of pictures; its first-level folders are the classes.")
+    Path, typer.Argument(metavar="SRC", help="Folder of pictures; its sub-folders are the classes.")
 ]
 OutputArgument = Annotated[
     Path, typer.Argument(metavar="OUT", help="New folder for the protected copies. SRC is never changed.")
@@ -51,6 +51,7 @@ def protect(
     ] = False,
     resume: options.ResumeOption = True,
     strict: options.StrictOption = False,
+    follow_links: options.FollowLinksOption = False,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
     config: ConfigOption = None,
@@ -111,6 +112,7 @@ def protect(
                 parameters=chosen,
                 resume=resume,
                 strict=strict,
+                follow_links=follow_links,
                 dry_run=dry_run,
                 bank=keep_bank,
                 workers=workers,
@@ -122,7 +124,7 @@ def protect(
             tell_plan(output, outcome)
             return
         tell_summary(output, outcome)
-        if not outcome.exit_code and not outcome.already_done:
+        if not outcome.exit_code and not outcome.already_done and source.is_dir():
             folders = shlex.join([str(source), str(output_folder)])
             output.say(f"Next: bitterant verify {folders}", style="bold")
         raise typer.Exit(outcome.exit_code)

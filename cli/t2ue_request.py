@@ -87,6 +87,7 @@ def captions(
             "--map", metavar="FILE", help="Which id is which picture; stays here.", show_default="REQUEST.map.json"
         ),
     ] = None,
+    follow_links: options.FollowLinksOption = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask after the preview.")] = False,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
@@ -120,6 +121,7 @@ def captions(
                 deny=deny or (),
                 send_size=send_size,
                 send_seed=send_seed,
+                follow_links=follow_links,
                 progress=progress,
                 stop=stop,
             )

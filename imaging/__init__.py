@@ -37,7 +37,7 @@ from .page import difference_tile, png_data_uri, render_page, thumbnail
 from .perturb import Change, add_delta, measure_change, upsample_delta
 from .picture import Picture
 from .resize import squash
-from .scan import Entry, FolderScan, SkippedPath, scan_folder
+from .scan import Entry, FolderScan, SkippedPath, scan_folder, scan_source
 from .visibility import FLIP_MISSING, Visibility, flip_available, measure_visibility
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ __all__ = [
     "render_page",
     "resolve_output_names",
     "scan_folder",
+    "scan_source",
     "sha256_file",
     "squash",
     "sweep_temporaries",

@@ -12,16 +12,29 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from ..errors import CaptionError
+from ..errors import CaptionError, SetupError
 from .caption_text import normalise_caption
 from .loading import FileProblem
 from .places import open_regular
 from .structured import parse_json
+from .tables import is_name_column, read_parquet
 
-__all__ = ["CAPTION_COLUMNS", "Found", "Names", "read_class_names", "read_coco", "read_sidecar", "read_table"]
+__all__ = [
+    "CAPTION_COLUMNS",
+    "Found",
+    "Names",
+    "are_boxes",
+    "read_class_names",
+    "read_coco",
+    "read_sidecar",
+    "read_table",
+]
 
 #: Columns that hold captions in Hugging Face's tables, the first that is there wins.
 CAPTION_COLUMNS: Final = ("text", "caption", "prompt", "captions")
+
+#: A class and the corners of a box or an outline: ``0 0.5 0.5 0.2 0.3``.
+_NUMBERS: Final = re.compile(r"[-+]?[\d.]+(?:e[-+]?\d+)?(?:[ ,;\t]+[-+]?[\d.]+(?:e[-+]?\d+)?){3,}", re.IGNORECASE)
 
 #: A text file beside a picture that is larger than this is no caption.
 _SIDECAR_BYTES: Final = 1 << 20
@@ -73,8 +86,13 @@ def read_sidecar(path: Path) -> tuple[str, ...]:
     return captions
 
 
+def are_boxes(captions: Iterable[str]) -> bool:
+    """Whether the lines of a text file are numbers alone: labels of objects (YOLO), no captions."""
+    return all(_NUMBERS.fullmatch(caption) for caption in captions)
+
+
 def read_table(path: Path, folder: str, names: Names, column: str | None) -> Found:
-    """The captions of a ``metadata.jsonl`` or ``metadata.csv``.
+    """The captions of a ``metadata.jsonl``, ``metadata.csv`` or ``metadata.parquet``.
 
     Args:
         path: the file.
@@ -85,15 +103,21 @@ def read_table(path: Path, folder: str, names: Names, column: str | None) -> Fou
     found = Found()
     relative = posixpath.join(folder, path.name)
     try:
-        text = _text_of(_bytes_of(path))
-        rows = _csv_rows(text) if path.suffix.lower() == ".csv" else _jsonl_rows(text)
-        for line, row in rows:
+        for line, row in _rows(path):
             problem = row if isinstance(row, str) else _take_row(row, folder, names, column, found)
             if problem is not None:
                 found.problems.append(FileProblem(relative, f"line {line}: {problem}"))
-    except (CaptionError, csv.Error) as error:
+    except (CaptionError, SetupError, csv.Error) as error:
         found.problems.append(FileProblem(relative, str(error)))
     return found
+
+
+def _rows(path: Path) -> Iterable[tuple[int, dict[str, Any] | str]]:
+    data = _bytes_of(path)
+    if path.suffix.lower() == ".parquet":
+        return enumerate(read_parquet(data).to_pylist(), start=1)
+    text = _text_of(data)
+    return _csv_rows(text) if path.suffix.lower() == ".csv" else _jsonl_rows(text)
 
 
 def _jsonl_rows(text: str) -> Iterable[tuple[int, dict[str, Any] | str]]:
@@ -119,13 +143,15 @@ def _take_row(
     row: Mapping[str, Any], folder: str, names: Names, column: str | None, found: Found
 ) -> str | None:  # fmt: skip
     """Put one row's captions where they belong; returns why that cannot be."""
-    name = row.get("file_name")
-    if not isinstance(name, str) or not name:
-        others = [key for key in row if key.endswith("_file_name")]
-        return f"it names its picture in {others[0]}, only file_name is read" if others else "no file_name"
-    picture = names.at(folder, name)
-    if picture is None:
-        return None  # a table may tell of pictures that were left out
+    cells = [value for key, value in row.items() if is_name_column(key)]
+    named = [name for cell in cells for name in (cell if isinstance(cell, list) else [cell])]
+    named = [name for name in named if isinstance(name, str) and name]
+    if not named:
+        return "no file_name"
+    # Several pictures in a row share its caption; a table may tell of pictures that were left out.
+    pictures = [picture for name in dict.fromkeys(named) if (picture := names.at(folder, name)) is not None]
+    if not pictures:
+        return None
     wanted = (column,) if column is not None else CAPTION_COLUMNS
     key = next((key for key in wanted if row.get(key) not in (None, "", [])), None)
     if key is None:
@@ -136,7 +162,8 @@ def _take_row(
     captions = _distinct(normalise_caption(value) for value in values)
     if not captions:
         return f"{key} is empty"
-    found.captions[picture] = (*found.captions.get(picture, ()), *captions)
+    for picture in pictures:
+        found.captions[picture] = (*found.captions.get(picture, ()), *captions)
     return None
 
 

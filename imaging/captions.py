@@ -1,8 +1,8 @@
 """Where the caption of each picture comes from: the first of several places that has one.
 
-In order: a text file of the same name; a ``metadata.jsonl`` or ``metadata.csv`` beside the picture or above it; a COCO
-captions file that was named; the name of the class folder in a sentence; a captioner that looks at the picture here. A
-picture that none of them has a caption for is listed, never given a generic one that nobody asked for.
+In order: a text file of the same name; a ``metadata.jsonl``, ``.csv`` or ``.parquet`` beside the picture or above it; a
+COCO captions file that was named; the name of the class folder in a sentence; a captioner that looks at the picture
+here. A picture that none of them has a caption for is listed, never given a generic one that nobody asked for.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 from ..errors import CaptionError, ImageError, UnknownNameError
-from .caption_files import Found, Names, read_coco, read_sidecar, read_table, stem_of
+from .caption_files import Found, Names, are_boxes, read_coco, read_sidecar, read_table, stem_of
 from .caption_text import (
     DEFAULT_TEMPLATE,
     SOME_TOKENS,
@@ -138,7 +138,7 @@ def read_captions(
             captions[entry.relative] = found
     if missing:
         raise CaptionError(_say_missing(scan, missing, reader, suggest_fallback=suggest_fallback))
-    return CaptionSet(captions, tuple(reader.problems), tuple(_warnings(scan, captions)))
+    return CaptionSet(captions, tuple(reader.problems), (*_warnings(scan, captions), *reader.warnings()))
 
 
 class _Reader:
@@ -149,6 +149,7 @@ class _Reader:
         self.root = scan.root
         self.problems: list[FileProblem] = []
         self.unnamed: set[str] = set()
+        self.boxes = 0
         names = Names(entry.relative for entry in scan.entries)
         files = [(relative, posixpath.basename(relative).lower()) for relative in scan.captions]
         self.sidecars: dict[str, list[str]] = {}
@@ -162,11 +163,6 @@ class _Reader:
             # The table nearest to a picture counts, so the outermost are entered first and written over.
             for relative in sorted(found, key=lambda path: path.count("/")):
                 self.tables.update(found[relative].captions)
-            self.problems += [
-                FileProblem(skip.relative, "Parquet tables are not read; save it as metadata.jsonl")
-                for skip in scan.skipped
-                if posixpath.basename(skip.relative) == "metadata.parquet"
-            ]
         self.coco = Found()
         if options.coco is not None and self._wants("coco"):
             self.coco = read_coco(options.coco, names)
@@ -197,13 +193,25 @@ class _Reader:
             return ImageCaption((normalise_caption(self.options.fallback),), "fallback")
         return None
 
+    def warnings(self) -> list[str]:
+        """What the user should know of files that were read in vain."""
+        if not self.boxes:
+            return []
+        return [
+            f"{self.boxes} text files beside pictures hold numbers, such as YOLO's boxes: they are copied, and not "
+            "taken for captions."
+        ]
+
     def _wants(self, source: CaptionSource) -> bool:
         return self.options.source in ("auto", source)
 
     def _sidecar(self, relative: str) -> tuple[str, ...]:
         for path in self.sidecars.get(stem_of(relative), ()):
             try:
-                return read_sidecar(self.root / path)
+                captions = read_sidecar(self.root / path)
+                if not are_boxes(captions):
+                    return captions
+                self.boxes += 1
             except CaptionError as error:
                 self.problems.append(FileProblem(path, str(error)))
         return ()

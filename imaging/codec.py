@@ -15,14 +15,25 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal, cast
 
 import numpy as np
-from PIL import BmpImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+from PIL import (
+    BmpImagePlugin,
+    Image,
+    ImageFile,
+    Jpeg2KImagePlugin,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
 
 from ..errors import ImageError
+from .boxes import avif_depth, jpeg2000_components, ppm_largest
 from .encoding import encode
-from .formats import describe_unknown, sniff_format
+from .formats import HEAD_BYTES, describe_unknown, sniff_format
 from .metadata import Metadata, apply_metadata_policy, read_metadata, read_orientation
 from .naming import output_name, resolve_output_names
-from .picture import Picture
+from .picture import Picture, white_in_use
 from .places import open_regular
 
 __all__ = [
@@ -69,16 +80,18 @@ def decode(source: Source, *, max_pixels: int = MAX_PIXELS, name: str | None = N
 
     Raises:
         ImageError: the file is empty, damaged, cut off, animated or multi-page, too large, CMYK, 1-bit, has 16 bits per
-            colour channel, or is of a type that is not read. ``reason`` says which.
+            colour channel, has more bands than can be read, or is of a type that is not read. ``reason`` says which.
     """
     with _opened(source, name) as (file, label):
         image, fmt = _open(file, label)
         orientation = _checked(image, file, fmt, label, max_pixels)
         try:
             image.load()
-            pixels, alpha = _colours(image, fmt)
+            pixels, alpha = _colours(image, fmt, label)
         except Image.DecompressionBombError as error:
             raise ImageError(label, _too_large(image)) from error
+        except ImageError:
+            raise
         except Exception as error:  # a decoder may raise anything on damaged bytes; see _reason
             raise ImageError(label, _reason(error)) from error
         if fmt != "TIFF":  # Pillow turns TIFF itself
@@ -91,7 +104,7 @@ def decode(source: Source, *, max_pixels: int = MAX_PIXELS, name: str | None = N
             logger.warning("%s: its metadata is damaged and was left out: %s", label, error)
             metadata = Metadata(icc=image.info.get("icc_profile"))
     depth: Literal[8, 16] = 16 if pixels.dtype == np.uint16 else 8
-    return Picture(pixels, alpha, image.mode, fmt, depth, metadata, label)
+    return Picture(pixels, alpha, image.mode, fmt, depth, metadata, label, white_in_use(pixels))
 
 
 def read_header(source: Source, *, name: str | None = None) -> Header:
@@ -133,7 +146,7 @@ def _open(file: BinaryIO, label: str) -> tuple[ImageFile.ImageFile, str]:
     """Parse the head of the file. Decodes nothing."""
     try:
         file.seek(0)
-        head = file.read(32)
+        head = file.read(HEAD_BYTES)
         file.seek(0)
     except OSError as error:
         raise ImageError(label, f"cannot be read: {error.strerror or error}") from error
@@ -146,10 +159,32 @@ def _open(file: BinaryIO, label: str) -> tuple[ImageFile.ImageFile, str]:
         raise ImageError(label, _SIXTEEN)
     try:
         return _READERS[fmt](file, ""), fmt
+    except ImageError as error:
+        raise ImageError(label, error.reason) from error
     except Image.DecompressionBombError as error:
         raise ImageError(label, "more pixels than Pillow opens; scale it down") from error
     except Exception as error:
         raise ImageError(label, _reason(error)) from error
+
+
+def _open_avif(file: BinaryIO, name: str) -> ImageFile.ImageFile:
+    try:
+        from PIL import AvifImagePlugin
+    except ImportError:
+        AvifImagePlugin = None
+    if AvifImagePlugin is None or not AvifImagePlugin.SUPPORTED:
+        raise ImageError(name, "AVIF is read by Pillow 11.3 or later: pip install --upgrade pillow")
+    return AvifImagePlugin.AvifImageFile(file, name)
+
+
+def _open_heif(file: BinaryIO, name: str) -> ImageFile.ImageFile:
+    try:
+        from pillow_heif import HeifImageFile
+    except ImportError:
+        raise ImageError(
+            name, "HEIC is read by pillow-heif, which is not installed: pip install 'bitterant[heif]'"
+        ) from None
+    return HeifImageFile(file, name)
 
 
 # The readers themselves rather than Image.open: that one warns or refuses by a global limit, here max_pixels counts.
@@ -159,7 +194,12 @@ _READERS: Final[dict[str, Callable[[BinaryIO, str], ImageFile.ImageFile]]] = {
     "WEBP": WebPImagePlugin.WebPImageFile,
     "TIFF": TiffImagePlugin.TiffImageFile,
     "BMP": BmpImagePlugin.BmpImageFile,
+    "PPM": PpmImagePlugin.PpmImageFile,
+    "JPEG2000": Jpeg2KImagePlugin.Jpeg2KImageFile,
+    "AVIF": _open_avif,
+    "HEIF": _open_heif,
 }
+_SIXTEEN_BITS: Final = 65535
 _SIXTEEN: Final = "16 bits per colour channel are not supported; convert it to 8 bits"
 _MODES: Final = ("L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "I;16", "I;16B", "I;16L", "I;16N")
 _REFUSED: Final = {
@@ -177,7 +217,9 @@ def _checked(image: ImageFile.ImageFile, file: BinaryIO, fmt: str, label: str, m
     width, height = image.size
     if width * height > max_pixels:
         raise ImageError(label, f"{_too_large(image)}; the limit is {max_pixels / 1e6:g} million (--max-pixels)")
-    if image.mode not in _MODES:
+    if (why := _why_too_deep(image, file, fmt)) is not None:
+        raise ImageError(label, why)
+    if image.mode not in _MODES and not (fmt == "PPM" and image.mode == "I"):
         raise ImageError(label, _REFUSED.get(image.mode, f"pixels of mode {image.mode} are not supported"))
     try:
         # A multi-picture JPEG holds previews or a depth map behind the picture, no animation.
@@ -188,23 +230,62 @@ def _checked(image: ImageFile.ImageFile, file: BinaryIO, fmt: str, label: str, m
     if frames > 1:
         what = "a TIFF with several pages" if fmt == "TIFF" else "animated"
         raise ImageError(label, f"{what} ({frames} frames); only single pictures are supported")
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        bits = image.tag_v2.get(258, 1)
-        deepest = max(bits) if isinstance(bits, tuple) else bits
-        if deepest > 8 and not (deepest == 16 and image.mode.startswith("I;16")):
-            raise ImageError(label, _SIXTEEN if deepest == 16 else f"{deepest} bits per channel are not supported")
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and (why := _why_not_tiff(image)) is not None:
+        raise ImageError(label, why)
     if image.mode.startswith("I;16") and "transparency" in image.info:
         raise ImageError(label, "16-bit grey with a transparent colour is not supported; convert it to 8 bits")
     return orientation
 
 
-def _colours(image: Image.Image, fmt: str) -> tuple[np.ndarray, np.ndarray | None]:
+def _why_too_deep(image: ImageFile.ImageFile, file: BinaryIO, fmt: str) -> str | None:
+    """Why a picture would be cut to 8 bits, or lose bands, that Pillow does not say; ``None`` where it would not."""
+    bands = len(image.getbands())
+    if fmt == "AVIF":
+        depth = avif_depth(file)
+    elif fmt == "HEIF":
+        depth = int(image.info.get("bit_depth") or 8)
+    elif fmt == "PPM":
+        depth = 16 if bands == 3 and ppm_largest(file) > 255 else 8
+    elif fmt == "JPEG2000":
+        components, depth = jpeg2000_components(file)
+        if components > bands:
+            return f"{components} components, of which only {bands} can be read; save them as files apart"
+        depth = 8 if image.mode.startswith("I;16") else depth
+    else:
+        return None
+    return f"{depth} bits per colour channel are not supported; convert it to 8 bits" if depth > 8 else None
+
+
+def _why_not_tiff(image: TiffImagePlugin.TiffImageFile) -> str | None:
+    """Why a TIFF would lose something in reading that Pillow does not say; ``None`` where it loses nothing."""
+    bits = image.tag_v2.get(258, 1)
+    deepest = max(bits) if isinstance(bits, tuple) else bits
+    if deepest > 8 and not (deepest == 16 and image.mode.startswith("I;16")):
+        return _SIXTEEN if deepest == 16 else f"{deepest} bits per channel are not supported"
+    kind = image.tag_v2.get(339, 1)
+    if 2 in (kind if isinstance(kind, tuple) else (kind,)):
+        return "signed integer pixels are not supported; convert it to unsigned 8-bit pixels"
+    samples, read = int(image.tag_v2.get(277, 1)), len(image.getbands())
+    if samples > read:
+        return f"{samples} bands, of which only {read} can be read; save the picture and its other bands as files apart"
+    if samples == 4 and not image.tag_v2.get(338):
+        return (
+            "its fourth band is not said to be transparency (no tag ExtraSamples); save it as RGB, and that band as a "
+            "file apart"
+        )
+    return None
+
+
+def _colours(image: Image.Image, fmt: str, label: str) -> tuple[np.ndarray, np.ndarray | None]:
     """Colours ``[H, W, C]`` and alpha ``[H, W]`` of a loaded image, in the orientation of the file."""
     mode = image.mode
-    if mode.startswith("I;16"):
+    if mode.startswith("I;16") or (fmt == "PPM" and mode == "I"):
         grey = np.array(image, dtype=np.uint16)
         if fmt == "TIFF" and cast(TiffImagePlugin.TiffImageFile, image).tag_v2.get(262) == 0:
-            grey = 65535 - grey  # zero means white; Pillow inverts 8-bit files only
+            # Zero means white; Pillow inverts 8-bit files only. Of fewer bits in use nobody knows what black is.
+            if white_in_use(grey) != _SIXTEEN_BITS:
+                raise ImageError(label, "16-bit grey that starts at white and uses fewer bits; save it with black as 0")
+            grey = _SIXTEEN_BITS - grey
         return grey[..., None], None
     see_through = image.has_transparency_data
     wanted = ("LA" if see_through else "L") if mode in ("L", "LA", "La") else ("RGBA" if see_through else "RGB")
@@ -240,6 +321,8 @@ def _reason(error: Exception) -> str:
     text = str(error) or type(error).__name__
     if isinstance(error, MemoryError):
         return "too large for the memory"
+    if "unknown pixel mode" in text or "samples per pixel" in text.lower():
+        return "its pixels are of a kind that is not supported; convert it to 8-bit RGB or grey"
     if "truncated" in text.lower() or isinstance(error, EOFError):
         return "cut off: the file ends before the picture does"
     return f"damaged: {text}"

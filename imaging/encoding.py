@@ -13,6 +13,7 @@ from PIL import Image, PngImagePlugin
 from ..errors import ConfigError, ImageError
 from .exif import Directory, Tag, graft_into_tiff, parse_exif
 from .picture import Picture
+from .png_chunks import insert_chunks
 
 __all__ = ["encode"]
 
@@ -31,22 +32,22 @@ def encode(picture: Picture, *, format: str) -> bytes:
 
     Args:
         picture: what to write.
-        format: ``"PNG"``, ``"WEBP"``, ``"TIFF"``, ``"BMP"`` or ``"JPEG"``.
+        format: ``"PNG"``, ``"WEBP"``, ``"TIFF"``, ``"BMP"``, ``"PPM"`` or ``"JPEG"``.
 
     Raises:
         ImageError: the format cannot hold the picture (16 bits, transparency, size).
         ConfigError: there is no such format.
     """
-    writers = {"PNG": _png, "WEBP": _webp, "TIFF": _tiff, "BMP": _bmp, "JPEG": _jpeg}
+    writers = {"PNG": _png, "WEBP": _webp, "TIFF": _tiff, "BMP": _bmp, "JPEG": _jpeg, "PPM": _ppm}
     if format not in writers:
         raise ConfigError(f"There is no encoder for {format!r}. Known: {', '.join(writers)}.")
     if picture.bit_depth == 16:
-        if format not in ("PNG", "TIFF"):
+        if format not in ("PNG", "TIFF", "PPM"):
             raise ImageError(picture.source, f"16 bits per channel do not fit into {format}; use PNG")
         if picture.pixels.shape[2] != 1 or picture.alpha is not None:
             raise ImageError(picture.source, "16 bits per channel are written for grey without transparency only")
-    if format == "JPEG" and picture.alpha is not None:
-        raise ImageError(picture.source, "JPEG cannot hold transparency; use PNG or WebP")
+    if format in ("JPEG", "PPM") and picture.alpha is not None:
+        raise ImageError(picture.source, f"{format} cannot hold transparency; use PNG or WebP")
     if format == "WEBP" and max(picture.width, picture.height) > _WEBP_SIDE:
         raise ImageError(picture.source, f"WebP holds at most {_WEBP_SIDE} pixels a side; use PNG")
     try:
@@ -90,9 +91,7 @@ def _png(picture: Picture) -> bytes:
             "common profile such as sRGB",
         )
     chunks = PngImagePlugin.PngInfo()
-    for name, data in metadata.png_colour:
-        chunks.add(name, data)
-    for key, value in metadata.text.items():
+    for key, value in ({} if metadata.png_text else metadata.text).items():
         try:
             value.encode("latin-1")
             chunks.add_text(key, value, zip=_zip_pays(len(value)))
@@ -100,7 +99,7 @@ def _png(picture: Picture) -> bytes:
             chunks.add_itxt(key, value, zip=_zip_pays(len(value.encode("utf-8", "surrogateescape"))))
     if metadata.xmp:
         chunks.add_itxt("XML:com.adobe.xmp", cast(str, metadata.xmp.decode("utf-8", "replace")))
-    return _save(
+    data = _save(
         _to_pillow(picture),
         "PNG",
         compress_level=4,  # within 10 % of the smallest, at about twice the speed of the default
@@ -109,6 +108,8 @@ def _png(picture: Picture) -> bytes:
         exif=metadata.exif,
         dpi=metadata.dpi,
     )
+    shape = [] if metadata.pixel_aspect is None else [(b"pHYs", struct.pack(">IIB", *metadata.pixel_aspect, 0))]
+    return insert_chunks(data, [*metadata.png_colour, *shape, *metadata.png_text])
 
 
 def _webp(picture: Picture) -> bytes:
@@ -139,7 +140,7 @@ def _jpeg(picture: Picture) -> bytes:
         if value is None and getattr(metadata, name) is not None:
             logger.warning("%s: its %s is too long for a JPEG and was left out", picture.source, name.upper())
     comment = metadata.text.get("Comment")
-    return _save(
+    data = _save(
         _to_pillow(picture),
         "JPEG",
         quality=95,
@@ -149,18 +150,35 @@ def _jpeg(picture: Picture) -> bytes:
         comment=comment.encode("utf-8", "replace")[: _JPEG_SEGMENT - 64] if comment else None,
         **room,
     )
+    if metadata.pixel_aspect is None or data[6:11] != b"JFIF\x00":
+        return data
+    # Pillow writes resolutions in inches only; the unit and the two numbers lie in the JFIF header.
+    down, across = (min(value, 0xFFFF) for value in metadata.pixel_aspect[::-1])
+    return data[:13] + struct.pack(">BHH", 0, across, down) + data[18:]
 
 
 def _tiff(picture: Picture) -> bytes:
     metadata = picture.metadata
+    across, down = metadata.pixel_aspect or (None, None)
     data = _save(
-        _to_pillow(picture), "TIFF", compression="tiff_adobe_deflate", icc_profile=metadata.icc, dpi=metadata.dpi
+        _to_pillow(picture),
+        "TIFF",
+        compression="tiff_adobe_deflate",
+        icc_profile=metadata.icc,
+        dpi=metadata.dpi,
+        resolution_unit=None if across is None else 1,
+        x_resolution=across,
+        y_resolution=down,
     )
     # Tags are grafted on: Pillow would turn text beyond ASCII into question marks.
     tags = (parse_exif(metadata.exif) if metadata.exif else None) or Directory("<")
     if metadata.xmp:
         tags = tags.with_tag(_XMP_TAG, Tag(1, len(metadata.xmp), metadata.xmp))
     return graft_into_tiff(data, tags) if tags.tags or tags.children else data
+
+
+def _ppm(picture: Picture) -> bytes:
+    return _save(_to_pillow(picture), "PPM")
 
 
 def _bmp(picture: Picture) -> bytes:

@@ -27,8 +27,8 @@ _JPEG_START: Final = b"\xff\xd8\xff"
 
 #: Tags of the main directory that say how the pixels lie in the file, or hold a picture. They belong to the encoder.
 _STRUCTURE: Final = frozenset(
-    {*range(254, 260), 262, 263, 264, 265, 266, 273, *range(275, 282), 284, 285, 288, 289, 290, 291, 292, 293, 301}
-    | {*range(317, 326), 330, 332, 333, 334, 336, 337, 338, 339, 340, 341, 342, *range(343, 348), *range(512, 522)}
+    {*range(254, 260), 262, 263, 264, 265, 266, 273, *range(275, 282), 284, 285, 288, 289, 290, 291, 292, 293}
+    | {317, *range(320, 326), 330, 332, 333, 334, 336, 337, 338, 339, 340, 341, 342, *range(343, 348), *range(512, 522)}
     | {529, 530, 531, 532, 559, 700, 34377, 34675, 37724, 50706, 50707, 0xC68B}
 )
 

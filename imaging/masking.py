@@ -51,11 +51,12 @@ _REACH: Final = 2  # of Chou and Li's 5 x 5 filters
 _TILE_ROWS, _TILE_COLUMNS = 64, 256  # small enough to stay in the processor's cache
 
 
-def brightness(pixels: np.ndarray) -> np.ndarray:
+def brightness(pixels: np.ndarray, *, white: int | None = None) -> np.ndarray:
     """Brightness in 8-bit levels: Rec. 709 luma of the values in the file.
 
     Args:
         pixels: uint8 or uint16 ``[H, W, 1 or 3]``.
+        white: the value of white; what the type holds if left out.
 
     Returns:
         float32 ``[H, W]`` in 0..255. A grey picture gives its own values.
@@ -63,7 +64,7 @@ def brightness(pixels: np.ndarray) -> np.ndarray:
     Raises:
         ConfigError: another type or shape.
     """
-    scale = 255.0 / _full_range(pixels)
+    scale = 255.0 / (_full_range(pixels) if white is None else white)
     if pixels.shape[2] == 1:
         return pixels[..., 0].astype(np.float32) * np.float32(scale)
     result = np.zeros(pixels.shape[:2], dtype=np.float32)
@@ -72,7 +73,7 @@ def brightness(pixels: np.ndarray) -> np.ndarray:
     return result
 
 
-def masking_map(pixels: np.ndarray, *, rows: slice | None = None) -> np.ndarray:
+def masking_map(pixels: np.ndarray, *, rows: slice | None = None, white: int | None = None) -> np.ndarray:
     """How far the picture masks a change of brightness of 8 levels at each pixel.
 
     Depends on the brightness of the picture alone: colour and grey of one brightness give one map.
@@ -81,6 +82,7 @@ def masking_map(pixels: np.ndarray, *, rows: slice | None = None) -> np.ndarray:
         pixels: uint8 or uint16 ``[H, W, 1 or 3]``, the clean picture; the type tells its range.
         rows: only these rows (a block of them, step 1), for a caller that works in blocks. They see their neighbours:
             the result is that part of the whole map.
+        white: the value of white; what the type holds if left out.
 
     Returns:
         float32 ``[H, W]`` (or ``[len(rows), W]``) in [0, 1]: 0 where the picture is plain, 1 where the full change is
@@ -100,18 +102,19 @@ def masking_map(pixels: np.ndarray, *, rows: slice | None = None) -> np.ndarray:
         strip = pixels[_mirrored(top - reach, bottom + reach, height)]
         for left in range(0, width, _TILE_COLUMNS):
             right = min(left + _TILE_COLUMNS, width)
-            tile = brightness(strip[:, _mirrored(left - reach, right + reach, width)])
+            tile = brightness(strip[:, _mirrored(left - reach, right + reach, width)], white=white)
             result[top - first : bottom - first, left:right] = _map_of(tile, radius)
     return result
 
 
-def amplitude(pixels: np.ndarray, *, floor: float, rows: slice | None = None) -> np.ndarray:
+def amplitude(pixels: np.ndarray, *, floor: float, rows: slice | None = None, white: int | None = None) -> np.ndarray:
     """The factor for a perturbation at each pixel: ``floor`` on plain areas, 1 where the full change is masked.
 
     Args:
         pixels: as in :func:`masking_map`.
         floor: what is left of the perturbation on plain areas, in [0, 1].
         rows: as in :func:`masking_map`.
+        white: as in :func:`masking_map`.
 
     Returns:
         float32 ``[H, W]`` (or ``[len(rows), W]``) in [floor, 1].
@@ -121,7 +124,7 @@ def amplitude(pixels: np.ndarray, *, floor: float, rows: slice | None = None) ->
     """
     if not 0.0 <= floor <= 1.0:
         raise ConfigError(f"The floor of an amplitude is in [0, 1], not {floor}.")
-    result = masking_map(pixels, rows=rows)
+    result = masking_map(pixels, rows=rows, white=white)
     result *= np.float32(1.0 - floor)
     result += np.float32(floor)
     # floor + (1 - floor) may miss 1 by rounding.

@@ -1,23 +1,25 @@
 """What is said about a picture besides its pixels: which parts are carried over, and which a policy removes.
 
 Never carried over, under any policy, because each can be an unprotected copy of the original: the EXIF thumbnail,
-previews inside maker notes and XMP, Photoshop blocks and layers, and further frames of a phone JPEG. Photoshop's old
-IPTC record goes with its block; author and copyright in it move to EXIF where EXIF has none.
+previews inside maker notes and XMP, Photoshop blocks and layers, and further parts of a phone JPEG (gain and depth
+maps, the video of a motion photo) with what XMP says of them. Photoshop's old IPTC record goes with its block; author
+and copyright in it move to EXIF where EXIF has none.
 """
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO, Final, Literal
-from xml.etree import ElementTree
 
 from PIL import ImageFile, IptcImagePlugin, TiffImagePlugin
 
 from ..errors import ConfigError
+from .boxes import box_colours
 from .exif import Directory, Tag, build_exif, parse_exif, read_tiff_tags
+from .png_chunks import COLOUR_CHUNKS, TEXT_CHUNKS, Chunk, keyword, read_chunks
+from .xmp import clean_xmp, keep_rights, xmp_orientation
 
 __all__ = ["Metadata", "apply_metadata_policy", "read_metadata", "read_orientation"]
 
@@ -27,25 +29,16 @@ _WIDTH, _HEIGHT = 0xA002, 0xA003
 _ARTIST, _COPYRIGHT = 0x013B, 0x8298
 
 # Main-directory tags that survive "private": what shows the picture rightly and whose it is. No host, no free comments.
-_PRIVATE_KEEPS: Final = frozenset({270, 271, 272, 282, 283, 296, 305, 306, _ARTIST, _COPYRIGHT, 0x9C9D})
+_PRIVATE_KEEPS: Final = frozenset({270, 271, 272, 282, 283, 296, 301, 305, 306, 318, 319, _ARTIST, _COPYRIGHT, 0x9C9D})
 # GPS, maker note, owner name, serial numbers of body and lens, unique image id, user comment, camera serial number.
 _PRIVATE_DROPS: Final = (0x8825, 0x927C, 0xA430, 0xA431, 0xA435, 0xA420, 0x9286, 0xC62F)
 _RIGHTS_TEXT: Final = ("Copyright", "Author")
-_RIGHTS_XMP: Final = (
-    "{http://purl.org/dc/elements/1.1/}creator",
-    "{http://purl.org/dc/elements/1.1/}rights",
-    "{http://ns.adobe.com/photoshop/1.0/}Credit",
-    "{http://ns.adobe.com/xap/1.0/rights/}",
-    "{http://ns.useplus.org/ldf/xmp/1.0/}",
-    "{http://creativecommons.org/ns#}",
-    "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}about",
-)
-_RDF: Final = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
-# These see bytes from anywhere, so that none may ever go back: repeats are possessive (*+), or have a short end.
-_XMP_ORIENTATION: Final = re.compile(
-    rb"""(?<=\s)tiff:Orientation\s*+=\s*+["']\s*+(\d)\s*+["']|<tiff:Orientation>\s*+(\d)\s*+</tiff:Orientation>"""
-)
-_XMP_THUMBNAILS: Final = re.compile(rb"<(/?)([^\s<>/:]{1,64}+):Thumbnails\b")
+# What the colours mean where no profile says it: transfer function, white point, primaries; of the EXIF directory
+# colour space and gamma; of the interoperability directory the index, R03 for Adobe RGB (DCF 2.0).
+_COLOUR_TAGS: Final = (301, 318, 319)
+_COLOUR_SPACE, _GAMMA = 0xA001, 0xA500
+_INTEROPERABILITY, _INDEX = 0xA005, 1
+_SRGB: Final = 1
 
 
 @dataclass(frozen=True)
@@ -55,18 +48,22 @@ class Metadata:
     Attributes:
         icc: colour profile.
         exif: EXIF block with its ``Exif`` prefix, without orientation and thumbnail.
-        xmp: XMP packet, without orientation and thumbnail.
+        xmp: XMP packet, without orientation, thumbnail, and what it says of parts that are not carried over.
         dpi: horizontal and vertical pixels per inch.
+        pixel_aspect: how many pixels across are as long as how many down, where the file gives no unit.
         text: PNG text chunks and the JPEG comment (under ``Comment``).
-        png_colour: ``gAMA``, ``cHRM`` and ``sRGB`` chunks of a PNG: name and bytes.
+        png_text: the same as chunks of a PNG, byte for byte and with repeated keys; ``text`` is written if empty.
+        png_colour: chunks of a PNG that say what its colours mean (``cICP``, ``gAMA``, ...): name and bytes.
     """
 
     icc: bytes | None = None
     exif: bytes | None = None
     xmp: bytes | None = None
     dpi: tuple[float, float] | None = None
+    pixel_aspect: tuple[int, int] | None = None
     text: Mapping[str, str] = field(default_factory=dict)
-    png_colour: tuple[tuple[bytes, bytes], ...] = ()
+    png_text: tuple[Chunk, ...] = ()
+    png_colour: tuple[Chunk, ...] = ()
 
 
 def read_orientation(image: ImageFile.ImageFile, file: BinaryIO) -> int:
@@ -77,8 +74,8 @@ def read_orientation(image: ImageFile.ImageFile, file: BinaryIO) -> int:
         value = image.tag_v2.get(_ORIENTATION)
     elif directory is not None:
         value = directory.number(_ORIENTATION)
-    if value is None and (found := _XMP_ORIENTATION.search(_raw_xmp(image) or b"")):
-        value = int(found[1] or found[2])
+    if value is None:
+        value = xmp_orientation(_raw_xmp(image))
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
@@ -88,23 +85,32 @@ def read_metadata(image: ImageFile.ImageFile, file: BinaryIO, width: int, height
     exif = None
     if directory is not None:
         exif = build_exif(_with_size(directory.without(_ORIENTATION), width, height))
+    icc, points = image.info.get("icc_profile") or None, ()
+    if image.format in ("AVIF", "HEIF", "JPEG2000"):
+        profile, codes = box_colours(file)
+        icc = icc or profile
+        # What a PNG calls the same; pictures there are always RGB in the full range.
+        points = ((b"cICP", bytes([*codes, 0, 1])),) if codes and icc is None else ()
     return Metadata(
-        icc=image.info.get("icc_profile") or None,
+        icc=icc,
         exif=exif,
-        xmp=_clean_xmp(_raw_xmp(image)),
+        xmp=clean_xmp(_raw_xmp(image)),
         dpi=_read_dpi(image),
+        pixel_aspect=_read_aspect(image),
         text=_read_text(image),
-        png_colour=_read_png_colour(image),
+        png_text=_read_png_text(image, file),
+        png_colour=read_chunks(file, COLOUR_CHUNKS) if image.format == "PNG" else points,
     )
 
 
 def apply_metadata_policy(metadata: Metadata, policy: Literal["keep", "private", "strip"]) -> Metadata:
-    """Remove what the policy does not let through. The colour profile always stays: without it colours change.
+    """Remove what the policy does not let through. What the colours mean and the shape of the pixels always stay:
+    without them the picture looks different.
 
     ``keep``: everything :class:`Metadata` holds.
     ``private``: no place, no serial numbers, no maker note, no free comments; author, copyright, licence, camera model,
     exposure and date stay. XMP is cut down to its rights fields, so person names and editing history go too.
-    ``strip``: only what the colours mean.
+    ``strip``: only what the colours mean, and the shape of pixels that are not square.
 
     Raises:
         ConfigError: there is no such policy.
@@ -112,7 +118,14 @@ def apply_metadata_policy(metadata: Metadata, policy: Literal["keep", "private",
     if policy == "keep":
         return metadata
     if policy == "strip":
-        return Metadata(icc=metadata.icc, png_colour=metadata.png_colour)
+        square = metadata.dpi is None or metadata.dpi[0] == metadata.dpi[1]
+        return Metadata(
+            icc=metadata.icc,
+            exif=None if metadata.icc else _colour_exif(metadata.exif),
+            dpi=None if square else metadata.dpi,
+            pixel_aspect=metadata.pixel_aspect,
+            png_colour=metadata.png_colour,
+        )
     if policy != "private":
         raise ConfigError(f"There is no metadata policy named {policy!r}. Known: keep, private, strip.")
     directory = parse_exif(metadata.exif) if metadata.exif else None
@@ -122,9 +135,32 @@ def apply_metadata_policy(metadata: Metadata, policy: Literal["keep", "private",
     return replace(
         metadata,
         exif=build_exif(directory) if directory else None,
-        xmp=_rights_of_xmp(metadata.xmp),
+        xmp=keep_rights(metadata.xmp),
         text={key: value for key, value in metadata.text.items() if key in _RIGHTS_TEXT},
+        png_text=tuple(chunk for chunk in metadata.png_text if keyword(chunk[1]) in _RIGHTS_TEXT),
     )
+
+
+def _colour_exif(block: bytes | None) -> bytes | None:
+    """Of an EXIF block what the colours mean; ``None`` where it says nothing, or says sRGB, which all assume."""
+    main = parse_exif(block) if block else None
+    if main is None:
+        return None
+    shot = main.children.get(_EXIF_DIRECTORY, Directory(main.order))
+    index = shot.children.get(_INTEROPERABILITY, Directory(main.order))
+    kept = Directory(
+        main.order,
+        {number: tag for number, tag in main.tags.items() if number in _COLOUR_TAGS},
+        {
+            _EXIF_DIRECTORY: Directory(
+                main.order,
+                {number: tag for number, tag in shot.tags.items() if number in (_COLOUR_SPACE, _GAMMA)},
+                {_INTEROPERABILITY: replace(index, tags={n: tag for n, tag in index.tags.items() if n == _INDEX})},
+            )
+        },
+    )
+    told = kept.tags or _GAMMA in shot.tags or shot.number(_COLOUR_SPACE) not in (None, _SRGB)
+    return build_exif(kept) if told or index.text(_INDEX) == b"R03" else None
 
 
 def _read_directory(image: ImageFile.ImageFile, file: BinaryIO) -> Directory | None:
@@ -182,57 +218,6 @@ def _raw_xmp(image: ImageFile.ImageFile) -> bytes | None:
     return raw if isinstance(raw, bytes) and raw.strip(b"\x00 \n") else None
 
 
-def _clean_xmp(raw: bytes | None) -> bytes | None:
-    """Take orientation and thumbnails out. A packet whose text cannot be searched (UTF-16) is not carried over."""
-    if raw is None or b"\x00" in raw.rstrip(b"\x00"):
-        return None
-    cleaned = _without_thumbnails(_XMP_ORIENTATION.sub(b"", raw.rstrip(b"\x00")))
-    return None if cleaned is None or b"GImg:image" in cleaned else cleaned
-
-
-def _without_thumbnails(xmp: bytes) -> bytes | None:
-    """The packet without its ``Thumbnails`` elements; ``None`` where one is not closed."""
-    kept: list[bytes] = []
-    start = place = depth = 0
-    prefix = b""
-    while (found := _XMP_THUMBNAILS.search(xmp, place)) is not None:
-        place = xmp.find(b">", found.end()) + 1
-        if not place:
-            return None
-        closing, empty = bool(found[1]), xmp[place - 2 : place - 1] == b"/"
-        if not depth:
-            if closing:
-                return None
-            kept.append(xmp[start : found.start()])
-            depth, prefix = int(not empty), found[2]
-        elif found[2] == prefix and not empty:
-            depth += -1 if closing else 1
-        start = place
-    return None if depth else b"".join((*kept, xmp[start:]))
-
-
-def _rights_of_xmp(xmp: bytes | None) -> bytes | None:
-    """An XMP packet that holds the rights fields of another, and nothing else; None if there are none."""
-    if xmp is None or b"<!DOCTYPE" in xmp or b"<!ENTITY" in xmp:
-        return None
-    try:
-        # Read as UTF-8 whatever it says of itself: in another encoding a document type could hide from the test above.
-        parser = ElementTree.XMLParser(encoding="utf-8")
-        tree = ElementTree.fromstring(xmp.strip(b"\x00 \r\n\xef\xbb\xbf"), parser)
-    except (ElementTree.ParseError, ValueError, LookupError):
-        return None
-    kept = 0
-    for description in tree.iter(f"{_RDF}Description"):
-        for name in [name for name in description.attrib if not name.startswith(_RIGHTS_XMP)]:
-            del description.attrib[name]
-        description[:] = [child for child in description if child.tag.startswith(_RIGHTS_XMP)]
-        kept += len(description) + sum(1 for name in description.attrib if not name.startswith(_RDF))
-    try:
-        return ElementTree.tostring(tree, encoding="utf-8") if kept else None
-    except RecursionError:  # no honest packet is nested so deeply
-        return None
-
-
 def _read_dpi(image: ImageFile.ImageFile) -> tuple[float, float] | None:
     if isinstance(image, TiffImagePlugin.TiffImageFile) and 282 not in image.tag_v2:
         return None  # Pillow then reports 1 x 1
@@ -246,7 +231,7 @@ def _read_dpi(image: ImageFile.ImageFile) -> tuple[float, float] | None:
 def _read_text(image: ImageFile.ImageFile) -> dict[str, str]:
     text: dict[str, str] = {}
     for key, value in getattr(image, "text", {}).items():
-        if isinstance(value, str) and not key.startswith(("Raw profile type", "XML:com.adobe.xmp")):
+        if isinstance(value, str) and not _is_embedded(key):
             text[key] = str(value)
     comment = image.info.get("comment")
     if isinstance(comment, bytes) and comment.strip(b"\x00 "):
@@ -254,14 +239,28 @@ def _read_text(image: ImageFile.ImageFile) -> dict[str, str]:
     return text
 
 
-def _read_png_colour(image: ImageFile.ImageFile) -> tuple[tuple[bytes, bytes], ...]:
+def _read_aspect(image: ImageFile.ImageFile) -> tuple[int, int] | None:
+    """Pixel aspect of files that give resolutions without a unit (PNG, JFIF, TIFF)."""
+    found: Any = None
+    if image.format == "PNG":
+        found = image.info.get("aspect")
+    elif image.format in ("JPEG", "MPO") and image.info.get("jfif_unit") == 0:
+        found = image.info.get("jfif_density")
+    elif isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(296) == 1:
+        across, down = (float(image.tag_v2.get(number, 1)) for number in (282, 283))
+        found = (round(across * 1000), round(down * 1000)) if across != down else None
+    if not isinstance(found, tuple) or len(found) != 2 or not all(0 < int(value) < 1 << 31 for value in found):
+        return None
+    across, down = (int(value) for value in found)
+    return (across, down) if across != down else None
+
+
+def _read_png_text(image: ImageFile.ImageFile, file: BinaryIO) -> tuple[Chunk, ...]:
     if image.format != "PNG":
         return ()
-    chunks: list[tuple[bytes, bytes]] = []
-    if (gamma := image.info.get("gamma")) is not None:
-        chunks.append((b"gAMA", struct.pack(">I", round(gamma * 100000))))
-    if (points := image.info.get("chromaticity")) is not None:
-        chunks.append((b"cHRM", struct.pack(">8I", *(round(point * 100000) for point in points))))
-    if (intent := image.info.get("srgb")) is not None:
-        chunks.append((b"sRGB", bytes([intent])))
-    return tuple(chunks)
+    return tuple(chunk for chunk in read_chunks(file, TEXT_CHUNKS) if not _is_embedded(keyword(chunk[1])))
+
+
+def _is_embedded(key: str) -> bool:
+    """Whether a text is another kind of metadata in disguise, which is read as such."""
+    return key.startswith(("Raw profile type", "XML:com.adobe.xmp"))

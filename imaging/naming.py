@@ -15,8 +15,11 @@ from .scan import Entry
 
 __all__ = ["FormatPolicy", "output_name", "resolve_output_names"]
 
-FormatPolicy = Literal["lossless", "same"]
+FormatPolicy = Literal["lossless", "webp", "same"]
 _POLICIES: Final = get_args(FormatPolicy)
+
+#: Formats that are read and written as another one, lossless: to write them again would wash the perturbation out.
+_REPLACED: Final = frozenset({"JPEG", "AVIF", "HEIF", "JPEG2000"})
 
 #: Bytes a file name may have on the disks of Linux, macOS and Windows alike.
 _LONGEST_NAME: Final = 255
@@ -25,28 +28,30 @@ _LONGEST_NAME: Final = 255
 def output_name(relative: str, fmt_on_disk: str, policy: FormatPolicy) -> tuple[str, str]:
     """The relative path and the encoder of the protected copy.
 
-    Only a JPEG under ``lossless`` changes: it becomes a PNG, because saving as JPEG would wash the perturbation out.
-    Everything else keeps its name and format.
+    A JPEG becomes a PNG, or a lossless WebP under ``webp``, because saving as JPEG would wash the perturbation out; so
+    do the other formats that are read only (AVIF, HEIF, JPEG 2000). Everything else keeps its name and format.
 
     Args:
         relative: path with ``/`` between the parts.
         fmt_on_disk: what the bytes are, whatever the name says.
-        policy: ``lossless``, or ``same`` to keep JPEG (at high quality, without chroma subsampling).
+        policy: ``lossless``, ``webp`` for the smaller files, or ``same`` to keep JPEG (at high quality, without chroma
+            subsampling).
 
     Raises:
         ConfigError: there is no such policy.
     """
     if policy not in _POLICIES:
         raise ConfigError(f"There is no format policy named {policy!r}. Known: {', '.join(_POLICIES)}.")
-    if fmt_on_disk != "JPEG" or policy == "same":
+    if fmt_on_disk not in _REPLACED or (fmt_on_disk == "JPEG" and policy == "same"):
         return relative, fmt_on_disk
+    encoder = "WEBP" if policy == "webp" else "PNG"
     folder, slash, name = relative.rpartition("/")
     suffix = PurePosixPath(name).suffix
     # A JPEG that is called photo.png already has the right name once it is a PNG.
-    if EXTENSIONS.get(suffix.lower()) == "PNG":
-        return relative, "PNG"
-    stem = name[: -len(suffix)] if EXTENSIONS.get(suffix.lower()) == "JPEG" else name
-    return f"{folder}{slash}{stem}.png", "PNG"
+    if EXTENSIONS.get(suffix.lower()) == encoder:
+        return relative, encoder
+    stem = name[: -len(suffix)] if EXTENSIONS.get(suffix.lower()) in _REPLACED else name
+    return f"{folder}{slash}{stem}.{encoder.lower()}", encoder
 
 
 def resolve_output_names(
@@ -80,7 +85,7 @@ def resolve_output_names(
     taken = {_fold(name) for name in (*folders, *others)}
     for relative, (name, encoder) in sorted(wanted.items(), key=lambda item: (item[0] != item[1][0], item[0])):
         if name != relative and (claims[_fold(name)] > 1 or _fold(name) in taken):
-            name = f"{relative}.png"
+            name = f"{relative}.{encoder.lower()}"
         result[relative] = (_unused(name if name == relative else _shortened(name, relative), taken), encoder)
         taken.add(_fold(result[relative][0]))
     return {relative: result[relative] for relative in wanted}

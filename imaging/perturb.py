@@ -13,7 +13,7 @@ from .budget import Budget
 from .picture import FULLY_TRANSPARENT, Picture
 from .similarity import structural_similarity
 
-__all__ = ["Change", "Fit", "add_delta", "measure_change", "place_delta", "upsample_delta"]
+__all__ = ["Change", "Fit", "add_delta", "measure_change", "place_delta", "share_kept", "upsample_delta"]
 
 #: How a perturbation of another size meets a picture; see :func:`add_delta`.
 Fit = Literal["center", "stretch"]
@@ -27,7 +27,8 @@ class Change:
     """How far two pictures differ.
 
     Attributes:
-        linf_levels: largest change of one channel of one pixel in 1/255 of the full range (16 bits: difference / 257).
+        linf_levels: largest change of one channel of one pixel in 1/255 of the full range (of what is in use of it, in
+            16-bit files).
         psnr: peak signal-to-noise ratio in dB over all channels; infinite for equal pictures.
         ssim: structural similarity, 1.0 for equal pictures.
     """
@@ -132,7 +133,8 @@ def add_delta(picture: Picture, delta_levels: np.ndarray, budget: Budget, *, fit
     The perturbation is resized to the picture, averaged over the channels for a picture without colour (stored as grey,
     or with three channels that agree everywhere), added, clipped to black and white, and rounded. Fully transparent
     pixels are left alone. For 8 bits the change is a whole number of levels, at most ``budget.whole_levels``; for 16
-    bits at most ``budget.levels * 257`` steps.
+    bits at most ``budget.levels`` times 1/255 of the range in use
+    (:func:`~bitterant.imaging.picture.white_in_use`), which stays the same.
 
     Args:
         picture: any size, 8 or 16 bits.
@@ -151,8 +153,8 @@ def add_delta(picture: Picture, delta_levels: np.ndarray, budget: Budget, *, fit
     over = budget.violations(delta)
     if over:
         raise BudgetExceeded(f"{picture.source}: {over} values of the perturbation exceed {budget.levels:g} levels.")
-    scale = 1 if picture.bit_depth == 8 else 257
-    limit = budget.whole_levels if scale == 1 else int(budget.levels * scale + 1e-6)
+    scale = picture.full_range / 255
+    limit = budget.whole_levels if picture.bit_depth == 8 else int(budget.levels * scale + 1e-6)
     if picture.is_colourless:
         delta = delta.mean(axis=2, keepdims=True)
     height, width = picture.height, picture.width
@@ -171,8 +173,32 @@ def add_delta(picture: Picture, delta_levels: np.ndarray, budget: Budget, *, fit
         else:  # greys stored as colours
             change = change + picture.pixels[rows]
         np.clip(change, 0, picture.full_range, out=change)
+        if picture.white is not None and picture.white > 255:
+            # What lies above half of the range tells how many bits are in use; it must go on doing so.
+            half = picture.white // 2
+            np.maximum(change, half + 1, out=change, where=np.broadcast_to(picture.pixels[rows] > half, change.shape))
         result[rows] = change
     return picture.with_pixels(result)
+
+
+def share_kept(before: Picture, meant: Picture, found: Picture) -> float:
+    """How much of a change a file format left over: the part of what is found that points the way it was meant.
+
+    Args:
+        before: the original.
+        meant: the picture that was written.
+        found: the picture that was read back, of the same size and channels.
+
+    Returns:
+        0 where nothing is left, 1 where all of it is, or where nothing was meant.
+    """
+    both = wanted = 0.0
+    for rows in _row_blocks(meant.pixels):
+        change = np.subtract(meant.pixels[rows], before.pixels[rows], dtype=np.float64).ravel()
+        left = np.subtract(found.pixels[rows], before.pixels[rows], dtype=np.float64).ravel()
+        both += float(change @ left)
+        wanted += float(change @ change)
+    return min(1.0, max(0.0, both / wanted)) if wanted else 1.0
 
 
 def _row_blocks(pixels: np.ndarray) -> Iterator[slice]:

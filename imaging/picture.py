@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import ConfigError
 from .metadata import Metadata
 
-__all__ = ["FULLY_TRANSPARENT", "Picture"]
+__all__ = ["FULLY_TRANSPARENT", "Picture", "white_in_use"]
 
 #: Alpha value of a pixel nobody sees.
 FULLY_TRANSPARENT: Final = 0
@@ -27,8 +27,11 @@ class Picture:
         pixels: uint8 or uint16 ``[H, W, C]``, C 1 (grey) or 3 (RGB), the orientation applied; colour only.
         alpha: uint8 ``[H, W]``, 0 transparent, 255 opaque; None where the file has no transparency.
         mode: Pillow's name of the mode on disk, for example ``"P"`` for a palette image that is RGB here.
-        format: ``"PNG"``, ``"JPEG"``, ``"WEBP"``, ``"TIFF"`` or ``"BMP"``.
+        format: ``"PNG"``, ``"JPEG"``, ``"WEBP"``, ``"TIFF"``, ``"BMP"``, ``"PPM"``, ``"AVIF"``, ``"HEIF"`` or
+            ``"JPEG2000"``.
         bit_depth: 8 or 16.
+        white: the largest value in use, where that is less than the type holds: 4095 for 12 bits in a 16-bit file. See
+            :func:`white_in_use`.
         metadata: colour profile, EXIF, XMP and so on.
         source: what messages call it.
 
@@ -43,6 +46,7 @@ class Picture:
     bit_depth: Literal[8, 16] = 8
     metadata: Metadata = field(default_factory=Metadata)
     source: str = "image"
+    white: int | None = None
 
     def __post_init__(self) -> None:
         wanted = np.uint8 if self.bit_depth == 8 else np.uint16
@@ -69,8 +73,8 @@ class Picture:
 
     @property
     def full_range(self) -> int:
-        """The value of white: 255 or 65535."""
-        return 255 if self.bit_depth == 8 else 65535
+        """The value of white: 255, 65535, or what is in use of it."""
+        return self.white or (255 if self.bit_depth == 8 else 65535)
 
     @property
     def is_colourless(self) -> bool:
@@ -91,10 +95,33 @@ class Picture:
         """The same picture with other colours of the same shape and type."""
         return replace(self, pixels=pixels)
 
+    def of_pixels(self, pixels: np.ndarray) -> Picture:
+        """Pixels alone, a part of this picture's for example, that mean what this picture's mean."""
+        return Picture(pixels, mode=self.mode, format=self.format, bit_depth=self.bit_depth, white=self.white)
+
     def rgb8(self) -> np.ndarray:
-        """The colours as uint8 ``[H, W, 3]``: grey repeated, 16 bits rounded to 8. May share memory with ``pixels``."""
+        """The colours as uint8 ``[H, W, 3]``: grey repeated, 16 bits rounded to 8 so that white is 255. May share
+        memory with ``pixels``."""
         pixels = self.pixels
         if self.bit_depth == 16:
-            # 65535 = 255 * 257, so this is exact rounding, in integers.
-            pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+            # Exact rounding, in integers.
+            white = self.full_range
+            pixels = ((np.minimum(pixels, white).astype(np.uint32) * 510 + white) // (2 * white)).astype(np.uint8)
         return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
+
+
+def white_in_use(pixels: np.ndarray) -> int | None:
+    """The value that stands for white in 16-bit pixels: the full scale of the fewest bits, 8 at least, that hold them.
+
+    Cameras and microscopes store 10, 12 or 14 bits in 16-bit files, and programs stretch them to be seen: a change of 8
+    of 255 levels of the file would be 128 of those in use.
+
+    Args:
+        pixels: uint8 or uint16, any shape.
+
+    Returns:
+        255, 511, ... 65535; ``None`` for 8-bit pixels, which are always taken as they are.
+    """
+    if pixels.dtype != np.uint16:
+        return None
+    return max(255, (1 << int(pixels.max()).bit_length()) - 1)

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from types import ModuleType
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 
@@ -86,7 +86,7 @@ def measure_visibility(before: Picture, after: Picture, *, with_flip: bool = Fal
             f"Cannot compare {before.width} x {before.height} pixels with {after.width} x {after.height}."
         )
     rows, columns = _bands(before.height), _bands(before.width)
-    pair = np.stack([_part(picture.pixels, rows, columns, picture.bit_depth) for picture in (before, after)])
+    pair = np.stack([_part(picture, rows, columns, before.full_range) for picture in (before, after)])
     alpha = None if before.alpha is None else before.alpha[rows][:, columns]
     seen = np.ones(pair.shape[1:3], bool) if alpha is None else alpha != FULLY_TRANSPARENT
     if not seen.any() or np.array_equal(pair[0], pair[1]):
@@ -118,8 +118,9 @@ def _bands(size: int) -> np.ndarray:
     return np.concatenate([np.arange(start, start + _TILE) for start in starts])
 
 
-def _part(pixels: np.ndarray, rows: np.ndarray, columns: np.ndarray, bit_depth: Literal[8, 16]) -> np.ndarray:
-    return Picture(pixels[rows][:, columns], bit_depth=bit_depth).rgb8()
+def _part(picture: Picture, rows: np.ndarray, columns: np.ndarray, white: int) -> np.ndarray:
+    depth = picture.bit_depth
+    return Picture(picture.pixels[rows][:, columns], bit_depth=depth, white=white if depth == 16 else None).rgb8()
 
 
 def _patches(values: np.ndarray) -> np.ndarray:

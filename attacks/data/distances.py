@@ -84,4 +84,4 @@ def _sums(before: Picture, after: Picture) -> tuple[int, float, int]:
 def _middle(picture: Picture, side: int) -> Picture:
     top, left = (max(0, (size - side) // 2) for size in (picture.height, picture.width))
     pixels = picture.pixels[top : top + side, left : left + side]
-    return Picture(pixels=pixels, mode=picture.mode, format=picture.format, bit_depth=picture.bit_depth)
+    return picture.of_pixels(pixels)

@@ -46,7 +46,7 @@ def scan_labelled(folder: Path, what: str) -> FolderScan:
         FolderError: it is missing or empty.
         LabelError: there are no class folders, or only one.
     """
-    scan = scan_folder(folder)
+    scan = scan_folder(folder, follow_links=True)  # only read, never published
     if not scan.entries:
         raise FolderError(f"{what} holds no images: {folder}. Check the path.")
     if not scan.labelled:

@@ -83,7 +83,7 @@ def scan_pictures(folder: Path, what: str) -> FolderScan:
     Raises:
         FolderError: it is missing or holds no pictures.
     """
-    scan = scan_folder(folder)
+    scan = scan_folder(folder, follow_links=True)  # only read, never published
     if not scan.entries:
         raise FolderError(f"{what} holds no images: {folder}. Check the path.")
     return scan

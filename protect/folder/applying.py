@@ -14,8 +14,9 @@ from ..records import RunSummary
 from ..records.state import InputRecord, StateFiles
 from ..request import FormatPolicy, MetadataPolicy, Problems, WriteOptions, check_source, check_write, holding
 from ..textures import TextureBank
+from .growth import foresee_growth
 from .interrupt import StopRequest
-from .progress import ProgressCallback, silent
+from .progress import ProgressCallback, silent, tell_found
 from .run import FolderRun
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def apply_folder(
     metadata: MetadataPolicy = "keep",
     resume: bool = True,
     strict: bool = False,
+    follow_links: bool = False,
     device: str = "auto",
     weights: Path | str | None = None,
     allow_download: bool = False,
@@ -56,6 +58,7 @@ def apply_folder(
         metadata: see :func:`protect_folder`.
         resume: see :func:`protect_folder`.
         strict: see :func:`protect_folder`.
+        follow_links: see :func:`protect_folder`.
         device: where the surrogate of a bank of clusters runs; other banks need none.
         weights: weights of that surrogate, where the fit was given a file.
         allow_download: let that surrogate fetch its weights.
@@ -75,15 +78,17 @@ def apply_folder(
     source, output = Path(source), Path(output)
     options = WriteOptions(format=format, metadata=metadata, max_pixels=max_pixels, workers=workers)
     problems = Problems()
-    scan = check_source(source, problems)
+    scan = check_source(source, problems, follow_links=follow_links)
     loaded, digest = None, ""
     with problems.collecting():
         loaded, digest = _open_bank(bank)
     existed = output.exists()
-    threads = check_write(source, output, options, problems, create=True)
+    linked = [entry.path for entry in scan.entries] if scan is not None and follow_links else []
+    threads = check_write(source, output, options, problems, create=True, linked=linked)
     problems.raise_all()
     if scan is None or loaded is None:  # a problem was noted whenever one is missing
         raise ConfigError("The request could not be checked.")
+    tell_found(scan, progress or silent)
     settings: dict[str, Any] = {
         "method": loaded.method,
         "granularity": loaded.granularity,
@@ -111,6 +116,8 @@ def apply_folder(
             stop=stop or StopRequest(),
         )
 
+    for message in foresee_growth(scan, output, loaded.budget, options):
+        (progress or silent)("found", 0, 0, message)
     run = FolderRun(
         command="apply",
         scan=scan,
@@ -120,7 +127,7 @@ def apply_folder(
         seed=loaded.seed,
         workers=threads,
         strict=strict,
-        warnings=options.warnings(),
+        warnings=[*scan.notes, *options.warnings()],
         progress=progress or silent,
         stop=stop or StopRequest(),
         started=started,

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import posixpath
-from collections.abc import Callable, Mapping
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
-from ...imaging.structured import parse_json
+from ...errors import CaptionError, SetupError
+from ...imaging.tables import TABLE_NAMES, visit_names
+from ..records.manifest import ManifestRow
 
-__all__ = ["Followed", "follow_names"]
+__all__ = ["Followed", "follow_names", "table_warnings"]
+
+_URL: Final = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+_SHOWN: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +38,20 @@ class Followed:
     def reason(self) -> str | None:
         """What the manifest says of it."""
         if self.problem is not None:
-            return f"copied as it is, the names of pictures in it too, since it cannot be understood: {self.problem}"
+            return f"{_AS_IT_IS}: {self.problem}"
         return f"file names that follow the new names of the pictures: {self.changed}" if self.changed else None
+
+
+_AS_IT_IS: Final = "copied as it is, the names of pictures in it too, since it cannot be understood"
 
 
 def follow_names(relative: str, data: bytes, names: Mapping[str, str]) -> Followed:
     """The caption file with the file names of OUT.
 
-    ``metadata.jsonl`` and ``metadata.csv`` of the Hugging Face ``imagefolder`` layout name their pictures in a
-    ``file_name`` column, relative to the folder of the table. Only those values are changed; a file in which no name
-    changes, that is of another kind, or that cannot be understood, comes back byte for byte.
+    Tables of the Hugging Face ``imagefolder`` layout name their pictures in ``file_name`` columns (see
+    :func:`~bitterant.imaging.tables.is_name_column`), relative to the folder of the table. Only those values are
+    changed; a file in which no name changes, that is of another kind, or that cannot be understood, comes back byte for
+    byte.
 
     Args:
         relative: path of the caption file below SRC.
@@ -49,57 +59,95 @@ def follow_names(relative: str, data: bytes, names: Mapping[str, str]) -> Follow
         names: path of each picture below SRC to its path below OUT.
     """
     folder, _, name = relative.rpartition("/")
+    places = _Places(folder, names)
+    changed = 0
 
-    def follow(value: object) -> str | None:
-        if not isinstance(value, str):
-            return None
-        # An absolute value or one that climbs out of SRC matches no picture, so it is left as it is.
-        new = names.get(posixpath.normpath(posixpath.join(folder, value)))
+    def follow(row: int, value: str) -> str:
+        nonlocal changed
+        new = places.of(value)
         if new is None:
-            return None
-        new = posixpath.relpath(new, folder or ".")
-        return None if new == posixpath.normpath(value) else new
+            return value
+        changed += 1
+        return new
 
     try:
-        if name.lower() == "metadata.jsonl":
-            return _follow_jsonl(data, follow)
-        if name.lower() == "metadata.csv":
-            return _follow_csv(data, follow)
-    except (ValueError, csv.Error) as error:
+        return Followed(visit_names(name, data, follow), changed)
+    except (CaptionError, SetupError) as error:
         return Followed(data, problem=str(error))
-    return Followed(data)
 
 
-_Follow = Callable[[object], str | None]
+class _Places:
+    """Where pictures that a table names lie in OUT, seen from the folder of the table."""
+
+    def __init__(self, folder: str, names: Mapping[str, str]) -> None:
+        self.folder = folder
+        self.names = names
+        # A disk may store accents decomposed where the table has them composed.
+        self.folded = {_fold(source): output for source, output in names.items()} if not _plain(names) else names
+
+    def of(self, value: str) -> str | None:
+        """The new name, or ``None`` where the value names no picture or need not change."""
+        for spelt in (value, value.replace("\\", "/")):  # a table made on Windows
+            # An absolute value or one that climbs out of SRC matches no picture, so it is left as it is.
+            path = posixpath.normpath(posixpath.join(self.folder, spelt))
+            output = self.names.get(path) or self.folded.get(_fold(path))
+            if output is not None:
+                new = posixpath.relpath(output, self.folder or ".")
+                return None if new == posixpath.normpath(value) else new
+        return None
 
 
-def _follow_jsonl(data: bytes, follow: _Follow) -> Followed:
-    lines, changed = data.split(b"\n"), 0
-    for index, line in enumerate(lines):
-        if not line.strip():
+def _plain(names: Iterable[str]) -> bool:
+    return all(name.isascii() for name in names)
+
+
+def _fold(path: str) -> str:
+    return unicodedata.normalize("NFC", path)
+
+
+def table_warnings(output: Path, rows: Iterable[ManifestRow]) -> list[str]:
+    """What people must know of the tables in OUT: those that were not followed, and names that lead to no file.
+
+    Args:
+        output: OUT, all of its files written.
+        rows: the manifest.
+    """
+    rows = list(rows)
+    known = {_fold(row.output) for row in rows if row.output is not None}
+    became: dict[str, ManifestRow] = {}
+    for row in rows:
+        if row.output is None:
+            became[_fold(row.source)] = row
+            # A picture that failed while it was written may stand in the table under the name it was to get.
+            became.setdefault(_fold(posixpath.splitext(row.source)[0]), row)
+    warnings = []
+    for row in rows:
+        name = posixpath.basename(row.source)
+        if row.status != "copied" or row.output is None or name.lower() not in TABLE_NAMES:
             continue
-        entry = parse_json(line)
-        new = follow(entry.get("file_name")) if isinstance(entry, dict) else None
-        if new is not None:
-            entry["file_name"] = new
-            lines[index] = json.dumps(entry, ensure_ascii=False).encode("utf-8")
-            changed += 1
-    return Followed(b"\n".join(lines) if changed else data, changed)
+        if row.reason is not None and row.reason.startswith(_AS_IT_IS):
+            warnings.append(f"{row.source}: {row.reason}. Captions in it may belong to names that the output lacks.")
+            continue
+        folder = posixpath.dirname(row.output)
+        missing: dict[str, str] = {}
 
+        def look(line: int, value: str, folder: str = folder, missing: dict[str, str] = missing) -> str:
+            path = posixpath.normpath(posixpath.join(folder, value.replace("\\", "/")))
+            if value and not _URL.match(value) and _fold(path) not in known:
+                lost = became.get(_fold(path)) or became.get(_fold(posixpath.splitext(path)[0]))
+                why = f", {lost.source}: {lost.status}" if lost is not None else ""
+                missing.setdefault(value, f"{value} (row {line}{why})")
+            return value
 
-def _follow_csv(data: bytes, follow: _Follow) -> Followed:
-    text = data.decode("utf-8-sig")
-    rows = list(csv.reader(io.StringIO(text, newline="")))
-    if not rows or "file_name" not in rows[0]:
-        return Followed(data)
-    column, changed = rows[0].index("file_name"), 0
-    for row in rows[1:]:
-        new = follow(row[column]) if len(row) > column else None
-        if new is not None:
-            row[column] = new
-            changed += 1
-    if not changed:
-        return Followed(data)
-    out = io.StringIO(newline="")
-    csv.writer(out, lineterminator="\r\n" if "\r\n" in text else "\n").writerows(rows)
-    return Followed(out.getvalue().encode("utf-8"), changed)
+        try:
+            visit_names(name, (output / row.output).read_bytes(), look)
+        except (CaptionError, SetupError, OSError):
+            continue
+        if missing:
+            told = [*missing.values()][:_SHOWN]
+            more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+            warnings.append(
+                f"{row.source} names {len(missing)} files that the output lacks: {', '.join(told)}{more}. A program "
+                "that loads the table will stop there: take these rows out, or mend the pictures and run again."
+            )
+    return warnings

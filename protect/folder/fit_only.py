@@ -35,7 +35,7 @@ from ..request import (
 from .fitting import doubts, fit_and_keep, load_fitted, read_inputs
 from .inputs import hash_inputs
 from .interrupt import StopRequest
-from .progress import ProgressCallback, silent
+from .progress import ProgressCallback, silent, tell_found
 
 if TYPE_CHECKING:
     from ..methods import Method
@@ -61,6 +61,7 @@ def fit_folder(
     coco: Path | str | None = None,
     parameters: Mapping[str, Any] | None = None,
     resume: bool = True,
+    follow_links: bool = False,
     workers: int | None = None,
     max_pixels: int = MAX_PIXELS,
     progress: ProgressCallback | None = None,
@@ -85,6 +86,7 @@ def fit_folder(
         coco: see there.
         parameters: see there.
         resume: go on with a fit that was interrupted; False starts again.
+        follow_links: see there.
         workers: see there.
         max_pixels: see there.
         progress: see there.
@@ -114,7 +116,7 @@ def fit_folder(
         parameters=parameters or {},
     )
     problems = Problems()
-    scan = check_source(source, problems)
+    scan = check_source(source, problems, follow_links=follow_links)
     request = check_fit(scan, options, problems)
     threads = WriteOptions(max_pixels=max_pixels, workers=workers).check(problems)
     if bank_path.is_file() and not (resume and _files(bank_path).plan.exists()):
@@ -123,6 +125,7 @@ def fit_folder(
     problems.raise_all()
     if request is None:  # the check notes a problem whenever it gives none
         raise ConfigError("The request could not be checked.")
+    tell_found(request.scan, progress or silent)
     return _fit_to_bank(
         request,
         bank_path,

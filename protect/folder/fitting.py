@@ -89,7 +89,7 @@ def read_inputs(
     digests: dict[str, str | None] = {
         entry.relative: key.rsplit("/", 1)[-1] for entry, key in zip(entries, dataset.keys, strict=True)
     }
-    rest = [*(problem.relative for problem in problems), *scan.captions]
+    rest = [*(problem.relative for problem in problems), *scan.captions, *scan.label_maps]
     found = hash_paths(
         [scan.root / name for name in rest], workers=workers, stop=stop, progress=progress, message="reading captions"
     )

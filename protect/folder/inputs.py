@@ -102,7 +102,7 @@ def hash_inputs(
     Raises:
         Interrupted: a stop was asked for.
     """
-    names = [*(entry.relative for entry in scan.entries), *scan.captions]
+    names = [*(entry.relative for entry in scan.entries), *scan.captions, *scan.label_maps]
     digests = hash_paths(
         [scan.root / name for name in names],
         workers=workers,
@@ -120,7 +120,7 @@ def list_inputs(
 
     Args:
         scan: what lies in SRC.
-        digests: relative path to sha256, of images and captions.
+        digests: relative path to sha256, of images, captions and label maps.
         problems: relative path to reason, of images that cannot be read.
     """
     bad = problems or {}
@@ -135,6 +135,7 @@ def list_inputs(
         for entry in scan.entries
     ]
     records += [InputRecord(relative, "caption", digests.get(relative)) for relative in scan.captions]
+    records += [InputRecord(relative, "label_map", digests.get(relative)) for relative in scan.label_maps]
     records += [InputRecord(skip.relative, "skipped", reason=skip.reason) for skip in scan.skipped]
     return tuple(sorted(records, key=lambda record: os.fsencode(record.relative)))
 
@@ -152,7 +153,7 @@ def make_jobs(source: Path, records: Iterable[InputRecord], names: Mapping[str, 
         output, encoder = None, None
         if record.kind == "image":
             output, encoder = names[record.relative]
-        elif record.kind == "caption":
+        elif record.kind in ("caption", "label_map"):
             output = record.relative
         jobs.append(Job(record, source / record.relative, output, encoder))
     return jobs

@@ -23,9 +23,10 @@ from ..request import (
     check_write,
     holding,
 )
+from .growth import foresee_growth
 from .interrupt import StopRequest
 from .plan import Plan, make_plan
-from .progress import ProgressCallback, silent
+from .progress import ProgressCallback, silent, tell_found
 from .run import FolderRun
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class _ProtectOptions(TypedDict, total=False):
     parameters: Mapping[str, Any] | None
     resume: bool
     strict: bool
+    follow_links: bool
     bank: Path | str | None
     workers: int | None
     max_pixels: int
@@ -92,6 +94,7 @@ def protect_folder(
     parameters: Mapping[str, Any] | None = None,
     resume: bool = True,
     strict: bool = False,
+    follow_links: bool = False,
     dry_run: bool = False,
     bank: Path | str | None = None,
     workers: int | None = None,
@@ -108,14 +111,16 @@ def protect_folder(
     does nothing.
 
     Args:
-        source: SRC; one sub-folder for each class.
+        source: SRC; one sub-folder for each class, also below ``train`` and ``test``. A single picture does, too, for
+            methods that need no others.
         output: OUT; new, empty, or begun by an earlier call. It may not be, contain or lie in SRC.
         method: name of a method, ``"auto"``, or a method object (which then brings its own budget, surrogate and seed).
         granularity: ``"sample"`` or ``"class"``; the method's default if left out.
         epsilon: largest change of any channel of any pixel, as a fraction of the full range.
         surrogate: the protector's model; the method's default if left out.
         resolution: working resolution R in pixels, 16 to 1024; ``"auto"`` is described in DESIGN, section 4.
-        format: ``"lossless"`` (JPEG becomes PNG) or ``"same"`` (JPEG stays JPEG and may exceed the budget; counted).
+        format: ``"lossless"`` (JPEG becomes PNG), ``"webp"`` (JPEG becomes lossless WebP, which is smaller) or
+            ``"same"`` (JPEG stays JPEG and may exceed the budget; counted).
         metadata: ``"keep"``, ``"private"`` (drop position, serial numbers, thumbnail) or ``"strip"``.
         seed: the one seed.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``.
@@ -129,6 +134,7 @@ def protect_folder(
         parameters: hyper-parameters of the method by name, such as ``{"clusters": 20}`` for ``uc``.
         resume: go on with what OUT holds; False starts again and replaces only files that are provably ours.
         strict: skipped files make the exit code 1, too.
+        follow_links: read what symbolic links in SRC lead to; they are left aside otherwise.
         dry_run: write nothing and return a plan with measured estimates.
         bank: keep the fitted bank in this file. It takes the protection off, so it may not lie in OUT. If left out, it
             is thrown away at the end.
@@ -162,17 +168,22 @@ def protect_folder(
     )
     write_options = WriteOptions(format=format, metadata=metadata, max_pixels=max_pixels, workers=workers)
     problems = Problems()
-    scan = check_source(source, problems)
+    scan = check_source(source, problems, follow_links=follow_links)
     request = check_fit(scan, fit_options, problems)
     keep = None if bank is None else Path(bank)
     check_bank_place(keep, source, output, problems)
     existed = output.exists()
-    threads = check_write(source, output, write_options, problems, create=not dry_run)
+    linked = [entry.path for entry in scan.entries] if scan is not None and follow_links else []
+    threads = check_write(source, output, write_options, problems, create=not dry_run, linked=linked)
     problems.raise_all()
     if request is None:  # the check notes a problem whenever it gives none
         raise ConfigError("The request could not be checked.")
+    tell_found(request.scan, progress or silent)
     if dry_run:
         return make_plan(request, write_options, output, workers=threads, progress=progress or silent)
+    growth = foresee_growth(request.scan, output, request.method.budget, write_options)
+    for message in growth:
+        (progress or silent)("found", 0, 0, message)
     run = FolderRun(
         command="protect",
         scan=request.scan,

@@ -24,6 +24,7 @@ from ..records.report import write_report
 from ..records.run_file import RunFile, Stealth, Timing, json_safe, measure_stealth, versions
 from ..records.state import InputRecord, Journal, RunState, decisive_inputs, plan_hash
 from ..request import Request, WriteOptions
+from .captions import table_warnings
 from .fitting import FittedBank, doubts, fit_and_keep, load_fitted, read_inputs
 from .inputs import hash_inputs, make_jobs, ordered_map
 from .interrupt import StopRequest
@@ -168,7 +169,9 @@ class FolderRun:
     def _write(
         self, session: Session, records: Sequence[InputRecord], fitted: FittedBank, keep: Path | None
     ) -> RunSummary:
-        names = resolve_output_names(self.scan.entries, self.options.format, beside=self.scan.captions)
+        names = resolve_output_names(
+            self.scan.entries, self.options.format, beside=[*self.scan.captions, *self.scan.label_maps]
+        )
         jobs = make_jobs(self.scan.root, records, names)
         session.check_foreign(planned={job.output for job in jobs if job.output is not None})
         session.check_outputs(workers=self.workers, stop=self.stop, progress=self.progress)
@@ -184,7 +187,9 @@ class FolderRun:
             bank=fitted.bank,
             metadata=self.options.metadata,
             max_pixels=self.options.max_pixels,
-            names={source: output for source, (output, _) in names.items()},
+            names={
+                job.record.relative: job.output for job in jobs if job.encoder is not None and job.output is not None
+            },
             journal=Journal(session.files.journal),
             key_of=self.key_of,
             fit=self.fit,
@@ -218,7 +223,13 @@ class FolderRun:
         bank_digest = _keep_bank(session.files.bank, keep)
         new = sum(row.status == "protected" for row in rows[resumed:])
         stealth = measure_stealth(rows)
-        warnings = [*self.warnings, *doubts(fitted.report), *_sights(stealth)]
+        warnings = [
+            *self.warnings,
+            *table_warnings(self.output, rows),
+            *doubts(fitted.report),
+            *_sights(stealth),
+            *_losses(rows),
+        ]
         summary = self._summary(session, rows, keep, new=new, warnings=warnings, resumed=resumed)
         run_file = RunFile(
             command=self.command,
@@ -274,6 +285,7 @@ class FolderRun:
             already_done=already_done,
             resumed_rows=resumed,
             strict=self.strict,
+            unprotected=sum(row.is_left_out for row in rows),
         )
 
 
@@ -286,6 +298,18 @@ def _sights(stealth: Stealth) -> list[str]:
         f"The change can be seen: on the median picture, colours of small patches differ by {patches.median:.1f} "
         "(CIEDE2000; 1 is hardly seen side by side), most of all on smooth areas. Look at the report before you "
         "publish; --strength subtle shows less."
+    ]
+
+
+def _losses(rows: Sequence[ManifestRow]) -> list[str]:
+    """What the user must know of what JPEG took away again."""
+    kept = sorted(row.kept for row in rows if row.kept is not None)
+    if not kept:
+        return []
+    middle = kept[(len(kept) - 1) // 2]
+    return [
+        f"JPEG left {100 * middle:.0f} % of the change on the median picture and {100 * kept[0]:.0f} % on the worst of "
+        f"{len(kept)}. What that means for the protection, `bitterant verify` tells."
     ]
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 
@@ -22,12 +22,12 @@ from ...imaging.atomic import write_atomic
 from ...imaging.budget import Budget
 from ...imaging.codec import Picture, decode, encode
 from ...imaging.metadata import apply_metadata_policy
-from ...imaging.perturb import Change, Fit, add_delta, measure_change
+from ...imaging.perturb import Change, Fit, add_delta, measure_change, share_kept
 from ...imaging.resize import shrink_delta
 from ...imaging.visibility import measure_visibility
 from ..records.manifest import ManifestRow
 from ..records.state import InputRecord, Journal
-from .captions import follow_names
+from .captions import Followed, follow_names
 from .inputs import Job
 from .noise_store import NoiseStore
 
@@ -37,6 +37,9 @@ logger = logging.getLogger(__name__)
 
 #: Room for the rounding of a measured change; far below one level of a 16-bit file (1/257).
 _SLACK = 1e-4
+
+#: Share of the range in use that a 16-bit picture has to span; the usual budget is 6 % of it, to both sides.
+_LEAST_CONTRAST: Final = 1 / 8
 
 #: What the disk says of one path and not of the whole place: the name is too long, or a file and a folder want it both.
 _OF_ONE_PATH = frozenset({errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY})
@@ -96,20 +99,24 @@ class FileWriter:
         data = job.path.read_bytes()
         if hashlib.sha256(data).hexdigest() != record.sha256:
             raise ImageError(record.relative, "the file changed while the run was under way")
-        return self._copy(job, data) if record.kind == "caption" else self._protect(job, data)
+        return self._protect(job, data) if record.kind == "image" else self._copy(job, data)
 
     def _copy(self, job: Job, data: bytes) -> ManifestRow:
-        followed = follow_names(job.record.relative, data, self.names)
+        followed = Followed(data)
+        if job.record.kind == "caption":
+            followed = follow_names(job.record.relative, data, self.names)
         target, digest = self._put(job, followed.data)
         with _discarding(target, job.record.relative):
             if hashlib.sha256(target.read_bytes()).hexdigest() != digest:
                 raise ImageError(job.record.relative, "the copy read back from disk differs; the file was removed")
-        return replace(_plain(job, "copied", followed.reason), output=job.output, sha256_out=digest)
+        reason = followed.reason if job.record.kind == "caption" else "a label map, copied as it is"
+        return replace(_plain(job, "copied", reason), output=job.output, sha256_out=digest)
 
     def _protect(self, job: Job, data: bytes) -> ManifestRow:
         relative = job.record.relative
         # Decoded first: a damaged file is a failure, with or without a perturbation for it.
         before = decode(data, max_pixels=self.max_pixels, name=relative)
+        _check_contrast(before, relative)
         entry_key = self.key_of(job.record)
         key = None if entry_key is None else self.bank.key_for(entry_key)
         if key is None:
@@ -137,6 +144,7 @@ class FileWriter:
             if over and encoder != "JPEG":
                 wrong = f"the change on disk is {change.linf_levels:g} levels, more than {self.budget.levels:g}"
                 raise _not_as_meant(relative, wrong)
+            kept = share_kept(before, protected, after) if encoder == "JPEG" else None
             seen = measure_visibility(before, after, with_flip=job.record.sha256 in self.flip_for)
         return ManifestRow(
             source=relative,
@@ -157,6 +165,7 @@ class FileWriter:
             ciede_p95=round(seen.ciede_p95, 3),
             ciede_patches=round(seen.ciede_patches, 3),
             flip=None if seen.flip is None else round(seen.flip, 4),
+            kept=None if kept is None else round(kept, 3),
             key=key,
         )
 
@@ -224,6 +233,22 @@ def _discarding(target: Path, relative: str) -> Iterator[None]:
 def _not_as_meant(relative: str, wrong: str) -> ImageError:
     logger.error("%s: %s", relative, wrong)
     return ImageError(relative, f"read back from disk, {wrong}; the file was removed. Please report this as a bug")
+
+
+def _check_contrast(picture: Picture, relative: str) -> None:
+    """Refuse 16 bits of which little is used, far from black: programs stretch it, and the change with it.
+
+    Raises:
+        ImageError: the picture is one of these.
+    """
+    if picture.bit_depth == 16:
+        low, high = int(picture.pixels.min()), int(picture.pixels.max())
+        if 0 < high - low < picture.full_range * _LEAST_CONTRAST:
+            raise ImageError(
+                relative,
+                f"its 16-bit values lie between {low} and {high}: the noise would cover what little differs; "
+                "stretch them to the full range",
+            )
 
 
 def _say_over(change: Change, budget: Budget) -> str:

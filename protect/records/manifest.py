@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Literal, get_args
 
 from ...errors import OutputError, ResumeError
+from ...imaging.formats import is_picture_name
 from ...imaging.places import open_own, read_regular
 from ...imaging.scan import HIDDEN
 from ...imaging.structured import parse_json
@@ -37,7 +38,7 @@ class ManifestRow:
         output: path below OUT, or ``None`` where nothing was written.
         sha256_in: of the input's bytes; ``None`` where they were not or could not be read.
         sha256_out: of the bytes read back from OUT.
-        status: ``protected``, ``copied`` (captions), ``skipped`` (not ours to change) or ``failed``.
+        status: ``protected``, ``copied`` (captions, label maps), ``skipped`` (not ours to change) or ``failed``.
         reason: why it was skipped or failed, or what else is worth knowing.
         width, height: of the protected picture, in pixels.
         mode: Pillow's mode of the protected picture.
@@ -48,6 +49,7 @@ class ManifestRow:
         ciede, ciede_p95: mean CIEDE2000 colour difference of the pixels looked at, and the 95th percentile.
         ciede_patches: the same mean for patches of 8 x 8 pixels.
         flip: mean FLIP error; ``None`` where it was not measured. All as in :class:`Visibility`.
+        kept: share of the change that the file format left over, in [0, 1]; ``None`` where it left all of it.
         key: which row of the bank was added.
         seconds: time spent on this file.
     """
@@ -69,6 +71,7 @@ class ManifestRow:
     ciede_p95: float | None = None
     ciede_patches: float | None = None
     flip: float | None = None
+    kept: float | None = None
     key: str | None = None
     seconds: float = 0.0
 
@@ -76,6 +79,11 @@ class ManifestRow:
     def is_problem(self) -> bool:
         """Whether the user should hear of it: failed, or skipped for another reason than being hidden."""
         return self.status == "failed" or (self.status == "skipped" and self.reason != HIDDEN)
+
+    @property
+    def is_left_out(self) -> bool:
+        """Whether it is a picture of the user's, by its name, that was not protected."""
+        return self.is_problem and is_picture_name(self.source)
 
     def to_line(self) -> bytes:
         """One line of JSON with its newline. Pure ASCII, so that any file name and any line splitter are safe."""

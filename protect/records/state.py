@@ -34,7 +34,7 @@ __all__ = [
 STATE_PREFIX = ".bitterant-state."
 _SCHEMA = 1
 
-InputKind = Literal["image", "caption", "skipped", "failed"]
+InputKind = Literal["image", "caption", "label_map", "skipped", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +43,10 @@ class InputRecord:
 
     Attributes:
         relative: path below SRC, with forward slashes.
-        kind: ``image``, ``caption``, ``skipped`` (not ours to change) or ``failed`` (an image that cannot be read).
+        kind: ``image``, ``caption``, ``label_map`` (copied as it is), ``skipped`` (not ours to change) or ``failed``
+            (an image that cannot be read).
         sha256: of its bytes; ``None`` where they do not matter (skipped) or could not be read.
-        class_name: the first-level folder, or ``None``.
+        class_name: the class, or ``None``.
         reason: why it is skipped or failed.
     """
 

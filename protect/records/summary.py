@@ -35,6 +35,7 @@ class RunSummary:
         already_done: the folder was finished by an earlier run and nothing was done.
         resumed_rows: inputs that an earlier, interrupted part of the run had finished.
         strict: skipped files count as failures.
+        unprotected: pictures that OUT lacks: failed, or skipped for whatever reason.
     """
 
     counts: dict[str, int]
@@ -50,6 +51,7 @@ class RunSummary:
     already_done: bool = False
     resumed_rows: int = 0
     strict: bool = False
+    unprotected: int = 0
 
     @property
     def inputs(self) -> int:
@@ -58,8 +60,14 @@ class RunSummary:
 
     @property
     def exit_code(self) -> int:
-        """0, or 1 where files failed (with ``strict``: where any file is listed in ``problems``)."""
-        return int(self.counts["failed"] > 0 or (self.strict and bool(self.problems)))
+        """0, or 1 where files failed or most pictures are left without protection (with ``strict``: where any file is
+        listed in ``problems``)."""
+        return int(self.counts["failed"] > 0 or self.mostly_unprotected or (self.strict and bool(self.problems)))
+
+    @property
+    def mostly_unprotected(self) -> bool:
+        """Whether more pictures were left out than were protected."""
+        return self.unprotected > self.counts["protected"]
 
     @property
     def headline(self) -> str:
@@ -69,6 +77,9 @@ class RunSummary:
         parts += [f"{counts[name]} {word}" for name, word in _WORDS if counts[name]]
         start = "Nothing to do, the folder is finished: " if self.already_done else ""
         text = f"{start}{', '.join(parts)}; {self.inputs} files in all."
+        if self.mostly_unprotected:
+            pictures = self.unprotected + self.counts["protected"]
+            text += f" Most pictures are NOT protected: {self.unprotected} of {pictures} are not in the output."
         if self.over_budget:
             text += f" {self.over_budget} are over the budget on disk, because they were written as JPEG."
         return text
@@ -81,6 +92,7 @@ class RunSummary:
             "counts": dict(self.counts),
             "inputs": self.inputs,
             "over_budget": self.over_budget,
+            "unprotected": self.unprotected,
             "already_done": self.already_done,
             "resumed_rows": self.resumed_rows,
             "seconds": round(self.seconds, 3),
@@ -95,7 +107,7 @@ class RunSummary:
         }
 
 
-_WORDS = (("copied", "captions copied"), ("skipped", "skipped"), ("failed", "failed"))
+_WORDS = (("copied", "captions and label maps copied"), ("skipped", "skipped"), ("failed", "failed"))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,12 +11,12 @@ from ...errors import ConfigError, FolderError
 from ...imaging.budget import Budget
 from ...imaging.loading import Describer, auto_resolution, common_size, sha256_file
 from ...imaging.places import lies_in
-from ...imaging.scan import FolderScan, scan_folder
+from ...imaging.scan import FolderScan, scan_source
 from ..records.manifest import MANIFEST_NAME
 from .captions import captions_digest, captions_for
 from .labels import check_class_names, check_labels, choose_method, single_picture_warning
 from .options import FitOptions, WriteOptions
-from .places import check_writable, overlap_problem
+from .places import check_writable, linked_problem, overlap_problem
 from .problems import Problems, check_choice
 
 if TYPE_CHECKING:
@@ -56,23 +57,41 @@ class Request:
         return None if self.view is None or self.resolution is None else self.method.describer(self.resolution)
 
 
-def check_source(source: Path, problems: Problems) -> FolderScan | None:
+def check_source(source: Path, problems: Problems, *, follow_links: bool = False) -> FolderScan | None:
     """Scan SRC; notes a missing, unreadable or empty folder and returns ``None`` then."""
     scan = None
     with problems.collecting():
-        scan = scan_folder(source)
+        scan = scan_source(source, follow_links=follow_links)
         if not scan.entries:
-            beside = f" It holds {len(scan.skipped)} other files." if scan.skipped else ""
-            raise FolderError(
-                f"There is no picture in {source}.{beside} Put PNG, JPEG, WebP, TIFF or BMP files there, "
-                "one folder for each class."
-            )
+            raise _no_pictures(scan)
         check_class_names(scan)
         return scan
     return None
 
 
-def check_write(source: Path, output: Path, options: WriteOptions, problems: Problems, *, create: bool) -> int:
+def _no_pictures(scan: FolderScan) -> FolderError:
+    if scan.links:
+        return FolderError(
+            f"There is no picture in {scan.root}, but {scan.links} symbolic links, which are not followed unless you "
+            "ask for it: --follow-links, in Python follow_links=True."
+        )
+    maps = f" It holds {len(scan.label_maps)} label maps, which need no protection." if scan.label_maps else ""
+    beside = f" It holds {len(scan.skipped)} other files." if scan.skipped else ""
+    return FolderError(
+        f"There is no picture in {scan.root}.{maps}{beside} Put PNG, JPEG, WebP, TIFF or BMP files there, "
+        "one folder for each class."
+    )
+
+
+def check_write(
+    source: Path,
+    output: Path,
+    options: WriteOptions,
+    problems: Problems,
+    *,
+    create: bool,
+    linked: Sequence[Path] = (),
+) -> int:
     """Check OUT and how to write into it.
 
     Args:
@@ -81,12 +100,13 @@ def check_write(source: Path, output: Path, options: WriteOptions, problems: Pro
         options: how to write.
         problems: where errors are noted.
         create: make OUT and test it by writing a file; not done while there are other problems.
+        linked: pictures that followed links may lead to.
 
     Returns:
         The number of threads.
     """
     workers = options.check(problems)
-    overlap = overlap_problem(source, output)
+    overlap = overlap_problem(source, output) or linked_problem(linked, output)
     problems.add(overlap)
     if overlap is None:
         with problems.collecting():
@@ -279,7 +299,7 @@ def _budget(epsilon: float, problems: Problems) -> Budget | None:
 
 
 def _warnings(scan: FolderScan, method: Method) -> tuple[str, ...]:
-    warnings = []
+    warnings = list(scan.notes)
     single = single_picture_warning(scan)
     if single is not None:
         warnings.append(single)

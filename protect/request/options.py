@@ -82,5 +82,6 @@ class WriteOptions:
             return []
         return [
             "JPEG files are written as JPEG again: that changes pixels by more than the budget and washes part of the "
-            "protection out. Measure with `bitterant verify` what is left of it."
+            "protection out. Measure with `bitterant verify` what is left of it; --format webp keeps all of it, in "
+            "files smaller than PNG."
         ]

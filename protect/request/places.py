@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -19,6 +19,7 @@ __all__ = [
     "exclusive",
     "existing_parent",
     "holding",
+    "linked_problem",
     "overlap_problem",
     "remove_empty_folders",
     "survey_output",
@@ -48,6 +49,22 @@ def overlap_problem(source: Path, output: Path) -> FolderError | None:
     if lies_in(src, out):
         return FolderError(f"The output folder {output} contains the source folder {source}. {remedy}")
     return None
+
+
+def linked_problem(paths: Iterable[Path], output: Path) -> FolderError | None:
+    """Why OUT may not be used with files that followed links lead to, or ``None``: they lie in it.
+
+    Args:
+        paths: the files.
+        output: OUT; need not exist.
+    """
+    out = output.resolve()
+    inside = next((path for path in paths if out in path.resolve().parents), None)
+    if inside is None:
+        return None
+    return FolderError(
+        f"{inside} leads into the output folder {output}. Originals are never touched. Choose another output folder."
+    )
 
 
 def existing_parent(path: Path) -> Path:

@@ -213,7 +213,7 @@ class TextureBank:
         # A thumbnail is no place for masking: its few pixels are all busy, and whoever looks at it enlarges it.
         if self.recipe.floor < 1.0 and is_soft(waves, self.recipe, short):
             for rows in row_blocks(picture.height, picture.width):
-                levels[rows] *= amplitude(picture.pixels, floor=self.recipe.floor, rows=rows)
+                levels[rows] *= amplitude(picture.pixels, floor=self.recipe.floor, rows=rows, white=picture.full_range)
         return levels[:, :, None]
 
     def apply(self, image: _Image, key: str) -> _Image:

@@ -71,6 +71,7 @@ class _ApplyOptions(TypedDict, total=False):
     metadata: MetadataPolicy
     resume: bool
     strict: bool
+    follow_links: bool
     workers: int | None
     max_pixels: int
     progress: ProgressCallback | None
@@ -115,6 +116,7 @@ def apply_bundle(
     metadata: MetadataPolicy = "private",
     resume: bool = True,
     strict: bool = False,
+    follow_links: bool = False,
     workers: int | None = None,
     max_pixels: int = MAX_PIXELS,
     progress: ProgressCallback | None = None,
@@ -139,6 +141,7 @@ def apply_bundle(
         metadata: as there, but places, serial numbers and thumbnails go unless ``keep`` is asked for.
         resume: see :func:`protect_folder`.
         strict: see :func:`protect_folder`.
+        follow_links: see :func:`protect_folder`.
         workers: see :func:`protect_folder`.
         max_pixels: see :func:`protect_folder`.
         progress: told about every step.
@@ -162,7 +165,7 @@ def apply_bundle(
             raise ConfigError(f"strength {strength:g} is outside (0, 1]: more than all of the noise breaks its bound.")
         if fit is not None and fit not in get_args(Fit):
             raise UnknownNameError("fit", fit, get_args(Fit))
-    scan = check_source(images, problems)
+    scan = check_source(images, problems, follow_links=follow_links)
     known = loaded = None
     with problems.collecting():
         known = map if isinstance(map, RequestMap) else RequestMap.read(Path(map))
@@ -174,7 +177,8 @@ def apply_bundle(
             if loaded.info.epsilon_levels * strength < 1:
                 raise ConfigError("Less than one of 255 levels would be left of the noise: nothing. Raise --strength.")
     existed = out.exists()
-    threads = check_write(images, out, options, problems, create=not dry_run)
+    linked = [entry.path for entry in scan.entries] if scan is not None and follow_links else []
+    threads = check_write(images, out, options, problems, create=not dry_run, linked=linked)
     problems.raise_all()
     if scan is None or known is None or loaded is None:  # a problem was noted whenever one is missing
         raise ConfigError("The request could not be checked.")
@@ -192,7 +196,7 @@ def apply_bundle(
         seed=0,  # those that count are secret, and the bundle's maker has them
         workers=threads,
         strict=strict,
-        warnings=options.warnings(),
+        warnings=[*scan.notes, *options.warnings()],
         progress=tell,
         stop=stop,
         started=started,

@@ -65,6 +65,7 @@ def ask_for_folder(
     deny: Collection[str] = (),
     send_size: bool = False,
     send_seed: bool = False,
+    follow_links: bool = False,
     progress: ProgressCallback | None = None,
     stop: StopRequest | None = None,
 ) -> Asked:
@@ -78,6 +79,7 @@ def ask_for_folder(
         deny: further words to take out, with ``generic``.
         send_size: say the size of each picture, so that its noise is made to measure.
         send_seed: choose the seeds here, so that the noise for a prompt depends on the owner's secret.
+        follow_links: read what symbolic links lead to; they are left aside otherwise.
         progress: told how many pictures were looked at.
         stop: a flag to stop at the next picture.
 
@@ -87,7 +89,7 @@ def ask_for_folder(
         Interrupted: ``stop`` was set.
     """
     problems = Problems()
-    scan = check_source(Path(source), problems)
+    scan = check_source(Path(source), problems, follow_links=follow_links)
     problems.raise_all()
     if scan is None:  # a problem was noted then
         raise FolderError(f"{source} could not be read.")
@@ -124,7 +126,7 @@ def ask_for_folder(
         )
     if not rows:
         raise FolderError(f"None of the pictures in {source} can be read: {unreadable[0].reason}.")
-    warnings = list(found.warnings)
+    warnings = [*scan.notes, *found.warnings]
     if cut:
         warnings.append(f"{cut} captions were cut to {limit} characters.")
     request = NoiseRequest(tuple(rows))

@@ -158,8 +158,8 @@ class TestTables:
         (root / "metadata.jsonl").write_text("\n".join(lines), encoding="utf-8")
         found = captions(root, fallback="x")
         assert firsts(found) == {"a.png": ("good", "metadata"), "b.png": ("x", "fallback")}
-        assert [problem.reason.split(":")[0] for problem in found.problems] == [f"line {n}" for n in (1, 2, 4, 5, 6)]
-        assert "image_file_name" in found.problems[3].reason
+        assert [problem.reason.split(":")[0] for problem in found.problems] == [f"line {n}" for n in (1, 2, 4, 6)]
+        assert found.captions["a.png"].captions == ("good", "variant")
 
     def test_names_that_climb_out_match_nothing(self, tmp_path: Path) -> None:
         root = put(tmp_path / "src", "a.png")
@@ -167,10 +167,34 @@ class TestTables:
         (root / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
         assert captions(root).captions["a.png"].captions == ("x",)
 
-    def test_parquet_is_said_not_to_be_read(self, tmp_path: Path) -> None:
+    def test_a_parquet_table_that_cannot_be_read_is_named(self, tmp_path: Path) -> None:
         root = put(tmp_path, "c/a.png")
         (root / "metadata.parquet").write_bytes(b"PAR1")
-        assert "Parquet" in captions(root).problems[0].reason
+        (problem,) = captions(root).problems
+        assert problem.relative == "metadata.parquet"
+        assert "Parquet" in problem.reason
+
+    def test_parquet_is_read_like_the_others(self, tmp_path: Path) -> None:
+        parquet = pytest.importorskip("pyarrow.parquet")
+        arrow = pytest.importorskip("pyarrow")
+        root = put(tmp_path, "a.png")
+        parquet.write_table(arrow.table({"file_name": ["a.png"], "text": ["a hat"]}), root / "metadata.parquet")
+        assert firsts(captions(root)) == {"a.png": ("a hat", "metadata")}
+
+    def test_several_pictures_of_a_row_share_its_caption(self, tmp_path: Path) -> None:
+        root = put(tmp_path, "a.png", "b.png")
+        (root / "metadata.jsonl").write_text('{"file_names": ["a.png", "b.png"], "text": "a pair"}', encoding="utf-8")
+        assert firsts(captions(root)) == dict.fromkeys(["a.png", "b.png"], ("a pair", "metadata"))
+
+    @pytest.mark.parametrize("text", ["0 0.5 0.5 0.2 0.3\n", "3 .1 .2 .3 .4\n1 1e-3 0 1 1\n", "0 .1 .2 .3 .4 .5 .6"])
+    def test_boxes_are_no_captions(self, tmp_path: Path, text: str) -> None:
+        root = put(tmp_path, "cat/a.png")
+        (root / "cat/a.txt").write_text(text, encoding="utf-8")
+        found = captions(root)
+        assert found.sources == {"class": 1}
+        assert "YOLO" in found.warnings[0]
+        (root / "cat/a.txt").write_text("12 monkeys\n", encoding="utf-8")
+        assert firsts(captions(root)) == {"cat/a.png": ("12 monkeys", "sidecar")}
 
     def test_composed_and_decomposed_names_are_one(self, tmp_path: Path) -> None:
         root = put(tmp_path, unicodedata.normalize("NFD", "é.png"))

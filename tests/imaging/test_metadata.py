@@ -6,6 +6,8 @@ import io
 import struct
 import subprocess
 import sys
+import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +18,8 @@ from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
 from bitterant.errors import ConfigError
 from bitterant.imaging import Metadata, Picture, apply_metadata_policy, decode, encode
-from bitterant.imaging import metadata as metadata_module
 from bitterant.imaging.exif import Directory, Tag, build_exif, graft_into_tiff, parse_exif
+from bitterant.imaging.png_chunks import read_chunks
 
 try:
     import resource
@@ -380,12 +382,12 @@ def test_no_packet_is_gone_through_more_than_a_few_times():
 import resource, sys
 resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
 sys.path.insert(0, sys.argv[1])
-from test_metadata import HOSTILE, SIZE, metadata_module
+from test_metadata import HOSTILE, SIZE
+from bitterant.imaging.xmp import clean_xmp, keep_rights, xmp_orientation
 for kind, make in HOSTILE.items():
     packet = make(SIZE)
-    metadata_module._XMP_ORIENTATION.search(packet)
-    metadata_module._clean_xmp(packet)
-    metadata_module._rights_of_xmp(packet)
+    for read in (clean_xmp, keep_rights, xmp_orientation):
+        read(packet)
 print("done", len(HOSTILE))
 """
     words = [sys.executable, "-c", script, str(Path(__file__).parent)]
@@ -393,27 +395,118 @@ print("done", len(HOSTILE))
     assert done.stdout.strip() == f"done {len(HOSTILE)}", done.stderr
 
 
-@pytest.mark.parametrize(
-    ("packet", "cleaned"),
-    [
-        (b"<x> <a:Thumbnails><b/></a:Thumbnails>y</x>", b"<x> y</x>"),
-        (b"<x><a:Thumbnails/>y<a:Thumbnails n='1' />z</x>", b"<x>yz</x>"),
-        (b"<x><a:Thumbnails><a:Thumbnails>1</a:Thumbnails>2</a:Thumbnails>y</x>", b"<x>y</x>"),
-        (b"<x><a:Thumbnails><b:Thumbnails></b:Thumbnails></a:Thumbnails >y</x>", b"<x>y</x>"),
-        (b"<x><a:Thumbnails>1</x>", None),
-        (b"<x></a:Thumbnails>1</x>", None),
-        (b"<x><a:Thumbnails", None),
-        (b"<x><a:ThumbnailsOther>1</a:ThumbnailsOther></x>", b"<x><a:ThumbnailsOther>1</a:ThumbnailsOther></x>"),
-        (b"<x tiff:Orientation = ' 6 ' y='1'>", b"<x  y='1'>"),
-        (b"<x><tiff:Orientation> 6\n</tiff:Orientation>y</x>", b"<x>y</x>"),
-    ],
-)
-def test_thumbnails_and_orientation_are_cut_out_of_a_packet(packet, cleaned):
-    assert metadata_module._clean_xmp(packet) == cleaned
-
-
 @pytest.mark.parametrize("encoding", ["cp037", "utf-16", "utf-7", "cp500"])
 def test_a_document_type_does_not_hide_in_another_encoding(encoding):
     declared = "<?xml version='1.0' encoding='" + encoding + "'?>"
     text = declared + "<!DOCTYPE x [<!ENTITY a 'aaaaaaaaaa'><!ENTITY b '" + "&a;" * 10 + "'>]><x>&b;</x>"
     assert apply_metadata_policy(Metadata(xmp=text.encode(encoding)), "private").xmp is None
+
+
+# ---- what the colours mean ----
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def png_with(*chunks: bytes) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(PIXELS).save(buffer, "PNG")
+    return buffer.getvalue()[:33] + b"".join(chunks) + buffer.getvalue()[33:]
+
+
+COLOUR = [
+    chunk(b"cICP", bytes([12, 13, 0, 1])),
+    chunk(b"mDCV", bytes(range(24))),
+    chunk(b"cLLI", bytes(8)),
+    chunk(b"gAMA", struct.pack(">I", 45455)),
+    chunk(b"cHRM", struct.pack(">8I", 31270, 32900, 64000, 33000, 21000, 71000, 15000, 6000)),
+    chunk(b"sRGB", b"\x01"),
+]
+
+
+@pytest.mark.parametrize("policy", ["keep", "private", "strip"])
+@pytest.mark.parametrize("made", COLOUR, ids=["cICP", "mDCV", "cLLI", "gAMA", "cHRM", "sRGB"])
+def test_colour_chunks_of_a_png_survive_every_policy_byte_for_byte(made, policy):
+    picture = decode(png_with(made))
+    kept = replace(picture, metadata=apply_metadata_policy(picture.metadata, policy))
+    assert made in encode(kept, format="PNG")
+
+
+@pytest.mark.parametrize("policy", ["keep", "private", "strip"])
+def test_the_shape_of_pixels_survives_every_policy(policy):
+    made = chunk(b"pHYs", struct.pack(">IIB", 1, 2, 0))
+    picture = decode(png_with(made))
+    metadata = apply_metadata_policy(picture.metadata, policy)
+    assert metadata.pixel_aspect == (1, 2)
+    for format in ("PNG", "TIFF", "JPEG"):
+        again = decode(encode(replace(picture, metadata=metadata), format=format))
+        across, down = again.metadata.pixel_aspect or (0, 1)
+        assert across * 2 == down
+    assert made in encode(replace(picture, metadata=metadata), format="PNG")
+    metric = decode(png_with(chunk(b"pHYs", struct.pack(">IIB", 11811, 5906, 1)))).metadata
+    assert (apply_metadata_policy(metric, policy).dpi or ())[:1] == pytest.approx([300], rel=1e-3)
+
+
+def adobe_rgb(order: str = "<") -> bytes:
+    def ratios(*values: int) -> Tag:
+        return Tag(5, len(values), struct.pack(f"{order}{2 * len(values)}I", *(n for v in values for n in (v, 1000))))
+
+    shot = Directory(
+        order,
+        {0xA001: Tag(3, 1, struct.pack(order + "H", 0xFFFF)), 0xA500: ratios(2200), 0xA431: text(b"SERIAL-123")},
+        {0xA005: Directory(order, {1: text(b"R03"), 2: Tag(7, 4, b"0100")})},
+    )
+    main = {0x010F: text(b"Maker"), 318: ratios(313, 329), 319: ratios(640, 330, 210, 710, 150, 60)}
+    return build_exif(Directory(order, main, {0x8769: shot})) or b""
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("policy", ["keep", "private", "strip"])
+@pytest.mark.parametrize("format", ["PNG", "TIFF", "JPEG", "WEBP"])
+def test_a_colour_space_told_by_exif_survives_every_policy(format, policy, order):
+    picture = decode(jpeg_with(exif=adobe_rgb(order)))
+    metadata = apply_metadata_policy(picture.metadata, policy)
+    exif = exif_of(encode(replace(picture, metadata=metadata), format=format))
+    shot = exif.get_ifd(ExifTags.IFD.Exif)
+    assert shot[0xA001] == 0xFFFF
+    assert float(shot[0xA500]) == pytest.approx(2.2)
+    assert exif.get_ifd(ExifTags.IFD.Interop)[1].rstrip("\x00") == "R03"
+    assert [float(value) for value in exif[318]] == pytest.approx([0.313, 0.329])
+    assert len(exif[319]) == 6
+    assert (0x010F in exif, 0xA431 in shot) == (policy != "strip", policy == "keep")
+
+
+def test_strip_drops_exif_that_says_srgb_or_what_a_profile_says_better():
+    assert apply_metadata_policy(decode(jpeg_with(exif=exif_block())).metadata, "strip").exif is None
+    profiled = decode(jpeg_with(exif=adobe_rgb(), icc_profile=ICC)).metadata
+    assert apply_metadata_policy(profiled, "strip") == Metadata(icc=ICC)
+
+
+def test_texts_of_a_png_are_kept_with_repeated_keys_languages_and_compression():
+    texts = [
+        chunk(b"tEXt", b"Author\x00Ann"),
+        chunk(b"tEXt", b"Author\x00Bob"),
+        chunk(b"zTXt", b"Story\x00\x00" + zlib.compress(b"once " * 9)),
+        chunk(b"iTXt", "Title\x00\x00\x00de\x00Titel\x00Über".encode()),
+    ]
+    picture = decode(png_with(*texts))
+    data = encode(picture, format="PNG")
+    assert all(made in data for made in texts)
+    assert decode(data).metadata == picture.metadata
+    private = encode(replace(picture, metadata=apply_metadata_policy(picture.metadata, "private")), format="PNG")
+    assert [made in private for made in texts] == [True, True, False, False]
+    assert b"tEXt" not in encode(
+        replace(picture, metadata=apply_metadata_policy(picture.metadata, "strip")), format="PNG"
+    )
+
+
+def test_a_raw_profile_in_a_png_text_does_not_come_back():
+    hidden = chunk(b"zTXt", b"Raw profile type exif\x00\x00" + zlib.compress(b"\nexif\n4\n00000000"))
+    assert b"Raw profile" not in encode(decode(png_with(hidden)), format="PNG")
+
+
+@pytest.mark.parametrize("cut", [30, 36, 40, 50])
+def test_damaged_chunks_end_the_reading(cut):
+    whole = png_with(chunk(b"cICP", bytes(4)), chunk(b"tEXt", b"a\x00b"))
+    assert read_chunks(io.BytesIO(whole[:cut]), [b"cICP", b"tEXt"]) == ((b"cICP", bytes(4)),) * (cut >= 49)

@@ -45,7 +45,7 @@ def test_only_a_jpeg_changes_its_name(relative, on_disk, policy, wanted):
 
 
 def test_unknown_policy_is_refused():
-    with pytest.raises(ConfigError, match="lossless, same"):
+    with pytest.raises(ConfigError, match="lossless, webp, same"):
         output_name("a.png", "PNG", "best")  # pyright: ignore[reportArgumentType]
 
 

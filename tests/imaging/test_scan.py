@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bitterant.errors import FolderError
-from bitterant.imaging import FolderScan, scan_folder
+from bitterant.imaging import FolderScan, scan_folder, scan_source
 
 
 def touch(root: Path, *names: str, content: bytes = b"x") -> None:
@@ -53,12 +53,25 @@ def test_flat_folder_has_no_labels(tmp_path):
     assert reasons(scan) == {"notes/readme.md": "other"}
 
 
-def test_images_beside_class_folders_are_left_aside_and_named(tmp_path):
-    touch(tmp_path, "a/1.png", "stray.png")
+def test_images_beside_class_folders_are_a_class_of_their_own(tmp_path):
+    touch(tmp_path, "a/1.png", "b/2.png", "stray.png")
     scan = scan_folder(tmp_path)
-    assert relatives(scan) == ["a/1.png"]
-    assert reasons(scan) == {"stray.png": "unlabelled"}
-    assert "class folder" in scan.skipped[0].reason
+    assert [(entry.relative, entry.class_name, entry.label) for entry in scan.entries] == [
+        ("a/1.png", "a", 1),
+        ("b/2.png", "b", 2),
+        ("stray.png", ".", 0),
+    ]
+    assert scan.classes == (".", "a", "b")
+    assert scan.skipped == ()
+    assert "1 of 3 pictures lie beside the class folders" in scan.notes[0]
+
+
+def test_a_folder_that_is_mostly_loose_is_flat(tmp_path):
+    touch(tmp_path, *(f"{i}.jpg" for i in range(4)), "scraps/a.jpg", "more/b.jpg")
+    scan = scan_folder(tmp_path)
+    assert len(scan.entries) == 6
+    assert not scan.labelled
+    assert "4 of 6 pictures lie in no class folder" in scan.notes[0]
 
 
 def test_folders_without_images_are_no_class(tmp_path):
@@ -73,7 +86,7 @@ def test_every_file_stands_in_exactly_one_list(tmp_path):
     )
     scan = scan_folder(tmp_path)
     assert scan.captions == ("a/1.txt", "a/metadata.jsonl", "metadata.csv")
-    assert reasons(scan) == {"a/b.gif": "other", "a/noext": "other", "top.jpg": "unlabelled", ".hidden": "other"}
+    assert reasons(scan) == {"a/b.gif": "other", "a/noext": "other", ".hidden": "other"}
     assert ".gif" in next(path.reason for path in scan.skipped if path.relative == "a/b.gif")
     everything = [*relatives(scan), *scan.captions, *reasons(scan)]
     assert len(everything) == len(set(everything)) == 8
@@ -242,14 +255,17 @@ def test_order_is_that_of_the_path_bytes_and_nothing_is_lost(tmp_path_factory, f
     for name in names:
         touch(root, name)
     scan = scan_folder(root)
-    flat = not any("/" in name for name in names)
-    wanted = sorted((n for n in names if flat or "/" in n), key=lambda name: name.encode())
-    assert relatives(scan) == wanted
-    assert {path.relative for path in scan.skipped} == names - set(wanted)
-    assert scan.classes == tuple(sorted({name.split("/")[0] for name in wanted if not flat}))
+    assert relatives(scan) == sorted(names, key=lambda name: name.encode())
+    assert scan.skipped == ()
+    loose = [name for name in names if "/" not in name]
+    folders = {name.split("/")[0] for name in names if "/" in name}
+    flat = not folders or (bool(loose) and (len(folders) < 2 or 2 * len(loose) >= len(names)))
+    assert scan.classes == (() if flat else tuple(sorted(folders | ({"."} if loose else set()))))
     for entry in scan.entries:
         assert entry.path.is_file()
-        assert flat or scan.classes[entry.label or 0] == entry.class_name == entry.relative.split("/")[0]
+        head, slash, _ = entry.relative.partition("/")
+        assert entry.class_name == (None if flat else head if slash else ".")
+        assert flat or scan.classes[entry.label or 0] == entry.class_name
 
 
 def test_names_of_the_user_that_begin_like_ours_are_input(tmp_path):
@@ -269,3 +285,36 @@ def test_a_folder_with_the_name_of_a_run_file_is_named_not_lost(tmp_path):
     (skip,) = scan_folder(tmp_path).skipped
     assert skip.relative == "bitterant-run.json"
     assert "rename" in skip.reason
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["$RECYCLE.BIN", "#recycle", "@eaDir", "System Volume Information", "__MACOSX", "lost+found", "@__thumb"],
+)
+def test_system_folders_are_hidden_at_any_depth(tmp_path, name):
+    touch(tmp_path, "a/1.png", "b/2.png", f"{name}/3.png", f"a/{name}/4.png/5.jpg")
+    scan = scan_folder(tmp_path)
+    assert relatives(scan) == ["a/1.png", "b/2.png"]
+    assert {path.relative: path.reason for path in scan.skipped} == dict.fromkeys([name, f"a/{name}"], "hidden")
+
+
+def test_the_library_of_a_photo_program_is_named(tmp_path):
+    touch(tmp_path, "a/1.png", "Mine.photoslibrary/originals/1.jpg", "Catalog Previews.lrdata/2.jpg", "Thumbs.db")
+    scan = scan_folder(tmp_path)
+    assert relatives(scan) == ["a/1.png"]
+    told = {path.relative: path.reason for path in scan.skipped}
+    assert told.pop("Thumbs.db") == "hidden"
+    assert all("export" in reason for reason in told.values())
+    assert set(told) == {"Mine.photoslibrary", "Catalog Previews.lrdata"}
+
+
+def test_one_picture_is_a_flat_folder_with_its_captions(tmp_path):
+    touch(tmp_path, "1.jpg", "1.txt", "2.jpg", "2.txt", "notes.md")
+    scan = scan_source(tmp_path / "1.jpg")
+    assert scan.root == tmp_path
+    assert relatives(scan) == ["1.jpg"]
+    assert scan.captions == ("1.txt",)
+    assert not scan.labelled
+    with pytest.raises(FolderError, match=r"notes\.md is a file, and not an image type that is read \(\.md\)"):
+        scan_source(tmp_path / "notes.md")
+    assert relatives(scan_source(tmp_path)) == ["1.jpg", "2.jpg"]

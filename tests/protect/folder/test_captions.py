@@ -5,10 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
+from typing import Any
 
 import pytest
 
-from bitterant.protect.folder.captions import follow_names
+from bitterant.protect.folder.captions import follow_names, table_warnings
+from bitterant.protect.folder.protecting import protect_folder
+from bitterant.protect.records.manifest import ManifestRow
 
 NAMES = {"a/one.jpg": "a/one.png", "b/two.png": "b/two.png", "top.jpg": "top.png"}
 
@@ -68,3 +72,82 @@ def test_everything_else_is_copied_byte_for_byte(name: str, data: bytes, problem
     assert (found.data, found.changed) == (data, 0)
     assert (found.reason is None) == (problem is None)
     assert problem is None or problem in str(found.reason)
+
+
+def test_every_column_that_names_files_is_followed() -> None:
+    row = {
+        "image_file_name": "a/one.jpg",
+        "file_names": ["top.jpg", "b/two.png"],
+        "text": "a/one.jpg",
+        "x_file_name": 0,
+    }
+    new = follow_names("metadata.jsonl", json.dumps(row).encode(), NAMES)
+    assert json.loads(new.data) == {**row, "image_file_name": "a/one.png", "file_names": ["top.png", "b/two.png"]}
+    assert new.changed == 2
+    table = b'left_file_name;right_file_names;text\na/one.jpg;"[""top.jpg"", ""b/two.png""]";a/one.jpg\n'
+    new = follow_names("metadata.csv", table, NAMES)
+    found = list(csv.reader(io.StringIO(new.data.decode()), delimiter=";"))
+    assert found[1] == ["a/one.png", '["top.png", "b/two.png"]', "a/one.jpg"]
+
+
+def test_names_are_found_however_they_are_spelt() -> None:
+    windows = follow_names("metadata.jsonl", rb'{"file_name": "a\\one.jpg"}', NAMES)
+    assert json.loads(windows.data)["file_name"] == "a/one.png"
+    decomposed = {"e\u0301.jpg": "e\u0301.png"}
+    new = follow_names("metadata.jsonl", '{"file_name": "\u00e9.jpg"}'.encode(), decomposed)
+    assert json.loads(new.data)["file_name"] == "e\u0301.png"
+    marked = b"\xef\xbb\xbffile_name\ntop.jpg\n"
+    assert follow_names("metadata.csv", marked, NAMES).data == b"\xef\xbb\xbffile_name\ntop.png\n"
+
+
+def test_parquet_follows_and_keeps_its_types() -> None:
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    table = arrow.table(
+        {
+            "file_name": ["top.jpg", "b/two.png"],
+            "mask_file_names": arrow.array([["a/one.jpg"], None], arrow.list_(arrow.large_string())),
+            "score": arrow.array([1, 2], arrow.int16()),
+        },
+        metadata={"kept": "yes"},
+    )
+    out = io.BytesIO()
+    parquet.write_table(table, out)
+    before = parquet.read_table(io.BytesIO(out.getvalue()))
+    new = parquet.read_table(io.BytesIO(follow_names("metadata.parquet", out.getvalue(), NAMES).data))
+    assert new.schema.equals(before.schema, check_metadata=True)
+    assert new.to_pydict() == {
+        "file_name": ["top.png", "b/two.png"],
+        "mask_file_names": [["a/one.png"], None],
+        "score": [1, 2],
+    }
+
+
+def test_a_parquet_table_without_its_reader_is_said_not_to_be_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    found = follow_names("metadata.parquet", b"PAR1", NAMES)
+    assert found.data == b"PAR1"
+    assert "bitterant[parquet]" in str(found.reason)
+
+
+def test_names_that_lead_to_no_file_are_told_with_their_rows(kit: Any) -> None:
+    source = kit.root / "src"
+    for i in range(3):
+        kit.draw(source / f"train/{i}.jpg", i)
+    whole = (source / "train/1.jpg").read_bytes()
+    (source / "train/1.jpg").write_bytes(whole[: len(whole) // 2])
+    kit.draw(source / "train/x.gif", 8)
+    names = ["0.jpg", "1.jpg", "x.gif", "https://example.org/y.jpg", "2.jpg"]
+    (source / "train/metadata.csv").write_text("file_name,text\n" + "".join(f"{name},c\n" for name in names))
+    (source / "train/metadata.parquet").write_bytes(b"damaged")
+    summary = protect_folder(source, kit.root / "out", method="noise", device="cpu", resolution=16)
+    (lost,) = [text for text in summary.warnings if "train/metadata.csv names" in text]
+    assert "names 2 files that the output lacks" in lost
+    assert "1.jpg (row 3, train/1.jpg: failed)" in lost
+    assert "x.gif (row 4, train/x.gif: skipped)" in lost
+    assert any("train/metadata.parquet: copied as it is" in text for text in summary.warnings)
+    assert (kit.root / "out/train/metadata.parquet").read_bytes() == b"damaged"
+    written = list(csv.DictReader((kit.root / "out/train/metadata.csv").open()))
+    assert [row["file_name"] for row in written] == ["0.png", "1.jpg", "x.gif", names[3], "2.png"]
+    rows = [ManifestRow.from_line(json.dumps(row).encode()) for row in kit.rows(kit.root / "out")]
+    (kit.root / "out/train/metadata.csv").write_text("file_name\n0.png\n2.png\n")
+    assert len(table_warnings(kit.root / "out", rows)) == 1

@@ -71,7 +71,7 @@ def test_every_input_is_accounted_for_and_keeps_the_budget(kit: Any, mixed: Path
     on_disk = {path.relative_to(mixed).as_posix() for path in mixed.rglob("*") if not path.is_dir()}
     assert set(rows) == on_disk
     assert [os.fsencode(name) for name in rows] == sorted(os.fsencode(name) for name in rows)
-    assert summary.counts == {"protected": 15, "copied": 2, "skipped": 4, "failed": 3}
+    assert summary.counts == {"protected": 16, "copied": 2, "skipped": 3, "failed": 3}
     assert (summary.inputs, summary.exit_code, summary.over_budget) == (len(on_disk), 1, 0)
 
     written = {name for name in kit.tree(output) if not name.startswith("bitterant-")}
@@ -93,7 +93,8 @@ def test_every_input_is_accounted_for_and_keeps_the_budget(kit: Any, mixed: Path
             assert 0 < row["ciede"] <= row["ciede_p95"] < 20
             assert 0 < row["ciede_patches"] < 20
             assert (row["flip"] is None) != flip_available()
-            assert row["key"] == f"{row['source'].split('/')[0]}/{row['sha256_in']}"
+            folder, slash, _ = row["source"].partition("/")
+            assert row["key"] == f"{folder if slash else '.'}/{row['sha256_in']}"
         if row["status"] in ("failed", "skipped"):
             assert row["reason"]
 
@@ -121,7 +122,7 @@ def test_names_formats_and_modes_are_kept_but_jpeg_becomes_png(kit: Any, mixed: 
 def test_the_output_is_a_drop_in_image_folder(kit: Any, mixed: Path) -> None:
     protect_folder(mixed, kit.root / "out", **NOISE)
     scan = scan_folder(kit.root / "out")
-    assert scan.classes == ("class0", "class1")
+    assert scan.classes == (".", "class0", "class1")
     assert not [path for path in (kit.root / "out").iterdir() if path.is_dir() and path.name not in scan.classes]
 
 
@@ -195,7 +196,7 @@ def test_a_kept_bank_applied_alone_gives_the_same_files(kit: Any, mixed: Path) -
         assert applied.counts == summary.counts
         assert kit.result(output) == kit.result(kit.root / "out")
     fitted = fit_folder(mixed, kit.root / "fit.bank", **NOISE)
-    assert (fitted.images, fitted.exit_code, len(fitted.problems)) == (15, 1, 3)
+    assert (fitted.images, fitted.exit_code, len(fitted.problems)) == (16, 1, 3)
     assert torch.equal(Bank.load(kit.root / "fit.bank").levels, Bank.load(bank).levels)
 
 
@@ -311,7 +312,7 @@ def test_one_failing_encoder_does_not_stop_the_run(kit: Any, monkeypatch: pytest
 def test_progress_runs_through_the_stages_and_reaches_the_end(kit: Any) -> None:
     told: list[tuple[str, float, float]] = []
     protect_folder(kit.folder(), kit.root / "out", **NOISE, progress=lambda *step: told.append(step[:3]))
-    assert list(dict.fromkeys(stage for stage, _, _ in told)) == ["read", "fit", "write", "report"]
+    assert list(dict.fromkeys(stage for stage, _, _ in told)) == ["found", "read", "fit", "write", "report"]
     for stage in ("read", "write"):
         counts = [done for name, done, _ in told if name == stage]
         assert counts == [1, 2, 3, 4, 5, 6]

@@ -1,0 +1,231 @@
+"""Telling label maps (masks, index pictures) from pictures: they lie beside them in data sets for segmentation.
+
+A label map holds numbers, not a picture. Noise would destroy it, and it shows nothing that needs protection. A name
+alone proves nothing (*masks* may be a class of photos), so what lies in a folder of such a name is looked at; without a
+name only what cannot be a picture counts: flat areas of a few numbers that would look black, or VOC's colours.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["LabelMaps", "find_label_maps"]
+
+_FOLDERS: Final = re.compile(
+    r"(?:(?:gt|ground[-_ ]?truths?|train|training|val|validation|test|instance|semantic|panoptic|object|pixel)[-_ ]?)?"
+    r"(?:masks?|labels?(?:[-_ ]?maps?)?|annotations?|annots?|seg[-_ ]?(?:maps?|masks?)|segs|trimaps?|mattes?"
+    r"|segmentations?|segmentation(?:class|object|part)(?:aug|raw)?|gt|ground[-_ ]?truths?|gtfine|gtcoarse)"
+    r"(?:[-_ ]?(?:png|images?|imgs?|train|training|val|validation|test|\d{4}))?"
+)
+_STEMS: Final = re.compile(
+    r"(?P<picture>.+?)[-_. ](?:masks?|labels?|gt|ground[-_ ]?truth|seg|segmentation|annotation|trimap|matte"
+    r"|(?:gtfine[-_])?(?:labelids|labeltrainids|instanceids|color))(?:[-_ ]?\d+)?"
+)
+_SAMPLE: Final = 8
+_ODD_SAMPLE: Final = 3
+_MOST_PIXELS: Final = 60_000_000
+
+#: Distinct values of a label map: objects are numbered, and colour codes have a few hundred colours at most.
+_MOST_VALUES: Final = 64
+_MOST_COLOURS: Final = 256
+#: In a folder that no name tells of: a picture of such values would look black.
+_DARKEST: Final = 40
+#: Share of neighbours that are equal. Of a photo, even a dark one, most are not.
+_FLAT: Final = 0.9
+_VOC: Final = ((0, 0, 0), (128, 0, 0), (0, 128, 0))
+
+
+class LabelMaps:
+    """What :func:`find_label_maps` found.
+
+    Attributes:
+        names: relative paths of the label maps.
+        notes: what the user should know of them.
+    """
+
+    def __init__(self, names: Iterable[str] = (), notes: Iterable[str] = ()) -> None:
+        self.names = frozenset(names)
+        self.notes = tuple(notes)
+
+
+def find_label_maps(files: Mapping[str, Path]) -> LabelMaps:
+    """Label maps among the pictures of a folder.
+
+    Args:
+        files: relative path (with ``/``) and place of every picture.
+    """
+    named: dict[str, list[str]] = defaultdict(list)
+    beside: dict[str, list[str]] = defaultdict(list)
+    rest: list[str] = []
+    stems = {str(PurePosixPath(name).with_suffix("")).casefold() for name in files}
+    for name in files:
+        folder = _label_folder(name)
+        picture = _picture_of(name)
+        if folder is not None:
+            named[folder].append(name)
+        elif picture is not None and picture.casefold() in stems:
+            beside[name.rpartition("/")[0]].append(name)
+        else:
+            rest.append(name)
+    known = {_stem(name) for name in rest}
+    found: list[str] = []
+    notes: list[str] = []
+    for folder, names in named.items():
+        if _are_label_maps(names, files, known):
+            found += names
+            notes.append(_say(names, f"in {folder}/"))
+    for folder, names in beside.items():
+        maps = [name for name in names if _few_values(files[name])]
+        if maps:
+            found += maps
+            notes.append(_say(maps, f"beside the pictures{f' in {folder}/' if folder else ''}"))
+    odd = _odd_folders(rest, files)
+    if sum(map(len, odd.values())) < len(rest):  # otherwise they are all there is
+        for folder, names in odd.items():
+            found += names
+            notes.append(_say(names, f"in {folder}/"))
+    return LabelMaps(found, notes)
+
+
+def _say(names: Sequence[str], where: str) -> str:
+    return (
+        f"{len(names)} label maps {where} (such as {names[0]}) hold numbers, not pictures: they are copied as they "
+        "are, without protection. If they are pictures of yours, rename them and their folder."
+    )
+
+
+def _label_folder(name: str) -> str | None:
+    """The outermost folder on the way to a file that is named like one of label maps."""
+    parts = name.split("/")[:-1]
+    for depth, part in enumerate(parts, start=1):
+        if _FOLDERS.fullmatch(part.casefold()):
+            return "/".join(parts[:depth])
+    return None
+
+
+def _picture_of(name: str) -> str | None:
+    """``a/1`` for ``a/1_mask.png``; ``None`` where the name says nothing of the kind."""
+    folder, slash, last = name.rpartition("/")
+    found = _STEMS.fullmatch(PurePosixPath(last).stem.casefold())
+    return None if found is None else f"{folder}{slash}{PurePosixPath(last).stem[: found.end('picture')]}"
+
+
+def _stem(name: str) -> str:
+    """What a picture and its label map in another folder share."""
+    picture = _picture_of(name) or str(PurePosixPath(name).with_suffix(""))
+    return picture.rpartition("/")[2].casefold()
+
+
+def _are_label_maps(names: Sequence[str], files: Mapping[str, Path], pictures: set[str]) -> bool:
+    """Whether a folder of that name holds label maps: by a few of its files, and by pictures of the same names."""
+    sample = _spread(names, _SAMPLE)
+    if all(_few_values(files[name]) for name in sample):
+        return True
+    partners = sum(_stem(name) in pictures for name in names)
+    return partners * 2 >= len(names) and all(_without_colour(files[name]) for name in sample)
+
+
+def _odd_folders(names: Sequence[str], files: Mapping[str, Path]) -> dict[str, list[str]]:
+    """Folders without a telling name in which nothing can be a picture."""
+    folders: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        folders[name.rpartition("/")[0]].append(name)
+    return {
+        folder: inside
+        for folder, inside in folders.items()
+        if folder and _hold_numbers([files[name] for name in _spread(inside, _ODD_SAMPLE)])
+    }
+
+
+def _hold_numbers(paths: Sequence[Path]) -> bool:
+    """Whether none of these can be a picture. One that is empty, a single number throughout, proves nothing alone."""
+    return all(_is_index(path) for path in paths) and any(_judge(path, _varies) for path in paths)
+
+
+def _spread(names: Sequence[str], count: int) -> list[str]:
+    if len(names) <= count:
+        return list(names)
+    return [names[i * len(names) // count] for i in range(count)]
+
+
+def _few_values(path: Path) -> bool:
+    return _judge(path, _has_few_values)
+
+
+def _without_colour(path: Path) -> bool:
+    return _judge(path, _has_no_colour)
+
+
+def _is_index(path: Path) -> bool:
+    # Numbers survive in lossless files alone.
+    lossless = path.suffix.lower() in (".png", ".bmp", ".tif", ".tiff")
+    return lossless and _judge(path, _cannot_be_a_picture, modes=("L", "P", "I;16", "I"))
+
+
+def _judge(path: Path, look: Callable[[Any], bool], modes: Sequence[str] = ()) -> bool:
+    """What a look at the decoded file says; False for one that cannot be read, is too large, or has another mode."""
+    from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
+
+    from .formats import format_of_file
+
+    readers: dict[str, Callable[..., Image.Image]] = {
+        "PNG": PngImagePlugin.PngImageFile,
+        "BMP": BmpImagePlugin.BmpImageFile,
+        "TIFF": TiffImagePlugin.TiffImageFile,
+        "JPEG": JpegImagePlugin.JpegImageFile,
+    }
+    reader = readers.get(format_of_file(path) or "")
+    if reader is None:
+        return False
+    try:
+        with path.open("rb") as file:
+            image = reader(file)
+            if (modes and image.mode not in modes) or image.width * image.height > _MOST_PIXELS:
+                return False
+            image.load()
+            return look(image)
+    except Exception:  # a decoder raises anything on damaged bytes; the run itself will say what is wrong
+        return False
+
+
+def _has_few_values(image: Image.Image) -> bool:
+    most = _MOST_VALUES if len(image.getbands()) == 1 else _MOST_COLOURS
+    # Of a tiny picture any has few values.
+    most = min(most, image.width * image.height // 16)
+    most = max(2, most)
+    if image.mode in ("L", "P", "1", "RGB", "RGBA"):
+        return image.getcolors(most) is not None
+    import numpy as np
+
+    return len(np.unique(np.asarray(image))) <= most
+
+
+def _has_no_colour(image: Image.Image) -> bool:
+    if image.mode in ("1", "L", "P", "I;16", "I"):
+        return True
+    bands = image.convert("RGB").split()
+    return all(bands[0].tobytes() == band.tobytes() for band in bands[1:])
+
+
+def _cannot_be_a_picture(image: Image.Image) -> bool:
+    import numpy as np
+
+    values = np.asarray(image)
+    if values.shape[1] > 1 and float((values[:, 1:] == values[:, :-1]).mean()) < _FLAT:
+        return False
+    if image.mode == "P":
+        colours = image.getpalette() or []
+        return tuple(zip(*[iter(colours[:9])] * 3, strict=False)) == _VOC and image.info.get("transparency") is None
+    return int(values.max()) <= _DARKEST
+
+
+def _varies(image: Image.Image) -> bool:
+    low, high = image.getextrema()
+    return low != high

@@ -1,0 +1,51 @@
+"""The exception tree: every error of ours reaches another process as it was."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import pytest
+
+from bitterant import errors
+from bitterant.errors import BitterantError, ImageError, UnknownNameError
+
+
+def kinds(base: type[BitterantError]) -> Iterator[type[BitterantError]]:
+    yield base
+    for kind in base.__subclasses__():
+        yield from kinds(kind)
+
+
+def example(kind: type[BitterantError]) -> BitterantError:
+    if kind is ImageError:
+        return ImageError("a/1.png", "damaged")
+    if kind is UnknownNameError:
+        return UnknownNameError("method", "emm", ["emn", "uc"])
+    return kind("something is wrong, do this")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in kinds(BitterantError) if kind.__module__ == errors.__name__])
+def test_an_error_survives_pickling_whole(kind):
+    error = example(kind)
+    error.add_note("seen in passing")
+    for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert type(twin) is kind
+        assert str(twin) == str(error)
+        assert vars(twin) == vars(error)
+        assert twin.exit_code == error.exit_code
+
+
+def fail(path: str) -> None:
+    raise ImageError(path, "cut off: the file ends before the picture does")
+
+
+def test_a_pool_of_processes_reports_the_true_error_and_goes_on():
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        with pytest.raises(ImageError, match=r"a/1\.png: cut off") as caught:
+            pool.submit(fail, "a/1.png").result()
+        assert caught.value.reason.startswith("cut off")
+        assert pool.submit(len, "still alive").result() == 11
