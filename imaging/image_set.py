@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError, LabelError
+from .writable import Origin, Writable
 
 __all__ = ["Features", "ImageSet"]
 
@@ -47,6 +48,8 @@ class ImageSet:
             ``None`` where they were not resized. It tells what a file leaves of a perturbation.
         features: what a network made of the pictures while they were read; ``None`` where none looked.
         captions: what each picture shows, in words; ``None`` where nobody said.
+        writable: what of a perturbation the files can hold; ``None`` where they hold all of it.
+        origins: the files that the images were read from; ``None`` where there are none.
     """
 
     images: Tensor
@@ -56,6 +59,8 @@ class ImageSet:
     native_size: tuple[int, int] | None = None
     features: Features | None = None
     captions: tuple[str, ...] | None = None
+    writable: Writable | None = None
+    origins: tuple[Origin, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4 or self.images.shape[1] != 3:
@@ -70,6 +75,10 @@ class ImageSet:
             raise ConfigError(f"{n} images but features of shape {tuple(self.features.values.shape)}.")
         if self.captions is not None and len(self.captions) != n:
             raise ConfigError(f"{n} images but {len(self.captions)} captions.")
+        if self.writable is not None and len(self.writable.grey) != n:
+            raise ConfigError(f"{n} images, but what can be written is known of {len(self.writable.grey)}.")
+        if self.origins is not None and len(self.origins) != n:
+            raise ConfigError(f"{n} images of {len(self.origins)} files.")
         if self.labels is not None:
             _check_labels(self.labels, n, len(self.classes))
 
@@ -135,12 +144,15 @@ class ImageSet:
             if self.features is None
             else replace(self.features, values=self.features.values[index.cpu()]),
             captions=None if self.captions is None else tuple(self.captions[i] for i in index.tolist()),
+            writable=None if self.writable is None else self.writable.select(index),
+            origins=None if self.origins is None else tuple(self.origins[i] for i in index.tolist()),
         )
 
     def to(self, device: torch.device | str) -> ImageSet:
         """The same set with images and labels on a device."""
         labels = None if self.labels is None else self.labels.to(device)
-        return replace(self, images=self.images.to(device), labels=labels)
+        writable = None if self.writable is None else self.writable.to(device)
+        return replace(self, images=self.images.to(device), labels=labels, writable=writable)
 
 
 def _check_labels(labels: Tensor, images: int, classes: int) -> None:

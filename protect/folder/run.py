@@ -83,6 +83,7 @@ class FolderRun:
                 max_pixels=self.options.max_pixels,
                 progress=self.progress,
                 stop=self.stop,
+                encoders={source: encoder for source, (_, encoder) in self._names().items()},
             )
             records = self._begin(session, records, resume)
             fitted = fit_and_keep(request, dataset, session.files, progress=self.progress, stop=self.stop)
@@ -134,6 +135,10 @@ class FolderRun:
         write_atomic(session.files.plan, state.to_bytes(), overwrite=False)
         return records
 
+    def _names(self) -> dict[str, tuple[str, str]]:
+        """Path below OUT and format of each copy, by the picture's path below SRC."""
+        return resolve_output_names(self.scan.entries, self.options.format, beside=self.scan.captions)
+
     def _hashed(self) -> tuple[InputRecord, ...]:
         records = hash_inputs(self.scan, workers=self.workers, stop=self.stop, progress=self.progress)
         return records if self.vet is None else self.vet(records)
@@ -168,7 +173,7 @@ class FolderRun:
     def _write(
         self, session: Session, records: Sequence[InputRecord], fitted: FittedBank, keep: Path | None
     ) -> RunSummary:
-        names = resolve_output_names(self.scan.entries, self.options.format, beside=self.scan.captions)
+        names = self._names()
         jobs = make_jobs(self.scan.root, records, names)
         session.check_foreign(planned={job.output for job in jobs if job.output is not None})
         session.check_outputs(workers=self.workers, stop=self.stop, progress=self.progress)

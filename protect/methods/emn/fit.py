@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ....imaging import ImageSet
+from ....imaging import Budget, ImageSet
 from ..base import FitContext
-from ..round_trip import RoundTrip
 from ..self_check import CheckResult, SelfCheck
 from ..theta import SurrogateTrainer
 from .recipe import EmnRecipe
@@ -31,8 +30,7 @@ class EmnFit:
         self.recipe, self.dataset, self.context, self.extra = recipe, dataset, context, extra
         assert dataset.labels is not None
         self.labels = dataset.labels
-        self.trip = None if recipe.paper else RoundTrip.of(dataset)
-        self.check = SelfCheck(dataset.to("cpu"), seed=recipe.seed, device=recipe.device)
+        self.check = SelfCheck(dataset.to("cpu"), Budget(recipe.epsilon), seed=recipe.seed, device=recipe.device)
         self.log: list[dict[str, Any]] = []
         self.checks: list[dict[str, Any]] = []
         self.best: Tensor | None = None
@@ -120,7 +118,7 @@ class EmnFit:
 
     def _delta_of(self, delta: Tensor) -> Any:
         by_class = self.recipe.granularity == "class"
-        lookup = delta_by_class(delta, self.labels, self.trip) if by_class else delta_by_row(delta, self.trip)
+        lookup = delta_by_class(delta, self.labels, None) if by_class else delta_by_row(delta, None)
         return lambda index: lookup(index.to(self.recipe.device))
 
     def _self_check(self, delta: Tensor, attempt: int) -> CheckResult:

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ....imaging.writable import Writable
 from ....surrogates import FrozenSurrogate, class_losses
 from ..round_trip import RoundTrip
 from ..tint import TintBound
@@ -74,6 +75,7 @@ def pgd_min(
     skip_below: float = 0.0,
     trip: RoundTrip | None = None,
     tint: TintBound | None = None,
+    writable: Writable | None = None,
 ) -> Tensor:
     """Signed gradient descent of the loss inside the epsilon ball (arXiv 2101.04898, equation 4; emn.md section 1).
 
@@ -89,11 +91,15 @@ def pgd_min(
         skip_below: images whose loss is below this keep what they have and are no longer computed.
         trip: what the file does to delta before the surrogate sees it.
         tint: bound on slow colours, kept after every step.
+        writable: what of a perturbation the files of these images can hold.
 
     Returns:
-        The new delta: within ``epsilon``; without ``trip`` also ``images + delta`` within [0, 1].
+        The new delta: within ``epsilon``, and one that can be written; without ``trip`` also ``images + delta`` within
+        [0, 1].
     """
     result = delta.clamp(-epsilon, epsilon)
+    if writable is not None:
+        result = writable.grey_in_greys(result)
     if trip is None:
         result = ((images + result).clamp(0.0, 1.0) - images).clamp(-epsilon, epsilon)
     active: Tensor | None = None  # all: nothing is gathered while no image has been left out
@@ -101,11 +107,18 @@ def pgd_min(
         part = images if active is None else images[active]
         own = result if active is None else result[active]
         seen = own if trip is None else trip(own)
+        held = writable if writable is None or active is None else writable.select(active)
+        if held is not None:
+            seen = held(seen)
         wanted = labels if active is None else labels[active]
         gradient, losses = input_gradient(surrogate, (part + seen).clamp_(0.0, 1.0), wanted, shift)
+        if held is not None:
+            gradient = held(gradient)
         if trip is not None:
             gradient = trip.adjoint(gradient)
         stepped = own.sub(gradient.sign_(), alpha=step_size).clamp_(-epsilon, epsilon)
+        if held is not None:
+            stepped = held.grey_in_greys(stepped)
         if tint is not None:
             stepped = tint(stepped, epsilon)
         if trip is None:
@@ -132,6 +145,7 @@ def pgd_min_class_mean(
     epsilon: float,
     step_size: float,
     steps: int = 1,
+    writable: Writable | None = None,
 ) -> Tensor:
     """The paper's class-wise update: each image steps alone, its class takes the mean (emn.md section 1).
 
@@ -141,7 +155,9 @@ def pgd_min_class_mean(
     Returns:
         New ``[K, 3, R, R]``; classes without an image in the batch keep theirs.
     """
-    own = pgd_min(surrogate, images, labels, delta[labels], epsilon=epsilon, step_size=step_size, steps=steps)
+    own = pgd_min(
+        surrogate, images, labels, delta[labels], epsilon=epsilon, step_size=step_size, steps=steps, writable=writable
+    )
     total = torch.zeros_like(delta).index_add_(0, labels, own)
     count = torch.bincount(labels, minlength=len(delta))
     mean = (total / count.clamp(min=1).view(-1, 1, 1, 1)).clamp(-epsilon, epsilon)
@@ -157,6 +173,7 @@ def class_gradient(
     shift: Shift | None = None,
     batch_size: int = 128,
     trip: RoundTrip | None = None,
+    writable: Writable | None = None,
 ) -> Tensor:
     """Gradient of the summed loss with respect to the class patterns, each row scaled to mean magnitude 1.
 
@@ -164,6 +181,7 @@ def class_gradient(
         delta: ``[K, 3, R, R]``; other arguments as in :func:`pgd_min`.
         batch_size: images a pass; the result does not depend on it beyond rounding and the shifts drawn.
         trip: what the file does to a pattern before the surrogate sees it.
+        writable: what of a pattern the files of these images can hold.
 
     Returns:
         ``[K, 3, R, R]``; zero rows for classes without an image.
@@ -172,7 +190,11 @@ def class_gradient(
     seen = delta if trip is None else trip(delta)
     for start in range(0, len(images), batch_size):
         part, own = images[start : start + batch_size], labels[start : start + batch_size]
-        gradient, _ = input_gradient(surrogate, (part + seen[own]).clamp_(0.0, 1.0), own, shift)
+        held = None if writable is None else writable.select(slice(start, start + batch_size))
+        arrived = seen[own] if held is None else held(seen[own])
+        gradient, _ = input_gradient(surrogate, (part + arrived).clamp_(0.0, 1.0), own, shift)
+        if held is not None:
+            gradient = held(gradient)
         total.index_add_(0, own, gradient)
     if trip is not None:
         total = trip.adjoint(total)

@@ -56,12 +56,14 @@ class FeaturePull:
         goal = targets(len(centres)).to(delta.device)
         loss = 0.0
         for part, cluster in zip(index.split(batch_size), own.split(batch_size), strict=True):
-            images = self.dataset.images[part].float().mul_(1 / 255).add_(seen[cluster]).clamp_(0.0, 1.0)
+            held = None if self.dataset.writable is None else self.dataset.writable.select(part)
+            arrived = seen[cluster] if held is None else held(seen[cluster])
+            images = self.dataset.images[part].float().mul_(1 / 255).add_(arrived).clamp_(0.0, 1.0)
             transform = Zoom(generator) if self.windows else None
             gradient, losses = image_gradient(
                 self.space.members, images, centres[goal[cluster]], self.space.widths, transform
             )
-            total.index_add_(0, cluster, gradient)
+            total.index_add_(0, cluster, gradient if held is None else held(gradient))
             loss += float(losses.sum())
         if self.trip is not None:
             total = self.trip.adjoint(total)
