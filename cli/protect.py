@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +11,7 @@ from . import options
 from .boundary import guarded, stopping
 from .config import ConfigOption
 from .environment import prepare_torch
+from .next_step import after_protect
 from .output import Output
 from .progress import ProgressDisplay, duration
 
@@ -121,8 +121,8 @@ def protect(
             return
         tell_summary(output, outcome)
         if not outcome.exit_code and not outcome.already_done:
-            folders = shlex.join([str(source), str(output_folder)])
-            output.say(f"Next: bitterant verify {folders}", style="bold")
+            without = {problem.relative for problem in outcome.problems}
+            output.say(f"Next: {after_protect(source, output_folder, without)}", style="bold")
         raise typer.Exit(outcome.exit_code)
 
 

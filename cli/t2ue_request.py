@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 
 from . import options
 from .boundary import guarded, stopping
+from .next_step import free_name, quoted
 from .output import Output
 from .progress import ProgressDisplay
 from .protect import tell_problems
@@ -141,7 +141,9 @@ def captions(
                     key_file.unlink()
             raise
         output.facts([("send", str(request)), ("keep private", f"{map_file} and {key_file}")])
-        output.say(f"Next: bitterant t2ue noise {shlex.quote(str(request))} -o out.noise.safetensors", style="bold")
+        output.say(
+            f"Next: bitterant t2ue noise {quoted(request)} -o {free_name('out', '.noise.safetensors')}", style="bold"
+        )
         output.result(
             {
                 "request": str(request),

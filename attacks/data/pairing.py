@@ -22,6 +22,7 @@ __all__ = [
     "read_manifest_rows",
     "read_run_settings",
     "scan_labelled",
+    "scan_pictures",
 ]
 
 MANIFEST_NAME = "bitterant-manifest.jsonl"
@@ -38,6 +39,18 @@ class Pair:
     protected: Entry
 
 
+def scan_pictures(folder: Path, what: str) -> FolderScan:
+    """Scan a folder of images, in class folders or not.
+
+    Raises:
+        FolderError: it is missing or empty.
+    """
+    scan = scan_folder(folder)
+    if not scan.entries:
+        raise FolderError(f"{what} holds no images: {folder}. Check the path.")
+    return scan
+
+
 def scan_labelled(folder: Path, what: str) -> FolderScan:
     """Scan a folder whose class folders hold the images.
 
@@ -45,9 +58,7 @@ def scan_labelled(folder: Path, what: str) -> FolderScan:
         FolderError: it is missing or empty.
         LabelError: there are no class folders, or only one.
     """
-    scan = scan_folder(folder)
-    if not scan.entries:
-        raise FolderError(f"{what} holds no images: {folder}. Check the path.")
+    scan = scan_pictures(folder, what)
     if not scan.labelled:
         raise LabelError(
             f"{what} has no class folders: {folder}. A model can only be trained on labelled pictures; "
