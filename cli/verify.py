@@ -25,7 +25,9 @@ SHOWN_CAVEATS = 4
 
 
 def verify(
-    clean: Annotated[Path, typer.Argument(metavar="CLEAN", help="The originals, in class folders.")],
+    clean: Annotated[
+        Path, typer.Argument(metavar="CLEAN", help="The originals; in class folders, or else sorted by how they look.")
+    ],
     protected: Annotated[Path, typer.Argument(metavar="PROTECTED", help="The protected copies of the same pictures.")],
     test: Annotated[
         Path | None,
@@ -198,6 +200,9 @@ def tell_verdict(output: Output, result: VerificationReport, report: Path | None
             rows.append((tier.tier, f"{tier.grade}{part}; {words}: {worst.id}"))
         output.facts(rows)
         _tell_trainers(output, result)
+    if result.labellings:
+        output.say("  The pictures came without classes; by the labels that were made for them:")
+        output.facts([(row.grouping, row.grade if row.valid else "not valid") for row in result.labellings])
     for caveat in verdict.caveats[:SHOWN_CAVEATS]:
         output.say(f"  - {caveat}", style="dim")
     if report is not None:

@@ -44,9 +44,7 @@ def test_groups_are_those_that_the_eye_sees_and_serve_other_pictures(sight: str)
         assert len({int(found[i]) for i in range(0, 24, 2)}) == 1
         assert found[0] != found[1]
     assert set(found) == {0, 1}
-    assert (
-        Groups(Grouping(2, sight), images, seed=0, device=torch.device("cpu")).assign(images[3:5]) == found[3:5]
-    ).all()  # type: ignore[arg-type]
+    assert (groups.assign(images[3:5]) == found[3:5]).all()
 
 
 def test_the_number_of_groups_follows_from_that_of_the_pictures() -> None:
