@@ -18,10 +18,11 @@ from ...imaging.loading import FileProblem, sha256_file
 from ...imaging.naming import resolve_output_names
 from ...imaging.perturb import Fit
 from ...imaging.scan import FolderScan
+from ...imaging.visibility import Sight, tell_sights
 from ..records import RunSummary
 from ..records.manifest import ManifestRow, ManifestWriter, count_statuses
 from ..records.report import write_report
-from ..records.run_file import RunFile, Stealth, Timing, json_safe, measure_stealth, versions
+from ..records.run_file import RunFile, Timing, json_safe, measure_stealth, versions
 from ..records.state import InputRecord, Journal, RunState, decisive_inputs, plan_hash
 from ..request import Request, WriteOptions
 from .fitting import FittedBank, doubts, fit_and_keep, load_fitted, read_inputs
@@ -41,8 +42,8 @@ logger = logging.getLogger(__name__)
 #: FLIP takes some ten times as long as the other figures together: it is measured on this many pictures.
 FLIP_PICTURES: Final = 32
 
-#: Median CIEDE2000 of patches from which on the user is told: twice what is hardly seen.
-SEEN: Final = 2.0
+#: Share of the budget that the root mean square of a change must reach, or the picture is called hardly protected.
+FAINT: Final = 1 / 8
 
 
 @dataclass(kw_only=True)
@@ -223,7 +224,7 @@ class FolderRun:
         bank_digest = _keep_bank(session.files.bank, keep)
         new = sum(row.status == "protected" for row in rows[resumed:])
         stealth = measure_stealth(rows)
-        warnings = [*self.warnings, *doubts(fitted.report), *_sights(stealth)]
+        warnings = [*self.warnings, *doubts(fitted.report), *_sights(rows, float(self.settings["epsilon"]) * 255)]
         summary = self._summary(session, rows, keep, new=new, warnings=warnings, resumed=resumed)
         run_file = RunFile(
             command=self.command,
@@ -282,16 +283,30 @@ class FolderRun:
         )
 
 
-def _sights(stealth: Stealth) -> list[str]:
-    """What the user must know of how it looks."""
-    patches = stealth.ciede_patches
-    if patches is None or patches.median < SEEN:
-        return []
-    return [
-        f"The change can be seen: on the median picture, colours of small patches differ by {patches.median:.1f} "
-        "(CIEDE2000; 1 is hardly seen side by side), most of all on smooth areas. Look at the report before you "
-        "publish; --strength subtle shows less."
-    ]
+def _sights(rows: Sequence[ManifestRow], levels: float) -> list[str]:
+    """What the user must know of how it looks, and of pictures that took little of the noise."""
+    told = tell_sights(
+        [
+            Sight(row.source, row.ciede_patches, row.ciede_flat)
+            for row in rows
+            if row.status == "protected" and row.ciede_patches is not None
+        ]
+    )
+    if told:
+        told[-1] += " Look at the report before you publish; --strength subtle shows less."
+    faint = [row.source for row in rows if row.status == "protected" and _size(row) < FAINT * levels]
+    if faint:
+        some = f"{', '.join(faint[:3])}{', ...' if len(faint) > 3 else ''}"
+        told.append(
+            f"{len(faint)} pictures could take little or nothing of the noise, since they are plain, gray, "
+            f"transparent, black or white: {some}. A trainer learns from them nearly as from the originals."
+        )
+    return told
+
+
+def _size(row: ManifestRow) -> float:
+    """Root mean square of the change on disk, in 8-bit levels."""
+    return 0.0 if row.psnr is None else 255.0 * 10 ** (-row.psnr / 20)
 
 
 def _sample(records: Sequence[InputRecord]) -> frozenset[str]:
