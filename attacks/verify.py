@@ -325,7 +325,11 @@ def _verify_each(labelled: Sequence[VerificationData], request: Request, context
 
 
 def _weakest_grade(report: VerificationReport) -> Grade:
-    return next((tier.grade for tier in report.verdict.tiers if tier.tier == report.verdict.weakest), "not tested")
+    found: Grade = "not tested"
+    for tier in report.verdict.tiers:
+        if tier.tier == report.verdict.weakest:
+            found = tier.grade
+    return found
 
 
 def _rank(outcome: _Outcome) -> tuple[bool, bool, int, float]:

@@ -56,7 +56,9 @@ def inspect(
             help="Write A, B and their amplified difference side by side. Of two folders: the pair that changed most.",
         ),
     ] = None,
-    gain: Annotated[float, typer.Option(min=0.1, help="How much the difference in --picture is amplified.")] = 10.0,
+    gain: Annotated[
+        float, typer.Option(min=0.1, metavar="X", help="How much the difference in --picture is amplified.")
+    ] = 10.0,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
     debug: options.DebugOption = False,

@@ -13,7 +13,7 @@ from .config import ConfigOption
 from .environment import prepare_torch
 from .next_step import after_protect
 from .output import Output
-from .progress import ProgressDisplay, duration
+from .progress import ProgressDisplay, duration, pace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -179,7 +179,7 @@ def tell_summary(output: Output, summary: RunSummary) -> None:
     output.say(summary.headline, style="bold")
     facts = []
     if not summary.already_done:
-        facts.append(("time", f"{duration(summary.seconds)}, {summary.images_per_second:.1f} pictures a second"))
+        facts.append(("time", ", ".join(filter(None, [duration(summary.seconds), pace(summary.images_per_second)]))))
     facts += [("report", str(summary.report)), ("manifest", str(summary.manifest))]
     if summary.bank is not None:
         facts.append(("bank", f"{summary.bank} (keep it private: whoever has it can remove the protection)"))

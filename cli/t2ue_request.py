@@ -41,7 +41,10 @@ def captions(
     ] = Path("request.jsonl"),
     source: Annotated[
         Literal["auto", "sidecar", "metadata", "coco", "class", "captioner"],
-        typer.Option(help="Where captions come from; auto takes the first that has one, in this order."),
+        typer.Option(
+            metavar="auto|sidecar|metadata|coco|class|captioner",
+            help="Where captions come from; auto takes the first that has one, in this order.",
+        ),
     ] = "auto",
     template: Annotated[
         str, typer.Option(metavar="TEXT", help="The sentence for the names of class folders.")

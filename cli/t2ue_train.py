@@ -38,7 +38,8 @@ def train(
         str, typer.Option(metavar="NAME", help="Image-text surrogate: conse, or clip:ARCH/TAG.")
     ] = "conse",
     size: Annotated[
-        Literal["32", "64", "256"], typer.Option(help="Side of the noise in px. 256 is the paper's network.")
+        Literal["32", "64", "256"],
+        typer.Option(metavar="32|64|256", help="Side of the noise in px. 256 is the paper's network."),
     ] = "32",
     strength: options.StrengthOption = None,
     epsilon: options.EpsilonOption = None,

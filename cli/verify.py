@@ -9,6 +9,7 @@ import typer
 
 from . import options
 from .boundary import guarded
+from .completion import complete_adversary
 from .config import ConfigOption
 from .environment import prepare_torch
 from .misfits import tell_misfits
@@ -53,7 +54,9 @@ def verify(
     require_tier: Annotated[
         str | None,
         typer.Option(
-            metavar="TIER", help="With --require-grade: the trainer to withstand, such as naive or transforms."
+            metavar="TIER",
+            help="With --require-grade: the trainer to withstand, such as naive or transforms.",
+            rich_help_panel=options.ADVANCED,
         ),
     ] = None,
     require_grade: Annotated[
@@ -69,10 +72,16 @@ def verify(
             metavar="DIR",
             help="Keep finished trainings here. Verifications that share a folder share those on the clean pictures.",
             show_default="cells in the report's folder",
+            rich_help_panel=options.ADVANCED,
         ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume/--no-resume", help="Use trainings that an earlier run kept, or do all anew.")
+        bool,
+        typer.Option(
+            "--resume/--no-resume",
+            help="Use trainings that an earlier run kept, or do all anew. Default: use them.",
+            rich_help_panel=options.ADVANCED,
+        ),
     ] = True,
     seed: options.SeedOption = 0,
     device: options.DeviceOption = "auto",
@@ -93,6 +102,7 @@ def verify(
         typer.Option(
             metavar="NAME",
             help="Try this against the protection; may be given several times. See 'bitterant list adversaries'.",
+            autocompletion=complete_adversary,
             show_default="the preset's",
             rich_help_panel=options.ADVANCED,
         ),
@@ -112,6 +122,7 @@ def verify(
         int | None,
         typer.Option(
             min=1,
+            metavar="N",
             help="Trainings at the same time.",
             show_default="one a processor",
             rich_help_panel=options.ADVANCED,

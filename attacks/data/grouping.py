@@ -8,7 +8,7 @@ lie. Several labellings are tried, since one could be easy or hard by chance.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal, cast
 
 import numpy as np
 import torch
@@ -77,7 +77,9 @@ class Groups:
         features = self._features(images)
         with threadpool_limits(1):  # sums run in one order, whatever the machine
             self._basis = PCA(min(_DIMENSIONS, *features.shape), svd_solver="full").fit(features)
-            self._means = KMeans(grouping.count, n_init=4, random_state=seed).fit(self._basis.transform(features))
+            self._means = KMeans(grouping.count, n_init=cast(Any, 4), random_state=seed).fit(
+                self._basis.transform(features)
+            )
 
     def assign(self, images: Tensor) -> NDArray[np.int64]:
         """The group int64 ``[N]`` of each picture of uint8 ``[N, 3, R, R]``."""
@@ -85,7 +87,7 @@ class Groups:
 
         features = self._features(images)
         with threadpool_limits(1):
-            return self._means.predict(self._basis.transform(features)).astype(np.int64)
+            return np.asarray(self._means.predict(self._basis.transform(features)), dtype=np.int64)
 
     def _features(self, images: Tensor) -> NDArray[np.float32]:
         parts = [self._look(part) for part in images.split(64)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 from typing import Any
@@ -131,8 +132,11 @@ class EmnFit:
     def _tell(self, attempt: int, share: float, message: str) -> None:
         attempts = max(1, self.recipe.attempts)
         prefix = f"attempt {attempt + 1} of at most {attempts}: " if attempt else ""
-        # A second attempt is rare: the bar counts the first as the whole and starts again with a second.
-        self.context.tell("fit", share * (0.9 if self.recipe.attempts else 1.0), prefix + message)
+        # Nobody knows how many attempts it will take. The geometric mean of the least and the most that are still
+        # possible is never off by more than the root of their ratio, which for three is below two.
+        expected = math.sqrt((attempt + 1) * attempts)
+        done = share * (0.9 if self.recipe.attempts else 1.0)
+        self.context.tell("fit", (attempt + done) / expected, prefix + message)
 
     def _save(
         self,
