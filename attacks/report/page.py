@@ -140,8 +140,8 @@ def advice(report: VerificationReport) -> str:
         return "Too little was tested to tell. Give more test pictures, or repeat each training more often."
     told = [
         "It makes training harder, not impossible." if "weak" in grades else "",
-        "Publish the copies alone, and keep originals, banks and keys to yourself: whoever has a pair of both can learn "
-        "to undo the protection.",
+        "Publish the copies alone, and keep originals, banks and keys to yourself: whoever has pairs of both can "
+        "learn to undo the protection.",
         "" if report.plan.preset in ("standard", "full") else "Verify with the preset standard before you rely on it.",
     ]
     return " ".join(filter(None, told))
