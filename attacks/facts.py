@@ -138,6 +138,7 @@ class Dataset(Part):
         resolution: side in pixels at which victims saw the pictures.
         folders: the files on both sides; empty for sets in memory.
         test_sha256: over the class and the sha256 of every picture of the test folder, sorted; ``None`` without one.
+        grouping: how pictures that came without classes were sorted, for people; ``None`` where folders say the class.
     """
 
     classes: tuple[Text, ...]
@@ -152,6 +153,7 @@ class Dataset(Part):
     chance: float
     folders: dict[Literal["clean", "protected"], FolderFacts] = {}
     test_sha256: str | None = None
+    grouping: Text | None = None
     issues: tuple[PairIssue, ...]
 
 

@@ -531,6 +531,25 @@ class Plan(Part):
     data_sha256: str
 
 
+class LabellingResult(Part):
+    """What came of one way to sort pictures that came without classes.
+
+    Attributes:
+        grouping: how they were sorted.
+        shown: whether the report is about this one.
+        valid: whether every decisive gate was passed.
+        headline: its verdict.
+        weakest: its weakest tested tier, and the grade of that.
+    """
+
+    grouping: Text
+    shown: bool
+    valid: bool
+    headline: str
+    weakest: Tier | None
+    grade: Grade
+
+
 class VerificationReport(Part):
     """The whole result; ``report.json`` is this object.
 
@@ -545,6 +564,8 @@ class VerificationReport(Part):
         separability: whether a linear classifier tells the class from it, and copies from originals; ``None`` too.
         mixing: the conditions that mix, by victim and share.
         trainers: the worst case of every class of trainers, also of those of which nothing was tested.
+        labellings: where the pictures came without classes, every way in which they were sorted; the report is about
+            the one in which the protection does worst.
         protections: number of protected copies that were judged. It is one, made once, so no interval holds what
             another seed of the protection would have changed.
     """
@@ -567,6 +588,7 @@ class VerificationReport(Part):
     conditions: tuple[Condition, ...]
     mixing: tuple[MixPoint, ...] = ()
     trainers: tuple[TrainerResult, ...] = ()
+    labellings: tuple[LabellingResult, ...] = ()
     protections: Literal[1] = 1
     gates: tuple[Gate, ...]
     verdict: Verdict

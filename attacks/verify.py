@@ -13,7 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ..errors import ConfigError, LabelError, SetupError
 from ..imaging import Budget, ImageSet
@@ -26,10 +28,11 @@ from ..surrogates import (
     resolve_device,
 )
 from .adversaries import Labelling
-from .data import VerificationData, find_lpips, load_folders, load_sets
+from .data import VerificationData, find_lpips, load_labellings, load_sets
 from .judgement import (
     FAILURES,
     RULE,
+    about_labels,
     analyse,
     check_data,
     check_gates,
@@ -58,8 +61,9 @@ from .report import (
     write_plan,
     write_report,
 )
+from .report.spectrum import Powers
 from .request import Request, plan_conditions, resolve_request
-from .schema import Plan, VerificationReport
+from .schema import GRADES, Grade, LabellingResult, Plan, VerificationReport
 from .statistics import sufficient_draws
 from .training import (
     ArrayStore,
@@ -212,7 +216,7 @@ def verify_folder(
     check_places(folder, place, REPORT_FILES, (clean, protected, test))
     torch_device = resolve_device(device)
     show = progress or _silent
-    data = load_folders(
+    labelled = load_labellings(
         clean,
         protected,
         test=test,
@@ -225,9 +229,12 @@ def verify_folder(
     )
     given = {"test": test, "report": folder, "cells": kept, "lpips": _path(lpips)}
     command = verify_command(
-        clean, protected, given, request, data.resolution, seeds, victims, adversaries, epsilon, device
+        clean, protected, given, request, labelled[0].resolution, seeds, victims, adversaries, epsilon, device
     )
-    return _verify(data, request, _Context(str(torch_device), workers, folder, place, resume, command, show, begun))
+    context = _Context(str(torch_device), workers, folder, place, resume, command, show, begun)
+    if labelled[0].grouping is None:
+        return _verify(labelled[0], request, context).written()
+    return _verify_each(labelled, request, context)
 
 
 def verify_sets(
@@ -285,7 +292,75 @@ def verify_sets(
     data = load_sets(clean, protected, test, epsilon=epsilon, lpips=find_lpips(_path(lpips)))
     command = sets_command(request, victims, adversaries, epsilon, device)
     context = _Context(str(resolve_device(device)), workers, folder, place, resume, command, show, begun)
-    return _verify(data, request, context)
+    return _verify(data, request, context).written()
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """A verification that is done, and what its report is made of."""
+
+    report: VerificationReport
+    data: VerificationData
+    cells: list[CellResult]
+    labels: dict[str, NDArray[np.int64]]
+    powers: Powers
+    folder: Path | None
+
+    def written(self) -> VerificationReport:
+        """The report, after it was written where it belongs."""
+        if self.folder is not None:
+            write_report(self.folder, self.report, self.data, self.cells, self.labels, self.powers)
+        return self.report
+
+
+def _verify_each(labelled: Sequence[VerificationData], request: Request, context: _Context) -> VerificationReport:
+    """Verify under every labelling; the report is about the one in which the protection does worst."""
+    outcomes = [_verify(data, request, context) for data in labelled]
+    worst = min(outcomes, key=_rank)
+    results = [
+        LabellingResult(
+            grouping=outcome.data.grouping.words if outcome.data.grouping is not None else "",
+            shown=outcome is worst,
+            valid=outcome.report.verdict.valid,
+            headline=outcome.report.verdict.headline,
+            weakest=outcome.report.verdict.weakest,
+            grade=_weakest_grade(outcome.report),
+        )
+        for outcome in outcomes
+    ]
+    verdict = worst.report.verdict
+    said = (
+        "No class folders, so pictures were sorted into groups that look alike; the worst of "
+        f"{len(results)} labellings ({'; '.join(result.grouping for result in results)}): {verdict.headline}"
+    )
+    report = worst.report.model_copy(
+        update={
+            "labellings": tuple(results),
+            "verdict": verdict.model_copy(update={"headline": said}),
+            "wall_seconds": round(time.perf_counter() - context.begun, 3),
+        }
+    )
+    if context.folder is not None:
+        write_plan(context.folder, report.plan)
+    return replace(worst, report=report).written()
+
+
+def _weakest_grade(report: VerificationReport) -> Grade:
+    found: Grade = "not tested"
+    for tier in report.verdict.tiers:
+        if tier.tier == report.verdict.weakest:
+            found = tier.grade
+    return found
+
+
+def _rank(outcome: _Outcome) -> tuple[bool, bool, int, float]:
+    """The worst comes first: what shows something, what was required and not reached, the lowest grade, the most that
+    is still learned."""
+    verdict, grade = outcome.report.verdict, _weakest_grade(outcome.report)
+    rank = GRADES.index(grade) if grade in GRADES else -1
+    figures = [c.figure.estimate for c in outcome.report.conditions if c.figure is not None and c.status == "ok"]
+    met = verdict.required is None or verdict.required.met
+    return not verdict.valid, met, rank, -max(figures, default=0.0)
 
 
 def _path(value: Path | str | None) -> Path | None:
@@ -301,7 +376,7 @@ def _check_epsilon(epsilon: float | None) -> None:
         Budget(epsilon)
 
 
-def _verify(data: VerificationData, request: Request, context: _Context) -> VerificationReport:
+def _verify(data: VerificationData, request: Request, context: _Context) -> _Outcome:
     recipes, chosen = _settle(request, data, context)
     with _workshop(data, request, context) as (store, executor):
         labellings, skipped = _stage(request, store)
@@ -342,7 +417,7 @@ def _verify(data: VerificationData, request: Request, context: _Context) -> Veri
     )
     conditions = set_aside(plan, conditions, gates)
     notes = note_gates(gates), note_power(plan, conditions), list_caveats(request, data, trained=bool(cells))
-    caveats = [*itertools.chain(*notes), *note_unchecked(gates)]
+    caveats = [*about_labels(data), *itertools.chain(*notes), *note_unchecked(gates)]
     verdict = judge(plan, conditions, gates, dataset, caveats)
     labels = {name: found.test for name, found in labellings.items()}
     result = VerificationReport(
@@ -366,10 +441,8 @@ def _verify(data: VerificationData, request: Request, context: _Context) -> Veri
         gates=tuple(gates),
         verdict=verdict,
     )
-    if context.folder is not None:
-        write_report(context.folder, result, data, cells, labels, powers)
     logger.info("%s", verdict.headline)
-    return result
+    return _Outcome(result, data, cells, labels, powers, context.folder)
 
 
 @contextmanager

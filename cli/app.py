@@ -8,15 +8,15 @@ import typer
 
 from .._version import __version__
 from . import bank, code_book, demo, doctor, inspect, listing, preview, protect, t2ue, verify
+from .help import Commands
 
 __all__ = ["app"]
 
-app = typer.Typer(
+app = Commands(
     name="bitterant",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="rich",
     help="Turn picture folders into unlearnable examples, then attack the protection to prove or refute it.",
     epilog="Start with: bitterant demo. Then: bitterant protect PHOTOS PHOTOS-PROTECTED.",

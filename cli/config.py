@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from .help import ADVANCED
+
 __all__ = ["ConfigOption", "load_defaults", "typed"]
 
 
@@ -72,6 +74,6 @@ ConfigOption = Annotated[
         is_eager=True,
         callback=load_defaults,
         help="Read options from the table of this command; the command line wins.",
-        rich_help_panel="Advanced",
+        rich_help_panel=ADVANCED,
     ),
 ]

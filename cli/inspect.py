@@ -56,7 +56,9 @@ def inspect(
             help="Write A, B and their amplified difference side by side. Of two folders: the pair that changed most.",
         ),
     ] = None,
-    gain: Annotated[float, typer.Option(min=0.1, help="How much the difference in --picture is amplified.")] = 10.0,
+    gain: Annotated[
+        float, typer.Option(min=0.1, metavar="X", help="How much the difference in --picture is amplified.")
+    ] = 10.0,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
     debug: options.DebugOption = False,
@@ -69,12 +71,17 @@ def inspect(
         if picture is not None:
             check_free(picture)  # before minutes of comparing
         prepare_torch()
+        from ..imaging import Sight, tell_sights
+
         pairs, alone = _pairs(before, after)
         measured, problems = _measure(pairs, output)
         worst = max(measured, key=lambda item: item.rank, default=None)
         _tell(output, measured)
         if alone:
             output.say(f"{len(alone)} files have no partner, for example {alone[0]}.")
+        sights = tell_sights([Sight(i.pair.name, i.seen.ciede_patches, i.seen.ciede_flat) for i in measured])
+        for text in sights:
+            output.say(text)
         for problem in problems:
             output.warn(problem)
         if picture is not None and worst is not None:
@@ -91,10 +98,12 @@ def inspect(
                         "ciede": item.seen.ciede,
                         "ciede_p95": item.seen.ciede_p95,
                         "ciede_patches": item.seen.ciede_patches,
+                        "ciede_flat": item.seen.ciede_flat,
                         "flip": item.seen.flip,
                     }
                     for item in measured
                 ],
+                "seen": sights,
                 "unpaired": alone,
                 "problems": problems,
                 "picture": None if picture is None or worst is None else str(picture),

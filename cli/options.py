@@ -10,7 +10,9 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ..errors import ConfigError
+from .completion import METHODS, complete_method
 from .config import typed
+from .help import ADVANCED
 
 __all__ = [
     "ADVANCED",
@@ -50,8 +52,6 @@ __all__ = [
     "promised_epsilon",
 ]
 
-ADVANCED = "Advanced"
-
 Strength = Literal["subtle", "balanced", "strong"]
 STRENGTHS: dict[Strength, float] = {"subtle": 4.0, "balanced": 8.0, "strong": 16.0}
 """How far a pixel may move, in 1/255 levels, for each word of ``--strength``."""
@@ -66,7 +66,12 @@ StrengthOption = Annotated[
 ]
 EpsilonOption = Annotated[
     float | None,
-    typer.Option(metavar="LEVELS", help="The same as a number, 1 to 255; wins over --strength.", show_default=False),
+    typer.Option(
+        metavar="LEVELS",
+        help="The same as a number, 1 to 255; wins over --strength.",
+        show_default=False,
+        rich_help_panel=ADVANCED,
+    ),
 ]
 PromisedEpsilonOption = Annotated[
     float | None,
@@ -74,16 +79,24 @@ PromisedEpsilonOption = Annotated[
         metavar="LEVELS",
         help="How far a pixel of PROTECTED may have moved, 1 to 255: for copies that another tool made.",
         show_default="what the run file says",
+        rich_help_panel=ADVANCED,
     ),
 ]
 MethodOption = Annotated[
-    str, typer.Option(metavar="NAME", help="auto, emn, texture, uc, t2ue, ... 'bitterant list methods' explains them.")
+    str,
+    typer.Option(
+        metavar="NAME",
+        help=f"{', '.join(METHODS[:-1])} or {METHODS[-1]}. 'bitterant list methods' explains them.",
+        autocompletion=complete_method,
+    ),
 ]
 GranularityOption = Annotated[
     Literal["sample", "class", "cluster"] | None,
     typer.Option(
-        help="One pattern a picture, a class, or a cluster of pictures that look alike.",
+        metavar="WORD",
+        help="One pattern a picture (sample), a class, or a cluster of pictures that look alike.",
         show_default="the method's own",
+        rich_help_panel=ADVANCED,
     ),
 ]
 SurrogateOption = Annotated[
@@ -116,25 +129,45 @@ FormatOption = Annotated[
     Literal["lossless", "webp", "same"],
     typer.Option(
         "--format",
+        metavar="WORD",
         help="lossless: JPEG becomes PNG, the change stays exact. webp: lossless WebP instead, smaller. "
         "same: keep JPEG, which weakens it.",
     ),
 ]
 MetadataOption = Annotated[
     Literal["keep", "private", "strip"],
-    typer.Option(help="keep all; private drops place, serial numbers and thumbnail; strip drops all."),
+    typer.Option(metavar="WORD", help="keep all; private drops place, serial numbers and thumbnail; strip drops all."),
 ]
-SeedOption = Annotated[int, typer.Option(min=0, help="The same seed gives the same result.")]
-DeviceOption = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps.")]
+SeedOption = Annotated[
+    int,
+    typer.Option(min=0, metavar="N", help="The same seed gives the same result.", rich_help_panel=ADVANCED),
+]
+DeviceOption = Annotated[
+    str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps.", rich_help_panel=ADVANCED)
+]
 ResumeOption = Annotated[
-    bool, typer.Option("--resume/--no-resume", help="Go on with what an earlier run left in OUT, or start over.")
+    bool,
+    typer.Option(
+        "--resume/--no-resume",
+        help="Go on with what an earlier run left in OUT, or start over. Default: go on.",
+        rich_help_panel=ADVANCED,
+    ),
 ]
-StrictOption = Annotated[bool, typer.Option("--strict", help="Count skipped files as failures: exit code 1.")]
 FollowLinksOption = Annotated[
-    bool, typer.Option("--follow-links", help="Read what symbolic links lead to, as in data sets kept by hash.")
+    bool,
+    typer.Option(
+        "--follow-links",
+        help="Read what symbolic links lead to, as in data sets kept by hash.",
+        rich_help_panel=ADVANCED,
+    ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object on stdout.")]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+StrictOption = Annotated[
+    bool, typer.Option("--strict", help="Count skipped files as failures: exit code 1.", rich_help_panel=ADVANCED)
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print the summary as one JSON object on stdout.", rich_help_panel=ADVANCED)
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.", rich_help_panel=ADVANCED)]
 DebugOption = Annotated[
     bool, typer.Option("--debug", help="Print the log and full tracebacks.", rich_help_panel=ADVANCED)
 ]
@@ -142,6 +175,7 @@ PaperOption = Annotated[
     Literal["paper"] | None,
     typer.Option(
         "--preset",
+        metavar="paper",
         help="paper: the published schedule instead of ours; much slower.",
         show_default=False,
         rich_help_panel=ADVANCED,
@@ -195,7 +229,13 @@ AllowDownloadOption = Annotated[
 ]
 WorkersOption = Annotated[
     int | None,
-    typer.Option(min=1, help="Threads that read and write files.", show_default="by machine", rich_help_panel=ADVANCED),
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Threads that read and write files.",
+        show_default="by machine",
+        rich_help_panel=ADVANCED,
+    ),
 ]
 MaxPixelsOption = Annotated[
     int,

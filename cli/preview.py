@@ -35,7 +35,7 @@ def preview(
     output_file: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.html", help="The page to write.")] = Path(
         "bitterant-preview.html"
     ),
-    count: Annotated[int, typer.Option(min=1, max=12, help="How many pictures to show.")] = 4,
+    count: Annotated[int, typer.Option(min=1, max=12, metavar="N", help="How many pictures to show.")] = 4,
     seed: options.SeedOption = 0,
     device: options.DeviceOption = "auto",
     as_json: options.JsonOption = False,

@@ -14,19 +14,19 @@ from rich.progress import (
     Task,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 from .output import Output
 
-__all__ = ["ProgressDisplay", "duration"]
+__all__ = ["ProgressDisplay", "duration", "pace"]
 
 LABELS = {
     "check": "Checking the folder",
     "noise": "Checking the noise",
     "read": "Loading pictures",
-    "assign": "Finding the cluster of each picture",
+    "assign": "Finding clusters",
     "fit": "Making the noise",
     "train": "Training the generator",
     "generate": "Making noise from text",
@@ -51,7 +51,18 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def pace(each_second: float) -> str:
+    """Pictures a second in a form people read, or seconds a picture where that is slow; empty where there is none."""
+    if each_second <= 0:
+        return ""
+    if each_second >= 1:
+        return f"{each_second:.1f} pictures a second"
+    seconds = 1 / each_second
+    return f"{duration(seconds) if seconds > 10 else f'{seconds:.1f} s'} a picture"
+
+
 def _left(done: float, total: float, elapsed: float) -> str:
+    """Time left, told from the time that ``done`` took."""
     return f"about {duration(elapsed * (total - done) / done)} left" if 0 < done < total and elapsed > 2 else ""
 
 
@@ -66,13 +77,13 @@ class _Amount(ProgressColumn):
     """How far, how fast, how long still."""
 
     def render(self, task: Task) -> Text:
-        total = task.total or 0.0
+        total, first = task.total or 0.0, float(task.fields.get("first", 0.0))
         parts = [_count(task.completed, total)]
-        elapsed = task.elapsed or 0.0
-        if total > 1 and elapsed > 0.5 and task.completed:
-            parts.append(f"{task.completed / elapsed:.1f}/s")
-        parts.append(_left(task.completed, total, elapsed))
-        return Text("  ".join(part for part in parts if part))
+        elapsed, done = task.elapsed or 0.0, task.completed - first
+        if total > 1 and elapsed > 0.5 and done >= 0.1 * elapsed:
+            parts.append(f"{done / elapsed:.1f}/s")
+        parts.append(_left(done, total - first, elapsed))
+        return Text("  ".join(part for part in parts if part), no_wrap=True, overflow="ellipsis")
 
 
 class ProgressDisplay:
@@ -88,7 +99,7 @@ class ProgressDisplay:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._stage = ""
-        self._done = 0.0
+        self._first = 0.0
         self._began = self._told = clock()
 
     def __enter__(self) -> ProgressDisplay:
@@ -96,11 +107,12 @@ class ProgressDisplay:
             self._bar = Progress(
                 SpinnerColumn(finished_text="[green]✓"),
                 TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
+                BarColumn(bar_width=12),
                 _Amount(),
-                TimeElapsedColumn(),
-                TextColumn("[dim]{task.fields[message]}", markup=True),
+                # What is left of the line: cut, never folded, so that the bar stays one line on any terminal.
+                TextColumn("[dim]{task.fields[message]}", markup=True, table_column=Column(no_wrap=True, ratio=1)),
                 console=self.output.people,
+                expand=True,
             )
             self._bar.start()
         return self
@@ -120,18 +132,15 @@ class ProgressDisplay:
             self.output.say(message)
             return
         fresh = stage != self._stage
-        if fresh or done < self._done:
-            # Going back is a new attempt: the time of the earlier ones says nothing about what is left of this one.
-            self._stage, self._began = stage, self.clock()
-            if self._bar is not None and self._task is not None and not fresh:
-                self._bar.reset(self._task)
-        self._done = done
+        if fresh:
+            # A run that goes on begins in the middle: what was done before took none of the time seen here.
+            self._stage, self._began, self._first = stage, self.clock(), done
         if self._bar is None:
             self._plain(done, total, message, fresh=fresh)
             return
         if fresh or self._task is None:
             self._finish_task()
-            self._task = self._bar.add_task(LABELS.get(stage, stage), total=total or None, message="")
+            self._task = self._bar.add_task(LABELS.get(stage, stage), total=total or None, message="", first=done)
         self._bar.update(self._task, completed=done, total=total or None, message=message.replace("[", r"\["))
 
     def fraction(self, stage: str) -> Callable[[float], None]:
@@ -158,5 +167,6 @@ class ProgressDisplay:
         if fresh:
             self.output.say(label + (f" ({total:.0f})" if total > 1 else ""))
             return
-        parts = [_count(done, total), _left(done, total, now - self._began), message]
+        left = _left(done - self._first, total - self._first, now - self._began)
+        parts = [_count(done, total), left, message]
         self.output.say(f"{label}: " + ", ".join(part for part in parts if part))

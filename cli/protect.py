@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,8 +11,9 @@ from . import options
 from .boundary import guarded, stopping
 from .config import ConfigOption
 from .environment import prepare_torch
+from .next_step import after_protect
 from .output import Output
-from .progress import ProgressDisplay, duration
+from .progress import ProgressDisplay, duration, pace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,9 +124,9 @@ def protect(
             tell_plan(output, outcome)
             return
         tell_summary(output, outcome)
-        if not outcome.exit_code and not outcome.already_done and source.is_dir():
-            folders = shlex.join([str(source), str(output_folder)])
-            output.say(f"Next: bitterant verify {folders}", style="bold")
+        if not outcome.exit_code and not outcome.already_done:
+            without = {problem.relative for problem in outcome.problems}
+            output.say(f"Next: {after_protect(source, output_folder, without)}", style="bold")
         raise typer.Exit(outcome.exit_code)
 
 
@@ -183,7 +183,7 @@ def tell_summary(output: Output, summary: RunSummary) -> None:
     output.say(summary.headline, style="bold")
     facts = []
     if not summary.already_done:
-        facts.append(("time", f"{duration(summary.seconds)}, {summary.images_per_second:.1f} pictures a second"))
+        facts.append(("time", ", ".join(filter(None, [duration(summary.seconds), pace(summary.images_per_second)]))))
     facts += [("report", str(summary.report)), ("manifest", str(summary.manifest))]
     if summary.bank is not None:
         facts.append(("bank", f"{summary.bank} (keep it private: whoever has it can remove the protection)"))

@@ -9,6 +9,7 @@ import typer
 
 from . import options
 from .boundary import guarded, stopping
+from .help import Commands
 from .output import Output
 from .progress import ProgressDisplay
 from .protect import tell_problems, tell_summary
@@ -22,9 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "apply", "inspect"]
 
-app = typer.Typer(
+app = Commands(
     no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
     help="Noise from captions alone: the pictures never leave their owner.",
     epilog="captions (owner) -> request.jsonl -> noise (server) -> out.noise.safetensors -> apply (owner) -> verify.",
 )
@@ -48,7 +48,9 @@ def apply(
     ] = Path("request.map.json"),
     fit: Annotated[
         Literal["center", "stretch"] | None,
-        typer.Option(help="How noise meets a picture.", show_default="what the bundle was made for"),
+        typer.Option(
+            metavar="center|stretch", help="How noise meets a picture.", show_default="what the bundle was made for"
+        ),
     ] = None,
     strength: Annotated[float, typer.Option(metavar="SHARE", help="Share of the noise to use, above 0 up to 1.")] = 1.0,
     max_epsilon: Annotated[

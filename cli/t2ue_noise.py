@@ -38,17 +38,23 @@ def noise(
     epsilon: options.EpsilonOption = None,
     z_mode: Annotated[
         Literal["class", "codebook", "sample"],
-        typer.Option(help="One seed a class, a few seeds shared by all, or a seed of its own for each picture."),
+        typer.Option(
+            metavar="class|codebook|sample",
+            help="One seed a class, a few seeds shared by all, or a seed of its own for each picture.",
+        ),
     ] = "sample",
     codebook: Annotated[int, typer.Option(min=1, metavar="K", help="Seeds of --z-mode codebook.")] = 32,
     prompt_mode: Annotated[
         Literal["fixed", "cycle"],
-        typer.Option(help="fixed: the captions as they came. cycle: class names in 18 changing sentences."),
+        typer.Option(
+            metavar="fixed|cycle", help="fixed: the captions as they came. cycle: class names in 18 changing sentences."
+        ),
     ] = "fixed",
     fit: Annotated[
         Literal["center", "stretch"],
         typer.Option(
-            help="How noise is meant to meet a picture: on its centred square, mirrored outside; or stretched."
+            metavar="center|stretch",
+            help="How noise is meant to meet a picture: on its centred square, mirrored outside; or stretched.",
         ),
     ] = "center",
     key_file: Annotated[
@@ -57,10 +63,17 @@ def noise(
     ] = None,
     file_format: Annotated[
         Literal["safetensors", "npz", "png"],
-        typer.Option("--format", help="'t2ue apply' reads safetensors; npz and png are for other programs and eyes."),
+        typer.Option(
+            "--format",
+            metavar="safetensors|npz|png",
+            help="'t2ue apply' reads safetensors; npz and png are for other programs and eyes.",
+        ),
     ] = "safetensors",
     batch_size: Annotated[
-        int, typer.Option(min=1, help="Captions at a time; the result is the same.", rich_help_panel=options.ADVANCED)
+        int,
+        typer.Option(
+            min=1, metavar="N", help="Captions at a time; the result is the same.", rich_help_panel=options.ADVANCED
+        ),
     ] = 8,
     weights: Annotated[
         Path | None,

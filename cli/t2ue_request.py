@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 
 from . import options
 from .boundary import guarded, stopping
+from .next_step import free_name, quoted
 from .output import Output
 from .progress import ProgressDisplay
 from .protect import tell_problems
@@ -41,7 +41,10 @@ def captions(
     ] = Path("request.jsonl"),
     source: Annotated[
         Literal["auto", "sidecar", "metadata", "coco", "class", "captioner"],
-        typer.Option(help="Where captions come from; auto takes the first that has one, in this order."),
+        typer.Option(
+            metavar="auto|sidecar|metadata|coco|class|captioner",
+            help="Where captions come from; auto takes the first that has one, in this order.",
+        ),
     ] = "auto",
     template: Annotated[
         str, typer.Option(metavar="TEXT", help="The sentence for the names of class folders.")
@@ -143,7 +146,9 @@ def captions(
                     key_file.unlink()
             raise
         output.facts([("send", str(request)), ("keep private", f"{map_file} and {key_file}")])
-        output.say(f"Next: bitterant t2ue noise {shlex.quote(str(request))} -o out.noise.safetensors", style="bold")
+        output.say(
+            f"Next: bitterant t2ue noise {quoted(request)} -o {free_name('out', '.noise.safetensors')}", style="bold"
+        )
         output.result(
             {
                 "request": str(request),

@@ -10,6 +10,7 @@ import typer
 from . import options
 from .boundary import guarded, stopping
 from .environment import pin_arithmetic, prepare_torch
+from .next_step import quoted
 from .output import Output
 from .progress import ProgressDisplay
 
@@ -39,7 +40,9 @@ def train(
     size: Annotated[
         Literal["32", "64", "256"] | None,
         typer.Option(
-            help="Side of the noise in px. 256 is the paper's network.", show_default="32; with --preset paper 256"
+            metavar="32|64|256",
+            help="Side of the noise in px. 256 is the paper's network.",
+            show_default="32; with --preset paper 256",
         ),
     ] = None,
     strength: options.StrengthOption = None,
@@ -111,6 +114,6 @@ def train(
                 "Noises of one caption are nearly the same whatever the random vector: who knows the caption and has "
                 "the generator can subtract them. --diversity 1 keeps them apart."
             )
-        output.say(f"Next: bitterant protect PHOTOS PROTECTED --method t2ue -g {out}", style="bold")
+        output.say(f"It is used by: bitterant protect PHOTOS PROTECTED --method t2ue -g {quoted(out)}", style="bold")
         output.result({"generator": str(out), "steps": report.steps, "losses": report.losses,
                        "measures": measures.facts()})  # fmt: skip

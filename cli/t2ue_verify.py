@@ -49,7 +49,10 @@ def verify(
     ] = None,
     source: Annotated[
         Literal["auto", "sidecar", "metadata", "coco", "class"],
-        typer.Option(help="Where captions come from; auto takes the first that has one, in this order."),
+        typer.Option(
+            metavar="auto|sidecar|metadata|coco|class",
+            help="Where captions come from; auto takes the first that has one, in this order.",
+        ),
     ] = "auto",
     coco: Annotated[Path | None, typer.Option(metavar="FILE", help="A COCO captions_*.json.")] = None,
     column: Annotated[

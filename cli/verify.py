@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import ConfigError
 from . import options
 from .boundary import guarded
+from .completion import complete_adversary
 from .config import ConfigOption
 from .environment import prepare_torch
 from .misfits import tell_misfits
@@ -25,7 +28,9 @@ SHOWN_CAVEATS = 4
 
 
 def verify(
-    clean: Annotated[Path, typer.Argument(metavar="CLEAN", help="The originals, in class folders.")],
+    clean: Annotated[
+        Path, typer.Argument(metavar="CLEAN", help="The originals; in class folders, or else sorted by how they look.")
+    ],
     protected: Annotated[Path, typer.Argument(metavar="PROTECTED", help="The protected copies of the same pictures.")],
     test: Annotated[
         Path | None,
@@ -37,9 +42,14 @@ def verify(
     report: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Folder for report.html, report.json and the tables beside them.", show_default="none"
+            metavar="DIR",
+            help="Folder for report.html, report.json and the tables beside them.",
+            show_default="PROTECTED-report, beside PROTECTED",
         ),
     ] = None,
+    no_report: Annotated[
+        bool, typer.Option("--no-report", help="Keep no report.", rich_help_panel=options.ADVANCED)
+    ] = False,
     preset: Annotated[
         str,
         typer.Option(
@@ -51,7 +61,9 @@ def verify(
     require_tier: Annotated[
         str | None,
         typer.Option(
-            metavar="TIER", help="With --require-grade: the trainer to withstand, such as naive or transforms."
+            metavar="TIER",
+            help="With --require-grade: the trainer to withstand, such as naive or transforms.",
+            rich_help_panel=options.ADVANCED,
         ),
     ] = None,
     require_grade: Annotated[
@@ -67,10 +79,16 @@ def verify(
             metavar="DIR",
             help="Keep finished trainings here. Verifications that share a folder share those on the clean pictures.",
             show_default="cells in the report's folder",
+            rich_help_panel=options.ADVANCED,
         ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume/--no-resume", help="Use trainings that an earlier run kept, or do all anew.")
+        bool,
+        typer.Option(
+            "--resume/--no-resume",
+            help="Use trainings that an earlier run kept, or do all anew. Default: use them.",
+            rich_help_panel=options.ADVANCED,
+        ),
     ] = True,
     seed: options.SeedOption = 0,
     device: options.DeviceOption = "auto",
@@ -91,6 +109,7 @@ def verify(
         typer.Option(
             metavar="NAME",
             help="Try this against the protection; may be given several times. See 'bitterant list adversaries'.",
+            autocompletion=complete_adversary,
             show_default="the preset's",
             rich_help_panel=options.ADVANCED,
         ),
@@ -121,6 +140,7 @@ def verify(
         int | None,
         typer.Option(
             min=1,
+            metavar="N",
             help="Trainings at the same time.",
             show_default="one a processor",
             rich_help_panel=options.ADVANCED,
@@ -142,8 +162,14 @@ def verify(
     Exit code 4: the required grade was not reached. 5: the test itself is not valid, see the report.
     """
     output = Output(as_json=as_json, quiet=quiet)
+    if report is None and not no_report:
+        report, cells = _beside(protected, cells)
     kept = report / "cells" if cells is None and report is not None else cells
     with guarded(output, debug=debug, stopped=_stopped(kept, resume=resume)):
+        if no_report and report is not None:
+            raise ConfigError("Give --report or --no-report, not both.")
+        if report is not None and (report / "report.json").exists():
+            output.warn(f"The report that is in {report} will be replaced; give another --report to keep it.")
         side = options.parse_resolution(resolution)
         promised = options.promised_epsilon(epsilon)
         prepare_torch()
@@ -182,10 +208,35 @@ def verify(
         raise typer.Exit(result.exit_code())
 
 
+def _beside(protected: Path, cells: Path | None) -> tuple[Path | None, Path | None]:
+    """The folder of the report, beside PROTECTED, and where trainings are kept.
+
+    An unfinished one goes on. A finished one is left alone: the next gets a number, and shares its trainings.
+    """
+    place = protected.absolute()
+    if not place.name or not os.access(place.parent, os.W_OK):
+        return None, cells
+    first = place.with_name(f"{place.name}-report")
+    found, number = first, 2
+    while os.path.lexists(found) and not _unfinished(found):
+        found, number = first.with_name(f"{first.name}-{number}"), number + 1
+    if cells is None and found != first and (first / "cells").is_dir():
+        cells = first / "cells"
+    shown = found if protected.is_absolute() or ".." in protected.parts else Path(os.path.relpath(found))
+    return shown, cells
+
+
+def _unfinished(folder: Path) -> bool:
+    """Whether a verification was begun in it and has not written its report, or it is empty."""
+    if not folder.is_dir() or (folder / "report.json").exists():
+        return False
+    return (folder / "plan.json").exists() or not any(folder.iterdir())
+
+
 def _stopped(kept: Path | None, *, resume: bool) -> str:
     """What to say on Ctrl-C."""
     if kept is None:
-        return "Stopped. Nothing was decided; the same command starts over. With --report DIR it would go on."
+        return "Stopped. Nothing was decided; the same command starts over. Without --no-report it would go on."
     again = "the same command" if resume else "the same command without --no-resume"
     return f"Stopped. Finished trainings are kept in {kept}; {again} goes on from there."
 
@@ -211,6 +262,9 @@ def tell_verdict(output: Output, result: VerificationReport, report: Path | None
             rows.append((tier.tier, f"{tier.grade}{part}; {words}: {worst.id}"))
         output.facts(rows)
         _tell_trainers(output, result)
+    if result.labellings:
+        output.say("  The pictures came without classes; by the labels that were made for them:")
+        output.facts([(row.grouping, row.grade if row.valid else "not valid") for row in result.labellings])
     for caveat in verdict.caveats[:SHOWN_CAVEATS]:
         output.say(f"  - {caveat}", style="dim")
     if report is not None:

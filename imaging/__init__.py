@@ -38,7 +38,7 @@ from .perturb import Change, add_delta, measure_change, upsample_delta
 from .picture import Picture
 from .resize import squash
 from .scan import Entry, FolderScan, SkippedPath, scan_folder, scan_source
-from .visibility import FLIP_MISSING, Visibility, flip_available, measure_visibility
+from .visibility import FLIP_MISSING, Sight, Visibility, flip_available, measure_visibility, tell_sights
 
 if TYPE_CHECKING:
     from .image_set import Features, ImageSet
@@ -58,6 +58,7 @@ __all__ = [
     "ImageSet",
     "Metadata",
     "Picture",
+    "Sight",
     "SkippedPath",
     "Visibility",
     "add_delta",
@@ -86,6 +87,7 @@ __all__ = [
     "squash",
     "sweep_temporaries",
     "sweep_temporaries_of",
+    "tell_sights",
     "thumbnail",
     "upsample_delta",
     "write_atomic",

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from ..errors import ConfigError, LabelError
+from .given import content_keys, images_of, labels_of
+from .writable import Origin, Writable
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["Features", "ImageSet"]
 
@@ -47,6 +52,8 @@ class ImageSet:
             ``None`` where they were not resized. It tells what a file leaves of a perturbation.
         features: what a network made of the pictures while they were read; ``None`` where none looked.
         captions: what each picture shows, in words; ``None`` where nobody said.
+        writable: what of a perturbation the files can hold; ``None`` where they hold all of it.
+        origins: the files that the images were read from; ``None`` where there are none.
     """
 
     images: Tensor
@@ -56,6 +63,8 @@ class ImageSet:
     native_size: tuple[int, int] | None = None
     features: Features | None = None
     captions: tuple[str, ...] | None = None
+    writable: Writable | None = None
+    origins: tuple[Origin, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4 or self.images.shape[1] != 3:
@@ -70,6 +79,10 @@ class ImageSet:
             raise ConfigError(f"{n} images but features of shape {tuple(self.features.values.shape)}.")
         if self.captions is not None and len(self.captions) != n:
             raise ConfigError(f"{n} images but {len(self.captions)} captions.")
+        if self.writable is not None and len(self.writable.grey) != n:
+            raise ConfigError(f"{n} images, but what can be written is known of {len(self.writable.grey)}.")
+        if self.origins is not None and len(self.origins) != n:
+            raise ConfigError(f"{n} images of {len(self.origins)} files.")
         if self.labels is not None:
             _check_labels(self.labels, n, len(self.classes))
 
@@ -84,43 +97,33 @@ class ImageSet:
     @classmethod
     def from_tensors(
         cls,
-        images: Tensor,
-        labels: Tensor | None = None,
+        images: Tensor | np.ndarray | Sequence[Any],
+        labels: Tensor | np.ndarray | Sequence[int] | None = None,
         *,
         classes: Sequence[str] | None = None,
         keys: Sequence[str] | None = None,
     ) -> ImageSet:
-        """Build a set from tensors, without any folder.
+        """Build a set from tensors, NumPy arrays or lists of them, without any folder.
 
         Args:
-            images: float ``[N, 3, R, R]`` in [0, 1] (rounded to the 8-bit grid) or uint8 of the same shape.
-            labels: integers ``[N]``.
+            images: float in [0, 1] (rounded to the 8-bit grid) or uint8, ``[N, 3, R, R]`` or ``[N, R, R, 3]``.
+            labels: whole numbers from 0, ``[N]``, such as the ``targets`` of torchvision's data sets.
             classes: class names; ``"0"``, ``"1"``, ... if left out.
             keys: identities; if left out, ``class/sha256`` of each image's bytes.
 
         Raises:
-            ConfigError: shape, type or range is wrong.
+            ConfigError: shape, type or range is wrong, or there are no images.
             LabelError: labels do not fit the images or the class names.
         """
-        if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
-            raise ConfigError(f"Expected square RGB images [N, 3, R, R], got shape {tuple(images.shape)}.")
-        if images.dtype != torch.uint8:
-            if len(images) and not (float(images.min()) >= 0.0 and float(images.max()) <= 1.0):
-                raise ConfigError("Float images must lie in [0, 1]; divide 8-bit values by 255.")
-            images = images.float().mul(255.0).round().to(torch.uint8)
-        images = images.contiguous()
+        pixels = images_of(images)
+        names: tuple[str, ...] = ()
+        numbers = None
         if labels is not None:
-            labels = labels.to(torch.int64)
-            count = int(labels.max()) + 1 if labels.numel() else 0
-            names = tuple(classes) if classes is not None else tuple(str(i) for i in range(count))
-            _check_labels(labels, len(images), len(names))  # here too: the keys below are made of them
-        else:
-            names = ()
-        if keys is None:
-            digests = [hashlib.sha256(row.numpy().tobytes()).hexdigest() for row in images.cpu()]
-            prefix = [""] * len(digests) if labels is None else [f"{names[int(i)]}/" for i in labels]
-            keys = [p + d for p, d in zip(prefix, digests, strict=True)]
-        return cls(images=images, labels=labels, classes=names, keys=tuple(keys))
+            numbers = labels_of(labels, len(pixels))
+            names = tuple(str(i) for i in range(int(numbers.max()) + 1)) if classes is None else tuple(classes)
+            _check_labels(numbers, len(pixels), len(names))  # here too: the keys below are made of them
+        made = content_keys(pixels, numbers, names) if keys is None else tuple(keys)
+        return cls(images=pixels, labels=numbers, classes=names, keys=made)
 
     def select(self, indices: Tensor | Sequence[int]) -> ImageSet:
         """The sub-set at these positions, in this order."""
@@ -135,12 +138,15 @@ class ImageSet:
             if self.features is None
             else replace(self.features, values=self.features.values[index.cpu()]),
             captions=None if self.captions is None else tuple(self.captions[i] for i in index.tolist()),
+            writable=None if self.writable is None else self.writable.select(index),
+            origins=None if self.origins is None else tuple(self.origins[i] for i in index.tolist()),
         )
 
     def to(self, device: torch.device | str) -> ImageSet:
         """The same set with images and labels on a device."""
         labels = None if self.labels is None else self.labels.to(device)
-        return replace(self, images=self.images.to(device), labels=labels)
+        writable = None if self.writable is None else self.writable.to(device)
+        return replace(self, images=self.images.to(device), labels=labels, writable=writable)
 
 
 def _check_labels(labels: Tensor, images: int, classes: int) -> None:

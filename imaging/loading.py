@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import ConfigError, ImageError
 from .codec import MAX_PIXELS, decode, read_header
 from .places import open_regular
-from .resize import squash
+from .resize import opacity, squash
 from .scan import Entry, FolderScan
 
 if TYPE_CHECKING:
@@ -125,6 +125,7 @@ def load_image_set(
     import torch
 
     from .image_set import Features, ImageSet
+    from .writable import Origin, Writable
 
     if resolution < 1:
         raise ConfigError(f"The working resolution must be at least 1 pixel, not {resolution}.")
@@ -136,6 +137,8 @@ def load_image_set(
     kept: list[Entry] = []
     keys: list[str] = []
     sizes: list[tuple[int, int]] = []
+    greys: list[bool] = []
+    masks: list[np.ndarray | None] = []
     features: list[Tensor] = []
     problems: list[FileProblem] = []
     view = None if describe is None else describe.side
@@ -148,6 +151,8 @@ def load_image_set(
             kept.append(entry)
             keys.append(entry_key(entry, result.sha256))
             sizes.append(result.size)
+            greys.append(result.grey)
+            masks.append(result.opaque)
             if describe is not None and result.view is not None:
                 features.append(describe(result.view))
         if progress is not None:
@@ -160,7 +165,17 @@ def load_image_set(
     described = None
     if describe is not None and features:
         described = Features(torch.stack(features), describe.side, describe.maker)
-    return ImageSet(images[: len(kept)], labels, classes, tuple(keys), native, described), kept, problems
+    found = ImageSet(
+        images[: len(kept)],
+        labels,
+        classes,
+        tuple(keys),
+        native,
+        described,
+        writable=Writable.of(greys, masks, resolution),
+        origins=tuple(Origin(entry.path) for entry in kept),
+    )
+    return found, kept, problems
 
 
 def _median_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
@@ -176,6 +191,8 @@ class _Loaded:
     view: np.ndarray | None
     sha256: str
     size: tuple[int, int]
+    grey: bool
+    opaque: np.ndarray | None
 
 
 def _load_all(
@@ -205,7 +222,14 @@ def _load(entry: Entry, resolution: int, view: int | None, max_pixels: int) -> _
     except OSError as error:
         return FileProblem(entry.relative, f"cannot be read: {error.strerror or error}")
     seen = None if view is None else squash(picture, view)
-    return _Loaded(squash(picture, resolution), seen, digest, (picture.height, picture.width))
+    return _Loaded(
+        squash(picture, resolution),
+        seen,
+        digest,
+        (picture.height, picture.width),
+        picture.is_colourless,
+        opacity(picture, resolution),
+    )
 
 
 def common_size(scan: FolderScan) -> tuple[int, int] | None:

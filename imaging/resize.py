@@ -7,9 +7,9 @@ from PIL import Image
 
 from ..errors import ConfigError
 from .perturb import Fit
-from .picture import Picture
+from .picture import FULLY_TRANSPARENT, Picture
 
-__all__ = ["shrink_delta", "squash"]
+__all__ = ["opacity", "shrink_delta", "squash"]
 
 
 def squash(picture: Picture, resolution: int) -> np.ndarray:
@@ -34,6 +34,22 @@ def squash(picture: Picture, resolution: int) -> np.ndarray:
         return pixels
     image = Image.fromarray(np.ascontiguousarray(pixels))
     return np.array(image.resize((resolution, resolution), Image.Resampling.BILINEAR))
+
+
+def opacity(picture: Picture, resolution: int) -> np.ndarray | None:
+    """How much of each place of a picture is not fully transparent, as a trainer sees it who shrinks the picture.
+
+    Args:
+        picture: any size.
+        resolution: side length R in px.
+
+    Returns:
+        uint8 ``[R, R]`` in 255ths, or ``None`` where no pixel is fully transparent.
+    """
+    if picture.alpha is None or not (picture.alpha == FULLY_TRANSPARENT).any():
+        return None
+    seen = np.where(picture.alpha == FULLY_TRANSPARENT, 0, 255).astype(np.uint8)
+    return squash(Picture(seen[..., None]), resolution)[..., 0]
 
 
 def shrink_delta(delta: np.ndarray, height: int, width: int, fit: Fit) -> np.ndarray:

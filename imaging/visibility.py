@@ -12,6 +12,7 @@ Values are taken as sRGB, whatever the colour profile; 16 bits as an 8-bit scree
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import ModuleType
@@ -23,7 +24,10 @@ from ..errors import ConfigError
 from .colour_difference import ciede2000, linear_light, xyz_to_lab
 from .picture import FULLY_TRANSPARENT, Picture
 
-__all__ = ["FLIP_MISSING", "Visibility", "flip_available", "measure_visibility"]
+__all__ = ["FLIP_MISSING", "SEEN", "Sight", "Visibility", "flip_available", "measure_visibility", "tell_sights"]
+
+#: Mean CIEDE2000 of patches from which on a change is called visible: twice what is hardly seen.
+SEEN: Final = 2.0
 
 #: Why there is no FLIP.
 FLIP_MISSING = "the package flip-evaluator is not installed: pip install 'bitterant[flip]'"
@@ -31,6 +35,12 @@ FLIP_MISSING = "the package flip-evaluator is not installed: pip install 'bitter
 _TILE: Final = 64
 _TILES: Final = 3
 _PATCH: Final = 8
+#: Standard deviation in levels up to which a patch is plain: sky, wall, paper, the flat colours of drawings.
+_PLAIN: Final = 3.0
+#: Less of a picture than this is no plain area.
+_FLAT_SHARE: Final = 0.05
+#: Pictures that are named.
+_NAMED: Final = 3
 #: FLIP's own default: a 0.7 m wide screen of 3840 pixels seen from 0.7 m.
 _PIXELS_PER_DEGREE: Final = 67.0206
 
@@ -45,12 +55,54 @@ class Visibility:
         ciede_patches: mean CIEDE2000 difference of patches of 8 x 8 pixels, averaged in linear light: what is left of
             grain from a distance, and all of stains and casts.
         flip: mean FLIP error, or ``None`` where it was not measured.
+        ciede_flat: the mean of the patches that are plain in the original, where the eye sees most; ``None`` where
+            fewer than a twentieth are.
     """
 
     ciede: float
     ciede_p95: float
     ciede_patches: float
     flip: float | None = None
+    ciede_flat: float | None = None
+
+
+@dataclass(frozen=True)
+class Sight:
+    """Of one picture: its name, and ``ciede_patches`` and ``ciede_flat`` of its change."""
+
+    name: str
+    patches: float
+    flat: float | None
+
+
+def tell_sights(sights: Sequence[Sight]) -> list[str]:
+    """Where a change can be seen, and in which pictures most; nothing where it is hardly seen in any.
+
+    Args:
+        sights: all pictures.
+
+    Returns:
+        Up to two sentences: on whole pictures, and on plain areas.
+    """
+    told = []
+    whole = [(sight.patches, sight.name) for sight in sights if sight.patches >= SEEN]
+    if whole:
+        told.append(
+            f"The change can be seen in {len(whole)} of {len(sights)} pictures: colours of small patches differ by "
+            f"{SEEN:g} or more (CIEDE2000; 1 is hardly seen side by side). Most of all: {_worst(whole)}."
+        )
+    flat = [(sight.flat, sight.name) for sight in sights if sight.flat is not None and sight.flat >= SEEN]
+    if flat:
+        told.append(
+            f"{'It' if told else 'The change'} is visible as stains on flat areas (skies, walls, drawings) of "
+            f"{len(flat)} of {len(sights)} pictures. Most of all: {_worst(flat)}."
+        )
+    return told
+
+
+def _worst(found: list[tuple[float, str]]) -> str:
+    ranked = sorted(found, key=lambda item: (-item[0], item[1]))[:_NAMED]
+    return ", ".join(f"{name} ({value:.1f})" for value, name in ranked)
 
 
 @lru_cache(maxsize=1)
@@ -98,15 +150,18 @@ def measure_visibility(before: Picture, after: Picture, *, with_flip: bool = Fal
     lab = xyz_to_lab(np.concatenate([light.reshape(3, 2, -1), whole.reshape(3, 2, -1)], axis=2))
     found = ciede2000(lab[:, 0], lab[:, 1])
     pixels, patches = found[:count], found[count:]
+    plain = _plain(pair[0])
     if alpha is not None:
         pixels = pixels[seen.ravel()]
-        patches = patches[_patches(seen[None, None].astype(np.float32)).ravel() > 0]
+        shown = _patches(seen[None, None].astype(np.float32)).ravel() > 0
+        patches, plain = patches[shown], plain[shown]
     rank = int(0.95 * (len(pixels) - 1))
     return Visibility(
         ciede=float(pixels.mean(dtype=np.float64)),
         ciede_p95=float(np.partition(pixels, rank)[rank]),
         ciede_patches=float(patches.mean(dtype=np.float64)),
         flip=_mean_flip(pair[0], pair[1], seen) if with_flip else None,
+        ciede_flat=float(patches[plain].mean(dtype=np.float64)) if plain.mean() >= _FLAT_SHARE else None,
     )
 
 
@@ -130,6 +185,13 @@ def _patches(values: np.ndarray) -> np.ndarray:
         counts = np.diff(starts, append=values.shape[axis]).astype(np.float32)
         values = np.add.reduceat(values, starts, axis=axis) / (counts[:, None] if axis == -2 else counts)
     return values
+
+
+def _plain(pixels: np.ndarray) -> np.ndarray:
+    """Which patches of uint8 ``[H, W, 3]`` hardly vary, in the order of :func:`_patches`: bool ``[P]``."""
+    values = pixels.transpose(2, 0, 1).astype(np.float32)
+    variance = _patches(values * values) - _patches(values) ** 2
+    return (variance.max(axis=0) <= _PLAIN**2).ravel()
 
 
 def _mean_flip(before: np.ndarray, after: np.ndarray, seen: np.ndarray) -> float | None:

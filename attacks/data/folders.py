@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+import torch
 
 from ...errors import FolderError, LabelError
 from ...imaging import Entry, FolderScan, ImageSet, auto_resolution, load_image_set
 from ...imaging.places import identity_of, lies_in
+from ..enough import TEST_SHARE, fewest_for_groups
 from ..facts import FolderFacts, PairIssue
 from .checking import FileCheck, check_files
 from .forms import describe_files, digest_of
+from .grouping import Grouping, Groups, groupings_for
 from .lpips import LpipsFound
-from .pairing import MANIFEST_NAME, Pair, pair_folders, read_manifest_rows, read_run_settings, scan_labelled
+from .pairing import (
+    MANIFEST_NAME,
+    Pair,
+    pair_folders,
+    read_manifest_rows,
+    read_run_settings,
+    scan_labelled,
+    scan_pictures,
+)
 from .provenance import stated_budget, stated_protection
 from .sets import (
     FEWEST_TESTED,
@@ -27,14 +39,19 @@ from .sets import (
     pixel_twins,
     placebo_levels,
 )
-from .split import TEST_SHARE, stratified_split
+from .split import stratified_split
 
-__all__ = ["load_folders"]
+__all__ = ["load_folders", "load_labellings"]
 
 _FEWEST_CLASSES = 2
 
 
-def load_folders(
+def load_folders(clean: Path, protected: Path, **options: Any) -> VerificationData:
+    """The first of :func:`load_labellings`; of class folders, the only one."""
+    return load_labellings(clean, protected, **options)[0]
+
+
+def load_labellings(
     clean: Path,
     protected: Path,
     *,
@@ -45,21 +62,34 @@ def load_folders(
     epsilon: float | None,
     step: Step,
     lpips: LpipsFound = NO_LPIPS,
-) -> VerificationData:
+) -> tuple[VerificationData, ...]:
     """Pair two folders, check the files, and load both at one working resolution.
+
+    Pictures without class folders get labels from :mod:`.grouping`, in several ways.
+
+    Returns:
+        One set of data for each labelling; one alone where folders say the class.
 
     Raises:
         FolderError: a folder is missing, empty or the same as another, or no file of PROTECTED belongs to one of CLEAN.
-        LabelError: no class folders, one class only, the test folder has other classes, or fewer than
-            ``FEWEST_TESTED`` pictures a class.
+        LabelError: class folders do not agree, there are too few pictures to make groups of, or fewer than
+            ``FEWEST_TESTED`` test pictures a class.
     """
-    clean_scan, protected_scan = scan_labelled(clean, "CLEAN"), scan_labelled(protected, "PROTECTED")
+    clean_scan = scan_pictures(clean, "CLEAN")
+    groupings: tuple[Grouping | None, ...] = (None,)
+    if len(clean_scan.classes) < _FEWEST_CLASSES:
+        groupings = _groupings(clean_scan)
+    scan = scan_labelled if groupings == (None,) else scan_pictures
+    protected_scan = scan(protected, "PROTECTED")
     if identity_of(clean) == identity_of(protected):
         raise FolderError(
             f"CLEAN and PROTECTED are the same folder: {clean}. Give the originals first, then the copies."
         )
     _check_order(clean, protected)
-    test_scan = None if test is None else _scan_test(test, clean_scan, {"CLEAN": clean, "PROTECTED": protected})
+    test_scan = None
+    if test is not None:
+        others = {"CLEAN": clean, "PROTECTED": protected}
+        test_scan = _scan_test(test, clean_scan if groupings == (None,) else None, others)
     pairs, found = pair_folders(clean_scan, protected_scan, read_manifest_rows(protected))
     if not pairs:
         raise FolderError(
@@ -80,47 +110,111 @@ def load_folders(
     side = auto_resolution(clean_scan, device_type) if resolution == "auto" else resolution
     loader = _Loader(side, threads, step, 2 * len(check.pairs) + (len(test_scan.entries) if test_scan else 0))
     pairs, before, after = loader.pairs(clean_scan, protected_scan, list(check.pairs))
-    issues = [*found, *check.issues]
-    if test_scan is None:
-        train, held_out = stratified_split(before.keys, label_array(before.labels).tolist(), seed=seed)
-        tested, test_source = before.select(held_out), "split"
-        test_names = [pairs[i].clean.relative for i in held_out]
-        # The same picture may lie in CLEAN twice, as a PNG and as a BMP.
-        twins = pixel_twins(before.images[train], after.images[train], tested.images)
-        issues += [_leak(pairs[train[i]], "held out for the test") for i in sorted(twins)]
-        train = [row for i, row in enumerate(train) if i not in twins]
-    else:
-        tested, test_names, train, leaked = _external_test(loader, test_scan, before, after, pairs)
-        issues += leaked
-        test_source = "folder"
-    issues += loader.problems
-    _check_enough(before, train, tested, clean, test, issues)
+    tested = None if test_scan is None else loader.load(test_scan, list(test_scan.entries), "untestable")
     run = read_run_settings(protected)
     budget, budget_source = stated_budget(epsilon, run)
-    train_before = before.select(train)
-    names = [pairs[i].clean.relative for i in train]
-    issues += near_issues(train_before.images.numpy(), names, tested.images.numpy(), test_names)
-    return VerificationData(
-        clean=train_before.images.numpy(),
-        protected=after.select(train).images.numpy(),
-        labels=label_array(train_before.labels),
-        keys=train_before.keys,
-        test_images=tested.images.numpy(),
-        test_labels=label_array(tested.labels),
-        classes=clean_scan.classes,
-        test_source=test_source,
-        issues=tuple(issues),
-        files=check.files,
-        roots=(clean, protected),
-        noise_levels=placebo_levels([file.distances.linf_levels for file in check.files], budget),
-        budget_levels=budget,
-        budget_source=budget_source,
-        protection=stated_protection(run, protected),
-        split_seed=seed if test_scan is None else None,
-        folders=_folder_facts(check),
-        test_sha256=None if test_scan is None else digest_of(tested.keys),
-        lpips=lpips,
-    )
+    made, problem = [], None
+    for grouping in groupings:
+        try:
+            made.append(
+                _Labelled(clean, test, clean_scan.classes, pairs, before, after, tested, seed).data(
+                    grouping,
+                    [*found, *check.issues, *loader.problems],
+                    torch.device(device_type),
+                    files=check.files,
+                    roots=(clean, protected),
+                    noise_levels=placebo_levels([file.distances.linf_levels for file in check.files], budget),
+                    budget_levels=budget,
+                    budget_source=budget_source,
+                    protection=stated_protection(run, protected),
+                    folders=_folder_facts(check),
+                    lpips=lpips,
+                )
+            )
+        except LabelError as error:  # one odd picture may be a group of its own; another labelling may do
+            problem = problem or error
+    if not made:
+        assert problem is not None
+        raise problem
+    return tuple(made)
+
+
+def _groupings(scan: FolderScan) -> tuple[Grouping, ...]:
+    found = groupings_for(len(scan.entries))
+    if not found:
+        raise LabelError(
+            f"CLEAN has no two class folders: {scan.root}. Then pictures are sorted into groups that look alike, which "
+            f"takes {fewest_for_groups()} pictures or more; here are {len(scan.entries)}. Give more, or put each class "
+            "into a folder of its own, in CLEAN and PROTECTED alike. 'bitterant inspect' compares any two folders."
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class _Labelled:
+    """Loaded pictures, to be labelled and split. ``pairs``, ``before`` and ``after`` belong together row by row;
+    ``tested`` are the pictures of the test folder, where there is one."""
+
+    clean: Path
+    test: Path | None
+    classes: tuple[str, ...]
+    pairs: list[Pair]
+    before: ImageSet
+    after: ImageSet
+    tested: tuple[ImageSet, list[Entry]] | None
+    seed: int
+
+    def data(
+        self, grouping: Grouping | None, issues: list[PairIssue], device: torch.device, **facts: Any
+    ) -> VerificationData:
+        """Everything under one labelling.
+
+        Raises:
+            LabelError: too few pictures a class, or of two classes.
+        """
+        before, pairs, classes = self.before, self.pairs, self.classes
+        tested, names = (None, []) if self.tested is None else (self.tested[0], [e.relative for e in self.tested[1]])
+        if grouping is not None:
+            classes = tuple(f"group {number + 1}" for number in range(grouping.count))
+            if len(before) < grouping.count:
+                raise LabelError(f"Only {len(before)} pictures of {self.clean} can be compared with their copies.")
+            groups = Groups(grouping, before.images, seed=self.seed, device=device)
+            before = _with_labels(before, groups, classes)
+            tested = None if tested is None or not len(tested) else _with_labels(tested, groups, classes)
+        if tested is None:
+            train, held_out = stratified_split(before.keys, label_array(before.labels).tolist(), seed=self.seed)
+            tested, source = before.select(held_out), "split"
+            names = [pairs[i].clean.relative for i in held_out]
+            # The same picture may lie in CLEAN twice, as a PNG and as a BMP.
+            twins = pixel_twins(before.images[train], self.after.images[train], tested.images)
+            issues = [*issues, *(_leak(pairs[train[i]], "held out for the test") for i in sorted(twins))]
+            train = [row for i, row in enumerate(train) if i not in twins]
+        else:
+            train, leaked = _external_test(tested, before, self.after, pairs)
+            issues, source = [*issues, *leaked], "folder"
+        _check_enough(before, train, tested, self.clean, self.test, issues)
+        train_before = before.select(train)
+        train_names = [pairs[i].clean.relative for i in train]
+        issues = [*issues, *near_issues(train_before.images.numpy(), train_names, tested.images.numpy(), names)]
+        return VerificationData(
+            clean=train_before.images.numpy(),
+            protected=self.after.select(train).images.numpy(),
+            labels=label_array(train_before.labels),
+            keys=train_before.keys,
+            test_images=tested.images.numpy(),
+            test_labels=label_array(tested.labels),
+            classes=classes,
+            test_source=source,
+            issues=tuple(issues),
+            split_seed=self.seed if source == "split" else None,
+            test_sha256=None if source == "split" else digest_of(tested.keys),
+            grouping=grouping,
+            **facts,
+        )
+
+
+def _with_labels(images: ImageSet, groups: Groups, classes: tuple[str, ...]) -> ImageSet:
+    return replace(images, labels=torch.from_numpy(groups.assign(images.images)), classes=classes)
 
 
 def _folder_facts(check: FileCheck) -> dict[Literal["clean", "protected"], FolderFacts]:
@@ -166,13 +260,16 @@ class _Loader:
         )
 
 
-def _scan_test(test: Path, clean: FolderScan, others: dict[str, Path]) -> FolderScan:
+def _scan_test(test: Path, clean: FolderScan | None, others: dict[str, Path]) -> FolderScan:
+    """The test folder; with the classes of ``clean`` where that has some."""
     for name, folder in others.items():
         if lies_in(test, folder) or lies_in(folder, test):
             raise FolderError(
                 f"The test folder {test} and {name}, {folder}, are one folder or lie one in the other. A victim must "
                 "be tested on pictures it was not trained on: give other ones, or leave --test out."
             )
+    if clean is None:
+        return scan_pictures(test, "The test folder")
     scan = scan_labelled(test, "The test folder")
     if scan.classes != clean.classes:
         missing = sorted(set(clean.classes) - set(scan.classes))
@@ -187,15 +284,14 @@ def _scan_test(test: Path, clean: FolderScan, others: dict[str, Path]) -> Folder
 
 
 def _external_test(
-    loader: _Loader, scan: FolderScan, before: ImageSet, after: ImageSet, pairs: list[Pair]
-) -> tuple[ImageSet, list[str], list[int], list[PairIssue]]:
-    """The test pictures, their paths, and the training positions whose file or pixels are not among them."""
-    tested, kept = loader.load(scan, list(scan.entries), "untestable")
+    tested: ImageSet, before: ImageSet, after: ImageSet, pairs: list[Pair]
+) -> tuple[list[int], list[PairIssue]]:
+    """The training positions whose file or pixels are not among the test pictures, and what was left out."""
     hashes = {key.rsplit("/", 1)[-1] for key in tested.keys}
     twins = pixel_twins(before.images, after.images, tested.images)
     leaked = [i for i, key in enumerate(before.keys) if key.rsplit("/", 1)[-1] in hashes or i in twins]
     train = sorted(set(range(len(before))) - set(leaked))
-    return tested, [entry.relative for entry in kept], train, [_leak(pairs[i], "in the test folder") for i in leaked]
+    return train, [_leak(pairs[i], "in the test folder") for i in leaked]
 
 
 def _leak(pair: Pair, where: str) -> PairIssue:

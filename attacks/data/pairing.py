@@ -23,6 +23,7 @@ __all__ = [
     "read_manifest_rows",
     "read_run_settings",
     "scan_labelled",
+    "scan_pictures",
 ]
 
 MANIFEST_NAME = "bitterant-manifest.jsonl"
@@ -39,6 +40,18 @@ class Pair:
     protected: Entry
 
 
+def scan_pictures(folder: Path, what: str) -> FolderScan:
+    """Scan a folder of images, in class folders or not.
+
+    Raises:
+        FolderError: it is missing or empty.
+    """
+    scan = scan_folder(folder, follow_links=True)  # only read, never published
+    if not scan.entries:
+        raise FolderError(f"{what} holds no images: {folder}. Check the path.")
+    return scan
+
+
 def scan_labelled(folder: Path, what: str) -> FolderScan:
     """Scan a folder whose class folders hold the images.
 
@@ -46,9 +59,7 @@ def scan_labelled(folder: Path, what: str) -> FolderScan:
         FolderError: it is missing or empty.
         LabelError: there are no class folders, or only one.
     """
-    scan = scan_folder(folder, follow_links=True)  # only read, never published
-    if not scan.entries:
-        raise FolderError(f"{what} holds no images: {folder}. Check the path.")
+    scan = scan_pictures(folder, what)
     if not scan.labelled:
         raise LabelError(
             f"{what} has no class folders: {folder}. A model can only be trained on labelled pictures; "

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ...errors import ConfigError, LabelError
 from ...imaging import ImageSet, Picture
+from ..enough import FEWEST_TESTED
 from ..facts import Dataset, FolderFacts, PairIssue, Protection, Stealth
 from ..statistics import chance_level
 from .arms import largest_change
@@ -23,6 +24,8 @@ from .stealth import LPIPS_FILES, SSIM_FILES, StealthFile, chosen_names, summari
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from .grouping import Grouping
 
 __all__ = [
     "FEWEST_TESTED",
@@ -38,11 +41,6 @@ __all__ = [
 ]
 
 Step = Callable[[str, float, float, str], None]
-
-FEWEST_TESTED = 5
-"""Test pictures a class, on average over the tested classes, below which nothing is trained: with 2 a class,
-intervals of 95 % held the true figure in 77 to 95 % of simulated runs, so a grade would be guessed; with 5 in 91 to
-96 % (tests/attacks/test_statistics.py)."""
 
 NO_LPIPS = LpipsFound(None, "it was not asked for")
 
@@ -71,6 +69,7 @@ class VerificationData:
         folders: what kind of files the two sides are; empty for sets in memory.
         test_sha256: over the pictures of the test folder; ``None`` without one.
         lpips: the network for the learned distance, or why there is none.
+        grouping: how pictures without classes were sorted; ``None`` where the classes are those of the folders.
     """
 
     clean: NDArray[np.uint8]
@@ -92,6 +91,7 @@ class VerificationData:
     folders: dict[Literal["clean", "protected"], FolderFacts] = field(default_factory=dict)
     test_sha256: str | None = None
     lpips: LpipsFound = NO_LPIPS
+    grouping: Grouping | None = None
 
     @property
     def resolution(self) -> int:
@@ -118,6 +118,7 @@ class VerificationData:
             chance=chance_level(self.test_labels),
             folders=self.folders,
             test_sha256=self.test_sha256,
+            grouping=None if self.grouping is None else self.grouping.words,
             issues=self.issues,
         )
 

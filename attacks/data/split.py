@@ -6,9 +6,9 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 
-__all__ = ["TEST_SHARE", "stratified_split"]
+from ..enough import TEST_SHARE
 
-TEST_SHARE = 0.2
+__all__ = ["stratified_split"]
 
 
 def stratified_split(

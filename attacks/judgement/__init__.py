@@ -1,7 +1,7 @@
 """From predictions to a verdict: accuracies with intervals, validity gates, grades, and what to keep in mind."""
 
 from .analysis import analyse
-from .caveats import list_caveats, note_gates, note_power, note_unchecked
+from .caveats import about_labels, list_caveats, note_gates, note_power, note_unchecked
 from .file_gates import check_data
 from .gates import FAILURES, check_gates, decisive_failures, set_aside
 from .rule import RULE
@@ -11,6 +11,7 @@ from .verdict import judge
 __all__ = [
     "FAILURES",
     "RULE",
+    "about_labels",
     "analyse",
     "check_data",
     "check_gates",

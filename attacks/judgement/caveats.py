@@ -17,7 +17,14 @@ from ..training import victim_family
 from .gates import NOT_CHECKED
 from .grading import grade_of
 
-__all__ = ["FEW_TEST_IMAGES", "list_caveats", "note_gates", "note_power", "note_unchecked"]
+__all__ = [
+    "FEW_TEST_IMAGES",
+    "about_labels",
+    "list_caveats",
+    "note_gates",
+    "note_power",
+    "note_unchecked",
+]
 
 FEW_TEST_IMAGES = 1000
 """Below so many test pictures the sampling error alone is several points."""
@@ -95,6 +102,17 @@ def note_unchecked(gates: Sequence[Gate]) -> list[str]:
     checked = {gate.id for gate in gates}
     unchecked = [f"{what} ({name})" for name, what in NOT_CHECKED.items() if name not in checked]
     return [f"Not checked: {'; '.join(unchecked)}."] if unchecked else []
+
+
+def about_labels(data: VerificationData) -> list[str]:
+    """What it means that the labels were made here; nothing where folders gave them."""
+    if data.grouping is None:
+        return []
+    return [
+        "The folder has no classes, so nobody knows how a trainer would label it. The victims learned to tell apart "
+        f"{data.grouping.words}, made from the originals by how they look; a trainer with other labels may get more, "
+        "or less."
+    ]
 
 
 def _about_numbers(request: Request, data: VerificationData) -> list[str]:

@@ -18,7 +18,7 @@ from .spectrum import Powers
 from .tiles import GAIN, Tile
 from .trainers import class_cases
 
-__all__ = ["render_report"]
+__all__ = ["advice", "render_report"]
 
 _MOST_ISSUES = 50
 _SHOWN_ROWS = 14
@@ -72,32 +72,16 @@ def render_report(
     curves, visibility = curve_charts(report), visibility_charts(files)
     owners = class_cases(report)
     mixing = [condition for condition in tested if condition.metric == "mv"]
-    parts = {
-        "tiers": ("By effort of the trainer", True),
-        "owners": ("By what the trainer owns", bool(owners)),
-        "pictures": ("The pictures", bool(tiles)),
-        "trainers": ("What each trainer gets", bool(tested)),
-        "curves": ("Learning curves", bool(curves)),
-        "mixing": ("Mixed with clean pictures", bool(mixing)),
-        "confusion": ("What is taken for what", bool(confusions)),
-        "classes": ("Class by class", bool(by_class)),
-        "visible": ("How visible it is", True),
-        "separability": ("What a linear classifier makes of it", report.separability is not None),
-        "spectrum": ("Which detail the change lives in", report.spectrum is not None),
-        "gates": ("What could make these figures wrong", True),
-        "limits": ("What this does not show", True),
-        "method": ("How it was done", True),
-    }
     return render_page(
         __package__ or "bitterant.attacks",
         "verify.html.j2",
         report=report,
         verdict=report.verdict,
+        advice=advice(report),
         headline=report.verdict.headline.replace(" %", "\u00a0%"),  # a number keeps its sign on its line
         dataset=report.dataset,
         stealth=report.stealth,
         plan=report.plan,
-        contents=[(target, words) for target, (words, there) in parts.items() if there],
         tones=_TONES,
         grade_words={grade: _WORDS.get(grade, grade) for grade in _TONES},
         tone=_tone(report),
@@ -135,6 +119,32 @@ def render_report(
         issues=report.dataset.issues[:_MOST_ISSUES],
         minutes=report.wall_seconds / 60,
     )
+
+
+def advice(report: VerificationReport) -> str:
+    """What follows from the verdict, for whoever has the pictures."""
+    verdict = report.verdict
+    if not verdict.valid:
+        return "Believe none of these figures. Mend what the sentence above names, and verify again."
+    grades = [tier.grade for tier in verdict.tiers if tier.upper is not None]
+    if not verdict.graded or not grades:
+        return (
+            "This was a smoke test: it runs, and says no more. For a grade, verify with the preset quick or standard."
+        )
+    if "none" in grades:
+        return (
+            "Do not rely on this protection: at least one trainer still learns. Protect again with more strength or "
+            "another method, or publish fewer, smaller, or no pictures."
+        )
+    if {"inconclusive", "not graded"} & set(grades):
+        return "Too little was tested to tell. Give more test pictures, or repeat each training more often."
+    told = [
+        "It makes training harder, not impossible." if "weak" in grades else "",
+        "Publish the copies alone, and keep originals, banks and keys to yourself: whoever has pairs of both can "
+        "learn to undo the protection.",
+        "" if report.plan.preset in ("standard", "full") else "Verify with the preset standard before you rely on it.",
+    ]
+    return " ".join(filter(None, told))
 
 
 def _tone(report: VerificationReport) -> str:

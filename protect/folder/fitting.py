@@ -48,9 +48,19 @@ class FittedBank:
 
 
 def read_inputs(
-    request: Request, *, workers: int, max_pixels: int, progress: ProgressCallback, stop: StopRequest
+    request: Request,
+    *,
+    workers: int,
+    max_pixels: int,
+    progress: ProgressCallback,
+    stop: StopRequest,
+    encoders: Mapping[str, str] | None = None,
 ) -> tuple[ImageSet | None, tuple[InputRecord, ...]]:
     """Decode and hash everything once; hash it alone where the method looks at no picture, or at a few.
+
+    Args:
+        encoders: format of each copy by its path below SRC, where it is known; the figures of a fit are about files of
+            these formats.
 
     Returns:
         The images at the working resolution, a few of them, or ``None``, and every input in the manifest's order.
@@ -80,6 +90,9 @@ def read_inputs(
     if request.captions is not None:
         told = request.captions
         dataset = replace(dataset, captions=tuple(told[entry.relative] for entry in entries))
+    if encoders is not None and dataset.origins is not None:
+        origins = (replace(o, encoder=encoders[e.relative]) for o, e in zip(dataset.origins, entries, strict=True))
+        dataset = replace(dataset, origins=tuple(origins))
     left = {entry.class_name for entry in entries}
     if request.method.needs == "labels" and len(left) < 2:
         raise LabelError(

@@ -18,10 +18,11 @@ from ...imaging.loading import FileProblem, sha256_file
 from ...imaging.naming import resolve_output_names
 from ...imaging.perturb import Fit
 from ...imaging.scan import FolderScan
+from ...imaging.visibility import Sight, tell_sights
 from ..records import RunSummary
 from ..records.manifest import ManifestRow, ManifestWriter, count_statuses
 from ..records.report import write_report
-from ..records.run_file import RunFile, Stealth, Timing, json_safe, measure_stealth, versions
+from ..records.run_file import RunFile, Timing, json_safe, measure_stealth, versions
 from ..records.state import InputRecord, Journal, RunState, decisive_inputs, plan_hash
 from ..request import Request, WriteOptions
 from .captions import table_warnings
@@ -42,8 +43,8 @@ logger = logging.getLogger(__name__)
 #: FLIP takes some ten times as long as the other figures together: it is measured on this many pictures.
 FLIP_PICTURES: Final = 32
 
-#: Median CIEDE2000 of patches from which on the user is told: twice what is hardly seen.
-SEEN: Final = 2.0
+#: Share of the budget that the root mean square of a change must reach, or the picture is called hardly protected.
+FAINT: Final = 1 / 8
 
 
 @dataclass(kw_only=True)
@@ -84,6 +85,7 @@ class FolderRun:
                 max_pixels=self.options.max_pixels,
                 progress=self.progress,
                 stop=self.stop,
+                encoders={source: encoder for source, (_, encoder) in self._names().items()},
             )
             records = self._begin(session, records, resume)
             fitted = fit_and_keep(request, dataset, session.files, progress=self.progress, stop=self.stop)
@@ -135,6 +137,12 @@ class FolderRun:
         write_atomic(session.files.plan, state.to_bytes(), overwrite=False, private=True)
         return records
 
+    def _names(self) -> dict[str, tuple[str, str]]:
+        """Path below OUT and format of each copy, by the picture's path below SRC."""
+        return resolve_output_names(
+            self.scan.entries, self.options.format, beside=[*self.scan.captions, *self.scan.label_maps]
+        )
+
     def _hashed(self) -> tuple[InputRecord, ...]:
         records = hash_inputs(self.scan, workers=self.workers, stop=self.stop, progress=self.progress)
         return records if self.vet is None else self.vet(records)
@@ -169,9 +177,7 @@ class FolderRun:
     def _write(
         self, session: Session, records: Sequence[InputRecord], fitted: FittedBank, keep: Path | None
     ) -> RunSummary:
-        names = resolve_output_names(
-            self.scan.entries, self.options.format, beside=[*self.scan.captions, *self.scan.label_maps]
-        )
+        names = self._names()
         jobs = make_jobs(self.scan.root, records, names)
         session.check_foreign(planned={job.output for job in jobs if job.output is not None})
         session.check_outputs(workers=self.workers, stop=self.stop, progress=self.progress)
@@ -227,7 +233,7 @@ class FolderRun:
             *self.warnings,
             *table_warnings(self.output, rows),
             *doubts(fitted.report),
-            *_sights(stealth),
+            *_sights(rows, float(self.settings["epsilon"]) * 255),
             *_losses(rows),
         ]
         summary = self._summary(session, rows, keep, new=new, warnings=warnings, resumed=resumed)
@@ -289,16 +295,30 @@ class FolderRun:
         )
 
 
-def _sights(stealth: Stealth) -> list[str]:
-    """What the user must know of how it looks."""
-    patches = stealth.ciede_patches
-    if patches is None or patches.median < SEEN:
-        return []
-    return [
-        f"The change can be seen: on the median picture, colours of small patches differ by {patches.median:.1f} "
-        "(CIEDE2000; 1 is hardly seen side by side), most of all on smooth areas. Look at the report before you "
-        "publish; --strength subtle shows less."
-    ]
+def _sights(rows: Sequence[ManifestRow], levels: float) -> list[str]:
+    """What the user must know of how it looks, and of pictures that took little of the noise."""
+    told = tell_sights(
+        [
+            Sight(row.source, row.ciede_patches, row.ciede_flat)
+            for row in rows
+            if row.status == "protected" and row.ciede_patches is not None
+        ]
+    )
+    if told:
+        told[-1] += " Look at the report before you publish; --strength subtle shows less."
+    faint = [row.source for row in rows if row.status == "protected" and _size(row) < FAINT * levels]
+    if faint:
+        some = f"{', '.join(faint[:3])}{', ...' if len(faint) > 3 else ''}"
+        told.append(
+            f"{len(faint)} pictures could take little or nothing of the noise, since they are plain, gray, "
+            f"transparent, black or white: {some}. A trainer learns from them nearly as from the originals."
+        )
+    return told
+
+
+def _size(row: ManifestRow) -> float:
+    """Root mean square of the change on disk, in 8-bit levels."""
+    return 0.0 if row.psnr is None else 255.0 * 10 ** (-row.psnr / 20)
 
 
 def _losses(rows: Sequence[ManifestRow]) -> list[str]:

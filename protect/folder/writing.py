@@ -164,6 +164,7 @@ class FileWriter:
             ciede=round(seen.ciede, 3),
             ciede_p95=round(seen.ciede_p95, 3),
             ciede_patches=round(seen.ciede_patches, 3),
+            ciede_flat=None if seen.ciede_flat is None else round(seen.ciede_flat, 3),
             flip=None if seen.flip is None else round(seen.flip, 4),
             kept=None if kept is None else round(kept, 3),
             key=key,

@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...imaging import ImageSet
+from ...imaging import Budget, ImageSet
 from ...surrogates import create_surrogate, recipe_for, train_classifier
+from .written import WrittenCopies
 
 __all__ = ["CheckResult", "SelfCheck"]
 
@@ -63,7 +64,8 @@ class SelfCheck:
     """Estimates what is still learnable from perturbations under way.
 
     Args:
-        dataset: all images with labels.
+        dataset: all images with labels, on the CPU.
+        budget: what perturbations are rounded within.
         seed: of the split, the victims and their training.
         device: where to train.
         max_images: trained on at most; keeps the check at seconds for any folder.
@@ -74,6 +76,7 @@ class SelfCheck:
     def __init__(
         self,
         dataset: ImageSet,
+        budget: Budget,
         *,
         seed: int,
         device: torch.device,
@@ -83,7 +86,7 @@ class SelfCheck:
     ) -> None:
         self._dataset, self._seed, self._device, self._steps = dataset, seed, device, steps
         self._train, self._held_out = _split(dataset, seed, max_images, max_held_out)
-        self._clean_accuracy: float | None = None
+        self._written = WrittenCopies(dataset, budget)
 
     @property
     def possible(self) -> bool:
@@ -99,19 +102,15 @@ class SelfCheck:
         """Run the check.
 
         Args:
-            delta_of: positions ``[B]`` in the data set -> perturbations ``[B, 3, R, R]`` in units of the full range.
+            delta_of: positions ``[B]`` in the data set -> perturbations ``[B, 3, R, R]`` as the bank will hold them, in
+                units of the full range. The victim trains on what the writer makes of them.
             attempt: varies the victim's seed, so that one lucky victim cannot pass every attempt.
             clean_accuracy: of an earlier check on the same data, to save the clean training.
         """
         labels = self._dataset.labels
         assert labels is not None
         images = self._dataset.images[self._train]
-        protected = torch.empty_like(images)
-        for rows, part in zip(
-            torch.arange(len(images)).split(512), self._train.split(512), strict=True
-        ):  # in parts: float copies of everything would not fit for large working resolutions
-            levels = delta_of(part).cpu().mul(255.0).round()
-            protected[rows] = (images[rows].float() + levels).clamp_(0, 255).to(torch.uint8)
+        protected = self._written(self._train, delta_of)
         if clean_accuracy is None:
             clean_accuracy, _ = self._victim(images, attempt=0)
         accuracy, fitted = self._victim(protected, attempt=attempt)

@@ -48,6 +48,7 @@ class ManifestRow:
         ssim: structural similarity, 1 where the picture did not change.
         ciede, ciede_p95: mean CIEDE2000 colour difference of the pixels looked at, and the 95th percentile.
         ciede_patches: the same mean for patches of 8 x 8 pixels.
+        ciede_flat: the mean of those patches that are plain in the original; ``None`` where hardly any is.
         flip: mean FLIP error; ``None`` where it was not measured. All as in :class:`Visibility`.
         kept: share of the change that the file format left over, in [0, 1]; ``None`` where it left all of it.
         key: which row of the bank was added.
@@ -70,6 +71,7 @@ class ManifestRow:
     ciede: float | None = None
     ciede_p95: float | None = None
     ciede_patches: float | None = None
+    ciede_flat: float | None = None
     flip: float | None = None
     kept: float | None = None
     key: str | None = None

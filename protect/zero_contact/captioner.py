@@ -37,7 +37,7 @@ def load_captioner(folder: Path | str, *, device: str = "cpu") -> Captioner:
     except (ImportError, AttributeError) as error:
         raise SetupError(
             f"A captioner needs transformers, which is not installed or too old ({error}). "
-            'Run: pip install "bitterant[captioner]"'
+            "Run: pip install 'transformers>=4.50'"
         ) from error
     try:
         processor = processors.from_pretrained(folder, local_files_only=True)

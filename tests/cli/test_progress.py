@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import re
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from rich.console import Console
 
 from bitterant.cli.output import Output
-from bitterant.cli.progress import ProgressDisplay, duration
+from bitterant.cli.progress import ProgressDisplay, duration, pace
+from bitterant.protect.methods.emn.fit import EmnFit
 
 
 class Clock:
@@ -60,14 +64,53 @@ def test_a_fraction_is_told_in_per_cent() -> None:
     assert shown(output).splitlines() == ["Making the noise", "Making the noise: 25 %, about 1 min 30 s left"]
 
 
-def test_a_new_attempt_starts_the_clock_anew() -> None:
-    """Otherwise the minutes of the first attempt would be taken for the first steps of the second."""
+def test_what_was_done_before_the_start_took_no_time() -> None:
+    """A run that goes on at the half would else promise to be done at once."""
     output, clock = output_to_text(terminal=False), Clock()
     with ProgressDisplay(output, clock) as progress:
-        progress("fit", 0.9, 1.0)
-        for clock.now, done in ((100.0, 0.0), (120.0, 0.5)):
-            progress("fit", done, 1.0, "attempt 2")
-    assert shown(output).splitlines()[-1] == "Making the noise: 50 %, about 20 s left, attempt 2"
+        progress("fit", 0.5, 1.0)
+        clock.now = 20
+        progress("fit", 0.6, 1.0, "round 6")
+    assert shown(output).splitlines()[-1] == "Making the noise: 60 %, about 1 min 20 s left, round 6"
+
+
+@pytest.mark.parametrize("needed", [1, 2, 3])
+def test_time_left_counts_further_attempts(needed: int) -> None:
+    """Nobody knows how many will be needed; from a third of the run on, the time in all is right within a factor of
+    two."""
+    told: list[float] = []
+    fit = EmnFit.__new__(EmnFit)
+    fit.recipe = cast(Any, SimpleNamespace(attempts=3))
+    fit.context = cast(Any, SimpleNamespace(tell=lambda stage, fraction, message: told.append(fraction)))
+    steps = 100
+    for attempt in range(needed):
+        for step in range(steps):
+            fit._tell(attempt, step / steps / 0.9, "")
+    for elapsed, fraction in enumerate(told, start=1):
+        if elapsed >= len(told) / 3 and elapsed < len(told):
+            assert len(told) / 2 <= elapsed / fraction <= 2 * len(told)
+
+
+@pytest.mark.parametrize(
+    ("each_second", "text"),
+    [(0.0, ""), (0.0004, "41 min 40 s a picture"), (0.04, "25 s a picture"), (0.5, "2.0 s a picture"),
+     (43.12, "43.1 pictures a second")],
+)  # fmt: skip
+def test_a_pace_is_never_zero(each_second: float, text: str) -> None:
+    assert pace(each_second) == text
+
+
+def test_a_bar_is_one_line_of_eighty_columns() -> None:
+    output = output_to_text(terminal=True)
+    output.people = Console(file=io.StringIO(), force_terminal=True, width=80)
+    with ProgressDisplay(output) as progress:
+        progress("write", 0, 120_000, "a/rather/long/name/" * 8)
+        progress("write", 60_000, 120_000, "a/rather/long/name/" * 8)
+        assert progress._bar is not None
+        progress._bar.refresh()
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown(output))
+    lines = [line for line in re.split(r"[\r\n]+", plain) if line.strip()]
+    assert all(len(line) <= 80 and line.lstrip()[1:].lstrip().startswith("Writing") for line in lines), lines
 
 
 def test_quiet_says_nothing() -> None:

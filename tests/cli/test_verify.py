@@ -32,6 +32,7 @@ class FakeReport:
     cells = ("a", "b", "c")
     reused_cells = 0
     trainers: tuple[Any, ...] = ()
+    labellings: tuple[Any, ...] = ()
 
     def __init__(self, code: int) -> None:
         self.code = code
@@ -80,9 +81,8 @@ def test_what_is_left_out_is_the_presets(run: Run, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(attacks, "verify_folder", fake)
     assert run("verify", "a", "b").exit_code == 0
     assert seen["preset"] == "quick"
-    assert [seen[name] for name in ("victims", "adversaries", "seeds", "report", "test", "cells", "epsilon")] == [
-        None
-    ] * 7
+    assert [seen[name] for name in ("victims", "adversaries", "seeds", "test", "cells", "epsilon")] == [None] * 6
+    assert seen["report"] == Path("b-report")
     assert seen["resume"] is True
 
 
@@ -206,7 +206,7 @@ def test_stopping_says_that_verify_starts_over(run: Run, monkeypatch: pytest.Mon
         raise KeyboardInterrupt
 
     monkeypatch.setattr(attacks, "verify_folder", stop)
-    result = run("verify", "a", "b")
+    result = run("verify", "a", "b", "--no-report")
     assert result.exit_code == 130
     assert "starts over" in result.stderr
     assert "goes on" not in result.stderr
@@ -239,3 +239,36 @@ def test_reused_trainings_are_told(run: Run, monkeypatch: pytest.MonkeyPatch) ->
     report.reused_cells = 2
     told = run("verify", "a", "b", "--report", "r").stderr
     assert f"2 of 3 trainings were done before and kept in {Path('r/cells')}." in told
+
+
+def test_a_report_is_kept_beside_the_copies_and_never_written_over(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen: list[dict[str, Any]] = []
+
+    def fake(*folders: Path, **options: Any) -> FakeReport:
+        seen.append(options)
+        return FakeReport(0)
+
+    monkeypatch.setattr(attacks, "verify_folder", fake)
+    monkeypatch.chdir(tmp_path)
+    Path("out").mkdir()
+    assert str(Path("out-report/report.html")) in run("verify", "a", "out").stderr
+    begun = tmp_path / "out-report"
+    begun.mkdir()
+    (begun / "plan.json").touch()
+    run("verify", "a", "out/")
+    (begun / "report.json").touch()
+    (begun / "cells").mkdir()
+    run("verify", "a", tmp_path / "out")
+    (tmp_path / "out-report-2").touch()
+    run("verify", "a", "out")
+    run("verify", "a", "out", "--no-report")
+    warned = run("verify", "a", "out", "--report", begun)
+    assert [None if s["report"] is None else (tmp_path / s["report"]).name for s in seen] == [
+        "out-report", "out-report", "out-report-2", "out-report-3", None, "out-report",
+    ]  # fmt: skip
+    assert [s["cells"] for s in seen[:2]] == [None, None]
+    assert [s["cells"] for s in seen[2:4]] == [begun / "cells"] * 2
+    assert "will be replaced" in warned.stderr
+    assert run("verify", "a", "out", "--report", "r", "--no-report").exit_code == 2

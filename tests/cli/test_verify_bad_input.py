@@ -210,7 +210,7 @@ BEFORE = {
     "empty PROTECTED": Row(empty("protected"), 2, ("PROTECTED holds no images", "/protected", "Check the path")),
     "empty test folder": Row(empty("test"), 2, ("The test folder holds no images", "/test", "Check the path")),
     "no test folder": Row(lambda p: shutil.rmtree(p.test), 2, ("There is no folder", "/test")),
-    "one class": Row(one_class("clean", "protected", "test"), 2, ("CLEAN has one class folder only", "'ants'")),
+    "one class": Row(one_class("clean", "protected", "test"), 2, ("CLEAN has no two class folders", "or more")),
     "one class left": Row(one_class("protected"), 2, ("PROTECTED has one class folder only", "'ants'")),
     "one class tested": Row(one_class("test"), 2, ("The test folder has one class folder only", "/test")),
     "other classes tested": Row(

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bitterant.errors import ConfigError
-from bitterant.imaging import Picture, flip_available, measure_visibility, visibility
+from bitterant.imaging import Picture, Sight, flip_available, measure_visibility, tell_sights, visibility
 from bitterant.imaging.colour_difference import ciede2000
 
 needs_flip = pytest.mark.skipif(not flip_available(), reason="the extra flip is not installed")
@@ -172,3 +172,28 @@ def test_flip_of_one_pixel_and_of_a_stronger_change():
     before = picture(60, 60)
     weak, strong = (measure_visibility(before, moved(before, n), with_flip=True).flip or 0 for n in (4, 16))
     assert 0 < weak < strong < 1
+
+
+def test_stains_on_plain_areas_are_told_apart_from_those_in_grain() -> None:
+    rng = np.random.default_rng(0)
+    pixels = np.full((64, 64, 3), 200, np.uint8)
+    pixels[:, 32:] = rng.integers(0, 256, (64, 32, 3))
+    stained = pixels.copy()
+    stained[:, :32, 2] -= 24
+    found = measure_visibility(Picture(pixels), Picture(stained))
+    assert found.ciede_flat is not None
+    assert found.ciede_flat > 1.9 * found.ciede_patches
+    grain = Picture(np.ascontiguousarray(pixels[:, 32:]))
+    moved = measure_visibility(grain, grain.with_pixels(grain.pixels // 2))
+    assert moved.ciede_flat is None
+
+
+def test_where_a_change_is_seen_is_told_with_names() -> None:
+    assert tell_sights([Sight("fine.png", 1.9, 1.9), Sight("rough.png", 0.1, None)]) == []
+    whole, flat = tell_sights([Sight("b.png", 4.0, 5.0), Sight("a.png", 4.0, None), Sight("sky.png", 1.0, 2.5)])
+    assert "2 of 3 pictures" in whole
+    assert "a.png (4.0), b.png (4.0)" in whole
+    assert "flat areas" in flat
+    assert "b.png (5.0), sky.png (2.5)" in flat
+    (alone,) = tell_sights([Sight("sky.png", 1.0, 2.5)])
+    assert alone.startswith("The change is visible")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..base import Adversary
+from ..optional import check_kornia
 from ..parameters import one_of
 
 if TYPE_CHECKING:
@@ -64,6 +65,11 @@ class UEraser(Adversary):
     @property
     def phrase(self) -> str:
         return f"a trainer who uses UEraser{'' if self.variant is None else f' ({self.variant})'}"
+
+    def check(self, resolution: int) -> str | None:
+        """Make sure that kornia, which it augments with, is installed."""
+        check_kornia(self.name)
+        return super().check(resolution)
 
     def learner(self) -> Learner:
         from ...learning import PlainTraining, UEraserObjective

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..base import Adversary
+from ..optional import check_kornia
 from ..parameters import share
 
 if TYPE_CHECKING:
@@ -44,6 +45,11 @@ class SimClr(Adversary):
     @property
     def phrase(self) -> str:
         return "a trainer who learns features without labels (SimCLR)"
+
+    def check(self, resolution: int) -> str | None:
+        """Make sure that kornia, which it augments with, is installed."""
+        check_kornia(self.name)
+        return super().check(resolution)
 
     def learner(self) -> Learner:
         from ...learning import Contrastive

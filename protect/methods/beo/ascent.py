@@ -65,6 +65,8 @@ class Stepper:
             moved.sub_(copies.plain(rows).add_(moved), alpha=self._size * self._decay)
         moved.add_(self._direction(rows, gradient), alpha=self._size)
         bounded = self._budget.project(moved, copies.plain(rows) if copies.trip is None else None)
+        if copies.points.writable is not None:
+            bounded = copies.points.writable.select(rows).grey_in_greys(bounded)
         # The cube and the ball share their centre: what is shrunk into the ball stays in the cube.
         copies.delta[rows] = into_ball(bounded, self._rms).to(copies.delta.dtype)
 
@@ -123,7 +125,7 @@ class Ascent:
         self._stepper.count += 1
         moved = 0
         for rows, gradient, errors in self._from_bank() if self._banks else self._from_all():
-            trip = self._copies.trip
+            trip, gradient = self._copies.trip, self._copies.written(rows, gradient)
             self._stepper(rows, gradient if trip is None else trip.adjoint(gradient))
             moved += len(rows)
             yield moved, errors

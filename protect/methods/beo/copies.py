@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ....imaging import ImageSet
+from ....imaging.writable import Writable
 from ..round_trip import RoundTrip
 
 __all__ = ["Copies", "join"]
@@ -52,7 +53,11 @@ class Copies:
         else:
             mine = (index < self.own).view(-1, 1, 1, 1)
             delta = self.delta[index.clamp(max=self.own - 1)].float() * mine
-        return delta if self.trip is None else self.trip(delta)
+        return self.written(index, delta if self.trip is None else self.trip(delta))
+
+    def written(self, index: Tensor, delta: Tensor) -> Tensor:
+        """What the files at these positions hold of perturbations, or of a gradient with respect to them."""
+        return delta if self.points.writable is None else self.points.writable.select(index)(delta)
 
     def seen(self, index: Tensor) -> Tensor:
         """Perturbed float images ``[B, 3, R, R]`` in [0, 1]."""
@@ -78,4 +83,22 @@ def join(ours: ImageSet, clean: ImageSet | None) -> ImageSet:
         images=torch.cat([ours.images, rest.images]),
         labels=torch.cat([ours.labels, place[rest.labels]]),
         keys=(*ours.keys, *keys),
+        writable=_writable(ours, rest),
+        origins=None,
     )
+
+
+def _writable(*sets: ImageSet) -> Writable | None:
+    """Of sets one after the other."""
+    if all(found.writable is None for found in sets):
+        return None
+    device = sets[0].images.device
+    masked = any(found.writable is not None and found.writable.opaque is not None for found in sets)
+    greys, masks = [], []
+    for found in sets:
+        count, own = len(found), found.writable
+        greys.append(torch.zeros(count, dtype=torch.bool, device=device) if own is None else own.grey)
+        opaque = None if own is None else own.opaque
+        whole = (count, *found.images.shape[2:])
+        masks.append(torch.full(whole, 255, dtype=torch.uint8, device=device) if opaque is None else opaque)
+    return Writable(torch.cat(greys), torch.cat(masks) if masked else None)

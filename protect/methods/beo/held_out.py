@@ -21,6 +21,7 @@ from torch import Tensor
 from ....imaging import Budget, ImageSet
 from ....surrogates import FrozenSurrogate, create_surrogate, recipe_for, train_classifier
 from ..theta import DeltaOf
+from ..written import WrittenCopies
 from .posterior import Scaling, bayes_errors, kernel_posterior, plug_in_errors
 from .references import BATCH, check_finite
 
@@ -71,7 +72,8 @@ class HeldOutEstimate:
     def __init__(
         self, dataset: ImageSet, budget: Budget, *, seed: int, device: torch.device, max_images: int, steps: int
     ) -> None:
-        self._dataset, self._budget, self._seed, self._device, self._steps = dataset, budget, seed, device, steps
+        self._dataset, self._seed, self._device, self._steps = dataset, seed, device, steps
+        self._written = WrittenCopies(dataset, budget)
         assert dataset.labels is not None
         generator = torch.Generator().manual_seed(seed)
         halves = stratified_halves(dataset.labels, len(dataset.classes), generator, max_images=max_images)
@@ -82,7 +84,7 @@ class HeldOutEstimate:
         """Train twice and measure.
 
         Args:
-            delta_of: positions ``[B]`` -> perturbations ``[B, 3, R, R]`` as a trainer sees them, in units of the full
+            delta_of: positions ``[B]`` -> perturbations ``[B, 3, R, R]`` as a bank holds them, in units of the full
                 range; ``None`` for clean images.
             tell: called along the way with the share done.
         """
@@ -103,12 +105,7 @@ class HeldOutEstimate:
 
     def _copies(self, index: Tensor, delta_of: DeltaOf | None) -> Tensor:
         """uint8 images as a trainer reads them from the files."""
-        images = self._dataset.images[index].clone()
-        if delta_of is not None:
-            for rows in torch.arange(len(index)).split(BATCH):
-                levels = delta_of(index[rows]).cpu().mul(255.0).round()
-                images[rows] = (images[rows].float() + levels).clamp_(0, 255).to(torch.uint8)
-        return images
+        return self._dataset.images[index] if delta_of is None else self._written(index, delta_of)
 
     def _posterior(
         self, known: Tensor, asked: Tensor, first: int, tell: Callable[[float], None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,6 @@ from torch import Tensor
 
 from ....imaging import Budget, ImageSet
 from ..base import FitContext
-from ..round_trip import RoundTrip
 from ..self_check import CheckResult, SelfCheck
 from ..theta import SurrogateTrainer
 from .recipe import EmnRecipe
@@ -30,8 +30,7 @@ class EmnFit:
         self.recipe, self.dataset, self.context, self.extra = recipe, dataset, context, extra
         assert dataset.labels is not None
         self.labels = dataset.labels
-        self.trip = None if recipe.paper else RoundTrip.of(dataset)
-        self.check = SelfCheck(dataset.to("cpu"), seed=recipe.seed, device=recipe.device)
+        self.check = SelfCheck(dataset.to("cpu"), Budget(recipe.epsilon), seed=recipe.seed, device=recipe.device)
         self.log: list[dict[str, Any]] = []
         self.checks: list[dict[str, Any]] = []
         self.best: Tensor | None = None
@@ -134,7 +133,7 @@ class EmnFit:
 
     def _delta_of(self, delta: Tensor) -> Any:
         by_class = self.recipe.granularity == "class"
-        lookup = delta_by_class(delta, self.labels, self.trip) if by_class else delta_by_row(delta, self.trip)
+        lookup = delta_by_class(delta, self.labels, None) if by_class else delta_by_row(delta, None)
         return lambda index: lookup(index.to(self.recipe.device))
 
     def _self_check(self, delta: Tensor, attempt: int) -> CheckResult:
@@ -147,8 +146,11 @@ class EmnFit:
     def _tell(self, attempt: int, share: float, message: str) -> None:
         attempts = max(1, self.recipe.attempts)
         prefix = f"attempt {attempt + 1} of at most {attempts}: " if attempt else ""
-        # A second attempt is rare: the bar counts the first as the whole and starts again with a second.
-        self.context.tell("fit", share * (0.9 if self.recipe.attempts else 1.0), prefix + message)
+        # Nobody knows how many attempts it will take. The geometric mean of the least and the most that are still
+        # possible is never off by more than the root of their ratio, which for three is below two.
+        expected = math.sqrt((attempt + 1) * attempts)
+        done = share * (0.9 if self.recipe.attempts else 1.0)
+        self.context.tell("fit", (attempt + done) / expected, prefix + message)
 
     def _save(
         self,

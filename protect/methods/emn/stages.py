@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ....imaging import ImageSet
+from ....imaging.writable import Writable
 from ..round_trip import RoundTrip
 from ..theta import DeltaOf, SurrogateTrainer, crop_padding, surrogate_error
 from ..tint import TintBound
@@ -44,15 +45,19 @@ class RoundRecord:
         }
 
 
-def delta_by_class(delta: Tensor, labels: Tensor, trip: RoundTrip | None) -> DeltaOf:
+def delta_by_class(delta: Tensor, labels: Tensor, trip: RoundTrip | None, writable: Writable | None = None) -> DeltaOf:
     """Look up the class pattern of each position, as a trainer sees it; a snapshot of ``delta`` as it is now."""
     seen = delta.clone() if trip is None else trip(delta)
-    return lambda index: seen[labels[index]]
+    return _as_written(lambda index: seen[labels[index]], writable)
 
 
-def delta_by_row(delta: Tensor, trip: RoundTrip | None) -> DeltaOf:
+def delta_by_row(delta: Tensor, trip: RoundTrip | None, writable: Writable | None = None) -> DeltaOf:
     """Look up each position's own perturbation as a trainer sees it; kept in half precision, handed out as float32."""
-    return lambda index: delta[index].float() if trip is None else trip(delta[index].float())
+    return _as_written(lambda index: delta[index].float() if trip is None else trip(delta[index].float()), writable)
+
+
+def _as_written(delta_of: DeltaOf, writable: Writable | None) -> DeltaOf:
+    return delta_of if writable is None else lambda index: writable.select(index)(delta_of(index))
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,10 @@ class Stage:
     def _labels(self) -> Tensor:
         assert self.dataset.labels is not None
         return self.dataset.labels
+
+    def _writable(self, index: Tensor) -> Writable | None:
+        """What the files of these pictures can hold."""
+        return None if self.dataset.writable is None else self.dataset.writable.select(index)
 
     def _images(self, index: Tensor) -> Tensor:
         return self.dataset.images[index].float().mul_(1 / 255)
@@ -141,7 +150,8 @@ class ClassStage(Stage):
     ) -> RoundRecord:
         """One round in place on ``state``; ``tell`` gets the share of the round that is done."""
         labels, delta = self._labels(), state["delta"]
-        loss = trainer.steps(self.theta_steps, delta_by_class(delta, labels, self.trip), generator)
+        carried = self.dataset.writable
+        loss = trainer.steps(self.theta_steps, delta_by_class(delta, labels, self.trip, carried), generator)
         tell(0.4)
         frozen, shift = trainer.frozen(), self.shift(generator)
         if self.paper:
@@ -149,7 +159,15 @@ class ClassStage(Stage):
             for part in index.split(self.batch_size):
                 images, own = self._images(part), labels[part]
                 delta.copy_(
-                    pgd_min_class_mean(frozen, images, own, delta, epsilon=self.epsilon, step_size=self.step_size)
+                    pgd_min_class_mean(
+                        frozen,
+                        images,
+                        own,
+                        delta,
+                        epsilon=self.epsilon,
+                        step_size=self.step_size,
+                        writable=self._writable(part),
+                    )
                 )
         else:
             index = self._balanced(generator)
@@ -162,6 +180,7 @@ class ClassStage(Stage):
                     shift=shift,
                     batch_size=self.batch_size,
                     trip=self.trip,
+                    writable=self._writable(part),
                 )
                 if self.extra is not None:
                     gradient = gradient + self.extra(part, labels[part], delta, generator)
@@ -171,9 +190,8 @@ class ClassStage(Stage):
                     delta.copy_(self.tint(delta, self.epsilon))
             index = torch.cat(index)
         tell(0.9)
-        error = surrogate_error(
-            frozen, self.dataset, delta_by_class(delta, labels, self.trip), index.unique(), clamp=not self.paper
-        )
+        seen = delta_by_class(delta, labels, self.trip, carried)
+        error = surrogate_error(frozen, self.dataset, seen, index.unique(), clamp=not self.paper)
         return RoundRecord(self.name, number, loss, error)
 
     def _balanced(self, generator: torch.Generator) -> list[Tensor]:
@@ -236,7 +254,7 @@ class SampleStage(Stage):
     ) -> RoundRecord:
         """One round in place on ``state``; ``tell`` gets the share of the round that is done."""
         labels, delta = self._labels(), state["delta"]
-        loss = trainer.steps(self.theta_steps, delta_by_row(delta, self.trip), generator)
+        loss = trainer.steps(self.theta_steps, delta_by_row(delta, self.trip, self.dataset.writable), generator)
         frozen, shift = trainer.frozen(), self.shift(generator)
         order = torch.randperm(len(labels), generator=generator).to(labels.device)
         for start in range(0, len(order), self.batch_size):
@@ -254,7 +272,9 @@ class SampleStage(Stage):
                 trip=self.trip,
                 tint=self.tint,
                 in_range=not self.paper,
+                writable=self._writable(part),
             ).to(delta.dtype)
             tell(0.1 + 0.8 * start / len(order))
-        error = surrogate_error(frozen, self.dataset, delta_by_row(delta, self.trip), order, clamp=not self.paper)
+        seen = delta_by_row(delta, self.trip, self.dataset.writable)
+        error = surrogate_error(frozen, self.dataset, seen, order, clamp=not self.paper)
         return RoundRecord(self.name, number, loss, error)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ....surrogates import FrozenSurrogate, add_rows, class_losses
+from ....imaging.writable import Writable
 from ..round_trip import RoundTrip
 from ..tint import TintBound
 
@@ -75,6 +75,7 @@ def pgd_min(
     trip: RoundTrip | None = None,
     tint: TintBound | None = None,
     in_range: bool = True,
+    writable: Writable | None = None,
 ) -> Tensor:
     """Signed gradient descent of the loss inside the epsilon ball (arXiv 2101.04898, equation 4; emn.md section 1).
 
@@ -91,12 +92,16 @@ def pgd_min(
         trip: what the file does to delta before the surrogate sees it.
         tint: bound on slow colours, kept after every step.
         in_range: without ``trip``: also the last step keeps ``images + delta`` in [0, 1]. The official code does so
-            before each step, and not after the last one (emn.md section 2).
+            before each step, and not after the last one.
+        writable: what of a perturbation the files of these images can hold.
 
     Returns:
-        The new delta: within ``epsilon``; without ``trip`` and ``in_range`` also ``images + delta`` within [0, 1].
+        The new delta: within ``epsilon``, and one that can be written; without ``trip``, where ``in_range``, also
+        ``images + delta`` within [0, 1].
     """
     result = delta.clamp(-epsilon, epsilon)
+    if writable is not None:
+        result = writable.grey_in_greys(result)
     if trip is None:
         result = ((images + result).clamp(0.0, 1.0) - images).clamp(-epsilon, epsilon)
     active: Tensor | None = None  # all: nothing is gathered while no image has been left out
@@ -104,11 +109,18 @@ def pgd_min(
         part = images if active is None else images[active]
         own = result if active is None else result[active]
         seen = own if trip is None else trip(own)
+        held = writable if writable is None or active is None else writable.select(active)
+        if held is not None:
+            seen = held(seen)
         wanted = labels if active is None else labels[active]
         gradient, losses = input_gradient(surrogate, (part + seen).clamp_(0.0, 1.0), wanted, shift)
+        if held is not None:
+            gradient = held(gradient)
         if trip is not None:
             gradient = trip.adjoint(gradient)
         stepped = own.sub(gradient.sign_(), alpha=step_size).clamp_(-epsilon, epsilon)
+        if held is not None:
+            stepped = held.grey_in_greys(stepped)
         if tint is not None:
             stepped = tint(stepped, epsilon)
         if trip is None and (in_range or step + 1 < steps):
@@ -137,6 +149,7 @@ def pgd_min_class_mean(
     epsilon: float,
     step_size: float,
     steps: int = 1,
+    writable: Writable | None = None,
 ) -> Tensor:
     """The paper's class-wise update: each image steps alone, its class takes the mean of what they end with, before
     that is brought into the range of the pictures (emn.md sections 1 and 2).
@@ -148,8 +161,9 @@ def pgd_min_class_mean(
         New ``[K, 3, R, R]``; classes without an image in the batch keep theirs.
     """
     own = pgd_min(
-        surrogate, images, labels, delta[labels], epsilon=epsilon, step_size=step_size, steps=steps, in_range=False
-    )
+        surrogate, images, labels, delta[labels], epsilon=epsilon, step_size=step_size, steps=steps, in_range=False,
+        writable=writable,
+    )  # fmt: skip
     total = add_rows(torch.zeros_like(delta), labels, own)
     count = add_rows(torch.zeros(len(delta), device=delta.device), labels, torch.ones_like(labels, dtype=delta.dtype))
     mean = (total / count.clamp(min=1).view(-1, 1, 1, 1)).clamp(-epsilon, epsilon)
@@ -165,6 +179,7 @@ def class_gradient(
     shift: Shift | None = None,
     batch_size: int = 128,
     trip: RoundTrip | None = None,
+    writable: Writable | None = None,
 ) -> Tensor:
     """Gradient of the summed loss with respect to the class patterns, each row scaled to mean magnitude 1.
 
@@ -172,6 +187,7 @@ def class_gradient(
         delta: ``[K, 3, R, R]``; other arguments as in :func:`pgd_min`.
         batch_size: images a pass; the result does not depend on it beyond rounding and the shifts drawn.
         trip: what the file does to a pattern before the surrogate sees it.
+        writable: what of a pattern the files of these images can hold.
 
     Returns:
         ``[K, 3, R, R]``; zero rows for classes without an image.
@@ -180,7 +196,11 @@ def class_gradient(
     seen = delta if trip is None else trip(delta)
     for start in range(0, len(images), batch_size):
         part, own = images[start : start + batch_size], labels[start : start + batch_size]
-        gradient, _ = input_gradient(surrogate, (part + seen[own]).clamp_(0.0, 1.0), own, shift)
+        held = None if writable is None else writable.select(slice(start, start + batch_size))
+        arrived = seen[own] if held is None else held(seen[own])
+        gradient, _ = input_gradient(surrogate, (part + arrived).clamp_(0.0, 1.0), own, shift)
+        if held is not None:
+            gradient = held(gradient)
         add_rows(total, own, gradient)
     if trip is not None:
         total = trip.adjoint(total)

@@ -79,7 +79,7 @@ class UcFit:
         )
         context.surrogate_sha256 = self.space.maker
         context.tell("fit", 0.92, "measuring what moved")
-        lookup = delta_by_class(delta, clusters.assignment.to(delta.device), self.trip)
+        lookup = delta_by_class(delta, clusters.assignment.to(delta.device), None)
         found = measure(
             dataset, here, self.space, lambda index: lookup(index.to(delta.device)), recipe.epsilon,
             seed=recipe.seed,

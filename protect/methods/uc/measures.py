@@ -15,8 +15,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ....imaging import ImageSet
+from ....imaging import Budget, ImageSet
 from ...clusters import Clusters, FeatureSpace, nearest
+from ..written import WrittenCopies
 from .pull import targets
 
 __all__ = ["MOST", "VERSIONS", "measure"]
@@ -42,8 +43,8 @@ def measure(
         dataset: all images.
         clusters: of all images.
         space: the surrogate's features.
-        delta_of: positions ``[B]`` -> what a trainer sees of their perturbations, ``[B, 3, R, R]``.
-        epsilon: of the random noise beside it.
+        delta_of: positions ``[B]`` -> their perturbations ``[B, 3, R, R]`` as the bank will hold them.
+        epsilon: the budget, of the random noise beside them, too.
         seed: of the draw, the noise and the probe's split.
         tell: called with the share that is done.
 
@@ -55,9 +56,10 @@ def measure(
     generator = torch.Generator().manual_seed(seed)
     index = torch.randperm(len(dataset), generator=generator)[:MOST].sort().values
     images, own = dataset.images[index].cpu(), clusters.assignment[index]
+    written = WrittenCopies(dataset.to("cpu"), Budget(epsilon))
     versions: dict[str, Callable[[], Tensor]] = {
         "clean": lambda: images,
-        "protected": lambda: _perturbed(images, index, delta_of),
+        "protected": lambda: written(index, delta_of),
         "noise": lambda: _noisy(images, epsilon, generator),
         "jpeg10": lambda: _compressed(images),
     }
@@ -86,14 +88,6 @@ def measure(
             float(normalized_mutual_info_score(dataset.labels.cpu().numpy(), clusters.assignment.numpy())), 4
         )
     return result
-
-
-def _perturbed(images: Tensor, index: Tensor, delta_of: Callable[[Tensor], Tensor]) -> Tensor:
-    parts = []
-    for part, rows in zip(images.split(256), index.split(256), strict=True):
-        levels = delta_of(rows).cpu().mul(255.0).round()
-        parts.append((part.float() + levels).clamp_(0, 255).to(torch.uint8))
-    return torch.cat(parts)
 
 
 def _noisy(images: Tensor, epsilon: float, generator: torch.Generator) -> Tensor:

@@ -67,12 +67,13 @@ class FeaturePull:
             images = self.dataset.images[part].float().mul_(1 / 255)
             if self.paper:
                 images = enlarged_crops(images, generator)
-            images = images.add_(seen[cluster]).clamp_(0.0, 1.0)
+            held = None if self.dataset.writable is None else self.dataset.writable.select(part)
+            images = images.add_(seen[cluster] if held is None else held(seen[cluster])).clamp_(0.0, 1.0)
             transform = Zoom(generator) if self.windows and not self.paper else None
             gradient, losses = image_gradient(
                 self.space.members, images, centres[goal[cluster]], self.space.widths, transform
             )
-            add_rows(total, cluster, gradient)
+            add_rows(total, cluster, gradient if held is None else held(gradient))
             loss += losses.sum()
         if self.trip is not None:
             total = self.trip.adjoint(total)

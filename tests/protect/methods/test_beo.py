@@ -240,9 +240,7 @@ class TestHeldOut:
     def test_it_tells_overlapping_classes_from_separate_ones(self, faint: ImageSet) -> None:
         """Pictures that are the same in all classes leave an error near chance; random noise hardly any."""
         ordered = faint.select(range(len(faint)))
-        held_out = HeldOutEstimate(
-            ordered, Budget(8 / 255), seed=0, device=torch.device("cpu"), max_images=72, steps=40
-        )
+        held_out = HeldOutEstimate(ordered, Budget(1.0), seed=0, device=torch.device("cpu"), max_images=72, steps=40)
         blank = -ordered.images.float() / 255 + 0.5
         clean, gone = held_out(None), held_out(lambda index: blank[index])
         noise = held_out(random_noise(ordered, Budget(8 / 255), held_out.index, 1))

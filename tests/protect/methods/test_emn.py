@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bitterant.errors import ConfigError
-from bitterant.imaging import ImageSet
+from bitterant.imaging import Budget, ImageSet
 from bitterant.protect import ErrorMinimizing, FitProgress
 from bitterant.protect.methods.checkpoint import Checkpoint
 from bitterant.protect.methods.self_check import CheckResult, SelfCheck
@@ -127,7 +127,7 @@ class TestClosedLoop:
         assert "0.50" in outcome["outcome"]
 
     def test_the_check_itself_tells_protection_from_none(self, tiny: ImageSet) -> None:
-        check = SelfCheck(tiny, seed=0, device=torch.device("cpu"), steps=60)
+        check = SelfCheck(tiny, Budget(8 / 255), seed=0, device=torch.device("cpu"), steps=60)
         assert check.possible
         nothing = check(lambda index: torch.zeros(len(index), 3, 16, 16), attempt=0)
         assert nothing.conclusive

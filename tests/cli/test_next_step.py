@@ -1,0 +1,70 @@
+"""Every command that a run suggests can be typed as it stands, and starts."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import Result
+
+from bitterant.attacks.enough import fewest_for_groups
+from bitterant.cli.next_step import free_name, quoted
+
+Run = Callable[..., Result]
+MakeFolder = Callable[..., Path]
+
+
+class Started(BaseException):
+    """A verification has got as far as training."""
+
+
+@pytest.fixture(autouse=True)
+def _no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(*_: object, **__: object) -> None:
+        raise Started
+
+    monkeypatch.setattr("bitterant.attacks.verify.run_grid", start)
+
+
+def _suggested(result: Result) -> list[str]:
+    found = re.findall(r"^Next: (bitterant .*)$", result.stderr, re.MULTILINE)
+    assert len(found) == 1, result.stderr
+    return shlex.split(found[0])[1:]
+
+
+@pytest.mark.parametrize(
+    ("classes", "method", "next_one"),
+    [
+        ({"cats": 25, "dogs": 25}, "texture", "verify"),
+        ({"cats": 25, "dogs": 25}, "noise", "verify"),
+        ({"cats": 6, "dogs": 3}, "noise", "inspect"),
+        ({"cats": 3}, "noise", "inspect"),
+        ({"": fewest_for_groups()}, "noise", "verify"),
+        ({"": fewest_for_groups() - 1}, "noise", "inspect"),
+        ({"": 2}, "noise", "inspect"),
+    ],
+)
+def test_what_protect_suggests_starts(
+    run: Run, make_folder: MakeFolder, classes: dict[str, int], method: str, next_one: str
+) -> None:
+    source = make_folder(classes, name="my pictures; all")
+    words = _suggested(run("protect", source, source.parent / "out put", "--method", method))
+    assert words[0] == next_one
+    if next_one == "verify":
+        with pytest.raises(Started):
+            run(*words)
+    else:
+        assert run(*words).exit_code == 0
+
+
+def test_paths_are_told_from_options_and_names_that_are_taken_are_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert shlex.split(quoted("-a b")) == ["./-a b"]
+    assert free_name("out", ".bin") == "out.bin"
+    Path("out.bin").touch()
+    assert free_name("out", ".bin") == "out-2.bin"
