@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ....imaging.writable import Writable
+from ....surrogates import FrozenSurrogate, add_rows, class_losses
 from ..round_trip import RoundTrip
 from ..tint import TintBound
 

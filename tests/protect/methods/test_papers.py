@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from bitterant.errors import ConfigError
 from bitterant.imaging import ImageSet
 from bitterant.protect import BayesErrorAscent, ErrorMinimizing, FitProgress, UnlearnableClusters
+from bitterant.protect.clusters import Clusters, FeatureSpace
 from bitterant.protect.methods.beo.ascent import Ascent
-from bitterant.protect.methods.uc.clusters import Clusters
-from bitterant.protect.methods.uc.features import FeatureSpace
 from bitterant.protect.methods.uc.patterns import GeneratorPatterns
 from bitterant.protect.methods.uc.pull import FeaturePull
 from bitterant.surrogates import create_surrogate
