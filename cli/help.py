@@ -33,7 +33,7 @@ class _Brief:
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the everyday part."""
-        formatter.write(_page(self, ctx, everything=False, width=formatter.width) + "\n")
+        formatter.write(_page(self, ctx, everything=False) + "\n")
 
 
 class BriefCommand(_Brief, TyperCommand):
@@ -61,8 +61,8 @@ class Commands(typer.Typer):
         return super().command(name, cls=BriefCommand, **settings)
 
 
-def _page(command: Any, ctx: Any, *, everything: bool, width: int | None = None) -> str:
-    width = width or ctx.make_formatter().width
+def _page(command: Any, ctx: Any, *, everything: bool) -> str:
+    width = int(ctx.make_formatter().width)
     params = [param for param in command.get_params(ctx) if not getattr(param, "hidden", False)]
     arguments = [param for param in params if param.param_type_name == "argument"]
     options = [param for param in params if param.param_type_name == "option"]
