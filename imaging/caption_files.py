@@ -16,7 +16,7 @@ from typing import Any, Final
 from ..errors import CaptionError, SetupError
 from .caption_text import normalise_caption
 from .loading import FileProblem
-from .tables import is_name_column, read_parquet
+from .tables import csv_delimiter, is_name_column, read_parquet
 
 __all__ = [
     "CAPTION_COLUMNS",
@@ -133,7 +133,7 @@ def _jsonl_rows(text: str) -> Iterable[tuple[int, dict[str, Any] | str]]:
 
 
 def _csv_rows(text: str) -> Iterable[tuple[int, dict[str, Any] | str]]:
-    reader = csv.DictReader(io.StringIO(text, newline=""))
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=csv_delimiter(text))
     for row in reader:
         yield reader.line_num, {name: value for name, value in row.items() if name is not None}
 
