@@ -17,7 +17,7 @@ from .caption_text import normalise_caption
 from .loading import FileProblem
 from .places import open_regular
 from .structured import parse_json
-from .tables import is_name_column, read_parquet
+from .tables import csv_delimiter, is_name_column, read_parquet
 
 __all__ = [
     "CAPTION_COLUMNS",
@@ -134,7 +134,7 @@ def _jsonl_rows(text: str) -> Iterable[tuple[int, dict[str, Any] | str]]:
 
 
 def _csv_rows(text: str) -> Iterable[tuple[int, dict[str, Any] | str]]:
-    reader = csv.DictReader(io.StringIO(text, newline=""))
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=csv_delimiter(text))
     for row in reader:
         yield reader.line_num, {name: value for name, value in row.items() if name is not None}
 

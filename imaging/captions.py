@@ -25,6 +25,7 @@ from .caption_text import (
     normalise_caption,
     token_estimate,
 )
+from .layout import LOOSE
 from .loading import FileProblem
 from .scan import CAPTION_NAMES, CAPTION_SUFFIXES, Entry, FolderScan
 
@@ -177,7 +178,7 @@ class _Reader:
             return ImageCaption(captions, "metadata")
         if captions := self.coco.captions.get(relative):
             return ImageCaption(captions, "coco")
-        if entry.class_name is not None and self._wants("class"):
+        if entry.class_name is not None and entry.class_name != LOOSE and self._wants("class"):
             words = class_words(entry.class_name, self.options.class_names)
             if words is not None:
                 return ImageCaption((fill_template(self.options.template, words),), "class")

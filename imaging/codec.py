@@ -7,6 +7,7 @@ transparency, showing the first frame of an animation, decoding a picture too la
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import logging
 from collections.abc import Callable, Iterator
@@ -179,12 +180,12 @@ def _open_avif(file: BinaryIO, name: str) -> ImageFile.ImageFile:
 
 def _open_heif(file: BinaryIO, name: str) -> ImageFile.ImageFile:
     try:
-        from pillow_heif import HeifImageFile
+        pillow_heif: Any = importlib.import_module("pillow_heif")
     except ImportError:
         raise ImageError(
             name, "HEIC is read by pillow-heif, which is not installed: pip install 'bitterant[heif]'"
         ) from None
-    return HeifImageFile(file, name)
+    return pillow_heif.HeifImageFile(file, name)
 
 
 # The readers themselves rather than Image.open: that one warns or refuses by a global limit, here max_pixels counts.

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 import json
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from ..errors import CaptionError, SetupError
 from .structured import parse_json
 
-if TYPE_CHECKING:
-    import pyarrow
-
-__all__ = ["TABLE_NAMES", "is_name_column", "read_parquet", "visit_names"]
+__all__ = ["TABLE_NAMES", "csv_delimiter", "is_name_column", "read_parquet", "visit_names"]
 
 TABLE_NAMES: Final = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 
@@ -92,9 +90,7 @@ def _visit_jsonl(data: bytes, visit: Visit) -> bytes:
 
 def _visit_csv(data: bytes, visit: Visit) -> bytes:
     text = data.decode("utf-8-sig")
-    head = text.partition("\n")[0]
-    # Spreadsheets write semicolons or tabs where the comma is the decimal sign.
-    delimiter = max(",;\t", key=head.count)
+    delimiter = csv_delimiter(text)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     rows: list[list[str]] = []
     columns: list[int] = []
@@ -117,6 +113,13 @@ def _visit_csv(data: bytes, visit: Visit) -> bytes:
     return (b"\xef\xbb\xbf" if data.startswith(b"\xef\xbb\xbf") else b"") + out.getvalue().encode("utf-8")
 
 
+def csv_delimiter(text: str) -> str:
+    """What divides the columns: spreadsheets write semicolons or tabs where the comma is the decimal sign."""
+    head = text.partition("\n")[0]
+    found = (sign for sign in ",;\t" if any(is_name_column(cell.strip(' "\r')) for cell in head.split(sign)))
+    return next(found, ",")
+
+
 def _visit_cell(row: int, cell: str, visit: Visit) -> str:
     """A cell of text: a name, or a list of names as JSON, which is how a list stands in a CSV file."""
     if cell.startswith("["):
@@ -131,9 +134,7 @@ def _visit_cell(row: int, cell: str, visit: Visit) -> str:
 
 def _visit_parquet(data: bytes, visit: Visit) -> bytes:
     table = read_parquet(data)
-    import pyarrow
-    import pyarrow.parquet
-
+    pyarrow, parquet = _pyarrow()
     changed = False
     for index, column in enumerate(table.column_names):
         if not is_name_column(column):
@@ -147,25 +148,28 @@ def _visit_parquet(data: bytes, visit: Visit) -> bytes:
     if not changed:
         return data
     out = io.BytesIO()
-    pyarrow.parquet.write_table(table, out)
+    parquet.write_table(table, out)
     return out.getvalue()
 
 
-def read_parquet(data: bytes) -> pyarrow.Table:
-    """A Parquet table.
+def read_parquet(data: bytes) -> Any:
+    """A Parquet table, as pyarrow's ``Table``.
 
     Raises:
         CaptionError: it is damaged.
         SetupError: pyarrow is not installed.
     """
+    pyarrow, parquet = _pyarrow()
     try:
-        import pyarrow
-        import pyarrow.parquet
+        return parquet.read_table(io.BytesIO(data))
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        raise CaptionError(f"it is no Parquet table that can be read: {str(error).splitlines()[0]}") from error
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    try:
+        return importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
     except ImportError as error:
         raise SetupError(
             "Parquet tables are read by pyarrow, which is not installed: pip install 'bitterant[parquet]'"
         ) from error
-    try:
-        return pyarrow.parquet.read_table(io.BytesIO(data))
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise CaptionError(f"it is no Parquet table that can be read: {str(error).splitlines()[0]}") from error

@@ -181,6 +181,17 @@ class TestTables:
         parquet.write_table(arrow.table({"file_name": ["a.png"], "text": ["a hat"]}), root / "metadata.parquet")
         assert firsts(captions(root)) == {"a.png": ("a hat", "metadata")}
 
+    @pytest.mark.parametrize("sign", [",", ";", "\t"])
+    def test_columns_may_be_divided_by_other_signs(self, tmp_path: Path, sign: str) -> None:
+        root = put(tmp_path, "a.png")
+        (root / "metadata.csv").write_text(f'"file_name"{sign}text{sign}"a,b;c"\na.png{sign}a hat{sign}x\n')
+        assert firsts(captions(root)) == {"a.png": ("a hat", "metadata")}
+
+    def test_pictures_beside_the_class_folders_have_no_class_to_be_called_by(self, tmp_path: Path) -> None:
+        root = put(tmp_path, "cat/a.png", "dog/b.png", "c.png")
+        with pytest.raises(CaptionError, match=r"1 of 3 pictures have no caption: c\.png\. Put"):
+            captions(root)
+
     def test_several_pictures_of_a_row_share_its_caption(self, tmp_path: Path) -> None:
         root = put(tmp_path, "a.png", "b.png")
         (root / "metadata.jsonl").write_text('{"file_names": ["a.png", "b.png"], "text": "a pair"}', encoding="utf-8")

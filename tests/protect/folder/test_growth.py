@@ -11,7 +11,7 @@ from PIL import Image
 from bitterant.imaging import Budget, Picture, scan_folder
 from bitterant.imaging.perturb import share_kept
 from bitterant.protect.folder import growth, protect_folder
-from bitterant.protect.request import WriteOptions
+from bitterant.protect.request import FormatPolicy, WriteOptions
 
 NOISE: dict[str, Any] = {"method": "noise", "device": "cpu", "resolution": 16}
 
@@ -46,7 +46,8 @@ def test_a_folder_that_grows_much_is_told_before_the_work(photos: Any, monkeypat
 
 def test_lossless_webp_keeps_the_change_exactly_in_smaller_files(photos: Any) -> None:
     sizes = {}
-    for policy, suffix in (("lossless", "png"), ("webp", "webp")):
+    policies: tuple[tuple[FormatPolicy, str], ...] = (("lossless", "png"), ("webp", "webp"))
+    for policy, suffix in policies:
         summary = protect_folder(photos.root / "src", photos.root / policy, **NOISE, format=policy)
         assert (summary.counts["protected"], summary.over_budget) == (4, 0)
         sizes[policy] = sum(path.stat().st_size for path in (photos.root / policy).rglob(f"*.{suffix}"))
