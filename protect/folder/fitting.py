@@ -13,6 +13,7 @@ from ...errors import FolderError, LabelError, ResumeError
 from ...imaging.atomic import write_atomic
 from ...imaging.loading import auto_resolution, load_image_set
 from ...imaging.structured import read_json
+from ...surrogates.allocator import giving_back
 from ..bank_file import open_bank
 from ..records.run_file import json_safe
 from ..records.state import InputRecord, StateFiles
@@ -71,9 +72,11 @@ def read_inputs(
         return _read_sample(request, records, workers=workers, max_pixels=max_pixels, tell=tell), records
 
     assert request.resolution is not None
-    dataset, entries, problems = load_image_set(
-        scan, request.resolution, workers=workers, progress=tell, max_pixels=max_pixels, describe=request.describer()
-    )
+    describer = request.describer()
+    with giving_back():
+        dataset, entries, problems = load_image_set(
+            scan, request.resolution, workers=workers, progress=tell, max_pixels=max_pixels, describe=describer
+        )
     if not entries:
         reasons = "; ".join(f"{problem.relative}: {problem.reason}" for problem in problems[:3])
         raise FolderError(f"None of the {len(problems)} pictures in {scan.root} could be read ({reasons}).")

@@ -18,6 +18,7 @@ from ...imaging.loading import FileProblem, sha256_file
 from ...imaging.naming import resolve_output_names
 from ...imaging.perturb import Fit
 from ...imaging.scan import FolderScan
+from ...surrogates.allocator import giving_back
 from ..records import RunSummary
 from ..records.manifest import ManifestRow, ManifestWriter, count_statuses
 from ..records.report import write_report
@@ -193,7 +194,7 @@ class FolderRun:
         writing = time.perf_counter()
         # Closed even on a second Ctrl-C, so that no thread goes on writing after the run has ended.
         results = ordered_map(writer, jobs[resumed:], workers=self.workers, stop=self.stop)
-        with ManifestWriter(session.manifest, session.log.size) as manifest, closing(results):
+        with giving_back(), ManifestWriter(session.manifest, session.log.size) as manifest, closing(results):
             for row in results:
                 manifest.append([row])
                 rows.append(row)
@@ -241,7 +242,8 @@ class FolderRun:
             ),
             bank_sha256=bank_digest,
         )
-        write_report(session.report, run_file, rows, source=self.scan.root, max_pixels=self.options.max_pixels)
+        with giving_back():
+            write_report(session.report, run_file, rows, source=self.scan.root, max_pixels=self.options.max_pixels)
         write_atomic(session.run_file, run_file.to_bytes(), overwrite=True)
         session.files.remove()
         self.progress("report", 1, 1, "done")
