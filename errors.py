@@ -48,9 +48,11 @@ __all__ = [
 
 
 class BitterantError(Exception):
-    """Base of every error raised on purpose. ``exit_code`` is what the command line returns."""
+    """Base of every error raised on purpose. ``exit_code`` is what the command line returns; ``lines`` are those of a
+    message that has several, where no line break came from outside."""
 
     exit_code: int = 1
+    lines: tuple[str, ...] = ()
 
 
 class ConfigError(BitterantError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -59,7 +58,7 @@ def guarded(output: Output, *, debug: bool = False, stopped: str = GOES_ON) -> I
             if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
                 text = "Out of memory. Try a smaller --resolution, or a machine with more memory."
                 _leave(output, error, text, 3, debug=debug)
-            _leave(output, error, f"{type(error).__name__}: {error}\n{REPORT_A_BUG}", 1, debug=debug)
+            _leave(output, error, f"{type(error).__name__}: {error}", 1, REPORT_A_BUG, debug=debug)
 
 
 def stopping(output: Output) -> Callable[[], None]:
@@ -67,13 +66,15 @@ def stopping(output: Output) -> Callable[[], None]:
     return lambda: output.say("\nStopping as soon as the files in hand are whole. Ctrl-C again stops at once.")
 
 
-def _leave(output: Output, error: BaseException, message: str, code: int, *, debug: bool) -> None:
+def _leave(output: Output, error: BaseException, message: str, code: int, *more: str, debug: bool) -> None:
     if debug:
-        output.people.print("".join(traceback.format_exception(error)), markup=False)
+        output.trace(error)
+    lines = error.lines if isinstance(error, BitterantError) and error.lines else (message,)
     if code == 130:
         output.say(message)
     else:
-        output.error(message)
+        output.error(*lines, *more)
+    message = "\n".join((message, *more))
     output.result({"error": {"type": type(error).__name__, "message": message, "exit_code": code}})
     raise typer.Exit(code) from error
 
@@ -90,8 +91,8 @@ class _ForPeople(logging.Handler):
             self.output.warn(record.getMessage())
         else:
             self.output.say(f"{record.name}: {record.getMessage()}", style="dim")
-        if record.exc_info:
-            self.output.say("".join(traceback.format_exception(record.exc_info[1])), style="dim")
+        if record.exc_info and record.exc_info[1] is not None and not self.output.quiet:
+            self.output.trace(record.exc_info[1], style="dim")
 
 
 @contextmanager
