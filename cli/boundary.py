@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import _thread
 import logging
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 import typer
 
@@ -17,6 +20,7 @@ from .output import Output
 
 __all__ = ["guarded", "stopping"]
 
+_ONCE_MORE = 0.05  # seconds
 GOES_ON = "Stopped. The same command goes on where it stopped."
 REPORT_A_BUG = (
     "This is a fault in bitterant, not in what you typed. Please report it, with the output of the same command "
@@ -115,7 +119,7 @@ def _talking(output: Output, *, debug: bool) -> Iterator[None]:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Let SIGTERM, which schedulers send, end a command as Ctrl-C does."""
+    """Let SIGTERM, which schedulers send, end a command as Ctrl-C does, and let neither be lost."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -123,8 +127,22 @@ def _terminable() -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
+    reported = sys.unraisablehook
+
+    def again(lost: Any) -> None:
+        # An interrupt that lands in a destructor ends there, and Python only mentions it: it is sent once more. From
+        # elsewhere and later, since it would land in this very function, where it ends no less.
+        if isinstance(lost.exc_value, KeyboardInterrupt):
+            once_more = threading.Timer(_ONCE_MORE, _thread.interrupt_main, [signal.SIGTERM])
+            once_more.daemon = True
+            once_more.start()
+        else:
+            reported(lost)
+
     earlier = signal.signal(signal.SIGTERM, stop)
+    sys.unraisablehook = again
     try:
         yield
     finally:
+        sys.unraisablehook = reported
         signal.signal(signal.SIGTERM, signal.SIG_DFL if earlier is None else earlier)

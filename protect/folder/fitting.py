@@ -142,9 +142,16 @@ def _read_sample(
 
 
 def fit_and_keep(
-    request: Request, dataset: ImageSet | None, files: StateFiles, *, progress: ProgressCallback, stop: StopRequest
+    request: Request,
+    dataset: ImageSet | None,
+    files: StateFiles,
+    *,
+    made_for: str,
+    progress: ProgressCallback,
+    stop: StopRequest,
 ) -> FittedBank:
-    """Fit, with checkpoints, and leave the bank in the state files. ``dataset`` as :func:`read_inputs` gave it.
+    """Fit, with checkpoints, and leave the bank in the state files. ``dataset`` as :func:`read_inputs` gave it;
+    ``made_for`` as :meth:`Bank.save` takes it.
 
     Raises:
         Interrupted: a stop was asked for; the checkpoint is kept.
@@ -166,7 +173,7 @@ def fit_and_keep(
     body = {"report": fitted.report, "seconds": fitted.seconds}
     write_atomic(files.report, json.dumps(body).encode("ascii"), overwrite=True, private=True)
     # Last: where the bank is, the fit is done.
-    bank.save(files.bank)
+    bank.save(files.bank, made_for=made_for)
     return fitted
 
 

@@ -17,6 +17,7 @@ from ...imaging.atomic import sweep_temporaries, write_atomic
 from ...imaging.loading import FileProblem, sha256_file
 from ...imaging.naming import resolve_output_names
 from ...imaging.perturb import Fit
+from ...imaging.places import StillThere
 from ...imaging.scan import FolderScan
 from ...surrogates.allocator import giving_back
 from ..records import RunSummary
@@ -70,6 +71,9 @@ class FolderRun:
     key_of: Callable[[InputRecord], str | None] = attrgetter("key")
     vet: Callable[[tuple[InputRecord, ...]], tuple[InputRecord, ...]] | None = None
 
+    def __post_init__(self) -> None:
+        self._folders = StillThere(self.scan.root, self.output)
+
     def protect(self, request: Request, *, resume: bool, keep: Path | None) -> RunSummary:
         """Fit where that is not done, then write; see :func:`protect_folder`."""
         session = self._open(resume)
@@ -85,8 +89,16 @@ class FolderRun:
                 progress=self.progress,
                 stop=self.stop,
             )
+            self._look_for_folders(records)
             records = self._begin(session, records, resume)
-            fitted = fit_and_keep(request, dataset, session.files, progress=self.progress, stop=self.stop)
+            fitted = fit_and_keep(
+                request,
+                dataset,
+                session.files,
+                made_for=plan_hash(request.settings, decisive_inputs(records)),
+                progress=self.progress,
+                stop=self.stop,
+            )
             del dataset  # the working-resolution set is not needed for writing
         else:
             records = self._unchanged(session)
@@ -137,7 +149,13 @@ class FolderRun:
 
     def _hashed(self) -> tuple[InputRecord, ...]:
         records = hash_inputs(self.scan, workers=self.workers, stop=self.stop, progress=self.progress)
+        self._look_for_folders(records)
         return records if self.vet is None else self.vet(records)
+
+    def _look_for_folders(self, records: Sequence[InputRecord]) -> None:
+        """Where an input could not be read: is it that one, or is the disk gone?"""
+        if any(record.sha256 is None and record.kind != "skipped" for record in records):
+            self._folders.check()
 
     def _unchanged(self, session: Session) -> tuple[InputRecord, ...]:
         """The inputs as the run began with them, after making sure that they still are so."""
@@ -190,6 +208,7 @@ class FolderRun:
             key_of=self.key_of,
             fit=self.fit,
             flip_for=_sample(records),
+            folders=self._folders,
         )
         writing = time.perf_counter()
         # Closed even on a second Ctrl-C, so that no thread goes on writing after the run has ended.
