@@ -49,12 +49,14 @@ __all__ = [
 
 
 class BitterantError(Exception):
-    """Base of every error raised on purpose. ``exit_code`` is what the command line returns.
+    """Base of every error raised on purpose. ``exit_code`` is what the command line returns; ``lines`` are those of a
+    message that has several, where no line break came from outside.
 
     Every one of them crosses a process boundary whole, whatever its constructor takes.
     """
 
     exit_code: int = 1
+    lines: tuple[str, ...] = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The default calls the constructor with the message alone; one that takes other arguments then fails where the

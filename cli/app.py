@@ -2,18 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
 
 import typer
 
 from .._version import __version__
 from . import bank, code_book, demo, doctor, inspect, listing, preview, protect, t2ue, verify
-from .help import Commands
+from .help import BriefGroup, Commands
+from .output import shown
 
 __all__ = ["app"]
 
+
+class _Group(BriefGroup):
+    """Lets no complaint about words or a configuration file act on the terminal: it may quote anything."""
+
+    def make_context(self, *words: Any, **extra: Any) -> Any:
+        with _plain_complaints():
+            return super().make_context(*words, **extra)
+
+    def invoke(self, *words: Any, **extra: Any) -> Any:
+        with _plain_complaints():
+            return super().invoke(*words, **extra)
+
+
+@contextmanager
+def _plain_complaints() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        # Whether the class is click's own or that of the copy in typer depends on typer's version.
+        if hasattr(error, "format_message") and isinstance(message := getattr(error, "message", None), str):
+            error.message = shown(message)  # type: ignore[attr-defined]
+        raise
+
+
 app = Commands(
     name="bitterant",
+    cls=_Group,
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import _thread
 import logging
 import signal
+import sys
 import threading
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 import typer
 
@@ -18,6 +20,7 @@ from .output import Output
 
 __all__ = ["guarded", "stopping"]
 
+_ONCE_MORE = 0.05  # seconds
 GOES_ON = "Stopped. The same command goes on where it stopped."
 REPORT_A_BUG = (
     "This is a fault in bitterant, not in what you typed. Please report it, with the output of the same command "
@@ -59,7 +62,7 @@ def guarded(output: Output, *, debug: bool = False, stopped: str = GOES_ON) -> I
             if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
                 text = "Out of memory. Try a smaller --resolution, or a machine with more memory."
                 _leave(output, error, text, 3, debug=debug)
-            _leave(output, error, f"{type(error).__name__}: {error}\n{REPORT_A_BUG}", 1, debug=debug)
+            _leave(output, error, f"{type(error).__name__}: {error}", 1, REPORT_A_BUG, debug=debug)
 
 
 def stopping(output: Output) -> Callable[[], None]:
@@ -67,13 +70,15 @@ def stopping(output: Output) -> Callable[[], None]:
     return lambda: output.say("\nStopping as soon as the files in hand are whole. Ctrl-C again stops at once.")
 
 
-def _leave(output: Output, error: BaseException, message: str, code: int, *, debug: bool) -> None:
+def _leave(output: Output, error: BaseException, message: str, code: int, *more: str, debug: bool) -> None:
     if debug:
-        output.people.print("".join(traceback.format_exception(error)), markup=False)
+        output.trace(error)
+    lines = error.lines if isinstance(error, BitterantError) and error.lines else (message,)
     if code == 130:
         output.say(message)
     else:
-        output.error(message)
+        output.error(*lines, *more)
+    message = "\n".join((message, *more))
     output.result({"error": {"type": type(error).__name__, "message": message, "exit_code": code}})
     raise typer.Exit(code) from error
 
@@ -90,8 +95,8 @@ class _ForPeople(logging.Handler):
             self.output.warn(record.getMessage())
         else:
             self.output.say(f"{record.name}: {record.getMessage()}", style="dim")
-        if record.exc_info:
-            self.output.say("".join(traceback.format_exception(record.exc_info[1])), style="dim")
+        if record.exc_info and record.exc_info[1] is not None and not self.output.quiet:
+            self.output.trace(record.exc_info[1], style="dim")
 
 
 @contextmanager
@@ -114,7 +119,7 @@ def _talking(output: Output, *, debug: bool) -> Iterator[None]:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Let SIGTERM, which schedulers send, end a command as Ctrl-C does."""
+    """Let SIGTERM, which schedulers send, end a command as Ctrl-C does, and let neither be lost."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -122,8 +127,22 @@ def _terminable() -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
+    reported = sys.unraisablehook
+
+    def again(lost: Any) -> None:
+        # An interrupt that lands in a destructor ends there, and Python only mentions it: it is sent once more. From
+        # elsewhere and later, since it would land in this very function, where it ends no less.
+        if isinstance(lost.exc_value, KeyboardInterrupt):
+            once_more = threading.Timer(_ONCE_MORE, _thread.interrupt_main, [signal.SIGTERM])
+            once_more.daemon = True
+            once_more.start()
+        else:
+            reported(lost)
+
     earlier = signal.signal(signal.SIGTERM, stop)
+    sys.unraisablehook = again
     try:
         yield
     finally:
+        sys.unraisablehook = reported
         signal.signal(signal.SIGTERM, signal.SIG_DFL if earlier is None else earlier)

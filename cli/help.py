@@ -54,7 +54,8 @@ class Commands(typer.Typer):
     """A Typer application whose commands have brief help."""
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(cls=BriefGroup, context_settings={"help_option_names": ["-h", "--help"]}, **settings)
+        settings.setdefault("cls", BriefGroup)
+        super().__init__(context_settings={"help_option_names": ["-h", "--help"]}, **settings)
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[..., Any]:
         """As of Typer."""

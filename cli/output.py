@@ -1,9 +1,14 @@
-"""Where words go: people read stderr, programs read one JSON object on stdout."""
+"""Where words go: people read stderr, programs read one JSON object on stdout.
+
+Everything that people see passes through here, and nothing of it acts on their terminal: names of files and captions
+may hold whatever their maker liked.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +16,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["Output"]
+__all__ = ["Output", "shown"]
+
+
+def shown(text: str) -> str:
+    """The text as a terminal may have it; see :func:`visible`, which comes with numpy, so that ``--help`` waits for
+    nothing."""
+    from ..imaging.plain_text import visible
+
+    return visible(text)
 
 
 class Output:
@@ -28,18 +41,27 @@ class Output:
         self.people = Console(stderr=True, highlight=False, soft_wrap=True)
 
     def say(self, text: str = "", style: str = "") -> None:
-        """A line for people, on stderr. Square brackets in it are text, not markup."""
+        """A line for people, on stderr, after as many empty ones as it begins with line breaks. Square brackets in it
+        are text, not markup."""
         if not self.quiet:
-            self.people.print(Text(text, style=style))
+            line = text.lstrip("\n")
+            self.people.print(Text("\n" * (len(text) - len(line)) + shown(line), style=style))
 
-    def error(self, text: str) -> None:
-        """An error for people, on stderr, also when quiet."""
-        self.people.print(Text.assemble(("error: ", "bold red"), text))
+    def error(self, text: str, *more: str) -> None:
+        """An error for people, on stderr, also when quiet; ``more`` lines belong to it."""
+        self.people.print(Text.assemble(("error: ", "bold red"), shown(text)))
+        for line in more:
+            self.people.print(Text(shown(line)))
 
     def warn(self, text: str) -> None:
         """A warning for people, on stderr."""
         if not self.quiet:
-            self.people.print(Text.assemble(("warning: ", "bold yellow"), text))
+            self.people.print(Text.assemble(("warning: ", "bold yellow"), shown(text)))
+
+    def trace(self, error: BaseException, style: str = "") -> None:
+        """A traceback for people, on stderr, set apart from what is said: its last lines may quote anything."""
+        for line in "".join(traceback.format_exception(error)).splitlines():
+            self.people.print(Text(f"  {shown(line)}", style=style))
 
     def result(self, payload: Mapping[str, Any]) -> None:
         """The machine's summary: one JSON object on stdout, where ``--json`` was given."""
@@ -62,11 +84,11 @@ class Output:
         if out.is_terminal:
             table = Table(*columns, box=None, pad_edge=False, header_style="bold")
             for row in rows:
-                table.add_row(*(Text(cell) for cell in row))
+                table.add_row(*(Text(shown(cell)) for cell in row))
             out.print(table)
             return
         # A pipe has no width to fold at: one line a row, for grep and the like.
-        lines = [columns, *rows]
+        lines = [columns, *([shown(cell) for cell in row] for row in rows)]
         widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
         for line in lines:
             row_text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()

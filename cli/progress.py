@@ -18,7 +18,7 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
-from .output import Output
+from .output import Output, shown
 
 __all__ = ["ProgressDisplay", "duration", "pace"]
 
@@ -141,7 +141,7 @@ class ProgressDisplay:
         if fresh or self._task is None:
             self._finish_task()
             self._task = self._bar.add_task(LABELS.get(stage, stage), total=total or None, message="", first=done)
-        self._bar.update(self._task, completed=done, total=total or None, message=message.replace("[", r"\["))
+        self._bar.update(self._task, completed=done, total=total or None, message=shown(message).replace("[", r"\["))
 
     def fraction(self, stage: str) -> Callable[[float], None]:
         """A callback for runs that tell a fraction in 0..1 alone."""

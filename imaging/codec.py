@@ -31,6 +31,7 @@ from PIL import (
 from ..errors import ImageError
 from .boxes import avif_depth, jpeg2000_components, ppm_largest
 from .encoding import encode
+from .exif import check_tiff, count_tiff_pages
 from .formats import HEAD_BYTES, describe_unknown, sniff_format
 from .metadata import Metadata, apply_metadata_policy, read_metadata, read_orientation
 from .naming import output_name, resolve_output_names
@@ -54,6 +55,16 @@ logger = logging.getLogger(__name__)
 
 #: Largest picture that is decoded, in pixels. Pillow itself refuses some TIFF and WebP files from 179 million on.
 MAX_PIXELS: Final = 200_000_000
+
+#: Pixels that any file may claim, and the most a byte of a larger one may stand for. An empty sheet packs best: some
+#: thousands of pixels a byte; a file that claims more is made to cost its reader time and memory.
+FREE_PIXELS: Final = 1 << 24
+_MOST_PER_BYTE: Final = 10_000
+#: The same for run-length coded BMP files, where two bytes are a run of at most 255 pixels.
+_MOST_PER_RUN_BYTE: Final = 255
+
+#: Pages or frames that are counted before the file is refused for having many.
+_COUNTED_FRAMES: Final = 100
 
 Source = Path | str | bytes | BinaryIO
 
@@ -159,6 +170,9 @@ def _open(file: BinaryIO, label: str) -> tuple[ImageFile.ImageFile, str]:
     if fmt == "PNG" and len(head) > 25 and head[24] == 16 and head[25] != 0:
         raise ImageError(label, _SIXTEEN)
     try:
+        if fmt == "TIFF":
+            check_tiff(_reader(file))
+            file.seek(0)
         return _READERS[fmt](file, ""), fmt
     except ImageError as error:
         raise ImageError(label, error.reason) from error
@@ -191,7 +205,8 @@ def _open_heif(file: BinaryIO, name: str) -> ImageFile.ImageFile:
 # The readers themselves rather than Image.open: that one warns or refuses by a global limit, here max_pixels counts.
 _READERS: Final[dict[str, Callable[[BinaryIO, str], ImageFile.ImageFile]]] = {
     "PNG": PngImagePlugin.PngImageFile,
-    "JPEG": cast(Any, JpegImagePlugin.jpeg_factory),
+    # Not jpeg_factory, which goes through the directory of a phone's further pictures: the first is what is read.
+    "JPEG": JpegImagePlugin.JpegImageFile,
     "WEBP": WebPImagePlugin.WebPImageFile,
     "TIFF": TiffImagePlugin.TiffImageFile,
     "BMP": BmpImagePlugin.BmpImageFile,
@@ -220,17 +235,24 @@ def _checked(image: ImageFile.ImageFile, file: BinaryIO, fmt: str, label: str, m
         raise ImageError(label, f"{_too_large(image)}; the limit is {max_pixels / 1e6:g} million (--max-pixels)")
     if (why := _why_too_deep(image, file, fmt)) is not None:
         raise ImageError(label, why)
+    size = file.seek(0, io.SEEK_END)
+    run_length = fmt == "BMP" and image.info.get("compression") in (1, 2)
+    if (width * height > FREE_PIXELS and width * height > _MOST_PER_BYTE * size) or (
+        run_length and width * height > _MOST_PER_RUN_BYTE * size
+    ):
+        raise ImageError(label, f"damaged: {size} bytes cannot hold {width} x {height} pixels")
     if image.mode not in _MODES and not (fmt == "PPM" and image.mode == "I"):
         raise ImageError(label, _REFUSED.get(image.mode, f"pixels of mode {image.mode} are not supported"))
     try:
         # A multi-picture JPEG holds previews or a depth map behind the picture, no animation.
-        frames = 1 if fmt == "JPEG" else int(getattr(image, "n_frames", 1))
+        frames = 1 if fmt == "JPEG" else _pages(file) if fmt == "TIFF" else int(getattr(image, "n_frames", 1))
         orientation = read_orientation(image, file)
     except Exception as error:
         raise ImageError(label, _reason(error)) from error
     if frames > 1:
         what = "a TIFF with several pages" if fmt == "TIFF" else "animated"
-        raise ImageError(label, f"{what} ({frames} frames); only single pictures are supported")
+        count = f"{frames}" if frames <= _COUNTED_FRAMES else f"more than {_COUNTED_FRAMES}"
+        raise ImageError(label, f"{what} ({count} frames); only single pictures are supported")
     if isinstance(image, TiffImagePlugin.TiffImageFile) and (why := _why_not_tiff(image)) is not None:
         raise ImageError(label, why)
     if image.mode.startswith("I;16") and "transparency" in image.info:
@@ -275,6 +297,20 @@ def _why_not_tiff(image: TiffImagePlugin.TiffImageFile) -> str | None:
             "file apart"
         )
     return None
+
+
+def _reader(file: BinaryIO) -> Callable[[int, int], bytes]:
+    def read(offset: int, size: int) -> bytes:
+        file.seek(offset)
+        return file.read(size)
+
+    return read
+
+
+def _pages(file: BinaryIO) -> int:
+    """How many pages a TIFF file has, counted no further than needed: Pillow would parse each, and look at all before
+    it for a chain that bites its own tail."""
+    return count_tiff_pages(_reader(file), _COUNTED_FRAMES + 1)
 
 
 def _colours(image: Image.Image, fmt: str, label: str) -> tuple[np.ndarray, np.ndarray | None]:

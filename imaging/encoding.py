@@ -36,7 +36,7 @@ def encode(picture: Picture, *, format: str) -> bytes:
 
     Raises:
         ImageError: the format cannot hold the picture (16 bits, transparency, size).
-        ConfigError: there is no such format.
+        ConfigError: there is no such format; never about the picture or what it carries.
     """
     writers = {"PNG": _png, "WEBP": _webp, "TIFF": _tiff, "BMP": _bmp, "JPEG": _jpeg, "PPM": _ppm}
     if format not in writers:
@@ -52,7 +52,9 @@ def encode(picture: Picture, *, format: str) -> bytes:
         raise ImageError(picture.source, f"WebP holds at most {_WEBP_SIDE} pixels a side; use PNG")
     try:
         return writers[format](picture)
-    except (OSError, ValueError, OverflowError, struct.error) as error:
+    except ImageError:
+        raise
+    except Exception as error:  # an encoder may raise anything on odd metadata, and it is about this file alone
         raise ImageError(picture.source, f"cannot be written as {format}: {error}") from error
 
 

@@ -8,13 +8,22 @@ and their bytes are never interpreted. Reference: TIFF 6.0 (Adobe 1992), Exif 2.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 
-__all__ = ["Directory", "Tag", "build_exif", "graft_into_tiff", "parse_exif", "read_tiff_tags"]
+__all__ = [
+    "Directory",
+    "Tag",
+    "build_exif",
+    "check_tiff",
+    "count_tiff_pages",
+    "graft_into_tiff",
+    "parse_exif",
+    "read_tiff_tags",
+]
 
 #: Bytes of one value, and of the unit whose byte order matters, by TIFF type (1..13).
 _VALUE_SIZE: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
@@ -90,6 +99,66 @@ def read_tiff_tags(read: Callable[[int, int], bytes]) -> Directory | None:
         read: ``read(offset, size)`` returns bytes of the file, fewer at its end.
     """
     return _parse(read)
+
+
+#: Bytes of all values of a page that readers take into memory; strips of a large scan take some MiB.
+_MOST_PAGE_VALUES: Final = 64 << 20
+
+
+def check_tiff(read: Callable[[int, int], bytes]) -> None:
+    """Refuse a TIFF file whose first page would cost a reader much more memory than its size: thousands of tags may all
+    point to one large value.
+
+    Args:
+        read: as for :func:`read_tiff_tags`.
+
+    Raises:
+        ValueError: it is such a file.
+    """
+    page = next(_pages(read), None)
+    if page is None:
+        return
+    _, entries, width = page
+    total, order = 0, _order(read)
+    for place in range(0, len(entries) - width + 1, width):
+        kind, count = struct.unpack_from(order + ("HI" if width == 12 else "HQ"), entries, place + 2)
+        total += _WIDE_SIZE.get(kind, 0) * count
+    if total > _MOST_PAGE_VALUES:
+        raise ValueError(f"its tags claim {total >> 20} MiB")
+
+
+def count_tiff_pages(read: Callable[[int, int], bytes], most: int) -> int:
+    """How many pages a TIFF file has, up to ``most``; a chain that leads back to a page ends there."""
+    seen: set[int] = set()
+    for start, _, _ in _pages(read):
+        if start in seen or len(seen) >= most:
+            break
+        seen.add(start)
+    return len(seen)
+
+
+_WIDE_SIZE: Final = {**_VALUE_SIZE, 16: 8, 17: 8, 18: 8}  # with those of BigTIFF
+
+
+def _order(read: Callable[[int, int], bytes]) -> str:
+    return "<" if read(0, 2) == b"II" else ">"
+
+
+def _pages(read: Callable[[int, int], bytes]) -> Iterator[tuple[int, bytes, int]]:
+    """Offset, entries, and bytes of an entry, of the directory of each page, TIFF or BigTIFF. It may never end."""
+    head, order = read(0, 16), _order(read)
+    big = head[2:4] in (b"+\x00", b"\x00+")
+    wide = "Q" if big else "I"
+    width, size = (20, 8) if big else (12, 4)
+    place = head[8:16] if big else head[4:8]
+    while len(place) == size and (start := struct.unpack(order + wide, place)[0]):
+        counted = read(start, 8 if big else 2)
+        if len(counted) != (8 if big else 2):
+            return
+        count = min(struct.unpack(order + ("Q" if big else "H"), counted)[0], 1 << 16)
+        entries = read(start + len(counted), width * count)
+        yield start, entries, width
+        place = read(start + len(counted) + width * count, size)
 
 
 def _parse(read: Callable[[int, int], bytes]) -> Directory | None:

@@ -12,12 +12,16 @@ from PIL import Image
 
 from ..errors import ConfigError
 from .places import open_regular
+from .plain_text import visible
 
 __all__ = ["difference_tile", "is_own_page", "png_data_uri", "render_page", "thumbnail"]
 
 #: Stands at the head of every page, in the template of the frame.
 _MARK: Final = b'<meta name="generator" content="bitterant">'
 _HEAD: Final = 2048
+
+#: Rows of a picture that are reckoned with at a time.
+_ROWS: Final = 64
 
 
 def png_data_uri(pixels: np.ndarray) -> str:
@@ -47,8 +51,12 @@ def difference_tile(before: np.ndarray, after: np.ndarray, gain: float = 10) -> 
     Returns:
         uint8 of the same shape.
     """
-    difference = after.astype(np.float32) - before.astype(np.float32)
-    return np.clip(np.rint(128.0 + gain * difference), 0, 255).astype(np.uint8)
+    result = np.empty_like(before)
+    for start in range(0, len(before), _ROWS):  # a large photo in floats would take many times its own memory
+        rows = slice(start, start + _ROWS)
+        difference = after[rows].astype(np.float32) - before[rows].astype(np.float32)
+        result[rows] = np.clip(np.rint(128.0 + gain * difference), 0, 255)
+    return result
 
 
 def thumbnail(pixels: np.ndarray, side: int) -> np.ndarray:
@@ -103,5 +111,5 @@ def render_page(package: str, template: str, /, **context: Any) -> str:
         lstrip_blocks=True,
     )
     page = environment.get_template(template).render(context)
-    # File names may hold bytes that are no text; a page is UTF-8 all the same.
-    return page.encode("utf-8", "replace").decode("utf-8")
+    # Markup is escaped above. This shows what else acts in a page, or is no text at all, wherever it came from.
+    return visible(page, lines=True)

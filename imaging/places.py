@@ -11,7 +11,9 @@ from io import BufferedReader
 from pathlib import Path
 from typing import IO, BinaryIO, Final, TypeAlias, TypeVar, cast
 
-__all__ = ["Identity", "identity_of", "lies_in", "open_own", "open_regular", "read_regular"]
+from ..errors import OutputError
+
+__all__ = ["Identity", "StillThere", "identity_of", "lies_in", "open_own", "open_regular", "read_regular"]
 
 #: Device and inode: what two names of one folder share.
 Identity: TypeAlias = tuple[int, int]
@@ -85,6 +87,36 @@ def identity_of(path: Path) -> Identity | None:
     except OSError:
         return None
     return (status.st_dev, status.st_ino) if status.st_ino else None  # some network disks number nothing
+
+
+class StillThere:
+    """Folders that were there when work began: a disk that is taken out must not make every file on it a failed one.
+
+    Args:
+        *folders: which; one that is not there yet is not looked for.
+    """
+
+    def __init__(self, *folders: Path) -> None:
+        self._known = {folder: found for folder in folders if (found := identity_of(folder)) is not None}
+
+    def check(self) -> None:
+        """Look for them.
+
+        Raises:
+            OutputError: one is gone, cannot be listed, or another has its place, such as the folder a disk was
+                mounted on.
+        """
+        for folder, known in self._known.items():
+            try:
+                with os.scandir(folder):
+                    there = identity_of(folder) == known
+            except OSError:
+                there = False
+            if not there:
+                raise OutputError(
+                    f"{folder} is no longer there. Was its disk taken out, or the network lost? What is finished is "
+                    "whole: connect it again and run the same command, which goes on from there."
+                )
 
 
 def lies_in(path: Path, folder: Path) -> bool:

@@ -148,8 +148,10 @@ class Bank:
             digest.update(self.clusters.centres.tobytes())
         return digest.hexdigest()
 
-    def save(self, path: str | Path, *, overwrite: bool = True) -> None:
-        """Write the bank whole or not at all, readable by its owner alone. The same bank gives the same bytes."""
+    def save(self, path: str | Path, *, overwrite: bool = True, made_for: str = "") -> None:
+        """Write the bank whole or not at all, readable by its owner alone. The same bank gives the same bytes.
+
+        ``made_for`` is a digest of what it was made for, kept beside it; see :func:`made_for`."""
         small = self.budget.whole_levels <= 127
         metadata = {
             "format": _FORMAT,
@@ -164,6 +166,7 @@ class Bank:
             "seed": str(self.seed),
             "tool_version": __version__,
             "keys": json.dumps(list(self.keys), ensure_ascii=False),
+            **({"made_for": made_for} if made_for else {}),
         }
         levels = self.levels.to(torch.int8 if small else torch.int16).contiguous()
         arrays = {} if self.clusters is None else self.clusters.to_arrays()

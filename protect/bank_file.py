@@ -13,7 +13,7 @@ from .textures.bank import FORMAT, TextureBank
 if TYPE_CHECKING:
     from .bank import Bank
 
-__all__ = ["needs_torch", "open_bank"]
+__all__ = ["made_for", "needs_torch", "open_bank"]
 
 
 def needs_torch(path: Path) -> bool:
@@ -21,6 +21,15 @@ def needs_torch(path: Path) -> bool:
     network. Of what is no bank, yes: opening it says why."""
     metadata = _metadata(path)
     return metadata.get("format") != FORMAT or metadata.get("granularity") != "sample"
+
+
+def made_for(path: Path) -> str:
+    """The digest of settings and inputs that a bank file was made for; empty where it says none, or is no bank."""
+    try:
+        with safe_open(path, framework="np") as handle:
+            return (handle.metadata() or {}).get("made_for", "")
+    except (SafetensorError, OSError):
+        return ""
 
 
 def open_bank(path: Path) -> Bank | TextureBank:

@@ -6,8 +6,10 @@ import ctypes
 import os
 import platform
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-__all__ = ["tune_allocator"]
+__all__ = ["giving_back", "tune_allocator"]
 
 # Parameter numbers of mallopt(3), from glibc's malloc.h.
 _M_TRIM_THRESHOLD = -1
@@ -18,11 +20,17 @@ _LARGEST_INT = 2**31 - 1
 _TOP_PAD_BYTES = 256 * 1024 * 1024
 _OLD_MMAP_LIMIT = 32 * 1024 * 1024  # the most that older releases take for the first threshold
 
+# Those of glibc itself, but for the first, which it would move upwards with what it sees.
+_GIVING_BACK = {_M_MMAP_THRESHOLD: 1024 * 1024, _M_TRIM_THRESHOLD: 128 * 1024, _M_TOP_PAD: 128 * 1024}
+
 _VARIABLES = {
     "MALLOC_MMAP_THRESHOLD_": _LARGEST_INT,
     "MALLOC_TRIM_THRESHOLD_": _LARGEST_INT,
     "MALLOC_TOP_PAD_": _TOP_PAD_BYTES,
 }
+
+
+_tuned = False
 
 
 def tune_allocator() -> bool:
@@ -52,7 +60,30 @@ def tune_allocator() -> bool:
     mallopt.restype = ctypes.c_int
     for name, value in _VARIABLES.items():
         os.environ.setdefault(name, str(value))
+    global _tuned
+    _tuned = True
     mmap = any(mallopt(_M_MMAP_THRESHOLD, value) == 1 for value in (_LARGEST_INT, _OLD_MMAP_LIMIT))
     trim = mallopt(_M_TRIM_THRESHOLD, _LARGEST_INT) == 1
     pad = mallopt(_M_TOP_PAD, _TOP_PAD_BYTES) == 1
     return mmap and trim and pad
+
+
+@contextmanager
+def giving_back() -> Iterator[None]:
+    """Give freed memory back at once while the block lasts, if :func:`tune_allocator` had it kept.
+
+    For work on whole photographs: each takes other, and many, buffers of hundreds of MiB, so that what is kept adds up
+    to several times what is in use.
+    """
+    if not _tuned:
+        yield
+        return
+    library = ctypes.CDLL(None)
+    for number, value in _GIVING_BACK.items():
+        library.mallopt(number, value)
+    library.malloc_trim(0)
+    try:
+        yield
+    finally:
+        library.malloc_trim(0)
+        tune_allocator()

@@ -16,6 +16,8 @@ from ...surrogates import load_state
 
 __all__ = ["Autoencoder", "load_autoencoder"]
 
+# A folder names its class, and not any of diffusers' classes is fit to be made of a folder from elsewhere.
+_DIFFUSERS = ("AutoencoderKL", "AutoencoderTiny", "AutoencoderDC", "AsymmetricAutoencoderKL", "VQModel")
 _ENCODER, _DECODER = "_encoder.safetensors", "_decoder.safetensors"
 
 
@@ -58,6 +60,8 @@ def _from_diffusers(folder: Path) -> Autoencoder:
 
     try:
         kind = read_json(folder / "config.json", repeats=True)["_class_name"]
+        if kind not in _DIFFUSERS:
+            raise ValueError(f"it is a {kind!s:.40}, and only {', '.join(_DIFFUSERS)} are read")
         model = getattr(diffusers, kind).from_pretrained(folder, local_files_only=True).eval()
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise WeightsError(f"{folder} cannot be read as an autoencoder of diffusers: {error}") from error

@@ -12,6 +12,8 @@ from ...errors import ConfigError, OutputError, ResumeError
 from ...imaging.atomic import put_in_place, sweep_temporaries_of, write_atomic
 from ...imaging.codec import MAX_PIXELS
 from ...imaging.loading import FileProblem, sha256_file
+from ...imaging.places import StillThere
+from ..bank_file import made_for
 from ..records import FitSummary
 from ..records.run_file import versions
 from ..records.state import (
@@ -21,6 +23,7 @@ from ..records.state import (
     decisive_inputs,
     explain_inputs,
     explain_settings,
+    plan_hash,
 )
 from ..request import (
     FitOptions,
@@ -71,7 +74,8 @@ def fit_folder(
 
     Args:
         source: SRC.
-        bank_path: the bank file to write; may not exist and may not lie in SRC. Keep it private.
+        bank_path: the bank file to write; may not lie in SRC. One that is there is left as it is: if it was made for
+            this very request there is nothing to do, and otherwise that is an error. Keep it private.
         method: as all others, see :func:`protect_folder`.
         granularity: see there.
         epsilon: see there.
@@ -93,7 +97,7 @@ def fit_folder(
         stop: see there.
 
     Raises:
-        ConfigError: as :func:`protect_folder`; also where the bank file exists already.
+        ConfigError: as :func:`protect_folder`; also where another bank exists already.
         ResumeError: an interrupted fit beside the bank file had other settings or other inputs.
         SetupError: the bank cannot be written.
         Interrupted: ``stop`` was set; the same call goes on.
@@ -119,7 +123,7 @@ def fit_folder(
     scan = check_source(source, problems, follow_links=follow_links)
     request = check_fit(scan, options, problems)
     threads = WriteOptions(max_pixels=max_pixels, workers=workers).check(problems)
-    if bank_path.is_file() and not (resume and _files(bank_path).plan.exists()):
+    if bank_path.is_file() and not resume:
         problems.add(_exists_already(bank_path))
     check_bank_place(bank_path, source, None, problems, create=True)
     problems.raise_all()
@@ -157,18 +161,30 @@ def _fit_to_bank(
         now = {**request.settings, "max_pixels": max_pixels}
         _check_same(state, now, None, bank_path)
         if bank_path.exists():
-            if state is None or not _is_fitted(state, bank_path):
+            if state is None:
+                return _already_done(request, bank_path, workers=workers, progress=progress, stop=stop, started=started)
+            if not _is_fitted(state, bank_path):
                 raise _exists_already(bank_path)
             # An earlier call was killed when all that was left to do was to remove its state.
             _check_same(state, now, hash_inputs(request.scan, workers=workers, stop=stop, progress=progress), bank_path)
         else:
+            there = StillThere(request.scan.root)
             dataset, inputs = read_inputs(request, workers=workers, max_pixels=max_pixels, progress=progress, stop=stop)
+            if any(record.sha256 is None and record.kind != "skipped" for record in inputs):
+                there.check()
             _check_same(state, now, inputs, bank_path)
             if state is None:
                 files.remove()
                 state = RunState(now, inputs, versions())
                 write_atomic(files.plan, state.to_bytes(), overwrite=False, private=True)
-            fitted = load_fitted(files) or fit_and_keep(request, dataset, files, progress=progress, stop=stop)
+            fitted = load_fitted(files) or fit_and_keep(
+                request,
+                dataset,
+                files,
+                made_for=plan_hash(request.settings, decisive_inputs(inputs)),
+                progress=progress,
+                stop=stop,
+            )
             done = {"bank": sha256_file(files.bank), "report": fitted.report, "seconds": fitted.seconds}
             state = replace(state, fitted=done)
             write_atomic(files.plan, state.to_bytes(), overwrite=True, private=True)
@@ -189,6 +205,28 @@ def _summary(bank: Path, state: RunState, warnings: Sequence[str], seconds: floa
         warnings=[*warnings, *doubts(report)],
         report=report,
     )
+
+
+def _already_done(
+    request: Request,
+    bank_path: Path,
+    *,
+    workers: int,
+    progress: ProgressCallback,
+    stop: StopRequest,
+    started: float,
+) -> FitSummary:
+    """What an earlier call made of the same request.
+
+    Raises:
+        ConfigError: the bank was made for other settings or other pictures, or says nothing of what for.
+    """
+    inputs = hash_inputs(request.scan, workers=workers, stop=stop, progress=progress)
+    if made_for(bank_path) != plan_hash(request.settings, decisive_inputs(inputs)):
+        raise _exists_already(bank_path)
+    state = RunState(request.settings, inputs, versions())
+    summary = _summary(bank_path, state, request.warnings, time.perf_counter() - started)
+    return replace(summary, already_done=True)
 
 
 def _files(bank: Path) -> StateFiles:

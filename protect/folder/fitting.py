@@ -13,6 +13,7 @@ from ...errors import FolderError, LabelError, ResumeError
 from ...imaging.atomic import write_atomic
 from ...imaging.loading import auto_resolution, load_image_set
 from ...imaging.structured import read_json
+from ...surrogates.allocator import giving_back
 from ..bank_file import open_bank
 from ..records.run_file import json_safe
 from ..records.state import InputRecord, StateFiles
@@ -81,9 +82,11 @@ def read_inputs(
         return _read_sample(request, records, workers=workers, max_pixels=max_pixels, tell=tell), records
 
     assert request.resolution is not None
-    dataset, entries, problems = load_image_set(
-        scan, request.resolution, workers=workers, progress=tell, max_pixels=max_pixels, describe=request.describer()
-    )
+    describer = request.describer()
+    with giving_back():
+        dataset, entries, problems = load_image_set(
+            scan, request.resolution, workers=workers, progress=tell, max_pixels=max_pixels, describe=describer
+        )
     if not entries:
         reasons = "; ".join(f"{problem.relative}: {problem.reason}" for problem in problems[:3])
         raise FolderError(f"None of the {len(problems)} pictures in {scan.root} could be read ({reasons}).")
@@ -152,9 +155,16 @@ def _read_sample(
 
 
 def fit_and_keep(
-    request: Request, dataset: ImageSet | None, files: StateFiles, *, progress: ProgressCallback, stop: StopRequest
+    request: Request,
+    dataset: ImageSet | None,
+    files: StateFiles,
+    *,
+    made_for: str,
+    progress: ProgressCallback,
+    stop: StopRequest,
 ) -> FittedBank:
-    """Fit, with checkpoints, and leave the bank in the state files. ``dataset`` as :func:`read_inputs` gave it.
+    """Fit, with checkpoints, and leave the bank in the state files. ``dataset`` as :func:`read_inputs` gave it;
+    ``made_for`` as :meth:`Bank.save` takes it.
 
     Raises:
         Interrupted: a stop was asked for; the checkpoint is kept.
@@ -176,7 +186,7 @@ def fit_and_keep(
     body = {"report": fitted.report, "seconds": fitted.seconds}
     write_atomic(files.report, json.dumps(body).encode("ascii"), overwrite=True, private=True)
     # Last: where the bank is, the fit is done.
-    bank.save(files.bank)
+    bank.save(files.bank, made_for=made_for)
     return fitted
 
 

@@ -17,8 +17,10 @@ from ...imaging.atomic import sweep_temporaries, write_atomic
 from ...imaging.loading import FileProblem, sha256_file
 from ...imaging.naming import resolve_output_names
 from ...imaging.perturb import Fit
+from ...imaging.places import StillThere
 from ...imaging.scan import FolderScan
 from ...imaging.visibility import Sight, tell_sights
+from ...surrogates.allocator import giving_back
 from ..records import RunSummary
 from ..records.manifest import ManifestRow, ManifestWriter, count_statuses
 from ..records.report import write_report
@@ -71,6 +73,9 @@ class FolderRun:
     key_of: Callable[[InputRecord], str | None] = attrgetter("key")
     vet: Callable[[tuple[InputRecord, ...]], tuple[InputRecord, ...]] | None = None
 
+    def __post_init__(self) -> None:
+        self._folders = StillThere(self.scan.root, self.output)
+
     def protect(self, request: Request, *, resume: bool, keep: Path | None) -> RunSummary:
         """Fit where that is not done, then write; see :func:`protect_folder`."""
         session = self._open(resume)
@@ -87,8 +92,16 @@ class FolderRun:
                 stop=self.stop,
                 encoders={source: encoder for source, (_, encoder) in self._names().items()},
             )
+            self._look_for_folders(records)
             records = self._begin(session, records, resume)
-            fitted = fit_and_keep(request, dataset, session.files, progress=self.progress, stop=self.stop)
+            fitted = fit_and_keep(
+                request,
+                dataset,
+                session.files,
+                made_for=plan_hash(request.settings, decisive_inputs(records)),
+                progress=self.progress,
+                stop=self.stop,
+            )
             del dataset  # the working-resolution set is not needed for writing
         else:
             records = self._unchanged(session)
@@ -145,7 +158,13 @@ class FolderRun:
 
     def _hashed(self) -> tuple[InputRecord, ...]:
         records = hash_inputs(self.scan, workers=self.workers, stop=self.stop, progress=self.progress)
+        self._look_for_folders(records)
         return records if self.vet is None else self.vet(records)
+
+    def _look_for_folders(self, records: Sequence[InputRecord]) -> None:
+        """Where an input could not be read: is it that one, or is the disk gone?"""
+        if any(record.sha256 is None and record.kind != "skipped" for record in records):
+            self._folders.check()
 
     def _unchanged(self, session: Session) -> tuple[InputRecord, ...]:
         """The inputs as the run began with them, after making sure that they still are so."""
@@ -200,11 +219,12 @@ class FolderRun:
             key_of=self.key_of,
             fit=self.fit,
             flip_for=_sample(records),
+            folders=self._folders,
         )
         writing = time.perf_counter()
         # Closed even on a second Ctrl-C, so that no thread goes on writing after the run has ended.
         results = ordered_map(writer, jobs[resumed:], workers=self.workers, stop=self.stop)
-        with ManifestWriter(session.manifest, session.log.size) as manifest, closing(results):
+        with giving_back(), ManifestWriter(session.manifest, session.log.size) as manifest, closing(results):
             for row in results:
                 manifest.append([row])
                 rows.append(row)
@@ -258,7 +278,8 @@ class FolderRun:
             ),
             bank_sha256=bank_digest,
         )
-        write_report(session.report, run_file, rows, source=self.scan.root, max_pixels=self.options.max_pixels)
+        with giving_back():
+            write_report(session.report, run_file, rows, source=self.scan.root, max_pixels=self.options.max_pixels)
         write_atomic(session.run_file, run_file.to_bytes(), overwrite=True)
         session.files.remove()
         self.progress("report", 1, 1, "done")

@@ -23,6 +23,7 @@ from ...imaging.budget import Budget
 from ...imaging.codec import Picture, decode, encode
 from ...imaging.metadata import apply_metadata_policy
 from ...imaging.perturb import Change, Fit, add_delta, measure_change, share_kept
+from ...imaging.places import StillThere
 from ...imaging.resize import shrink_delta
 from ...imaging.visibility import measure_visibility
 from ..records.manifest import ManifestRow
@@ -58,6 +59,7 @@ class FileWriter:
         journal: notes each file before it appears.
         key_of: the identity by which the bank knows a picture.
         fit: how a perturbation of another size meets a picture; ``None`` for plain bilinear stretching.
+        folders: SRC and OUT, which are looked for where a file fails.
         flip_for: sha256 of the pictures of which FLIP is measured, where its package is installed.
     """
 
@@ -70,6 +72,7 @@ class FileWriter:
     key_of: Callable[[InputRecord], str | None] = attrgetter("key")
     fit: Fit | None = None
     flip_for: frozenset[str] = frozenset()
+    folders: StillThere | None = None
 
     @property
     def budget(self) -> Budget:
@@ -80,17 +83,23 @@ class FileWriter:
         """Do one job. What is wrong with one file becomes its ``failed`` row.
 
         Raises:
-            OutputError: OUT cannot be written; no file would succeed.
+            OutputError: OUT cannot be written, or SRC or OUT is gone; no file would succeed.
             ResumeError: a file that is not ours lies in the way.
         """
         started = time.perf_counter()
         try:
             row = self._row(job)
         except ImageError as error:
+            self._look_for_folders()
             row = _plain(job, "failed", error.reason)
         except OSError as error:
+            self._look_for_folders()
             row = _plain(job, "failed", f"cannot be read: {error.strerror or error}")
         return replace(row, seconds=round(time.perf_counter() - started, 4))
+
+    def _look_for_folders(self) -> None:
+        if self.folders is not None:
+            self.folders.check()
 
     def _row(self, job: Job) -> ManifestRow:
         record = job.record

@@ -214,8 +214,10 @@ def _tiles(ranked: Sequence[ManifestRow], source: Path, output: Path, max_pixels
             continue
         if before.shape != after.shape:
             continue
-        pictures = (before, after, difference_tile(before, after, _GAIN))
-        uris = [png_data_uri(thumbnail(pixels, _TILE_SIDE)) for pixels in pictures]
+        # One at a time: each takes as much memory as the picture.
+        shown = [thumbnail(before, _TILE_SIDE), thumbnail(after, _TILE_SIDE)]
+        shown.append(thumbnail(difference_tile(before, after, _GAIN), _TILE_SIDE))
+        uris = [png_data_uri(pixels) for pixels in shown]
         tiles.append(_Tile(title, row, *uris, pixelated=max(before.shape[:2]) < _TILE_SIDE // 2))
     return tiles
 

@@ -121,6 +121,7 @@ class FitSummary:
         problems: pictures that could not be read.
         warnings: what the user should know.
         report: the method's own report: stop rule, what the self-check reached.
+        already_done: an earlier call made the bank for the same request, and nothing was done.
     """
 
     bank: Path
@@ -129,6 +130,7 @@ class FitSummary:
     problems: list[FileProblem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     report: dict[str, Any] = field(default_factory=dict)
+    already_done: bool = False
 
     @property
     def exit_code(self) -> int:
@@ -139,6 +141,8 @@ class FitSummary:
     def headline(self) -> str:
         """The outcome in one sentence."""
         unread = f", {len(self.problems)} could not be read" if self.problems else ""
+        if self.already_done:
+            return f"Nothing to do: the bank {self.bank} was made for these pictures and settings. Keep it private."
         return f"Fitted on {self.images} pictures{unread}; the bank is {self.bank}. Keep it private."
 
     def to_json(self) -> dict[str, Any]:
@@ -152,4 +156,5 @@ class FitSummary:
             "problems": [{"source": problem.relative, "reason": problem.reason} for problem in self.problems],
             "warnings": list(self.warnings),
             "report": self.report,
+            "already_done": self.already_done,
         }

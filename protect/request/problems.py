@@ -42,7 +42,9 @@ class Problems:
             raise self.found[0]
         lines = [f"{len(self.found)} things are wrong:", *(f"  - {error}" for error in self.found)]
         only_setup = all(isinstance(error, SetupError) for error in self.found)
-        raise (SetupError if only_setup else ConfigError)("\n".join(lines))
+        together = (SetupError if only_setup else ConfigError)("\n".join(lines))
+        together.lines = tuple(lines)
+        raise together
 
 
 def check_choice(kind: str, value: str, known: Sequence[str]) -> UnknownNameError | None:

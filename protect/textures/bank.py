@@ -250,8 +250,10 @@ class TextureBank:
             digest.update(self.clusters.centres.tobytes())
         return digest.hexdigest()
 
-    def save(self, path: str | Path, *, overwrite: bool = True) -> None:
-        """Write the bank whole or not at all, readable by its owner alone. The same bank gives the same bytes."""
+    def save(self, path: str | Path, *, overwrite: bool = True, made_for: str = "") -> None:
+        """Write the bank whole or not at all, readable by its owner alone. The same bank gives the same bytes.
+
+        ``made_for`` is a digest of what it was made for, kept beside it; see :func:`made_for`."""
         waves = np.zeros((len(self.codes), 2, 2), dtype=np.float64)
         for row, code in enumerate(self.codes):
             waves[row, : len(code)] = code
@@ -266,6 +268,7 @@ class TextureBank:
             "tool_version": __version__,
             "recipe": self.recipe.to_json(),
             "classes": json.dumps(list(self.classes), ensure_ascii=False),
+            **({"made_for": made_for} if made_for else {}),
         }
         tensors = {"waves": waves, "secret": np.frombuffer(self.secret, dtype=np.uint8)}
         if self.clusters is not None:

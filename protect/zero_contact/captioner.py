@@ -40,8 +40,10 @@ def load_captioner(folder: Path | str, *, device: str = "cpu") -> Captioner:
             "Run: pip install 'transformers>=4.50'"
         ) from error
     try:
-        processor = processors.from_pretrained(folder, local_files_only=True)
-        model = models.from_pretrained(folder, local_files_only=True).to(device).eval()
+        # Never a program that lies in the folder, and no question whether to run it either.
+        trusting = {"local_files_only": True, "trust_remote_code": False}
+        processor = processors.from_pretrained(folder, **trusting)
+        model = models.from_pretrained(folder, **trusting).to(device).eval()
     except Exception as error:  # whatever transformers raises on a folder that is not what it should be
         raise SetupError(f"{folder} holds no image-to-text model that transformers can load: {error}") from error
 

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import signal
+import time
 import warnings
 
 import pytest
@@ -101,3 +102,29 @@ def test_what_is_known_about_broken_installations() -> None:
     assert "matching pair" in pair
     assert explain_import_failure(ModuleNotFoundError("No module named 'bitterant.x'", name="bitterant.x")) is None
     assert explain_import_failure(ValueError("x")) is None
+
+
+class _Fragile:
+    """Is interrupted while it is taken apart, where Python lets no exception out."""
+
+    def __del__(self) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        for _ in range(1000):  # the signal is heard in here
+            pass
+
+
+def test_an_interrupt_in_a_destructor_is_not_lost(capsys: pytest.CaptureFixture[str]) -> None:
+    reached = []
+
+    def work() -> None:
+        fragile = _Fragile()
+        del fragile
+        for _ in range(3000):
+            time.sleep(0.01)
+        reached.append(True)
+
+    with pytest.raises(typer.Exit) as stop, guarded(Output(), stopped="Stopped, to go on."):
+        work()
+    assert stop.value.exit_code == 130
+    assert not reached
+    assert "Stopped, to go on." in capsys.readouterr().err

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -15,7 +15,8 @@ from diffusers.utils.outputs import BaseOutput
 from torch import Tensor
 
 from ....errors import ConfigError, WeightsError
-from .generator import NoiseGenerator
+from ....imaging.structured import read_json
+from .generator import NoiseGenerator, SSANoiseGenerator
 from .text_embedder import TextEmbedder
 
 __all__ = ["T2UEOutput", "T2UEPipeline"]
@@ -31,7 +32,7 @@ class T2UEOutput(BaseOutput):
 class T2UEPipeline(DiffusionPipeline):
     """``pipeline(prompts, seeds)``. Row i depends on prompt i and seed i alone, whatever the batch.
 
-    ``save_pretrained(folder)`` writes JSON and safetensors; ``T2UEPipeline.from_pretrained(folder)`` reads them.
+    ``save_pretrained(folder)`` writes JSON and safetensors; :meth:`load` reads them, and runs nothing that lies there.
     """
 
     generator: NoiseGenerator
@@ -54,19 +55,26 @@ class T2UEPipeline(DiffusionPipeline):
         """From a folder, never from a hub.
 
         Args:
-            folder: as :meth:`save_pretrained` wrote it.
+            folder: as :meth:`save_pretrained` wrote it. It may come from anywhere: of what it names only the classes of
+                this package are taken, from this package, and only safetensors are read.
             weights, allow_download: of a CLIP text tower, see :meth:`TextEmbedder.use`.
 
         Raises:
-            WeightsError: there is no generator in it, or it is damaged.
+            WeightsError: there is no generator in it, it is damaged, or it names classes that are not ours.
+            ConfigError: its parts do not belong together.
         """
         if not (folder / "model_index.json").is_file():
             raise WeightsError(f"{folder} holds no generator: there is no model_index.json in it.")
+        network = _network_of(folder)
         try:
             from ....surrogates.quiet import quiet_diffusers
 
+            # Part by part, since diffusers' own way imports what the folder names.
             with quiet_diffusers():
-                made = cast(T2UEPipeline, cls.from_pretrained(str(folder), local_files_only=True))
+                made = cls(
+                    generator=_part(network, folder / "generator"),
+                    text_embedder=_part(TextEmbedder, folder / "text_embedder"),
+                )
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
             raise WeightsError(f"The generator in {folder} cannot be read: {error}") from error
         made.generator.float()  # weights may be stored in half precision
@@ -156,3 +164,42 @@ class T2UEPipeline(DiffusionPipeline):
 
 _ROWS = 4
 """Rows that the network sees at once."""
+
+
+def _network_of(folder: Path) -> type[NoiseGenerator]:
+    """The class of the generator in a folder, out of those there are.
+
+    Raises:
+        WeightsError: the index of the folder is damaged, or names other classes.
+    """
+    from .latent_generator import LatentNoiseGenerator
+
+    place = folder / "model_index.json"
+    try:
+        index = read_json(place)
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{place} is damaged: {error}.") from error
+    networks: tuple[type[NoiseGenerator], ...] = (SSANoiseGenerator, LatentNoiseGenerator)
+    known = {(network.__module__, network.__name__): network for network in networks}
+    named = {name: _named(index, name) for name in ("generator", "text_embedder")}
+    if named["generator"] not in known or named["text_embedder"] != (TextEmbedder.__module__, TextEmbedder.__name__):
+        raise WeightsError(
+            f"{place} names classes that are not those of bitterant. Nothing of it was loaded: such a folder can hold "
+            "any program. Give one that `bitterant t2ue train` wrote."
+        )
+    return known[named["generator"]]
+
+
+def _named(index: Any, part: str) -> tuple[str, str] | None:
+    """Module and class that an index names for a part."""
+    found = index.get(part) if isinstance(index, dict) else None
+    if not isinstance(found, list) or len(found) != 2 or not all(isinstance(name, str) for name in found):
+        return None
+    return found[0], found[1]
+
+
+_Part = TypeVar("_Part", NoiseGenerator, TextEmbedder)
+
+
+def _part(kind: type[_Part], folder: Path) -> _Part:
+    return cast(_Part, kind.from_pretrained(str(folder), local_files_only=True, use_safetensors=True))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -85,3 +87,46 @@ def test_measures_tell_texts_from_seeds(generator: SSANoiseGenerator, embedder: 
     with torch.no_grad():
         flat.fc.weight.zero_()  # no seed gets through, and at the paper's start no text either
     assert measure_noise(flat, embedder).same_text == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("part", "named"),
+    [
+        ("generator", ["planted", "SSANoiseGenerator"]),
+        ("generator", ["planted", "Planted"]),
+        ("text_embedder", ["planted", "TextEmbedder"]),
+        ("generator", ["subprocess", "Popen"]),
+        ("generator", ["bitterant.protect.methods.t2ue.generator", "NoiseGenerator"]),
+        ("generator", ["SSANoiseGenerator"]),
+        ("generator", "SSANoiseGenerator"),
+        ("generator", [["planted"], "SSANoiseGenerator"]),
+        ("generator", None),
+    ],
+    ids=range(9),
+)
+def test_nothing_that_lies_in_the_folder_or_is_named_there_is_run(
+    pipeline: T2UEPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str, named: object
+) -> None:
+    folder = tmp_path / "made"
+    pipeline.save_pretrained(str(folder))
+    program = (
+        f"open({str(tmp_path / 'ran')!r}, 'w').close()\nclass SSANoiseGenerator: pass\nPlanted = SSANoiseGenerator\n"
+    )
+    for place in (folder, folder / "generator", folder / "text_embedder", tmp_path):
+        (place / "planted.py").write_text(program)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(folder)
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps({**index, part: named}))
+    with pytest.raises(WeightsError, match=r"model_index\.json names classes that are not those of bitterant"):
+        T2UEPipeline.load(folder)
+    assert not (tmp_path / "ran").exists()
+    assert "planted" not in sys.modules
+
+
+def test_weights_that_are_pickles_are_not_read(pipeline: T2UEPipeline, tmp_path: Path) -> None:
+    folder = tmp_path / "made"
+    pipeline.save_pretrained(str(folder), safe_serialization=False)
+    assert not list(folder.rglob("*.safetensors"))
+    with pytest.raises(WeightsError, match="cannot be read"):
+        T2UEPipeline.load(folder)
