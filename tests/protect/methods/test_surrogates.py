@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from bitterant.imaging import ImageSet
-from bitterant.protect import create_method, load_bank
+from bitterant.protect import Bank, create_method, load_bank
 from bitterant.protect.methods import defaults
 from bitterant.protect.methods.t2ue import making
 from bitterant.protect.methods.t2ue.workshop import TrainRequest, make_generator
@@ -81,6 +81,7 @@ def test_a_clip_goes_through_every_form_of_a_method(
     bank = made.fit(tiny.select(range(18)))
     bank.save(tmp_path / "bank")
     kept = load_bank(tmp_path / "bank")
+    assert isinstance(kept, Bank)
     assert 0 < int(kept.levels.abs().max()) <= kept.budget.levels
     assert bank.report["precision"]
 
