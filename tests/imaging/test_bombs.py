@@ -23,7 +23,7 @@ def run_length(width: int, height: int, runs: bytes) -> bytes:
 @pytest.mark.parametrize("size", [(8_300_000, 24), (3000, 3000), (24, 8_300_000)])
 def test_runs_that_cannot_hold_the_picture(size):
     with pytest.raises(ImageError, match="cannot hold"):
-        decode(run_length(*size, b"\x14\x01\0\0" * 24 + b"\0\1"))
+        decode(run_length(size[0], size[1], b"\x14\x01\0\0" * 24 + b"\0\1"))
 
 
 def test_an_honest_run_length_picture_is_read():
