@@ -32,7 +32,7 @@ from bitterant.protect.methods.emn.sweep import pgd_min
 from bitterant.surrogates import (
     FrozenSurrogate,
     Surrogate,
-    bf16_pays,
+    choose_precision,
     create_surrogate,
     recipe_for,
     supports_bf16,
@@ -82,7 +82,7 @@ def spread(values: list[float]) -> str:
 
 
 def table_of_levers(model: Surrogate, images: Tensor, labels: Tensor, steps: int, repeats: int) -> None:
-    bf16 = bf16_pays(model, torch.device("cpu"))
+    bf16 = choose_precision(model, torch.device("cpu"), resolution=images.shape[-1]).bf16
     ours = FrozenSurrogate(model, bf16=bf16)
     rows: dict[str, Callable[[], None]] = {
         "ours": lambda: sweep(ours, images, labels, steps, 128),

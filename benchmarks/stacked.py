@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bitterant.surrogates import (
     Recipe,
-    bf16_pays,
+    choose_precision,
     create_surrogate,
     draw_crops,
     epoch_order,
@@ -91,7 +91,7 @@ def train_stacked(tasks: Sequence[Task]) -> list[float]:
     recipe, images, labels, count = tasks[0].recipe, tasks[0].images, tasks[0].labels, len(tasks)
     members = [create_surrogate(VICTIM, num_classes=t.classes, resolution=SIDE, seed=t.seed) for t in tasks]
     model = Stacked([member.net for member in members]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    bf16 = bf16_pays(members[0], torch.device("cpu"))
+    bf16 = choose_precision(members[0], torch.device("cpu"), resolution=SIDE).bf16
     generators = [torch.Generator().manual_seed(task.seed) for task in tasks]
     padding = recipe.padding_at(SIDE)
     padded = pad_images(images, padding)
