@@ -39,7 +39,7 @@ def protected(pictures: list[Picture], labels: list[int], bank: TextureBank, sid
     return np.ascontiguousarray(np.stack(copies).transpose(0, 3, 1, 2))
 
 
-def main() -> None:
+def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DEFAULT_FILE, help="CIFAR-10 as one npz file of JPEG bytes")
     parser.add_argument("--photos", type=Path, default=None, help="a folder of photos, any depth, instead of CIFAR-10")
@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--victim", default="small-cnn")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--scale", type=float, default=1.0, help="of the number of training steps")
-    args = parser.parse_args()
+    args = parser.parse_args(words)
     tune_allocator()
     if args.photos is None:
         cifar = Cifar(args.data)

@@ -1,0 +1,53 @@
+"""The capacity of a code book, small: the table is whole, and what it measures is the textures."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bitterant.imaging.picture import Picture
+from bitterant.protect import TextureBank
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+def test_a_row_for_each_number_of_classes(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    write_pictures: Callable[..., Path],
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    script = importlib.import_module("texture_capacity")
+    data = write_pictures(tmp_path / "pictures.npz", train=24, test=12)
+    script.main(
+        [
+            "--data", str(data), "--classes", "2", "3", "--images", "24", "--tests", "12", "--adversaries", "none",
+            "grayscale", "--scale", "0.02", "--seeds", "2",
+        ]
+    )  # fmt: skip
+    rows = [[part.strip() for part in line.strip("|").split("|")] for line in capsys.readouterr().out.splitlines()[3:]]
+    assert [row[:3] for row in rows] == [["32", "2", "50.0"], ["32", "3", "33.3"]]
+    for row in rows:
+        for cell in row[3:]:
+            mean, least, most = (
+                float(part) for part in cell.replace("(", "").replace(")", "").replace("-", " ").split()
+            )
+            assert 0.0 <= least <= mean <= most <= 100.0
+
+
+def test_copies_are_within_the_budget_and_of_their_own_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    script = importlib.import_module("texture_capacity")
+    plain = Picture(np.full((32, 32, 3), 128, np.uint8))
+    bank = TextureBank.of_classes(["0000", "0001"], bytes(range(16)))
+    copies = script.protected([plain] * 2, [0, 1], bank, 32).astype(int) - 128
+    assert copies.shape == (2, 3, 32, 32)
+    assert np.abs(copies).max() <= 8
+    spectra = np.abs(np.fft.fft2(copies[:, 0]))
+    strongest = [np.unravel_index(spectrum.argmax(), spectrum.shape) for spectrum in spectra]
+    assert strongest[0] != strongest[1]
