@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 class FrozenSurrogate:
     """Evaluation-mode copy with batch norms folded into convolutions, optionally in bfloat16, channels last.
 
-    Folding pays because one set of weights is used for a whole sweep (emn.md section 8.3); measured by
+    Folding pays because one set of weights is used for a whole sweep; measured by
     ``benchmarks/emn_speed.py``. Results come back as float32, so that a vanishing loss does not underflow.
 
     Args:

@@ -24,7 +24,7 @@ IMAGENET_TAGS = {"resnet18": ("IMAGENET1K_V1",), "resnet50": ("IMAGENET1K_V1", "
 
 LOW_RESOLUTION = 64
 """Up to this many px the stem is 3x3 stride 1 without pooling (He et al. 2016, section 4.2). With the 7x7 stride-2
-stem and its pooling, error-minimizing noise at 32 px failed: about 50 % victim accuracy (emn.md section 0.5)."""
+stem and its pooling, error-minimizing noise at 32 px failed: about 50 % victim accuracy."""
 
 
 def build_resnet(depth: int, num_classes: int, *, resolution: int) -> nn.Module:

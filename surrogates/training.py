@@ -59,7 +59,7 @@ class Recipe:
             of the training (APBench: once, after 100 of 200 epochs).
         crop_padding: reflect padding of the random crop in px at 32 px; scales with the resolution.
         flip: mirror left and right at random.
-        clip_norm: largest global gradient norm (emn.md section 3: 5.0); infinite for no limit.
+        clip_norm: largest global gradient norm (5.0); infinite for no limit.
     """
 
     steps: int = 400

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -128,3 +129,18 @@ def test_scanning_and_decoding_need_no_torch() -> None:
 def test_help_loads_no_torch(words: list[str]) -> None:
     loaded = loaded_after(f"from bitterant.cli import main\nassert main({words!r}) == 0")
     assert not loaded & {"torch", "torchvision", "timm", "scipy"}  # typer itself brings pydantic
+
+
+def test_sources_cite_what_a_reader_can_open() -> None:
+    """Papers and pages of docs/: a note that is not in the repository helps nobody."""
+    pages = {path.name for folder in (ROOT, ROOT / "docs") for path in folder.glob("*.md")}
+    unknown = []
+    for path in modules():
+        for found in re.finditer(r"(?<![\w./-])((?:[\w-]+/)*)([\w-]+\.md)\b", path.read_text(encoding="utf-8")):
+            folder, name = found.groups()
+            there = (
+                (ROOT / folder / name).is_file() if folder else name in pages - {"emn.md", "uc.md", "beo.md", "t2ue.md"}
+            )
+            if not there:
+                unknown.append(f"{path.relative_to(ROOT)}: {folder}{name}")
+    assert not unknown

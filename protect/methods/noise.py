@@ -19,7 +19,7 @@ __all__ = ["RandomNoise"]
 class RandomNoise(Method[Bank]):
     """Every value is +epsilon or -epsilon with equal chance: the strongest noise inside the budget.
 
-    Per sample it does nothing to a victim (first_figures.md section 3: .497 against .505 clean); per class it is a
+    Per sample it does nothing to a victim (.497 against .505 clean); per class it is a
     weak shortcut. Each row's signs depend on the seed and the row's key alone, so that no image's noise depends on
     which others are in the folder.
     """

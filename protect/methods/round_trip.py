@@ -3,8 +3,7 @@
 Both resizes are linear and separable, so together they are one small matrix on each side of the perturbation. At a
 working resolution of 64 px and pictures of 160 px a pattern of two pixels keeps a third of its strength, one of eight
 nine tenths (the whole matters little: 100 or 3,000 px give the same to a hundredth). Noise crafted as if it reached
-the trainer untouched puts its strength where the file loses it; crafted through the round trip it does not
-(emn.md section 9 b).
+the trainer untouched puts its strength where the file loses it; crafted through the round trip it does not.
 """
 
 from __future__ import annotations

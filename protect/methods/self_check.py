@@ -1,9 +1,9 @@
 """What a trainer would still learn: a fresh small victim, trained on the protected copies in seconds.
 
-The surrogate's own stop error certifies nothing: at the same error, victims scored .10 or .51 (first_figures.md,
-lessons 4 and 5). So a part of the images is held out; a fresh victim trains on the protected copies of the rest and
-is tested on the clean held-out ones, beside a victim trained on the clean rest. The two have the same seed in a first
-attempt; further attempts draw another protected victim and compare it with the same clean one.
+The surrogate's own stop error certifies nothing: at the same error, victims scored .10 or .51 in our trials. So a part
+of the images is held out; a fresh victim trains on the protected copies of the rest and is tested on the clean held-out
+ones, beside a victim trained on the clean rest. The two have the same seed in a first attempt; further attempts draw
+another protected victim and compare it with the same clean one.
 """
 
 from __future__ import annotations

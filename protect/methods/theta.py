@@ -30,7 +30,7 @@ DeltaOf = Callable[[Tensor], Tensor]
 class SurrogateTrainer:
     """A surrogate with its optimiser. Constant learning rate, SGD .1 / .9 / 5e-4, gradient norm at most 5.
 
-    Source: the official configuration (emn.md section 3). Every draw comes from the generator handed in, so a round
+    Source: the official configuration. Every draw comes from the generator handed in, so a round
     that is done again after an interruption is the same round.
 
     Args:

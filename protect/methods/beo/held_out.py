@@ -1,7 +1,7 @@
 """What the Bayes error is where nothing was fitted: cross-fitted, with an interval, beside clean and random noise.
 
 Features that a network was trained on are memorised, and those that noise was made on are fooled: both figures mislead
-(a fit that read .77 on itself was .49 held out; beo.md section 4, pitfall 3 and 4). So a fresh small network is trained
+(a fit that read .77 on itself was .49 held out). So a fresh small network is trained
 on half of the images, posteriors of the other half are read from the first half's features, the halves change places,
 and the results are averaged. The estimator is the same for every fit, so that figures can be compared.
 

@@ -43,7 +43,7 @@ class BayesErrorAscent(Method[Bank]):
     every round, signed steps of epsilon / 10 taken through random crops and flips and through what files do to the
     perturbation, features centred and of length 1. ``preset="paper"`` is that of the authors' public code, in float32:
     a fresh ``resnet18-plain`` for each step (30 epochs, no augmentation), features divided by their largest value, all
-    pictures compared with all whatever their number, AdamW with 1e-3, 200 rounds (beo.md section 1; the paper's own
+    pictures compared with all whatever their number, AdamW with 1e-3, 200 rounds (the paper's own
     number of rounds is not known to us, nor were its tables).
 
     A raised estimate is not a bound on what a trainer learns: see docs/methods/beo.md, and run ``bitterant verify``.

@@ -1,7 +1,7 @@
 """The estimator: class posteriors by a Gaussian kernel on features, and the Bayes error they imply. Pure functions.
 
 The public code divides a sum of kernels by their total plus 1e-8. Where all kernels underflow that gives posteriors of
-zero, an error above the possible 1 - 1/K, and no gradient (beo.md section 4, pitfall 1). Here the posterior is a
+zero, an error above the possible 1 - 1/K, and no gradient. Here the posterior is a
 softmax over the logarithms of the kernels, which cannot underflow as a whole.
 """
 
@@ -34,7 +34,7 @@ class Scaling:
 
     Attributes:
         mode: ``unit``: rows minus ``offset``, then of length 1, so distances lie in [0, 2]. ``global``: rows over
-            ``divisor``, so that the largest value is 1 (beo.md section 1; one outlier sets it, pitfall 2).
+            ``divisor``, so that the largest value is 1 (one outlier sets it).
         offset: ``[D]``, the mean of the reference features.
         divisor: ``[]``, their largest absolute value.
     """
@@ -69,9 +69,9 @@ def kernel_posterior(
 ) -> Tensor:
     """Nadaraya-Watson class posteriors: ``p_i(k) = sum of s_ij over j of class k / sum of s_ij over all j``.
 
-    ``s_ij = exp(log_weights_j - |u_i - u_j|^2 / (2 sigma^2))``, and 0 where i and j are the same image (beo.md
-    section 1). It is the exact posterior of the references smoothed with N(0, sigma^2). Differentiable in queries and
-    references; memory is that of a few ``[B, M]`` matrices, never ``[B, M, D]``.
+    ``s_ij = exp(log_weights_j - |u_i - u_j|^2 / (2 sigma^2))``, and 0 where i and j are the same image. It is the exact
+    posterior of the references smoothed with N(0, sigma^2). Differentiable in queries and references; memory is that of
+    a few ``[B, M]`` matrices, never ``[B, M, D]``.
 
     Args:
         queries: scaled features ``[B, D]``.
@@ -148,8 +148,8 @@ def all_pairs(
 ) -> tuple[Tensor, Tensor]:
     """Leave-one-out errors of every image against all others, and the gradient of their sum.
 
-    Each image gets gradient as a query and as a reference, as in the paper (beo.md section 1). Of the sum, not the
-    mean: a mean divides by N, and gradients sink below what Adam adds to its denominator (pitfall 5).
+    Each image gets gradient as a query and as a reference, as in the paper. Of the sum, not the
+    mean: a mean divides by N, and gradients sink below what Adam adds to its denominator.
 
     Args:
         features: ``[N, D]``, not scaled.

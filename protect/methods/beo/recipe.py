@@ -30,7 +30,7 @@ __all__ = ["BATCH_SIZE", "CLEAN_TARGET", "UNDERFIT", "BeoRecipe", "Training"]
 
 UNDERFIT = 0.3
 """A surrogate whose uncertainty about the clean images (a leave-one-out error, in [0, 1]) is above this cannot tell the
-classes apart: there is nothing to raise. A prototype that began at .70 did nothing at all (first_figures.md section 3).
+classes apart: there is nothing to raise. A prototype that began at .70 did nothing at all.
 """
 
 CLEAN_TARGET = 0.1

@@ -22,7 +22,7 @@ BANK_SIZE = 4096
 """Beyond, references are at most so many (or two a class): cost is linear in the images, memory does not grow."""
 
 BATCH = 128
-"""Images a pass through the surrogate: larger ones are slower on a CPU (first_figures.md, lesson 1)."""
+"""Images a pass through the surrogate: larger ones are slower on a CPU."""
 
 
 @dataclass(frozen=True)

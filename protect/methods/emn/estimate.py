@@ -52,5 +52,5 @@ def estimate_fit(recipe: EmnRecipe, dataset: ImageSet, total: int) -> FitEstimat
 
 
 def _expected(rounds: int, paper: bool) -> int:
-    """Ours are nearly always made; the paper's end when the error is small, ten on CIFAR-10 (emn.md section 5)."""
+    """Ours are nearly always made; the paper's end when the error is small, ten on CIFAR-10."""
     return min(rounds, 10) if paper else rounds

@@ -37,8 +37,7 @@ class ErrorMinimizing(Method[Bank]):
     fresh victim is trained in seconds, and crafting starts again from another seed if that victim still learns.
     ``preset="paper"`` is the official code's: un-augmented, T = 20 (sample) or 1 (class), M = 10, until the error is
     0.01 however many rounds that takes, noise swept in batches of 512 over all pictures (sample) or a fixed fifth
-    (class), surrogate ``resnet18-plain``, which sees pictures as they are in [0, 1], in float32 (emn.md sections 2
-    and 3), no check.
+    (class), surrogate ``resnet18-plain``, which sees pictures as they are in [0, 1], in float32, no check.
 
     Args:
         budget: default 8/255.

@@ -1,7 +1,7 @@
 """The inner problem: perturbations descend the loss of a frozen surrogate. Pure functions on tensors.
 
 All gradients are taken with respect to the clamped image itself, not through the clamp, whose gradient vanishes at
-black and white (emn.md section 7). Losses are summed, not averaged: near the end they are so small that a mean over
+black and white. Losses are summed, not averaged: near the end they are so small that a mean over
 the batch would underflow and ``sign`` would return 0.
 """
 
@@ -78,7 +78,7 @@ def pgd_min(
     in_range: bool = True,
     writable: Writable | None = None,
 ) -> Tensor:
-    """Signed gradient descent of the loss inside the epsilon ball (arXiv 2101.04898, equation 4; emn.md section 1).
+    """Signed gradient descent of the loss inside the epsilon ball (arXiv 2101.04898, equation 4).
 
     Args:
         surrogate: frozen.
@@ -153,7 +153,7 @@ def pgd_min_class_mean(
     writable: Writable | None = None,
 ) -> Tensor:
     """The paper's class-wise update: each image steps alone, its class takes the mean of what they end with, before
-    that is brought into the range of the pictures (emn.md sections 1 and 2).
+    that is brought into the range of the pictures.
 
     Args:
         delta: ``[K, 3, R, R]``, a row a class; other arguments as in :func:`pgd_min`.

@@ -1,8 +1,8 @@
 """The parts of the paper's network: gated blocks of convolutions that a text steers where a mask lets it.
 
-Semantic-spatial aware convolutions (Liao et al. 2022, SSA-GAN), as the paper's generator uses them (t2ue.md section
-4). The paper's equation 2 leaves out the ``1 +`` and the mask; with its zero-initialised last layers it would then
-give 0, so the masked form is the one here.
+Semantic-spatial aware convolutions (Liao et al. 2022, SSA-GAN), as the paper's generator uses them. The paper's
+equation 2 leaves out the ``1 +`` and the mask; with its zero-initialised last layers it would then give 0, so the
+masked form is the one here.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def enlarge_mask(logits: Tensor) -> Tensor:
 
 
 class GatedBlock(nn.Module):
-    """``shortcut(x) + g * residual(x)`` with a learnt scalar ``g`` (t2ue.md section 4.2).
+    """``shortcut(x) + g * residual(x)`` with a learnt scalar ``g``.
 
     Args:
         cin, cout: channels.

@@ -25,7 +25,7 @@ class Carriers(nn.Module):
     """Sines and cosines in four directions, where wanted shifted as a whole by the first two numbers of z.
 
     Noises of one text with two z have a low cosine where the waves are shifted, and nearly the same noise where they
-    are not, as with the paper's network (t2ue.md section 11.8). Trainers learn a texture all the same, wherever it
+    are not, as with the paper's network. Trainers learn a texture all the same, wherever it
     lies; it takes the generator longer to make one that they do (docs/methods/t2ue.md). Two numbers are no secret
     from somebody who has text and generator and tries all shifts.
 

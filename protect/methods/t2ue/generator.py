@@ -1,7 +1,7 @@
 """Text and a random vector to bounded noise: the paper's network, as a model of diffusers.
 
-Seven gated blocks, six times twice the size, 256 px, 31.3 million parameters with the defaults here (t2ue.md section
-4); fewer and narrower blocks of the same code make the small ones.
+Seven gated blocks, six times twice the size, 256 px, 31.3 million parameters with the defaults here; fewer and narrower
+blocks of the same code make the small ones.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class NoiseOutput(BaseOutput):
 
 
 def bounded(out: Tensor, epsilon: float, bound: str) -> Tensor:
-    """Into ``±epsilon``: ``tanh`` scales (t2ue.md section 5), ``clamp`` cuts tanh off, as the authors' code does."""
+    """Into ``±epsilon``: ``tanh`` scales, ``clamp`` cuts tanh off, as the authors' code does."""
     value = torch.tanh(out.float())
     return epsilon * value if bound == "tanh" else value.clamp(-epsilon, epsilon)
 

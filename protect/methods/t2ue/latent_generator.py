@@ -1,6 +1,6 @@
 """A second kind of generator behind the same interface: one step of a latent diffusion network, and a tiny decoder.
 
-The paper chose its small network over this for memory and time (t2ue.md section 12); it is here for who has such
+The paper chose its small network over this for memory and time; it is here for who has such
 weights in a folder, or wants to compare.
 """
 

@@ -10,7 +10,7 @@ __all__ = ["contrastive_loss", "sameness"]
 
 
 def contrastive_loss(images: Tensor, texts: Tensor, scale: Tensor | float, groups: Tensor | None = None) -> Tensor:
-    """Symmetric InfoNCE (t2ue.md section 3, equation 4 of the paper): each picture must find its text, and back.
+    """Symmetric InfoNCE (equation 4 of the paper): each picture must find its text, and back.
 
     Args:
         images: unit vectors ``[B, D]``.
@@ -33,7 +33,7 @@ def sameness(first: Tensor, second: Tensor, *, free: float = 0.0) -> Tensor:
     """How alike the noises of one text with two random vectors are: mean of ``max(0, cosine - free)``.
 
     The contrastive loss rewards no difference between them, so that all noises of a text end up the same and whoever
-    knows text and generator can subtract them (t2ue.md section 11.8).
+    knows text and generator can subtract them.
 
     Args:
         first, second: noise ``[B, 3, S, S]``; row i of both has the same text.

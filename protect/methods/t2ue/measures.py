@@ -21,7 +21,7 @@ _THINGS = ("airplane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "sh
 
 @dataclass(frozen=True)
 class NoiseMeasures:
-    """Mean cosines between noises, and how much of them lies at the bound (t2ue.md section 13.3).
+    """Mean cosines between noises, and how much of them lies at the bound.
 
     Attributes:
         same_text: one text, two random vectors. Near 1 the random vector does nothing (z-collapse): whoever has the

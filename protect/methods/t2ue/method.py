@@ -27,7 +27,7 @@ _BATCH = 32
 class TextToUnlearnable(Method[Bank]):
     """T2UE: noise out of a caption, or a class name, by a generator that was trained before. No picture is looked at.
 
-    Each picture's noise depends on its caption, the key and its identity alone (t2ue.md section 7). Per class: one
+    Each picture's noise depends on its caption, the key and its identity alone. Per class: one
     noise a class, of its name in one sentence. Per sample: a picture's caption, or where there is none its class name
     in a sentence drawn from eighteen, and a random vector of its own.
 

@@ -12,7 +12,7 @@ __all__ = ["TrainRecipe"]
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRecipe:
-    """How a generator is trained. Defaults are ours; :meth:`paper` gives the published ones (t2ue.md section 6).
+    """How a generator is trained. Defaults are ours; :meth:`paper` gives the published ones.
 
     Attributes:
         steps: optimiser steps.

@@ -12,7 +12,7 @@ __all__ = ["FIXED_TEMPLATE", "TEMPLATES", "class_prompt", "made_up_captions", "r
 
 _KINDS = ("", "blurry ", "black and white ", "low contrast ", "high contrast ", "bad ", "good ", "small ", "big ")
 TEMPLATES: tuple[str, ...] = tuple(f"a {kind}photo of {article} {{}}." for article in ("a", "the") for kind in _KINDS)
-"""The eighteen of the authors' code (t2ue.md section 7); the first is the fixed one of class-wise noise."""
+"""The eighteen of the authors' code; the first is the fixed one of class-wise noise."""
 
 FIXED_TEMPLATE = TEMPLATES[0]
 

@@ -26,7 +26,7 @@ class _Residual(nn.Module):
 
 
 class NoiseGenerator(nn.Module):
-    """The generator of Unlearnable Clusters (uc.md section 4), a CycleGAN network fed one fixed noise image.
+    """The generator of Unlearnable Clusters, a CycleGAN network fed one fixed noise image.
 
     7.84 M weights at the paper's width of 64; a sixteenth of that at 16.
 

@@ -14,7 +14,7 @@ __all__ = ["image_gradient", "kl_to_centre"]
 
 
 def kl_to_centre(features: Tensor, centres: Tensor) -> Tensor:
-    """``KL(softmax(centre) || softmax(feature))`` of each row, ``[N]`` (arXiv 2301.01217; uc.md section 1).
+    """``KL(softmax(centre) || softmax(feature))`` of each row, ``[N]`` (arXiv 2301.01217).
 
     The centre comes first: it is the distribution to be reached. Temperature 1, as in the code of the paper.
 

@@ -1,7 +1,7 @@
 """What a fit of clusters achieved, measured without labels, each figure beside random noise and beside JPEG.
 
 The share of pictures that left their cluster misleads alone: JPEG 10 moved a third of clean pictures and random noise a
-fifth (first_figures.md section 4). So the share that arrived where it was sent counts, and the drop of a linear probe.
+fifth. So the share that arrived where it was sent counts, and the drop of a linear probe.
 """
 
 from __future__ import annotations

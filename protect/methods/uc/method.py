@@ -28,9 +28,9 @@ _PAPER_SURROGATE = "resnet50/IMAGENET1K_V1"
 class UnlearnableClusters(Method[Bank]):
     """Unlearnable Clusters: no labels needed; one pattern for each cluster of pictures that look alike.
 
-    Pictures are clustered by the features of a surrogate. ``preset="paper"`` is the published schedule (uc.md section
-    3): each cluster's pattern pulls pictures towards the centre of the next cluster, a generator a cluster, one cluster
-    after the other over all images for 50 epochs, Adam 1e-4, hard clamp, epsilon 16/255 unless another budget is given.
+    Pictures are clustered by the features of a surrogate. ``preset="paper"`` is the published schedule: each cluster's
+    pattern pulls pictures towards the centre of the next cluster, a generator a cluster, one cluster after the other
+    over all images for 50 epochs, Adam 1e-4, hard clamp, epsilon 16/255 unless another budget is given.
 
     Our default keeps the clusters and leaves that pull: patterns are error-minimizing noise for the clusters as if they
     were labels. Pulled features hardly harmed a network that was trained from scratch, and error-minimizing noise for

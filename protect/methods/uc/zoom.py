@@ -17,7 +17,7 @@ class Zoom:
     """One random window for a batch, resized back, its second half mirrored.
 
     The window covers between ``least`` and all of the area at an aspect ratio between 3:4 and 4:3, as in the random
-    resized crop that is usual in training (uc.md section 9).
+    resized crop that is usual in training.
 
     Args:
         generator: source of the windows.

@@ -54,7 +54,7 @@ def test_it_agrees_with_a_loop() -> None:
 
 
 def test_chance_is_what_random_vectors_reach() -> None:
-    """The published values for 1,000 pictures with five captions (t2ue.md section 9), and a simulation."""
+    """The published values for 1,000 pictures with five captions, and a simulation."""
     owners = torch.arange(1000).repeat_interleave(5)
     forth, back = retrieval_scores(torch.eye(1000)[:, :3] + 0.1, torch.ones(5000, 3), owners)
     assert forth.chance_hits[10] == pytest.approx(0.01, abs=0.0005)
