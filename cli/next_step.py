@@ -25,16 +25,21 @@ def free_name(stem: str, suffix: str) -> str:
 
 
 def after_protect(source: Path, output: Path, without: Collection[str]) -> str:
-    """What to do with protected copies: verify them where there are enough pictures, else look at them.
+    """What to do with protected copies: verify them where there are enough pictures, else look at them. Nothing where
+    SRC is a single picture, which no command compares with a folder.
 
     Args:
         source: SRC.
         output: OUT.
         without: paths below SRC of which there is no copy.
     """
+    if not source.is_dir():
+        return ""
     from ..attacks.enough import enough_to_hold_out, fewest_for_groups
-    from ..imaging import scan_folder
+    from ..imaging import scan_source
 
-    counts = Counter(entry.class_name for entry in scan_folder(source).entries if entry.relative not in without)
+    # Only counted, so that links may lead anywhere.
+    entries = scan_source(source, follow_links=True).entries
+    counts = Counter(entry.class_name for entry in entries if entry.relative not in without)
     enough = enough_to_hold_out(list(counts.values())) if len(counts) > 1 else counts.total() >= fewest_for_groups()
     return f"bitterant {'verify' if enough else 'inspect'} {quoted(source)} {quoted(output)}"

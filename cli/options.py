@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,6 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ..errors import ConfigError
+from ..imaging.structured import parse_json
 from .completion import METHODS, complete_method
 from .config import typed
 from .help import ADVANCED
@@ -259,14 +259,20 @@ def parse_parameters(given: Sequence[str]) -> dict[str, Any]:
         if name in found:
             raise ConfigError(f"--set gives {name} twice.")
         try:
-            found[name] = json.loads(value, parse_constant=_no_number)
-        except (ValueError, RecursionError):
+            found[name] = parse_json(value)
+        except ValueError as error:
+            if _is_number(value):
+                raise ConfigError(f"--set {text}: {error}.") from error
             found[name] = value
     return found
 
 
-def _no_number(name: str) -> float:
-    raise ConfigError(f"--set: {name} is no number that anything can be set to.")
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def method_parameters(

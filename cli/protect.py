@@ -126,7 +126,8 @@ def protect(
         tell_summary(output, outcome)
         if not outcome.exit_code and not outcome.already_done:
             without = {problem.relative for problem in outcome.problems}
-            output.say(f"Next: {after_protect(source, output_folder, without)}", style="bold")
+            if following := after_protect(source, output_folder, without):
+                output.say(f"Next: {following}", style="bold")
         raise typer.Exit(outcome.exit_code)
 
 

@@ -213,7 +213,8 @@ def _beside(protected: Path, cells: Path | None) -> tuple[Path | None, Path | No
 
     An unfinished one goes on. A finished one is left alone: the next gets a number, and shares its trainings.
     """
-    place = protected.absolute()
+    # A name, also where PROTECTED is ".."; links are not followed: the report lies beside what was named.
+    place = Path(os.path.abspath(protected))  # noqa: PTH100
     if not place.name or not os.access(place.parent, os.W_OK):
         return None, cells
     first = place.with_name(f"{place.name}-report")
@@ -228,9 +229,12 @@ def _beside(protected: Path, cells: Path | None) -> tuple[Path | None, Path | No
 
 def _unfinished(folder: Path) -> bool:
     """Whether a verification was begun in it and has not written its report, or it is empty."""
-    if not folder.is_dir() or (folder / "report.json").exists():
+    try:
+        if not folder.is_dir() or (folder / "report.json").exists():
+            return False
+        return (folder / "plan.json").exists() or not any(folder.iterdir())
+    except OSError:  # another's, that nobody may look into
         return False
-    return (folder / "plan.json").exists() or not any(folder.iterdir())
 
 
 def _stopped(kept: Path | None, *, resume: bool) -> str:

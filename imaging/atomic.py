@@ -131,7 +131,9 @@ def put_in_place(temporary: Path, path: Path, *, overwrite: Overwrite) -> None:
     try:
         os.link(temporary, path, follow_symlinks=False)  # unlike a rename, this fails where the name is taken
     except FileExistsError as error:
-        raise _exists_already(path) from error
+        if not _may_replace(path, overwrite):
+            raise _exists_already(path) from error
+        temporary.replace(path)  # it appeared meanwhile, and may go
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise

@@ -62,7 +62,11 @@ class Names:
 
     def at(self, folder: str, name: str) -> str | None:
         """The picture ``name``, relative to ``folder``; ``None`` where there is none."""
-        return self._by_path.get(_fold(posixpath.normpath(posixpath.join(folder, name))))
+        for spelt in (name, name.replace("\\", "/")):  # a table made on Windows
+            found = self._by_path.get(_fold(posixpath.normpath(posixpath.join(folder, spelt))))
+            if found is not None:
+                return found
+        return None
 
     def called(self, name: str) -> list[str]:
         """All pictures of that file name, in whatever folder."""
@@ -115,7 +119,10 @@ def read_table(path: Path, folder: str, names: Names, column: str | None) -> Fou
 def _rows(path: Path) -> Iterable[tuple[int, dict[str, Any] | str]]:
     data = _bytes_of(path)
     if path.suffix.lower() == ".parquet":
-        return enumerate(read_parquet(data).to_pylist(), start=1)
+        try:
+            return enumerate(read_parquet(data).to_pylist(), start=1)
+        except (ValueError, OverflowError) as error:
+            raise CaptionError(f"a value in it cannot be read: {error}") from error
     text = _text_of(data)
     return _csv_rows(text) if path.suffix.lower() == ".csv" else _jsonl_rows(text)
 
@@ -126,7 +133,7 @@ def _jsonl_rows(text: str) -> Iterable[tuple[int, dict[str, Any] | str]]:
         if not line.strip():
             continue
         try:
-            row = parse_json(line)
+            row = parse_json(line, finite=False)
         except ValueError as error:
             yield number, str(error)
             continue

@@ -96,7 +96,7 @@ def describe_unknown(head: bytes) -> str:
     found = next((name for signature, name in _OTHERS if head.startswith(signature)), None)
     if found is None and head[4:8] == b"ftyp":
         found = "a video"
-    wanted = "not a PNG, JPEG, WebP, TIFF or BMP image"
+    wanted = "not a PNG, JPEG, WebP, TIFF, BMP, AVIF, HEIC, JPEG 2000 or PPM image"
     return f"{wanted}; it looks like {found}" if found else wanted
 
 

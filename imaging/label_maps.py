@@ -174,6 +174,7 @@ def _judge(path: Path, look: Callable[[Any], bool], modes: Sequence[str] = ()) -
     from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
     from .formats import format_of_file
+    from .places import open_regular
 
     readers: dict[str, Callable[..., Image.Image]] = {
         "PNG": PngImagePlugin.PngImageFile,
@@ -185,7 +186,7 @@ def _judge(path: Path, look: Callable[[Any], bool], modes: Sequence[str] = ()) -
     if reader is None:
         return False
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             image = reader(file)
             if (modes and image.mode not in modes) or image.width * image.height > _MOST_PIXELS:
                 return False

@@ -84,7 +84,7 @@ def xmp_orientation(packet: bytes | None) -> int | None:
     for element in _elements(document):
         texts = [node.value for node in element.attributes.values() if _name(node) == _ORIENTATION]
         texts += [_text(element)] if _name(element) == _ORIENTATION else []
-        if texts and texts[0].strip().isdecimal():
+        if texts and texts[0].strip() in tuple("12345678"):
             return int(texts[0])
     return None
 

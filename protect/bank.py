@@ -213,7 +213,9 @@ class Bank:
                     seed=int(metadata["seed"]),
                     clusters=_read_clusters(handle) if granularity == "cluster" else None,
                 )
-        except (SafetensorError, KeyError, ValueError, RecursionError, OSError, ConfigError, BudgetExceeded) as error:
+        except (
+            SafetensorError, KeyError, ValueError, TypeError, RecursionError, OSError, ConfigError, BudgetExceeded,
+        ) as error:  # fmt: skip
             if isinstance(error, BankError):
                 raise
             raise BankError(f"{path} is damaged and cannot be used ({error!s:.200}). Fit it again.") from error

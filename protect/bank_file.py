@@ -25,11 +25,7 @@ def needs_torch(path: Path) -> bool:
 
 def made_for(path: Path) -> str:
     """The digest of settings and inputs that a bank file was made for; empty where it says none, or is no bank."""
-    try:
-        with safe_open(path, framework="np") as handle:
-            return (handle.metadata() or {}).get("made_for", "")
-    except (SafetensorError, OSError):
-        return ""
+    return _metadata(path).get("made_for", "")
 
 
 def open_bank(path: Path) -> Bank | TextureBank:

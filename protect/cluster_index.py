@@ -79,7 +79,7 @@ class ClusterIndex:
         view = arrays["view"]
         if view.shape != (1,) or view.dtype != np.int32:
             raise BankError("The bank does not say at which side its pictures were looked at.")
-        if digests.shape != (len(clusters), 32) or digests.dtype != np.uint8 or clusters.ndim != 1:
+        if clusters.ndim != 1 or digests.shape != (len(clusters), 32) or digests.dtype != np.uint8:
             raise BankError("The bank's list of pictures is damaged.")
         pairs = zip(digests, clusters.tolist(), strict=True)
         members = {digest.tobytes(): int(cluster) for digest, cluster in pairs}

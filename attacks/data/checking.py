@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ...errors import ImageError
 from ...imaging import Entry, Picture, decode
+from ...imaging.places import read_regular
 from ..facts import PairIssue
 from .distances import measure_distances
 from .forms import FileForm
@@ -125,7 +126,7 @@ def _check(pair: Pair, *, with_ssim: bool, lpips: PictureDistance | None) -> _Co
 
 def _read(entry: Entry) -> tuple[Picture, FileForm]:
     """Picture and hash come from the same bytes: no other file can slip in between."""
-    data = entry.path.read_bytes()
+    data = read_regular(entry.path)
     picture = decode(data, name=entry.relative)
     return picture, FileForm.of(entry.relative, data, picture)
 

@@ -180,7 +180,9 @@ class _Labelled:
                 raise LabelError(f"Only {len(before)} pictures of {self.clean} can be compared with their copies.")
             groups = Groups(grouping, before.images, seed=self.seed, device=device)
             before = _with_labels(before, groups, classes)
-            tested = None if tested is None or not len(tested) else _with_labels(tested, groups, classes)
+            if tested is not None and not len(tested):
+                raise LabelError(f"None of the pictures in the test folder {self.test} can be read.")
+            tested = None if tested is None else _with_labels(tested, groups, classes)
         if tested is None:
             train, held_out = stratified_split(before.keys, label_array(before.labels).tolist(), seed=self.seed)
             tested, source = before.select(held_out), "split"

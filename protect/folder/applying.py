@@ -94,7 +94,7 @@ def apply_folder(
         "granularity": loaded.granularity,
         "epsilon": loaded.budget.epsilon,
         "norm": loaded.budget.norm,
-        "resolution": getattr(loaded, "resolution", None),
+        "resolution": loaded.resolution or None,
         "seed": loaded.seed,
         "bank_sha256": digest,
         **options.settings(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -55,9 +56,10 @@ def foresee_growth(scan: FolderScan, output: Path, budget: Budget, options: Writ
             f"The protected copies will take about {_size(size)}, the originals take {_size(scan.total_bytes)}: "
             f"{len(changing)} pictures are written without loss.{smaller}"
         )
-    free = shutil.disk_usage(existing_parent(output)).free
-    if free < size:
-        told.append(f"The disk of {output} has {_size(free)} free, and about {_size(size)} are needed.")
+    with contextlib.suppress(OSError):  # some disks do not say
+        free = shutil.disk_usage(existing_parent(output)).free
+        if free < size:
+            told.append(f"The disk of {output} has {_size(free)} free, and about {_size(size)} are needed.")
     return told
 
 

@@ -23,7 +23,7 @@ from ...imaging.budget import Budget
 from ...imaging.codec import Picture, decode, encode
 from ...imaging.metadata import apply_metadata_policy
 from ...imaging.perturb import Change, Fit, add_delta, measure_change, share_kept
-from ...imaging.places import StillThere
+from ...imaging.places import StillThere, read_regular
 from ...imaging.resize import shrink_delta
 from ...imaging.visibility import measure_visibility
 from ..records.manifest import ManifestRow
@@ -105,7 +105,7 @@ class FileWriter:
         record = job.record
         if record.kind in ("skipped", "failed"):
             return _plain(job, "skipped" if record.kind == "skipped" else "failed", record.reason)
-        data = job.path.read_bytes()
+        data = read_regular(job.path)
         if hashlib.sha256(data).hexdigest() != record.sha256:
             raise ImageError(record.relative, "the file changed while the run was under way")
         return self._protect(job, data) if record.kind == "image" else self._copy(job, data)

@@ -190,11 +190,13 @@ class Method(ABC, Generic[_B]):
         Raises:
             LabelError: labels are needed and absent, or fewer than two classes have images.
             ConfigError: no images.
+            OutputError: there is a file at ``checkpoint`` that is none.
             FitError: the perturbations are not finite numbers.
         """
         self._check(dataset)
         ordered = _in_key_order(dataset)
         context = FitContext(progress, Checkpoint(checkpoint, self._identity(ordered)))
+        context.checkpoint.check()  # before any work: what is there may not be ours
         made = self._fit(ordered, context)
         if isinstance(made, TextureBank):  # there is nothing to project: each texture is as strong as its budget says
             if made.budget != self.budget:

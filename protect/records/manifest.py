@@ -24,9 +24,6 @@ MANIFEST_NAME = "bitterant-manifest.jsonl"
 Status = Literal["protected", "copied", "skipped", "failed"]
 _STATUSES: tuple[str, ...] = get_args(Status)
 _NUMBERS = (int, float)
-_NUMERIC = frozenset(
-    {"width", "height", "linf_levels", "psnr", "ssim", "ciede", "ciede_p95", "ciede_patches", "flip", "seconds"}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +100,7 @@ class ManifestRow:
             raise ValueError("it is no row of a manifest")
         found = {name: data[name] for name in cls.__slots__ if name in data}
         for name, value in found.items():
-            kinds = _NUMBERS if name in _NUMERIC else str
+            kinds = str if "str" in cls.__annotations__[name] or name == "status" else _NUMBERS
             if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
                 raise ValueError(f"its field {name} is of another kind")
         if not all(_stays_below(found.get(name) or "") for name in ("source", "output")):

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from ..._version import __version__
 from ...errors import ResumeError
 from ...imaging.places import read_regular
+from ...imaging.structured import parse_json
 from ...imaging.visibility import FLIP_MISSING, flip_available
 from .manifest import ManifestRow
 
@@ -140,10 +141,12 @@ def read_run_file(path: Path) -> RunFile | None:
         ResumeError: it is damaged or of another version.
     """
     try:
-        return RunFile.model_validate_json(read_regular(path))
+        data = read_regular(path)
+        parse_json(data)  # what no JSON of ours holds ends here
+        return RunFile.model_validate_json(data)
     except FileNotFoundError:
         return None
-    except (OSError, ValidationError) as error:
+    except (OSError, ValueError) as error:  # a ValidationError is one, too
         raise ResumeError(
             f"{path} is damaged or of another version of bitterant. "
             "Start again with --no-resume (in Python: resume=False)."

@@ -163,9 +163,9 @@ class TextureBank:
         where its class is not in the book. In a bank of clusters its cluster takes the place of its class, and ``None``
         says that it was never assigned to one."""
         name, slash, content = image_key.rpartition("/")
-        if self.clusters is not None and (name if slash else image_key) not in self._codes:
-            number = self.clusters.find(image_key)
-            return None if number is None else f"{self.classes[number]}/{content}"
+        number = None if self.clusters is None else self.clusters.find(image_key)
+        if number is not None:
+            return f"{self.classes[number]}/{content}"
         return image_key if (name if slash else image_key) in self._codes else None
 
     def code_for(self, key: str) -> Code:
@@ -208,7 +208,7 @@ class TextureBank:
             )
         content = key.rpartition("/")[2] if "/" in key else _digest(picture)
         waves = draw_waves(code, self.recipe, self.secret, content, scale_for(self.codes, short))
-        levels = texture(picture.pixels, waves, self.recipe)
+        levels = texture(picture.pixels, waves, self.recipe, white=picture.full_range)
         levels *= np.float32(self.budget.levels)
         # A thumbnail is no place for masking: its few pixels are all busy, and whoever looks at it enlarges it.
         if self.recipe.floor < 1.0 and is_soft(waves, self.recipe, short):

@@ -95,16 +95,17 @@ def plain_waves(code: Sequence[Wave]) -> tuple[DrawnWave, ...]:
     return tuple(DrawnWave(wave.cycles, math.radians(wave.angle)) for wave in code)
 
 
-def brightness(pixels: np.ndarray) -> np.ndarray:
+def brightness(pixels: np.ndarray, *, white: int | None = None) -> np.ndarray:
     """Brightness in 8-bit levels, Rec. 601.
 
     Args:
         pixels: uint8 or uint16 ``[H, W, 1 or 3]``.
+        white: the value of white; what the type holds if left out.
 
     Returns:
         float32 ``[H, W]`` in 0..255.
     """
-    scale = 255.0 / np.iinfo(pixels.dtype).max
+    scale = 255.0 / (white or np.iinfo(pixels.dtype).max)
     if pixels.shape[2] == 1:
         return pixels[..., 0] * np.float32(scale)
     result = pixels[..., 0] * np.float32(_LUMA[0] * scale)
@@ -113,12 +114,13 @@ def brightness(pixels: np.ndarray) -> np.ndarray:
     return result
 
 
-def small_brightness(pixels: np.ndarray, side: int) -> np.ndarray:
+def small_brightness(pixels: np.ndarray, side: int, *, white: int | None = None) -> np.ndarray:
     """Brightness squashed to at most ``side`` px each way, antialiased, never enlarged.
 
     Args:
         pixels: uint8 or uint16 ``[H, W, 1 or 3]``.
         side: in px.
+        white: as in :func:`brightness`.
 
     Returns:
         float32 ``[min(side, H), min(side, W)]``.
@@ -126,11 +128,11 @@ def small_brightness(pixels: np.ndarray, side: int) -> np.ndarray:
     height, width = pixels.shape[:2]
     rows, columns = min(side, height), min(side, width)
     if (rows, columns) == (height, width):
-        return brightness(pixels)
+        return brightness(pixels, white=white)
     # Pillow resizes rows, then columns. Here the former in blocks: the same, without a float copy of the whole picture.
     narrow = np.empty((height, columns), dtype=np.float32)
     for block in row_blocks(height, width):
-        levels = Image.fromarray(brightness(pixels[block]))
+        levels = Image.fromarray(brightness(pixels[block], white=white))
         narrow[block] = np.asarray(levels.resize((columns, levels.height), Image.Resampling.BILINEAR))
     return np.asarray(Image.fromarray(narrow).resize((columns, rows), Image.Resampling.BILINEAR))
 
@@ -224,7 +226,9 @@ def _windows(height: int, width: int, waves: tuple[Wave, ...], sigma: float) -> 
     return _fixed(np.array(rows)), _fixed(np.array(columns))
 
 
-def texture(pixels: np.ndarray, waves: Sequence[DrawnWave], recipe: TextureRecipe) -> np.ndarray:
+def texture(
+    pixels: np.ndarray, waves: Sequence[DrawnWave], recipe: TextureRecipe, *, white: int | None = None
+) -> np.ndarray:
     """The texture of a picture.
 
     Where a period of the wave has few pixels, it is -1 and +1 only: the most that the budget admits. Where it has many,
@@ -234,12 +238,13 @@ def texture(pixels: np.ndarray, waves: Sequence[DrawnWave], recipe: TextureRecip
         pixels: uint8 or uint16 ``[H, W, 1 or 3]``, at least 8 px a side.
         waves: one, or two that share the range.
         recipe: how it follows the picture.
+        white: as in :func:`brightness`.
 
     Returns:
         float32 ``[H, W]`` in -1..1.
     """
     height, width = pixels.shape[:2]
-    small = small_brightness(pixels, recipe.side)
+    small = small_brightness(pixels, recipe.side, white=white)
     spectra = _row_spectra(small)
     parts = [part for wave in waves for part in _parts(_envelope(spectra, wave, recipe), height, width)]
     low, high, share = _taps(small.shape[0], height)

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from ...errors import BundleError
 from ...imaging.budget import Budget
+from ...imaging.places import open_regular
 from ...imaging.structured import parse_json, read_json
 from ..folder.progress import ProgressCallback, silent
 from .bundle_info import FORMAT, INDEX_SUFFIX, SUFFIX, TENSOR_NAME, VERSION, BundleInfo
@@ -227,7 +228,7 @@ def _shared(text: str, path: Path) -> dict[str, str]:
 def _digest_of(path: Path, written: str) -> str:
     """The digest of a file as it was when its own digest was not yet in it."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             length = file.read(8)
             head = file.read(int.from_bytes(length, "little"))
             digest = hashlib.sha256(length)

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from ...errors import RequestError
 from ...imaging.codec import MAX_PIXELS
+from ...imaging.places import open_regular
 from ...imaging.structured import parse_json
 
 __all__ = ["ID_PATTERN", "NoiseRequest", "RequestLimits", "RequestRow"]
@@ -140,7 +141,7 @@ class NoiseRequest:
         """Read ``request.jsonl``; see :meth:`from_bytes`."""
         limits = limits or RequestLimits()
         try:
-            with Path(path).open("rb") as file:
+            with open_regular(Path(path)) as file:
                 data = file.read(limits.bytes + 1)
         except FileNotFoundError:
             raise RequestError(f"There is no request {path}. `bitterant t2ue captions PHOTOS` writes one.") from None

@@ -11,6 +11,7 @@ from typing import Final
 
 from ...errors import OutputError, RequestError
 from ...imaging.atomic import write_atomic
+from ...imaging.places import read_regular
 
 __all__ = ["LEAST_SECRET", "new_secret", "opaque_id", "read_or_create_secret", "read_secret", "save_secret", "seed_of"]
 
@@ -32,7 +33,7 @@ def read_secret(path: Path) -> bytes | None:
         OutputError: it cannot be read.
     """
     try:
-        data = path.read_bytes()
+        data = read_regular(path)
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -282,7 +282,7 @@ def test_any_single_overwritten_stretch_gives_a_picture_or_a_reason(format):
         (b"%PDF-1.7" + bytes(30), "PDF"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         (b"<html><body>404</body></html>", "web page"),
-        (b"hello, world, this is text", "not a PNG, JPEG, WebP, TIFF or BMP"),
+        (b"hello, world, this is text", "not a PNG, JPEG, WebP, TIFF, BMP, AVIF, HEIC, JPEG 2000 or PPM"),
     ],
 )
 def test_other_files_under_an_image_name_are_recognised(data, words):

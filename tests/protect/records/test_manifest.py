@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -13,17 +14,17 @@ from bitterant.protect.records.manifest import ManifestRow, ManifestWriter, coun
 
 # Names as Linux allows them: any text, line separators and undecodable bytes (lone surrogates) included.
 names = st.text(st.characters(exclude_characters="\0"), min_size=1, max_size=20)
+KINDS = {"str": names, "int": st.integers(1, 10**6), "float": st.floats(0, 1e6), "None": st.none()}
+STATUS = st.sampled_from(["protected", "copied", "skipped", "failed"])
+# Every field, so that a new one is read back too.
 rows = st.builds(
     ManifestRow,
-    source=names,
-    output=st.none() | names,
-    sha256_in=st.none() | st.just("ab" * 32),
-    sha256_out=st.none(),
-    status=st.sampled_from(["protected", "copied", "skipped", "failed"]),
-    reason=st.none() | names,
-    width=st.none() | st.integers(1, 10**6),
-    psnr=st.none() | st.floats(0, 100),
-    seconds=st.floats(0, 1e6),
+    **{
+        field.name: STATUS
+        if field.name == "status"
+        else st.one_of(*(KINDS[kind] for kind in str(field.type).split(" | ")))
+        for field in fields(ManifestRow)
+    },
 )
 
 

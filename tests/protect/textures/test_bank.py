@@ -234,3 +234,13 @@ def test_two_waves_of_a_class_come_back() -> None:
     assert made.code_for("a/1") == (Wave(4.0, 10.0), Wave(8.0, 70.0))
     with pytest.raises(BankError, match="distinct"):
         TextureBank(("a", "b"), ((Wave(4.0, 10.0),), (Wave(4.0, 10.0),)), SECRET, Budget(8 / 255))
+
+
+def test_a_texture_follows_what_a_16_bit_file_uses_of_its_range() -> None:
+    levels = np.random.default_rng(0).integers(0, 256, (24, 24, 3)).astype(np.uint16)
+    bank = TextureBank.of_classes(["a", "b"], bytes(range(16)))
+    eight = bank.levels_on(Picture(levels.astype(np.uint8)), "a/x")
+    for white, bits in ((4095, 12), (65535, 16)):
+        pixels = (levels.astype(np.uint32) * white // 255).astype(np.uint16)
+        picture = Picture(pixels, bit_depth=16, white=None if bits == 16 else white)
+        assert np.mean(bank.levels_on(picture, "a/x") == eight) > 0.95  # values between two levels are rounded
