@@ -42,7 +42,7 @@ def test_a_row_survives_the_round_trip_on_one_line(row: ManifestRow) -> None:
 def test_fields_are_those_of_the_design() -> None:
     fields = (
         "source output sha256_in sha256_out status reason width height mode format linf_levels psnr ssim "
-        "ciede ciede_p95 ciede_patches ciede_flat flip key seconds"
+        "ciede ciede_p95 ciede_patches ciede_flat flip kept key seconds"
     )
     assert list(ManifestRow.__slots__) == fields.split()
 
