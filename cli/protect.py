@@ -144,7 +144,7 @@ def tell_plan(output: Output, plan: Plan) -> None:
     output.facts(
         [
             ("pictures", f"{plan.images}{classes} ({kinds})"),
-            ("besides", f"{plan.captions} caption files to copy, {plan.skipped} other files left aside"),
+            ("besides", f"{plan.captions} captions and label maps to copy, {plan.skipped} other files left aside"),
             ("method", f"{plan.method}, one pattern for each {settings['granularity']}, seed {settings['seed']}"),
             ("budget", f"{settings['epsilon'] * 255:g} of 255 levels"),
             *(

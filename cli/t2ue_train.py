@@ -77,7 +77,8 @@ def train(
     """
     output = Output(as_json=as_json, quiet=quiet)
     with guarded(output, debug=debug, stopped="Stopped. The same command goes on where it was."):
-        pin_arithmetic()
+        if not device.startswith(("cuda", "mps")):  # a GPU has its own arithmetic, and a CPU beside it no need of it
+            pin_arithmetic()
         prepare_torch()
         from ..protect.folder.interrupt import interruptible
         from ..protect.methods.t2ue.workshop import TrainRequest, make_generator

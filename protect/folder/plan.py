@@ -68,7 +68,7 @@ class Plan:
         source: SRC.
         output: OUT; nothing was written there.
         images: number of pictures.
-        captions: caption files to be copied.
+        captions: caption files and label maps to be copied.
         skipped: files that are neither.
         by_class: pictures a class; empty in a flat folder.
         by_format: pictures a file format, by their first bytes.
@@ -185,7 +185,7 @@ def make_plan(
         source=scan.root,
         output=output,
         images=total,
-        captions=len(scan.captions),
+        captions=len(scan.captions) + len(scan.label_maps),
         skipped=len(scan.skipped),
         by_class=dict(Counter(entry.class_name for entry in scan.entries if entry.class_name is not None)),
         by_format=dict(Counter(format_of_file(entry.path) or "unknown" for entry in scan.entries).most_common()),
