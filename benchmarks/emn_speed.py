@@ -27,6 +27,7 @@ from cifar import DEFAULT_FILE, Cifar
 from torch import Tensor, nn
 
 from bitterant.imaging import ImageSet
+from bitterant.imaging.allocator import tune_allocator
 from bitterant.protect import create_method
 from bitterant.protect.methods.emn.sweep import pgd_min
 from bitterant.surrogates import (
@@ -38,7 +39,6 @@ from bitterant.surrogates import (
     supports_bf16,
     train_classifier,
 )
-from bitterant.surrogates.allocator import tune_allocator
 
 EPSILON = 8 / 255
 

@@ -546,7 +546,7 @@ def main(words: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    from bitterant.surrogates.allocator import tune_allocator
+    from bitterant.imaging.allocator import tune_allocator
 
     tune_allocator()
     main()

@@ -21,13 +21,13 @@ from cifar import DEFAULT_FILE, Cifar
 
 from bitterant.attacks.adversaries import create_adversary
 from bitterant.attacks.training import create_victim, victim_recipe
+from bitterant.imaging.allocator import tune_allocator
 from bitterant.imaging.codec import decode
 from bitterant.imaging.perturb import add_delta
 from bitterant.imaging.picture import Picture
 from bitterant.imaging.resize import squash
 from bitterant.protect import TextureBank
 from bitterant.surrogates import train_classifier
-from bitterant.surrogates.allocator import tune_allocator
 
 
 def protected(pictures: list[Picture], labels: list[int], bank: TextureBank, side: int) -> np.ndarray:

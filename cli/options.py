@@ -184,7 +184,9 @@ PaperOption = Annotated[
 PrecisionOption = Annotated[
     Literal["auto", "float32", "bfloat16"],
     typer.Option(
-        help="What networks are computed in. auto: bfloat16 where it is faster and keeps 95 % of the gradient's signs.",
+        metavar="WORD",
+        help="What networks are computed in: auto, float32 or bfloat16. auto: bfloat16 where it is faster and keeps "
+        "95 % of the gradient's signs.",
         rich_help_panel=ADVANCED,
     ),
 ]

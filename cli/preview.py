@@ -55,7 +55,9 @@ def preview(
 
         scan = scan_source(source, follow_links=True)
         if not scan.entries:
-            raise FolderError(f"There is no picture in {source}. Put PNG, JPEG, WebP, TIFF or BMP files there.")
+            raise FolderError(
+                f"There is no picture in {source}. Put pictures there (PNG, JPEG, WebP, TIFF, BMP, AVIF, HEIC, ...)."
+            )
         with ProgressDisplay(output) as progress:
             page, shown = _page(scan, count, seed, device, progress)
         write_atomic(output_file, page.encode("utf-8"), overwrite=is_own_page)

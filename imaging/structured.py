@@ -52,14 +52,14 @@ def parse_json(text: str | bytes, *, repeats: bool = False, finite: bool = True)
     return value
 
 
-def read_json(path: Path, *, repeats: bool = False) -> Any:
+def read_json(path: Path, *, repeats: bool = False, finite: bool = True) -> Any:
     """The value in a JSON file.
 
     Raises:
         OSError: it cannot be read.
         ValueError: see :func:`parse_json`.
     """
-    return parse_json(read_regular(path), repeats=repeats)
+    return parse_json(read_regular(path), repeats=repeats, finite=finite)
 
 
 def parse_toml(data: bytes) -> dict[str, Any]:

@@ -201,11 +201,14 @@ def _cached(open_clip: ModuleType, arch: str, tag: str) -> Path | None:
     """The file of a tag in the hub's cache on this machine, never the network."""
     from huggingface_hub import try_to_load_from_cache
 
-    repo = str(open_clip.get_pretrained_cfg(arch, tag).get("hf_hub", "")).strip("/")
+    # "owner/repo", or "owner/repo/file" where the file has a name of its own.
+    owner, _, rest = str(open_clip.get_pretrained_cfg(arch, tag).get("hf_hub", "")).strip("/").partition("/")
+    repo, _, own = rest.partition("/")
     if not repo:
         return None
-    for name in ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin"):
-        found = try_to_load_from_cache(repo, name)
+    usual = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
+    for name in (own,) if own else usual:
+        found = try_to_load_from_cache(f"{owner}/{repo}", name)
         if isinstance(found, str):
             return Path(found)
     return None

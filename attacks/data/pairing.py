@@ -100,7 +100,7 @@ def read_manifest_rows(folder: Path) -> list[dict[str, Any]]:
 def read_run_settings(folder: Path) -> dict[str, Any] | None:
     """The run file that a protecting run left in ``folder``, or ``None``."""
     try:
-        content = read_json(folder / RUN_FILE_NAME)
+        content = read_json(folder / RUN_FILE_NAME, finite=False)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ...errors import FolderError, LabelError, ResumeError
+from ...imaging.allocator import giving_back
 from ...imaging.atomic import write_atomic
 from ...imaging.loading import auto_resolution, load_image_set
 from ...imaging.structured import read_json
-from ...surrogates.allocator import giving_back
 from ..bank_file import open_bank
 from ..records.run_file import json_safe
 from ..records.state import InputRecord, StateFiles

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
 from ...errors import BankError, ConfigError, OutputError, ResumeError
+from ...imaging.allocator import giving_back
 from ...imaging.atomic import sweep_temporaries, write_atomic
 from ...imaging.loading import FileProblem, sha256_file
 from ...imaging.naming import resolve_output_names
@@ -20,7 +21,6 @@ from ...imaging.perturb import Fit
 from ...imaging.places import StillThere
 from ...imaging.scan import FolderScan
 from ...imaging.visibility import Sight, tell_sights
-from ...surrogates.allocator import giving_back
 from ..records import RunSummary
 from ..records.manifest import ManifestRow, ManifestWriter, count_statuses
 from ..records.report import write_report

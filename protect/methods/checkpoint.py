@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ...errors import OutputError
 from ...imaging.atomic import atomic_file, check_free
+from ...imaging.scan import is_own_file
 from ...imaging.structured import parse_json
 
 __all__ = ["Checkpoint"]
@@ -128,6 +129,8 @@ class Checkpoint:
 
 
 def _is_checkpoint(path: Path) -> bool:
+    if is_own_file(path.name):  # in the place and by the name of our state: also one that is damaged
+        return True
     """Whether a file is the state of some fit, so that it may be replaced."""
     try:
         with safe_open(path, framework="pt") as handle:

@@ -38,7 +38,7 @@ def captions_for(scan: FolderScan, method: Method, coco: Path | None) -> tuple[d
             kind = f"{method.name} per class" if method.needs == "captions" else f"The method {method.name}"
             raise ConfigError(f"{kind} reads no captions: leave {coco.name} out.")
         return None, ()
-    found = read_captions(scan, CaptionOptions(coco=coco))
+    found = read_captions(scan, CaptionOptions(coco=coco), suggest_fallback=False)
     told = tuple(f"{problem.relative}: {problem.reason}" for problem in found.problems[:3])
     if len(found.problems) > len(told):
         told += (f"{len(found.problems)} caption files or lines of them could not be used.",)

@@ -78,7 +78,8 @@ def _no_pictures(scan: FolderScan) -> FolderError:
     maps = f" It holds {len(scan.label_maps)} label maps, which need no protection." if scan.label_maps else ""
     beside = f" It holds {len(scan.skipped)} other files." if scan.skipped else ""
     return FolderError(
-        f"There is no picture in {scan.root}.{maps}{beside} Put PNG, JPEG, WebP, TIFF or BMP files there, "
+        f"There is no picture in {scan.root}.{maps}{beside} "
+        "Put pictures there (PNG, JPEG, WebP, TIFF, BMP, AVIF, HEIC, ...), "
         "one folder for each class."
     )
 
@@ -303,11 +304,21 @@ def _warnings(scan: FolderScan, method: Method) -> tuple[str, ...]:
     single = single_picture_warning(scan)
     if single is not None:
         warnings.append(single)
-    if method.granularity == "cluster":
+    if method.granularity == "cluster" and scan.labelled:
+        warnings.append(
+            "The class folders are not used: groups of pictures that look alike are protected together, which hinders "
+            "a trainer less than protection for the classes would."
+        )
+    elif method.granularity == "cluster":
         warnings.append(
             "Without classes, groups of pictures that look alike are protected together: that hinders a trainer less "
             "than protection for the trainer's own classes would. If you know how one would sort the pictures, put "
             "them in one folder for each class."
+        )
+    if method.settings().get("key_file") is False:
+        warnings.append(
+            "The key is made of the seed: whoever guesses it can take the protection off. Before you publish, give a "
+            "file of random bytes that you keep: --set key_file=FILE."
         )
     if method.name == "noise":
         warnings.append("Random noise is a placebo for comparisons: it protects nothing.")

@@ -63,7 +63,8 @@ def check_labels(scan: FolderScan, method: Method) -> None:
         raise LabelError(
             f"There is only one class folder with pictures in {scan.root}: {', '.join(scan.classes)}. The method "
             f"{method.name} needs two or more, since it works on what tells classes apart. "
-            "Add a second folder of other pictures, or take --method uc, which needs no classes."
+            "Add a second folder of other pictures, or take --method uc, which needs no classes. If the "
+            "classes are folders inside that one, give it as SRC."
         )
     sizes = Counter(entry.class_name for entry in scan.entries)
     small = [name for name in scan.classes if sizes[name] < method.least_images_a_class] if needed else []
@@ -107,5 +108,6 @@ def _no_labels(scan: FolderScan, what: str) -> LabelError:
     return LabelError(
         f"The {len(scan.entries)} pictures in {scan.root} lie in no class folders, and {what} needs to "
         f"know which pictures belong together. Put them in one folder for each class, such as {scan.root.name}/cats "
-        f"and {scan.root.name}/dogs. --method uc works without classes."
+        f"and {scan.root.name}/dogs. --method uc works without classes, and so does "
+        "--method texture, which is quicker and hinders a trainer less."
     )

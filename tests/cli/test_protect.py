@@ -203,7 +203,7 @@ def test_hyper_parameters_are_set_by_name(run: Run, make_folder: MakeFolder) -> 
         ("preset=paper", "an option of its own"),
         ("name=uc", "an option of its own"),
         ("self=1", "an option of its own"),
-        ("lr=NaN", "NaN is no number"),
+        ("lr=NaN", "NaN, which is no number"),
         ("label_surrogate=nope", "no surrogate named"),
     ],
 )

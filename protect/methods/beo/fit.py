@@ -212,6 +212,8 @@ class BeoFit:
     def _conclude(self) -> None:
         recipe, points = self.recipe, len(self.copies.points)
         self.context.surrogate_sha256 = self.trainer.model.fingerprint()
+        if "precision" not in self.context.report:
+            self._members()  # a fit that goes on after its last round has not asked yet
         exact = recipe.most_exact is None or points <= recipe.most_exact
         report: dict[str, Any] = {
             "surrogate": recipe.surrogate,

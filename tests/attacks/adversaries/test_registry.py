@@ -130,7 +130,7 @@ def test_superclasses_come_from_a_file(tmp_path: Path, suffix: str, text: str) -
 @pytest.mark.parametrize(
     ("text", "error", "words"),
     [
-        ("{", ConfigError, "neither JSON nor TOML"),
+        ("{", ConfigError, "it is no JSON"),
         ("[1]", ConfigError, "must map"),
         ('{"cat": ["a"]}', ConfigError, "must map"),
         ('{"cat": "a", "dog": "b"}', LabelError, "rose, oak"),

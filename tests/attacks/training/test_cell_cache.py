@@ -389,7 +389,7 @@ def test_a_full_disk_is_told_once_and_stops_nobody(
     grid = Grid(data, tmp_path)
     (tmp_path / "cells").mkdir()
 
-    def full(path: Path, content: bytes, *, overwrite: bool) -> None:
+    def full(path: Path, content: bytes, **options: Any) -> None:
         if path.name != "CACHEDIR.TAG":
             raise OutputError("the disk is full")
 

@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 from unittest import mock
 
 import torch
@@ -74,15 +74,15 @@ def write_and_die(*args: object, **options: object) -> None:
     die()
 
 
-def half_file(path: Path, data: bytes, *, overwrite: bool) -> None:
+def half_file(path: Path, data: bytes, **options: Any) -> None:
     """Leave a half-written temporary file, as a kill within a write does, and die."""
     path.parent.mkdir(parents=True, exist_ok=True)
     (path.parent / ".bitterant-tmp-0123456789abcdef").write_bytes(data[: len(data) // 2])
     die()
 
 
-def bank_and_die(bank: Bank, path: Path) -> None:
-    real_save(bank, path)
+def bank_and_die(bank: Bank, path: Path, **options: Any) -> None:
+    real_save(bank, path, **options)
     die()
 
 

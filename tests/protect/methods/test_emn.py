@@ -8,12 +8,13 @@ from typing import Literal
 import pytest
 import torch
 
-from bitterant.errors import ConfigError
+from bitterant.errors import ConfigError, OutputError
 from bitterant.imaging import Budget, ImageSet
 from bitterant.protect import ErrorMinimizing, FitProgress
 from bitterant.protect.methods.checkpoint import Checkpoint
 from bitterant.protect.methods.self_check import CheckResult, SelfCheck
 from bitterant.protect.methods.theta import SurrogateTrainer
+from bitterant.protect.records.state import StateFiles
 from bitterant.surrogates import create_surrogate, train_classifier
 from bitterant.surrogates.training import Recipe
 
@@ -68,10 +69,13 @@ def test_state_of_another_fit_is_ignored(tiny: ImageSet, tmp_path: Path) -> None
 
 
 def test_damaged_state_is_ignored(tiny: ImageSet, tmp_path: Path) -> None:
-    state = tmp_path / "state"
-    state.write_bytes(b"\x08\x00\x00\x00 cut short")
+    state, other = StateFiles(tmp_path).checkpoint, tmp_path / "holiday.jpg"
+    for path in (state, other):
+        path.write_bytes(b"\x08\x00\x00\x00 cut short")
     bank = ErrorMinimizing(attempts=0, **QUICK).fit(tiny, checkpoint=state)  # type: ignore[arg-type]
     assert torch.equal(bank.levels, ErrorMinimizing(attempts=0, **QUICK).fit(tiny).levels)  # type: ignore[arg-type]
+    with pytest.raises(OutputError, match="exists already and is left alone"):
+        ErrorMinimizing(attempts=0, **QUICK).fit(tiny, checkpoint=other)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("granularity", ["class", "sample"])
@@ -150,7 +154,7 @@ def test_the_log_and_the_stop_rule_are_in_the_report(tiny: ImageSet) -> None:
 
 def test_the_papers_schedule_is_the_published_one() -> None:
     sample = ErrorMinimizing(preset="paper", granularity="sample").settings()
-    assert sample["surrogate"] == "resnet18"
+    assert sample["surrogate"] == "resnet18-plain"
     assert sample["pgd_steps"] == 20
     assert sample["theta_steps"] == 10
     assert sample["step_size"] == pytest.approx(0.8 / 255)
@@ -164,7 +168,7 @@ def test_the_stop_rule_sees_the_same_error_after_a_kill(
     tiny: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """3 of 299 wrong is 0.01003: above the 0.01 at which a stage ends, though the log shows 0.01."""
-    monkeypatch.setattr("bitterant.protect.methods.emn.stages.surrogate_error", lambda *_: 3 / 299)
+    monkeypatch.setattr("bitterant.protect.methods.emn.stages.surrogate_error", lambda *_, **__: 3 / 299)
     method = ErrorMinimizing(preset="paper", surrogate="small-cnn", rounds=4, theta_steps=1, device="cpu")
     whole = method.fit(tiny)
     assert [row["error"] for row in whole.report["rounds"]] == [0.01] * 4
@@ -203,7 +207,7 @@ def test_the_estimate_is_for_the_batches_of_the_fit_not_of_the_sample(
         return 0.0
 
     monkeypatch.setattr(SurrogateTrainer, "steps", steps)
-    monkeypatch.setattr("bitterant.protect.methods.emn.estimate.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("bitterant.protect.methods.emn.estimate.now", lambda *_: clock[0])
     method = ErrorMinimizing(
         preset=preset, surrogate="small-cnn", rounds=7, theta_steps=3, attempts=0, device="cpu", granularity="class"
     )
