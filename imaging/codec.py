@@ -44,6 +44,7 @@ __all__ = [
     "Metadata",
     "Picture",
     "apply_metadata_policy",
+    "claims_too_much",
     "decode",
     "encode",
     "output_name",
@@ -236,10 +237,7 @@ def _checked(image: ImageFile.ImageFile, file: BinaryIO, fmt: str, label: str, m
     if (why := _why_too_deep(image, file, fmt)) is not None:
         raise ImageError(label, why)
     size = file.seek(0, io.SEEK_END)
-    run_length = fmt == "BMP" and image.info.get("compression") in (1, 2)
-    if (width * height > FREE_PIXELS and width * height > _MOST_PER_BYTE * size) or (
-        run_length and width * height > _MOST_PER_RUN_BYTE * size
-    ):
+    if claims_too_much(image, size):
         raise ImageError(label, f"damaged: {size} bytes cannot hold {width} x {height} pixels")
     if image.mode not in _MODES and not (fmt == "PPM" and image.mode == "I"):
         raise ImageError(label, _REFUSED.get(image.mode, f"pixels of mode {image.mode} are not supported"))
@@ -258,6 +256,15 @@ def _checked(image: ImageFile.ImageFile, file: BinaryIO, fmt: str, label: str, m
     if image.mode.startswith("I;16") and "transparency" in image.info:
         raise ImageError(label, "16-bit grey with a transparent colour is not supported; convert it to 8 bits")
     return orientation
+
+
+def claims_too_much(image: ImageFile.ImageFile, size: int) -> bool:
+    """Whether a file of so many bytes claims more pixels than an honest one holds; nothing is decoded."""
+    pixels = image.width * image.height
+    run_length = image.format in ("BMP", "DIB") and image.info.get("compression") in (1, 2)
+    return (pixels > FREE_PIXELS and pixels > _MOST_PER_BYTE * size) or (
+        run_length and pixels > _MOST_PER_RUN_BYTE * size
+    )
 
 
 def _why_too_deep(image: ImageFile.ImageFile, file: BinaryIO, fmt: str) -> str | None:

@@ -173,6 +173,7 @@ def _judge(path: Path, look: Callable[[Any], bool], modes: Sequence[str] = ()) -
     """What a look at the decoded file says; False for one that cannot be read, is too large, or has another mode."""
     from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
+    from .codec import claims_too_much
     from .formats import format_of_file
     from .places import open_regular
 
@@ -189,6 +190,8 @@ def _judge(path: Path, look: Callable[[Any], bool], modes: Sequence[str] = ()) -
         with open_regular(path) as file:
             image = reader(file)
             if (modes and image.mode not in modes) or image.width * image.height > _MOST_PIXELS:
+                return False
+            if claims_too_much(image, path.stat().st_size):
                 return False
             image.load()
             return look(image)

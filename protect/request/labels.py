@@ -50,6 +50,12 @@ def check_labels(scan: FolderScan, method: Method) -> None:
     """
     if len(scan.entries) < method.least_images:
         fewer = ", or ask for fewer clusters" if method.settings().get("clusters") else ""
+        if len(scan.entries) == 1 and not scan.labelled:
+            raise FolderError(
+                f"{scan.entries[0].relative} is one picture alone, and the method {method.name} needs at least "
+                f"{method.least_images} different ones. Add pictures; or protect it with a bank that was fitted on "
+                "others like it (bitterant apply), or from a caption (--method t2ue)."
+            )
         raise FolderError(
             f"{scan.root} holds {len(scan.entries)} pictures, but the method {method.name} needs at least "
             f"{method.least_images} different ones. Add pictures{fewer}."

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import struct
+from pathlib import Path
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import BmpImagePlugin, Image
 
-from bitterant.imaging import scan_folder
+from bitterant.imaging import codec, scan_folder
+from bitterant.imaging.label_maps import find_label_maps
 
 SIDE = 32
 VOC = [0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0]
@@ -106,3 +110,20 @@ def test_a_folder_of_numbers_alone_is_what_the_user_wants_protected(tmp_path):
     scan = scan_folder(tmp_path)
     assert scan.label_maps == ()
     assert len(scan.entries) == 3
+
+
+def test_a_bomb_among_masks_is_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """1.2 kB of run-length BMP that claim 50 million pixels, named as a mask."""
+    head = struct.pack("<2sIHHI", b"BM", 1100, 0, 0, 1078)
+    head += struct.pack("<IiiHHIIiiII", 40, 8300, 6000, 1, 8, 1, 20, 2835, 2835, 256, 0) + bytes(1024)
+    path = tmp_path / "masks" / "bomb.bmp"
+    path.parent.mkdir()
+    path.write_bytes(head + b"\x14\x01\0\0" * 24 + b"\0\1")
+    decoded = []
+    monkeypatch.setattr(BmpImagePlugin.BmpImageFile, "load", lambda self: decoded.append(self.size))
+    assert not find_label_maps({"masks/bomb.bmp": path}).names
+    assert not decoded
+    monkeypatch.setattr(codec, "_MOST_PER_RUN_BYTE", 10**9)
+    monkeypatch.setattr(codec, "FREE_PIXELS", 10**9)
+    find_label_maps({"masks/bomb.bmp": path})
+    assert decoded, "only its claim kept it from being decoded"

@@ -269,7 +269,7 @@ def test_bad_requests_are_told_before_any_work(kit: Any) -> None:
     refuse(ConfigError, "works per sample", granularity="class")
     refuse(LabelError, "only one class folder", kit.folder("alone", classes=1))
     kit.draw(kit.root / "flat/0.png", 1)
-    refuse(FolderError, "needs at least 2 different ones", kit.root / "flat")
+    refuse(FolderError, "0.png is one picture alone", kit.root / "flat")
     for number in range(1001):
         (kit.root / f"many/{number}").mkdir(parents=True)
         shutil.copy(source / "class0/0.png", kit.root / f"many/{number}/0.png")
