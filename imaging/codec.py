@@ -258,7 +258,7 @@ def _checked(image: ImageFile.ImageFile, file: BinaryIO, fmt: str, label: str, m
     return orientation
 
 
-def claims_too_much(image: ImageFile.ImageFile, size: int) -> bool:
+def claims_too_much(image: Image.Image, size: int) -> bool:
     """Whether a file of so many bytes claims more pixels than an honest one holds; nothing is decoded."""
     pixels = image.width * image.height
     run_length = image.format in ("BMP", "DIB") and image.info.get("compression") in (1, 2)
