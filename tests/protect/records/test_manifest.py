@@ -14,6 +14,8 @@ from bitterant.protect.records.manifest import ManifestRow, ManifestWriter, coun
 
 # Names as Linux allows them: any text, line separators and undecodable bytes (lone surrogates) included.
 names = st.text(st.characters(exclude_characters="\0"), min_size=1, max_size=20)
+# Paths below a folder: others are refused, see below.
+paths = names.filter(lambda name: not name.startswith("/") and ".." not in name.split("/"))
 KINDS = {"str": names, "int": st.integers(1, 10**6), "float": st.floats(0, 1e6), "None": st.none()}
 STATUS = st.sampled_from(["protected", "copied", "skipped", "failed"])
 # Every field, so that a new one is read back too.
@@ -22,6 +24,10 @@ rows = st.builds(
     **{
         field.name: STATUS
         if field.name == "status"
+        else paths | st.none()
+        if field.name == "output"
+        else paths
+        if field.name == "source"
         else st.one_of(*(KINDS[kind] for kind in str(field.type).split(" | ")))
         for field in fields(ManifestRow)
     },
