@@ -41,7 +41,7 @@ def guarded(output: Output, *, debug: bool = False, stopped: str = GOES_ON) -> I
         typer.Exit: with the error's ``exit_code``; 130 for Ctrl-C and SIGTERM; 1 for a fault of our own, whose
             traceback is printed only with ``debug``.
     """
-    with _terminable(), _talking(output, debug=debug):
+    with _terminable(output), _talking(output, debug=debug):
         try:
             yield
         except (typer.Exit, BrokenPipeError):
@@ -118,13 +118,14 @@ def _talking(output: Output, *, debug: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
+def _terminable(output: Output) -> Iterator[None]:
     """Let SIGTERM, which schedulers send, end a command as Ctrl-C does, and let neither be lost."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(number: int, frame: FrameType | None) -> None:
+        output.interrupted = True
         raise KeyboardInterrupt
 
     reported = sys.unraisablehook
@@ -140,9 +141,15 @@ def _terminable() -> Iterator[None]:
             reported(lost)
 
     earlier = signal.signal(signal.SIGTERM, stop)
+    # Where a shell has it ignored, as for a job in the background, it stays so.
+    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if ours:
+        signal.signal(signal.SIGINT, stop)
     sys.unraisablehook = again
     try:
         yield
     finally:
         sys.unraisablehook = reported
         signal.signal(signal.SIGTERM, signal.SIG_DFL if earlier is None else earlier)
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -33,10 +33,15 @@ class Output:
     Args:
         as_json: the command's result is printed as one JSON object on stdout.
         quiet: people get errors only.
+
+    Attributes:
+        interrupted: whether somebody asked the command to stop. An exception that tells it can get lost in a
+            destructor or a callback; progress looks here, too.
     """
 
     def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
         self.as_json, self.quiet = as_json, quiet
+        self.interrupted = False
         # Paths must stay on one line, so that they can be copied; the terminal wraps them.
         self.people = Console(stderr=True, highlight=False, soft_wrap=True)
 

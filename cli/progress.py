@@ -125,7 +125,13 @@ class ProgressDisplay:
             self._bar.stop()
 
     def __call__(self, stage: str, done: float, total: float, message: str = "", /) -> None:
-        """Show ``done`` of ``total`` in ``stage``; a total of at most 1 is a fraction, 0 is unknown."""
+        """Show ``done`` of ``total`` in ``stage``; a total of at most 1 is a fraction, 0 is unknown.
+
+        Raises:
+            KeyboardInterrupt: the command was to stop, and what said so got lost.
+        """
+        if self.output.interrupted:
+            raise KeyboardInterrupt
         if self.output.quiet:
             return
         if stage == "found":

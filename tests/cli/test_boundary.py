@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -15,6 +16,7 @@ import typer
 from bitterant.cli.boundary import REPORT_A_BUG, guarded
 from bitterant.cli.environment import explain_import_failure
 from bitterant.cli.output import Output
+from bitterant.cli.progress import ProgressDisplay
 from bitterant.errors import BudgetExceeded, FolderError, Interrupted, WeightsError
 
 CASES = [
@@ -128,3 +130,39 @@ def test_an_interrupt_in_a_destructor_is_not_lost(capsys: pytest.CaptureFixture[
     assert stop.value.exit_code == 130
     assert not reached
     assert "Stopped, to go on." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_that_was_swallowed_is_heard_at_the_next_step(
+    number: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, output, reached = signal.getsignal(number), Output(as_json=True), []
+
+    def work(progress: ProgressDisplay) -> None:
+        with contextlib.suppress(KeyboardInterrupt):  # as a destructor or a library's callback does
+            signal.raise_signal(number)
+        progress("train", 1, 7)
+        reached.append("the next step")
+
+    with pytest.raises(typer.Exit) as stop, guarded(output), ProgressDisplay(output) as progress:
+        work(progress)
+    assert stop.value.exit_code == 130
+    assert not reached
+    assert "Stopped, to go on." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_that_was_swallowed_is_heard_at_the_next_step(
+    number: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = signal.getsignal(number)
+    output, reached = Output(as_json=True), False
+    with pytest.raises(typer.Exit) as stop, guarded(output), ProgressDisplay(output) as progress:
+        with contextlib.suppress(KeyboardInterrupt):  # as a destructor or a library's callback does
+            signal.raise_signal(number)
+        progress("train", 1, 7)
+        reached = True
+    assert stop.value.exit_code == 130
+    assert not reached
+    assert signal.getsignal(number) is before
+    assert json.loads(capsys.readouterr().out)["error"]["exit_code"] == 130
