@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -21,6 +22,7 @@ from ..errors import BankError, ConfigError
 from ..imaging import ImageSet
 from ..surrogates import FrozenSurrogate, Precision, Surrogate, choose_precision, create_surrogate, resolve_device
 from .bank import Bank
+from .cluster_index import ClusterIndex
 from .textures import TextureBank
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "create_space",
     "default_count",
     "find_clusters",
+    "in_content_order",
     "nearest",
     "open_space",
     "view_of",
@@ -59,6 +62,7 @@ class FeatureSpace:
 
     Attributes:
         precisions: what was chosen, by network.
+        name: registry name.
         maker: identity of the networks, the digest of their weights without the last layers.
         source: where their weights come from.
     """
@@ -67,7 +71,7 @@ class FeatureSpace:
         self, model: Surrogate, device: torch.device, resolution: int, *, precision: Precision = "auto"
     ) -> None:
         self.device = device
-        self.maker, self.source = model.fingerprint(head=False), model.source
+        self.name, self.maker, self.source = model.name, model.fingerprint(head=False), model.source
         self._sides = [member.resize.side for member in model.members]
         model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         # What is compared with the features of other days keeps its last bit.
@@ -106,6 +110,26 @@ class FeatureSpace:
                 "The surrogate's features are not finite for some pictures: its weights may be damaged. Try another."
             )
         return features
+
+    def describer(self, resolution: int) -> View | None:
+        """What looks at pictures while they are read; ``None`` where working images of this side hold all there is."""
+        return None if self.view is None or self.view <= resolution else View(self, self.view)
+
+    def look(self, dataset: ImageSet) -> tuple[Tensor, int]:
+        """Features float32 ``[N, D]`` of a set, and the side in px that they were made at; 0: the working images'.
+
+        Raises:
+            ConfigError: the set was looked at by another network while it was read.
+        """
+        looked = dataset.features
+        if looked is None:
+            return self.of(dataset.images), 0
+        if looked.maker != self.maker:
+            raise ConfigError(
+                f"The features of these images were not made by {self.name}, or by other weights of it. Load "
+                "the images with load_image_set(..., describe=method.describer(resolution)) of this very method."
+            )
+        return looked.values, looked.side
 
 
 @dataclass(frozen=True)
@@ -151,9 +175,20 @@ class Clusters:
         """Images a cluster."""
         return torch.bincount(self.assignment, minlength=len(self.centres)).tolist()
 
+    def index(self, keys: Sequence[str], view: int) -> ClusterIndex:
+        """For a bank: what these images, by their keys, were assigned. Alone, one's features may differ in the last
+        bit, so that it could end in another cluster."""
+        return ClusterIndex(self.centres.numpy(), view).knowing(keys, self.assignment.tolist())
+
     def digest(self) -> str:
         """sha256 over which image is in which cluster."""
         return hashlib.sha256(self.assignment.numpy().tobytes()).hexdigest()
+
+
+def in_content_order(dataset: ImageSet) -> ImageSet:
+    """By content alone: the class folder is part of a key, and labels must not touch anything where clusters count."""
+    order = sorted(range(len(dataset)), key=lambda row: dataset.keys[row].rpartition("/")[2])
+    return dataset.select(torch.tensor(order, dtype=torch.int64))
 
 
 def default_count(images: int) -> int:

@@ -15,8 +15,15 @@ import torch
 from ...errors import ConfigError
 from ...imaging import Budget, ImageSet
 from ..bank import Granularity
-from ..cluster_index import ClusterIndex
-from ..clusters import CLUSTER_SURROGATE, FeatureSpace, View, create_space, default_count, find_clusters
+from ..clusters import (
+    CLUSTER_SURROGATE,
+    FeatureSpace,
+    View,
+    create_space,
+    default_count,
+    find_clusters,
+    in_content_order,
+)
 from ..key_file import read_key
 from ..textures import TextureBank, TextureRecipe
 from ..textures.code_book import LEAST_RESOLUTION, check_resolution, code_book
@@ -122,10 +129,7 @@ class Texture(Method[TextureBank]):
 
     def describer(self, resolution: int) -> View | None:
         """Clusters are found on more detail than small working images hold."""
-        if self.granularity != "cluster":
-            return None
-        space = self._space(resolution)
-        return None if space.view is None or space.view <= resolution else View(space, space.view)
+        return self._space(resolution).describer(resolution) if self.granularity == "cluster" else None
 
     def settings(self) -> dict[str, Any]:
         """The resolved hyper-parameters, JSON-safe; of the key only what tells it from another one."""
@@ -186,16 +190,8 @@ class Texture(Method[TextureBank]):
     def _fit_clusters(self, dataset: ImageSet, context: FitContext) -> TextureBank:
         """Clusters are dealt with as classes are, whatever labels there may be."""
         context.tell("texture", 0.0, "looking for clusters")
-        # By content alone: the class folder is part of a key, and labels must not touch anything here.
-        order = sorted(range(len(dataset)), key=lambda row: dataset.keys[row].rpartition("/")[2])
-        dataset = dataset.select(torch.tensor(order, dtype=torch.int64))
-        space, looked = self._space(dataset.resolution), dataset.features
-        if looked is not None and looked.maker != space.maker:
-            raise ConfigError(
-                f"The features of these images were not made by {self.surrogate}, or by other weights of it. Load "
-                "the images with load_image_set(..., describe=method.describer(resolution)) of this very method."
-            )
-        features = space.of(dataset.images) if looked is None else looked.values
+        dataset, space = in_content_order(dataset), self._space(dataset.resolution)
+        features, view = space.look(dataset)
         count = min(self.clusters or default_count(len(dataset)), len(dataset))
         found = find_clusters(features, count, seed=self.seed)
         if len(found.centres) < 2:
@@ -203,14 +199,16 @@ class Texture(Method[TextureBank]):
         names = tuple(f"cluster-{number:03d}" for number in range(len(found.centres)))
         labelled = replace(dataset, labels=found.assignment, classes=names)
         bank = self._fit_labels(labelled, context)
-        view = 0 if looked is None else looked.side
-        index = ClusterIndex(found.centres.numpy(), view).knowing(dataset.keys, found.assignment.tolist())
         about = {"clusters": {"side": view or dataset.resolution, "sizes": found.sizes}}
         return replace(
-            bank, granularity="cluster", clusters=index, surrogate=self.surrogate or "", resolution=dataset.resolution,
+            bank,
+            granularity="cluster",
+            clusters=found.index(dataset.keys, view),
+            surrogate=self.surrogate or "",
             surrogate_sha256=space.maker,
+            resolution=dataset.resolution,
             report={**bank.report, **about, "surrogate": self.surrogate, "surrogate_source": space.source},
-        )  # fmt: skip
+        )
 
     def _space(self, resolution: int) -> FeatureSpace:
         assert self.surrogate is not None

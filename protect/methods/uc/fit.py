@@ -8,10 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ....errors import ConfigError
 from ....imaging import ImageSet
-from ...cluster_index import ClusterIndex
-from ...clusters import Clusters, create_space, default_count, find_clusters
+from ...clusters import Clusters, create_space, default_count, find_clusters, in_content_order
 from ..base import FitContext
 from ..emn.fit import EmnFit
 from ..emn.stages import delta_by_class
@@ -40,9 +38,7 @@ class UcFit:
     """
 
     def __init__(self, recipe: UcRecipe, dataset: ImageSet, context: FitContext) -> None:
-        # By content alone: the class folder is part of a key, and labels must not touch anything here.
-        order = sorted(range(len(dataset)), key=lambda row: dataset.keys[row].rpartition("/")[2])
-        dataset = dataset.select(torch.tensor(order, dtype=torch.int64))
+        dataset = in_content_order(dataset)
         self.recipe, self.dataset, self.context = recipe, dataset, context
         self.space = create_space(
             recipe.surrogate, dataset.resolution, seed=recipe.seed, weights=recipe.weights,
@@ -54,29 +50,19 @@ class UcFit:
         """The patterns ``[p, 3, R, R]``; clusters and measures go to the context."""
         recipe, context, dataset = self.recipe, self.context, self.dataset
         context.tell("fit", 0.0, "looking for clusters")
-        looked = dataset.features
-        if looked is not None and looked.maker != self.space.maker:
-            raise ConfigError(
-                f"The features of these images were not made by {recipe.surrogate}, or by other weights of it. Load "
-                "the images with load_image_set(..., describe=method.describer(resolution)) of this very method."
-            )
-        features = self.space.of(dataset.images) if looked is None else looked.values
+        features, view = self.space.look(dataset)
         count = recipe.clusters if recipe.clusters is not None else min(default_count(len(dataset)), len(dataset))
         clusters = find_clusters(features, count, seed=recipe.seed)
         # Sums may run in another order on another machine: patterns of other clusters than these are no use then.
         context.checkpoint = context.checkpoint.bound(clusters.digest())
         # What pushes and what is measured happens at the working resolution, so centres are wanted there, too.
-        here = clusters if looked is None else self._centres_here(clusters)
+        here = self._centres_here(clusters) if view else clusters
         pull = FeaturePull(dataset, self.space, here, self.trip, recipe.windows, paper=recipe.paper)
         if recipe.objective != "labels":
             for name, precision in self.space.precisions.items():
                 context.computed_in(name, precision)
         delta = self._patterns(here, pull)
-        # Alone, an image's features may differ in the last bit: the bank keeps what each image was assigned here.
-        view = 0 if looked is None else looked.side
-        context.clusters = ClusterIndex(clusters.centres.numpy(), view).knowing(
-            dataset.keys, clusters.assignment.tolist()
-        )
+        context.clusters = clusters.index(dataset.keys, view)
         context.surrogate_sha256 = self.space.maker
         context.tell("fit", 0.92, "measuring what moved")
         lookup = delta_by_class(delta, clusters.assignment.to(delta.device), None)

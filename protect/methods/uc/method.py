@@ -163,8 +163,7 @@ class UnlearnableClusters(Method[Bank]):
 
     def describer(self, resolution: int) -> View | None:
         """Clusters are found on more detail than small working images hold."""
-        space = self._space(resolution)
-        return None if space.view is None or space.view <= resolution else View(space, space.view)
+        return self._space(resolution).describer(resolution)
 
     def _space(self, resolution: int) -> FeatureSpace:
         return create_space(

@@ -13,7 +13,7 @@ from ....errors import ConfigError, UnknownNameError
 from ....surrogates import Precision
 from ..emn.recipe import TINT, EmnRecipe
 
-__all__ = ["OBJECTIVES", "UcRecipe", "derived_seed"]
+__all__ = ["OBJECTIVES", "UcRecipe"]
 
 OBJECTIVES = ("labels", "features", "joint")
 _PARAMETRISATIONS = ("pixels", "generator")
@@ -108,9 +108,4 @@ class UcRecipe:
 
     def derived_seed(self, stage: int, number: int) -> int:
         """The seed of one round: a round that is done again is the same round."""
-        return derived_seed(self.seed, stage, number)
-
-
-def derived_seed(seed: int, stage: int, number: int) -> int:
-    """As :meth:`UcRecipe.derived_seed`, from the seed alone: a bank remembers no more."""
-    return ((seed * 1009 + stage) * 1_000_003 + number) % 2**63
+        return ((self.seed * 1009 + stage) * 1_000_003 + number) % 2**63
