@@ -20,9 +20,9 @@ Importing this package loads nothing heavy: each name below is fetched from its 
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ._lazy import lazy_exports
 from ._version import __version__
 
 if TYPE_CHECKING:
@@ -96,52 +96,42 @@ __all__ = [
     "verify_folder",
 ]
 
-_ROOMS = {
-    "attacks": ("verify_folder",),
-    "errors": (
-        "BankError",
-        "BitterantError",
-        "BudgetExceeded",
-        "BundleError",
-        "CaptionError",
-        "ConfigError",
-        "FitError",
-        "FolderError",
-        "ImageError",
-        "Interrupted",
-        "LabelError",
-        "OutputError",
-        "RequestError",
-        "ResumeError",
-        "SetupError",
-        "UnknownNameError",
-        "WeightsError",
-    ),
-    "imaging": ("Budget", "ImageSet"),
-    "protect": (
-        "Bank",
-        "BayesErrorAscent",
-        "ErrorMinimizing",
-        "RandomNoise",
-        "Texture",
-        "TextureBank",
-        "UnlearnableClusters",
-        "apply_folder",
-        "fit_folder",
-        "load_bank",
-        "protect_folder",
-    ),
-}
-_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _ROOM_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f".{_ROOM_OF[name]}", __name__), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "attacks": ("verify_folder",),
+        "errors": (
+            "BankError",
+            "BitterantError",
+            "BudgetExceeded",
+            "BundleError",
+            "CaptionError",
+            "ConfigError",
+            "FitError",
+            "FolderError",
+            "ImageError",
+            "Interrupted",
+            "LabelError",
+            "OutputError",
+            "RequestError",
+            "ResumeError",
+            "SetupError",
+            "UnknownNameError",
+            "WeightsError",
+        ),
+        "imaging": ("Budget", "ImageSet"),
+        "protect": (
+            "Bank",
+            "BayesErrorAscent",
+            "ErrorMinimizing",
+            "RandomNoise",
+            "Texture",
+            "TextureBank",
+            "UnlearnableClusters",
+            "apply_folder",
+            "fit_folder",
+            "load_bank",
+            "protect_folder",
+        ),
+    },
+)

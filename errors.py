@@ -27,26 +27,6 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = [
-    "BankError",
-    "BitterantError",
-    "BudgetExceeded",
-    "BundleError",
-    "CaptionError",
-    "ConfigError",
-    "FitError",
-    "FolderError",
-    "ImageError",
-    "Interrupted",
-    "LabelError",
-    "OutputError",
-    "RequestError",
-    "ResumeError",
-    "SetupError",
-    "UnknownNameError",
-    "WeightsError",
-]
-
 
 class BitterantError(Exception):
     """Base of every error raised on purpose. ``exit_code`` is what the command line returns; ``lines`` are those of a

@@ -5,13 +5,14 @@ Names are fetched when first used, so that listing adversaries and presets loads
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .adversaries import Adversary, adversary_names, create_adversary, register_adversary
-    from .image_text import RetrievalVerification, verify_retrieval
     from .presets import PRESETS, Preset
+    from .retrieval import RetrievalVerification, verify_retrieval
     from .schema import VerificationReport
     from .training import victim_names
     from .verify import verify_folder, verify_sets
@@ -31,24 +32,14 @@ __all__ = [
     "victim_names",
 ]
 
-_HOMES = {
-    "adversaries": ("Adversary", "adversary_names", "create_adversary", "register_adversary"),
-    "image_text": ("RetrievalVerification", "verify_retrieval"),
-    "presets": ("PRESETS", "Preset"),
-    "schema": ("VerificationReport",),
-    "training": ("victim_names",),
-    "verify": ("verify_folder", "verify_sets"),
-}
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f".{_HOME_OF[name]}", __name__), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "adversaries": ("Adversary", "adversary_names", "create_adversary", "register_adversary"),
+        "retrieval": ("RetrievalVerification", "verify_retrieval"),
+        "presets": ("PRESETS", "Preset"),
+        "schema": ("VerificationReport",),
+        "training": ("victim_names",),
+        "verify": ("verify_folder", "verify_sets"),
+    },
+)

@@ -9,21 +9,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
-__all__ = [
-    "Dataset",
-    "Environment",
-    "FolderFacts",
-    "PairIssue",
-    "Part",
-    "Protection",
-    "Separability",
-    "Spectrum",
-    "Spread",
-    "Stealth",
-    "Text",
-    "Tool",
-]
-
 
 def _readable(value: object) -> object:
     """File names may hold bytes that are no text; a report is UTF-8 all the same."""

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from ..errors import UnknownNameError
 
-__all__ = ["PRESETS", "Preset", "preset_named"]
-
 
 @dataclass(frozen=True)
 class Preset:

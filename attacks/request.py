@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 
 from ..errors import ConfigError, UnknownNameError
 from ..surrogates import Precision, Recipe, check_precision
-from .adversaries import TIERS, Adversary, Arm, Tier, create_adversaries
+from .adversaries import Adversary, create_adversaries
 from .presets import preset_named
 from .schema import GRADES, Grade, PlannedCondition
+from .terms import TIERS, Arm, Tier
 from .training import check_victim, published_recipe, victim_recipe
-
-__all__ = ["Request", "plan_conditions", "resolve_request"]
 
 
 @dataclass(frozen=True)

@@ -6,63 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from .adversaries import Arm, Crafting, Fit, Metric, Readout, Tier, TrainerClass
-from .facts import (
-    Dataset,
-    Environment,
-    FolderFacts,
-    PairIssue,
-    Part,
-    Protection,
-    Separability,
-    Spectrum,
-    Spread,
-    Stealth,
-    Text,
-    Tool,
-)
-
-__all__ = [
-    "GRADES",
-    "RULE_VERSION",
-    "SCHEMA_VERSION",
-    "Arm",
-    "ArmResult",
-    "Basis",
-    "Bounds",
-    "CellRecord",
-    "Condition",
-    "Crafting",
-    "CurveRow",
-    "Dataset",
-    "Environment",
-    "Estimate",
-    "FolderFacts",
-    "Gate",
-    "Grade",
-    "GradeBounds",
-    "Metric",
-    "MixPoint",
-    "PairIssue",
-    "Plan",
-    "PlannedCondition",
-    "Protection",
-    "Reading",
-    "Requirement",
-    "Rule",
-    "Separability",
-    "Spectrum",
-    "Spread",
-    "Stealth",
-    "Text",
-    "TierVerdict",
-    "Tool",
-    "TrainerClass",
-    "TrainerResult",
-    "Verdict",
-    "VerificationReport",
-    "WorstCase",
-]
+from .facts import Dataset, Environment, Part, Protection, Separability, Spectrum, Stealth, Text, Tool
+from .terms import Arm, Crafting, Fit, Metric, Readout, Tier, TrainerClass
 
 SCHEMA_VERSION = 6
 

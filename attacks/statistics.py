@@ -24,26 +24,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-__all__ = [
-    "MV_LIMIT",
-    "Draws",
-    "Interval",
-    "balanced_chance",
-    "balancing_weights",
-    "best_permutation",
-    "bootstrap_accuracies",
-    "chance_level",
-    "interval",
-    "lower_bound",
-    "mv_draws",
-    "mv_estimate",
-    "permuted_correct",
-    "rho_draws",
-    "rho_estimate",
-    "sufficient_draws",
-    "upper_bound",
-]
-
 Draws = NDArray[np.float64]
 _CHUNK_ENTRIES = 2_000_000
 _DIGITS = 10

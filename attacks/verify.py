@@ -19,17 +19,9 @@ from numpy.typing import NDArray
 
 from ..errors import ConfigError, LabelError, SetupError
 from ..imaging import Budget, ImageSet
-from ..surrogates import (
-    ChosenPrecision,
-    Precision,
-    Recipe,
-    choose_precision,
-    create_surrogate,
-    resolve_device,
-)
-from .adversaries import Labelling
+from ..surrogates import ChosenPrecision, Precision, Recipe, choose_precision, create_surrogate, resolve_device
 from .data import VerificationData, find_lpips, load_labellings, load_sets
-from .judgement import (
+from .evaluation import (
     FAILURES,
     RULE,
     about_labels,
@@ -45,7 +37,6 @@ from .judgement import (
     set_aside,
     trainer_results,
 )
-from .places import check_places
 from .report import (
     REPORT_FILES,
     choose_sample,
@@ -61,10 +52,12 @@ from .report import (
     write_plan,
     write_report,
 )
-from .report.spectrum import Powers
+from .report.files import check_places
+from .report.measures import Powers
 from .request import Request, plan_conditions, resolve_request
 from .schema import GRADES, Grade, LabellingResult, Plan, VerificationReport
 from .statistics import sufficient_draws
+from .terms import Labelling
 from .training import (
     ArrayStore,
     CellCache,
@@ -79,9 +72,7 @@ from .training import (
     temporary_folder_problem,
     victim_seed,
 )
-from .training.stopping import VALIDATION
-
-__all__ = ["ProgressCallback", "verify_folder", "verify_sets"]
+from .training.cells import VALIDATION
 
 logger = logging.getLogger(__name__)
 

@@ -23,8 +23,8 @@ from bitterant.imaging import ImageSet
 from bitterant.imaging.allocator import tune_allocator
 from bitterant.protect import BayesErrorAscent
 from bitterant.protect.methods.base import FitContext
+from bitterant.protect.methods.beo.cross_fit import HeldOutEstimate, Interval, random_noise
 from bitterant.protect.methods.beo.fit import BeoFit
-from bitterant.protect.methods.beo.held_out import HeldOutEstimate, Interval, random_noise
 from bitterant.protect.methods.checkpoint import Checkpoint
 
 

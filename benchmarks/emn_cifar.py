@@ -69,7 +69,7 @@ def attack(job: Job) -> Row:
     from cifar import Cifar
 
     from bitterant.attacks.adversaries import create_adversary
-    from bitterant.attacks.training.schedule import fit_recipe
+    from bitterant.attacks.training.victims import fit_recipe
     from bitterant.imaging import load_image_set, scan_folder
     from bitterant.surrogates import create_surrogate, recipe_for, train_classifier
 

@@ -19,7 +19,7 @@ from crafting import protected_by
 from bitterant.attacks.training import fit_recipe
 from bitterant.imaging import Budget, ImageSet, add_delta, decode, load_image_set, measure_visibility, scan_folder
 from bitterant.protect import Bank, create_method
-from bitterant.protect.methods.tint import TintBound
+from bitterant.protect.methods.written import TintBound
 from bitterant.surrogates import create_surrogate, recipe_for, train_classifier
 
 

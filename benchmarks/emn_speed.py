@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from bitterant.imaging import ImageSet
 from bitterant.imaging.allocator import tune_allocator
 from bitterant.protect import create_method
-from bitterant.protect.methods.emn.sweep import pgd_min
+from bitterant.protect.methods.pgd import pgd_min
 from bitterant.surrogates import (
     FrozenSurrogate,
     Surrogate,

@@ -39,7 +39,7 @@ from crafting import protected_by
 from bitterant.errors import BitterantError
 from bitterant.imaging import ImageSet
 from bitterant.protect import create_method
-from bitterant.protect.methods.emn.sweep import pgd_min
+from bitterant.protect.methods.pgd import pgd_min
 from bitterant.surrogates import (
     FrozenSurrogate,
     choose_precision,
@@ -153,7 +153,7 @@ def emn(run: Run) -> None:
 def victims(run: Run) -> None:
     """Victims of the published recipe on clean pictures and on the copies, under each trainer."""
     from bitterant.attacks.adversaries import create_adversary
-    from bitterant.attacks.training.schedule import published_recipe
+    from bitterant.attacks.training.victims import published_recipe
 
     args, device = run.args, run.device
     recipe = published_recipe("emn", len(run.dataset), epochs=args.epochs)

@@ -21,11 +21,11 @@ import torch
 from crafting import protected_by
 
 from bitterant.attacks.training import fit_recipe
-from bitterant.attacks.training.probes import probe
 from bitterant.imaging import Budget, load_image_set, scan_folder
 from bitterant.imaging.allocator import tune_allocator
 from bitterant.protect import create_method
 from bitterant.surrogates import create_surrogate, recipe_for, train_classifier
+from bitterant.surrogates.probes import probe
 
 ARMS = ["noise", "emn", "uc-labels", "uc-labels-20", "uc-joint", "uc-features"]
 

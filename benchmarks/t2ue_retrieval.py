@@ -22,7 +22,7 @@ import torch
 from cifar import DEFAULT_FILE, Cifar
 from PIL import Image
 
-from bitterant.attacks.image_text import ARM_NAMES, CaptionedSet, ClipRecipe, RetrievalReport, retrieval_trial
+from bitterant.attacks.retrieval import ARM_NAMES, CaptionedSet, ClipRecipe, RetrievalReport, retrieval_trial
 from bitterant.imaging import Budget, ImageSet
 from bitterant.imaging.allocator import tune_allocator
 from bitterant.protect import create_method

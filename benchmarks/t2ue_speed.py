@@ -21,8 +21,8 @@ import torch
 
 from bitterant.imaging.allocator import tune_allocator
 from bitterant.protect.methods.t2ue import CaptionPairs, SSANoiseGenerator, TextEmbedder, TrainRecipe, train_t2ue
-from bitterant.protect.methods.t2ue.making import new_generator
-from bitterant.protect.methods.t2ue.placing import move
+from bitterant.protect.methods.t2ue.generator_training import new_generator
+from bitterant.protect.methods.t2ue.pipeline import move
 from bitterant.surrogates.image_text import Conse
 
 

@@ -23,9 +23,8 @@ from bitterant.attacks.adversaries import create_adversary
 from bitterant.attacks.training import create_victim, victim_recipe
 from bitterant.imaging.allocator import tune_allocator
 from bitterant.imaging.codec import decode
-from bitterant.imaging.perturb import add_delta
+from bitterant.imaging.perturb import add_delta, squash
 from bitterant.imaging.picture import Picture
-from bitterant.imaging.resize import squash
 from bitterant.protect import TextureBank
 from bitterant.surrogates import train_classifier
 

@@ -21,7 +21,8 @@ from pathlib import Path
 from cifar import DEFAULT_FILE, Cifar
 from PIL import Image
 
-from bitterant.imaging.codec import decode, encode
+from bitterant.imaging.codec import decode
+from bitterant.imaging.encoding import encode
 from bitterant.imaging.perturb import add_delta
 from bitterant.protect import TextureBank, fit_folder, load_bank, protect_folder
 

@@ -29,12 +29,9 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 from scipy.stats import t
 
-from bitterant.attacks.judgement.figures import Accuracy, Figure, residual
-from bitterant.attacks.judgement.gates import decisive_failures, set_aside
-from bitterant.attacks.judgement.grading import BOUNDS, grade_of
-from bitterant.attacks.judgement.rule import RULE
-from bitterant.attacks.judgement.training_gates import check_trainings
-from bitterant.attacks.judgement.verdict import tier_verdict
+from bitterant.attacks.evaluation.gates import check_trainings, decisive_failures, set_aside
+from bitterant.attacks.evaluation.grading import BOUNDS, RULE, Accuracy, Figure, grade_of, residual
+from bitterant.attacks.evaluation.verdict import tier_verdict
 from bitterant.attacks.schema import ArmResult, Bounds, Condition, Estimate, Plan, PlannedCondition
 from bitterant.attacks.statistics import (
     bootstrap_accuracies,

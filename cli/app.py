@@ -9,11 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from .._version import __version__
-from . import bank, code_book, demo, doctor, inspect, listing, preview, protect, t2ue, verify
+from . import bank, demo, doctor, inspect, listing, preview, protect, t2ue, verify
+from . import bank as code_book
 from .help import BriefGroup, Commands
 from .output import shown
-
-__all__ = ["app"]
 
 
 class _Group(BriefGroup):

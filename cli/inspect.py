@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import options
-from .boundary import guarded
-from .environment import prepare_torch
+from .boundary import guarded, prepare_torch
 from .output import Output
 from .progress import ProgressDisplay
 
 if TYPE_CHECKING:
     from ..imaging import Change, Visibility
 
-__all__ = ["inspect"]
 
 SHOWN = 5
 
@@ -66,7 +64,7 @@ def inspect(
     """Measure how much B differs from A: the largest change of any pixel, PSNR, SSIM, CIEDE2000 and FLIP."""
     output = Output(as_json=as_json, quiet=quiet)
     with guarded(output, debug=debug):
-        from ..imaging.atomic import check_free
+        from ..records.files import check_free
 
         if picture is not None:
             check_free(picture)  # before minutes of comparing
@@ -149,7 +147,7 @@ def _pairs(before: Path, after: Path) -> tuple[list[_Pair], list[str]]:
 
 def _renamed(folder: Path) -> dict[str, str]:
     """Source name to output name, where ``folder`` was written by bitterant."""
-    from ..protect.records.manifest import MANIFEST_NAME, read_manifest
+    from ..records.manifest import MANIFEST_NAME, read_manifest
 
     rows = read_manifest(folder / MANIFEST_NAME).rows
     return {row.source: row.output for row in rows if row.status == "protected" and row.output}

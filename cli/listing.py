@@ -7,11 +7,8 @@ from typing import Annotated, Literal
 import typer
 
 from . import options
-from .boundary import guarded
-from .environment import prepare_torch
+from .boundary import guarded, prepare_torch
 from .output import Output
-
-__all__ = ["list_names"]
 
 Kind = Literal["methods", "surrogates", "victims", "adversaries"]
 
@@ -35,7 +32,8 @@ def list_names(
 
 def _list_adversaries(output: Output) -> None:
     """Name, tier, class of the trainer, whether seen in crafting, cost in plain trainings, one line, and the paper."""
-    from ..attacks.adversaries import CRAFTING_MEANINGS, TRAINER_MEANINGS, adversary_classes
+    from ..attacks.adversaries import adversary_classes
+    from ..attacks.terms import CRAFTING_MEANINGS, TRAINER_MEANINGS
 
     rows = [
         {

@@ -1,56 +1,110 @@
-"""Options that several commands share: one wording, one default, one check."""
+"""Options that several commands share: one wording, one default, one check; also from a configuration file.
+
+Names that the shell completes.
+
+``--config FILE.toml``: defaults for a command's options. What is typed on the command line wins.
+
+Options that several commands share: one wording, one default, one check.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 from ..errors import ConfigError
-from ..imaging.structured import parse_json
-from .completion import METHODS, complete_method
-from .config import typed
+from ..records.text import parse_json
 from .help import ADVANCED
 
-__all__ = [
-    "ADVANCED",
-    "STRENGTHS",
-    "AllowDownloadOption",
-    "CocoOption",
-    "DebugOption",
-    "DeviceOption",
-    "EpsilonOption",
-    "FollowLinksOption",
-    "ForResolutionOption",
-    "FormatOption",
-    "GeneratorOption",
-    "GranularityOption",
-    "JsonOption",
-    "MaxPixelsOption",
-    "MetadataOption",
-    "MethodOption",
-    "PaperOption",
-    "ParameterOption",
-    "PrecisionOption",
-    "PromisedEpsilonOption",
-    "QuietOption",
-    "ResolutionOption",
-    "ResumeOption",
-    "SeedOption",
-    "Strength",
-    "StrengthOption",
-    "StrictOption",
-    "SurrogateOption",
-    "WeightsOption",
-    "WorkersOption",
-    "epsilon_levels",
-    "method_parameters",
-    "parse_parameters",
-    "parse_resolution",
-    "promised_epsilon",
+#: Names of ``--method``, in the order in which they are told; listing them from the registry would load torch.
+METHODS = ("auto", "texture", "emn", "uc", "beo", "t2ue", "noise")
+
+
+def complete_method(incomplete: str) -> list[str]:
+    """Methods that begin like this."""
+    return _beginning(METHODS, incomplete)
+
+
+def complete_adversary(incomplete: str) -> list[str]:
+    """Adversaries that begin like this."""
+    from ..attacks import adversary_names
+
+    return _beginning(adversary_names(), incomplete)
+
+
+def _beginning(names: Iterable[str], incomplete: str) -> list[str]:
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def load_defaults(ctx: typer.Context, path: Path | None) -> Path | None:
+    """Read the table named like the command and make its values the defaults of the options.
+
+    All mistakes of the file are told at once.
+
+    Raises:
+        typer.BadParameter: the file cannot be read, is no TOML, or names something that is not an option.
+    """
+    if path is None or ctx.resilient_parsing:
+        return path
+    from ..records.places import read_regular
+    from ..records.text import parse_toml
+
+    try:
+        tables = parse_toml(read_regular(path))
+    except OSError as error:
+        raise typer.BadParameter(f"{path} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise typer.BadParameter(f"{path} is not valid TOML: {error}.") from error
+    command = str(ctx.info_name)
+    table = tables.get(command)
+    if not isinstance(table, dict):
+        raise typer.BadParameter(f"{path} has no table [{command}]. Options of this command stand below that line.")
+    names = {
+        option.lstrip("-").replace("-", "_"): parameter.name
+        for parameter in ctx.command.params
+        for option in parameter.opts
+        if option.startswith("--") and option not in ("--help", "--config")
+    }
+    defaults: dict[str, object] = {}
+    mistakes: list[str] = []
+    for key, value in table.items():
+        plain = key.replace("-", "_")
+        name = names.get(plain)
+        if name is None:
+            near = difflib.get_close_matches(plain, names, n=1)
+            mistakes.append(f"{key!r} is not an option of {command}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        elif isinstance(value, dict):
+            mistakes.append(f"{key!r} holds a table; an option has one value")
+        else:
+            defaults[name] = value
+    if mistakes:
+        raise typer.BadParameter(f"{path}: " + "; ".join(mistakes) + ".")
+    ctx.default_map = {**(ctx.default_map or {}), **defaults}
+    return path
+
+
+def typed(ctx: typer.Context, name: str) -> bool:
+    """Whether an option was typed on the command line, rather than read from a file or left at its default."""
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE.toml",
+        is_eager=True,
+        callback=load_defaults,
+        help="Read options from the table of this command; the command line wins.",
+        rich_help_panel=ADVANCED,
+    ),
 ]
+
 
 Strength = Literal["subtle", "balanced", "strong"]
 STRENGTHS: dict[Strength, float] = {"subtle": 4.0, "balanced": 8.0, "strong": 16.0}

@@ -1,28 +1,33 @@
-"""Where words go: people read stderr, programs read one JSON object on stdout.
+"""Where words go: people read stderr, programs one JSON object on stdout; and which command comes next.
+
+Where words go: people read stderr, programs read one JSON object on stdout.
 
 Everything that people see passes through here, and nothing of it acts on their terminal: names of files and captions
 may hold whatever their maker liked.
+
+The command that comes next, as it can be typed: suggested only where it would start.
 """
 
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["Output", "shown"]
-
 
 def shown(text: str) -> str:
     """The text as a terminal may have it; see :func:`visible`, which comes with numpy, so that ``--help`` waits for
     nothing."""
-    from ..imaging.plain_text import visible
+    from ..records.text import visible
 
     return visible(text)
 
@@ -99,3 +104,38 @@ class Output:
             row_text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
             encoding = sys.stdout.encoding or "utf-8"
             sys.stdout.write(row_text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+
+
+def quoted(path: Path | str) -> str:
+    """A path as a shell takes it for one argument, and not for an option."""
+    text = str(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
+
+
+def free_name(stem: str, suffix: str) -> str:
+    """``stem + suffix``, or with a number between them where a file of that name is there already."""
+    number, name = 2, f"{stem}{suffix}"
+    while Path(name).exists():
+        name, number = f"{stem}-{number}{suffix}", number + 1
+    return name
+
+
+def after_protect(source: Path, output: Path, without: Collection[str]) -> str:
+    """What to do with protected copies: verify them where there are enough pictures, else look at them. Nothing where
+    SRC is a single picture, which no command compares with a folder.
+
+    Args:
+        source: SRC.
+        output: OUT.
+        without: paths below SRC of which there is no copy.
+    """
+    if not source.is_dir():
+        return ""
+    from ..attacks.terms import enough_to_hold_out, fewest_for_groups
+    from ..imaging import scan_source
+
+    # Only counted, so that links may lead anywhere.
+    entries = scan_source(source, follow_links=True).entries
+    counts = Counter(entry.class_name for entry in entries if entry.relative not in without)
+    enough = enough_to_hold_out(list(counts.values())) if len(counts) > 1 else counts.total() >= fewest_for_groups()
+    return f"bitterant {'verify' if enough else 'inspect'} {quoted(source)} {quoted(output)}"

@@ -11,8 +11,7 @@ import typer
 
 from .._version import __version__
 from . import options
-from .boundary import guarded
-from .environment import prepare_torch
+from .boundary import guarded, prepare_torch
 from .output import Output
 from .progress import ProgressDisplay
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
     from ..imaging import Budget, Entry, FolderScan, Picture
 
-__all__ = ["preview"]
 
 TILE_SIDE = 480
 ABOUT = (
@@ -47,8 +45,8 @@ def preview(
     with guarded(output, debug=debug):
         from ..errors import FolderError
         from ..imaging import scan_source, write_atomic
-        from ..imaging.atomic import check_free
         from ..imaging.page import is_own_page
+        from ..records.files import check_free
 
         check_free(output_file, overwrite=is_own_page)  # an earlier preview makes room
         prepare_torch()

@@ -20,8 +20,6 @@ from rich.text import Text
 
 from .output import Output, shown
 
-__all__ = ["ProgressDisplay", "duration", "pace"]
-
 LABELS = {
     "check": "Checking the folder",
     "noise": "Checking the noise",

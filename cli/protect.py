@@ -8,11 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import options
-from .boundary import guarded, stopping
-from .config import ConfigOption
-from .environment import prepare_torch
-from .next_step import after_protect
-from .output import Output
+from .boundary import guarded, prepare_torch, stopping
+from .output import Output, after_protect
 from .progress import ProgressDisplay, duration, pace
 
 if TYPE_CHECKING:
@@ -20,9 +17,8 @@ if TYPE_CHECKING:
 
     from ..imaging import FileProblem
     from ..protect.folder.plan import Plan
-    from ..protect.records.summary import RunSummary
+    from ..protect.folder.report import RunSummary
 
-__all__ = ["protect", "tell_plan", "tell_problems", "tell_summary"]
 
 SHOWN_PROBLEMS = 10
 
@@ -54,7 +50,7 @@ def protect(
     follow_links: options.FollowLinksOption = False,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
-    config: ConfigOption = None,
+    config: options.ConfigOption = None,
     keep_bank: Annotated[
         Path | None,
         typer.Option(
@@ -88,8 +84,8 @@ def protect(
         chosen = options.method_parameters(parameters, generator=generator, for_resolution=for_resolution)
         prepare_torch()
         from ..protect import protect_folder
-        from ..protect.folder.interrupt import interruptible
         from ..protect.folder.plan import Plan
+        from ..records.progress import interruptible
 
         with ProgressDisplay(output) as progress, interruptible(stopping(output)) as stop:
             outcome = protect_folder(
@@ -176,7 +172,7 @@ def _size(count: float) -> str:
 
 def tell_summary(output: Output, summary: RunSummary) -> None:
     """Print what a run did: every input accounted for, what went wrong, and where the report lies."""
-    from ..protect.records.summary import BEFORE_PUBLISHING
+    from ..protect.folder.report import BEFORE_PUBLISHING
 
     for text in summary.warnings:
         output.warn(text)

@@ -1,27 +1,373 @@
-"""``bitterant t2ue``: protection from text alone, in steps between which only text and noise travel, and its test."""
+"""``bitterant t2ue``: protection from text alone, in steps between which only text and noise travel, and its test.
+
+``bitterant t2ue captions``: what leaves the machine, shown before it is written.
+
+``bitterant t2ue noise``: a bundle of noise for a request, by whoever has the generator.
+"""
 
 from __future__ import annotations
 
+import shlex
+import sys
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from . import options
-from .boundary import guarded, stopping
+from .boundary import guarded, prepare_torch, stopping
 from .help import Commands
-from .output import Output
+from .output import Output, free_name, quoted
 from .progress import ProgressDisplay
 from .protect import tell_problems, tell_summary
-from .t2ue_noise import noise
-from .t2ue_request import captions
 from .t2ue_train import train
 from .t2ue_verify import verify
 
 if TYPE_CHECKING:
-    from ..protect.zero_contact import ApplyPlan
+    from ..imaging.captions import CaptionOptions
+    from ..protect.zero_contact import ApplyPlan, Asked, NoiseBundle, NoiseSource
 
-__all__ = ["app", "apply", "inspect"]
+SHOWN = 5
+PLACES = {
+    "sidecar": "text files beside the pictures",
+    "metadata": "metadata tables",
+    "coco": "the COCO file",
+    "class": "the names of class folders",
+    "captioner": "the captioner",
+    "fallback": "--fallback-caption",
+}
+DECLINED = 130
+
+
+def captions(
+    images: Annotated[Path, typer.Argument(metavar="IMAGES", help="Folder of pictures. Only text about them leaves.")],
+    request: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE", help="The request to write; the one file to send.")
+    ] = Path("request.jsonl"),
+    source: Annotated[
+        Literal["auto", "sidecar", "metadata", "coco", "class", "captioner"],
+        typer.Option(
+            metavar="auto|sidecar|metadata|coco|class|captioner",
+            help="Where captions come from; auto takes the first that has one, in this order.",
+        ),
+    ] = "auto",
+    template: Annotated[
+        str, typer.Option(metavar="TEXT", help="The sentence for the names of class folders.")
+    ] = "a photo of a {}.",
+    column: Annotated[
+        str | None, typer.Option("--caption-column", metavar="NAME", help="Column of captions in metadata tables.")
+    ] = None,
+    coco: Annotated[Path | None, typer.Option(metavar="FILE", help="A COCO captions_*.json.")] = None,
+    class_names: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="What class folders are called: lines such as 'n01440764 tench'."),
+    ] = None,
+    captioner: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="A local image-to-text model for pictures without a caption. Runs here."),
+    ] = None,
+    fallback: Annotated[
+        str | None,
+        typer.Option(
+            "--fallback-caption", metavar="TEXT", help="For pictures without a caption; else they are an error."
+        ),
+    ] = None,
+    generic: Annotated[
+        bool, typer.Option("--generic", help="Take proper names, numbers and addresses out of captions. Simple rules.")
+    ] = False,
+    deny: Annotated[
+        list[str] | None, typer.Option(metavar="WORD", help="With --generic: a word to take out; may be repeated.")
+    ] = None,
+    send_size: Annotated[
+        bool, typer.Option("--send-size", help="Send width and height too, for noise made to measure.")
+    ] = False,
+    send_seed: Annotated[
+        bool,
+        typer.Option("--send-seed", help="Choose the seeds here, from the key, instead of leaving them to the server."),
+    ] = False,
+    key_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Secret behind the ids; made if missing.", show_default="REQUEST.key"),
+    ] = None,
+    map_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--map", metavar="FILE", help="Which id is which picture; stays here.", show_default="REQUEST.map.json"
+        ),
+    ] = None,
+    follow_links: options.FollowLinksOption = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask after the preview.")] = False,
+    as_json: options.JsonOption = False,
+    quiet: options.QuietOption = False,
+    debug: options.DebugOption = False,
+) -> None:
+    """Step 1, by the owner: write a request with a caption for each picture of IMAGES.
+
+    The request holds opaque ids and text. No picture, file name or metadata is in it. A private map and a key stay
+    beside it; do not send them.
+    """
+    output = Output(as_json=as_json, quiet=quiet)
+    with guarded(output, debug=debug, stopped="Stopped. Nothing was written."):
+        from ..protect.zero_contact import (
+            ask_for_folder,
+            check_private_places,
+            new_secret,
+            read_secret,
+            save_secret,
+        )
+        from ..protect.zero_contact.build_request import write_asked
+        from ..records.progress import interruptible
+
+        usual_map, usual_key = private_paths(request)
+        map_file, key_file = map_file or usual_map, key_file or usual_key
+        check_private_places(images, request, map_file)
+        kept = read_secret(key_file)
+        if kept is None:
+            check_private_places(images, key_file)
+        secret = kept or new_secret()
+        chosen = _caption_options(source, template, column, coco, class_names, captioner, fallback)
+        with ProgressDisplay(output) as progress, interruptible(stopping(output)) as stop:
+            asked = ask_for_folder(
+                images,
+                secret=secret,
+                captions=chosen,
+                generic=generic,
+                deny=deny or (),
+                send_size=send_size,
+                send_seed=send_seed,
+                follow_links=follow_links,
+                progress=progress,
+                stop=stop,
+            )
+        for text in asked.warnings:
+            output.warn(text)
+        tell_problems(output, asked.problems, listed="--json")
+        asking = not yes and sys.stdin.isatty()
+        size = _preview(Output() if asking else output, asked)  # nobody can agree to what was not shown
+        if asking and not typer.confirm("Write this request?", default=False, err=True):
+            output.say("Nothing was written.")
+            raise typer.Exit(DECLINED)
+        if kept is None:
+            save_secret(key_file, secret)
+        try:
+            write_asked(asked, request, map_file)
+        except BaseException:
+            if kept is None:
+                with suppress(OSError):
+                    key_file.unlink()
+            raise
+        output.facts([("send", str(request)), ("keep private", f"{map_file} and {key_file}")])
+        output.say(
+            f"Next: bitterant t2ue noise {quoted(request)} -o {free_name('out', '.noise.safetensors')}", style="bold"
+        )
+        output.result(
+            {
+                "request": str(request),
+                "map": str(map_file),
+                "key_file": str(key_file),
+                "pictures": len(asked.request.rows),
+                "bytes": size,
+                "prompts_sha256": asked.request.prompts_sha256,
+                "sources": asked.sources,
+                "problems": [{"source": problem.relative, "reason": problem.reason} for problem in asked.problems],
+                "warnings": list(asked.warnings),
+            }
+        )
+        raise typer.Exit(asked.exit_code)
+
+
+def private_paths(request: Path) -> tuple[Path, Path]:
+    """Where map and key lie, given the request."""
+    stem = request.name.removesuffix(".jsonl")
+    return request.with_name(f"{stem}.map.json"), request.with_name(f"{stem}.key")
+
+
+def _caption_options(
+    source: str,
+    template: str,
+    column: str | None,
+    coco: Path | None,
+    class_names: Path | None,
+    captioner: Path | None,
+    fallback: str | None,
+) -> CaptionOptions:
+    from ..imaging.caption_files import read_class_names
+    from ..imaging.captions import CaptionOptions
+
+    describe = None
+    if captioner is not None:
+        from ..protect.zero_contact.build_request import load_captioner
+
+        describe = load_captioner(captioner)
+    return CaptionOptions(
+        source=source,
+        template=template,
+        column=column,
+        coco=coco,
+        class_names={} if class_names is None else read_class_names(class_names),
+        captioner=describe,
+        fallback=fallback,
+    )
+
+
+def _preview(output: Output, asked: Asked) -> int:
+    """Show the first lines of exactly what will leave; returns its size in bytes."""
+    data = asked.request.to_bytes()
+    lines = data.decode("utf-8").splitlines()
+    count = "1 line" if len(lines) == 1 else f"{len(lines)} lines"
+    output.say(f"This is what will leave the machine: {count}, {len(data)} bytes.", style="bold")
+    for line in lines[:SHOWN]:
+        output.say(f"  {line}")
+    if len(lines) > SHOWN:
+        output.say(f"  ... and {len(lines) - SHOWN} more like these, sorted by id")
+    kinds = ", ".join(f"{count} from {PLACES[name]}" for name, count in asked.sources.items())
+    output.say(f"Captions: {kinds}. Whoever gets the request reads them and learns how many pictures there are.")
+    return len(data)
+
+
+GeneratorOption = Annotated[
+    Path | None,
+    typer.Option("--generator", "-g", metavar="DIR", help="Folder of a generator.", show_default="the embedded one"),
+]
+
+
+def noise(
+    ctx: typer.Context,
+    request: Annotated[Path, typer.Argument(metavar="REQUEST", help="The request.jsonl of 't2ue captions'.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE", help="The bundle to write: NAME.noise.safetensors.")
+    ],
+    generator: GeneratorOption = None,
+    strength: options.StrengthOption = None,
+    epsilon: options.EpsilonOption = None,
+    z_mode: Annotated[
+        Literal["class", "codebook", "sample"],
+        typer.Option(
+            metavar="class|codebook|sample",
+            help="One seed a class, a few seeds shared by all, or a seed of its own for each picture.",
+        ),
+    ] = "sample",
+    codebook: Annotated[int, typer.Option(min=1, metavar="K", help="Seeds of --z-mode codebook.")] = 32,
+    prompt_mode: Annotated[
+        Literal["fixed", "cycle"],
+        typer.Option(
+            metavar="fixed|cycle", help="fixed: the captions as they came. cycle: class names in 18 changing sentences."
+        ),
+    ] = "fixed",
+    fit: Annotated[
+        Literal["center", "stretch"],
+        typer.Option(
+            metavar="center|stretch",
+            help="How noise is meant to meet a picture: on its centred square, mirrored outside; or stretched.",
+        ),
+    ] = "center",
+    key_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Secret behind the seeds; made if missing.", show_default="new each time"),
+    ] = None,
+    file_format: Annotated[
+        Literal["safetensors", "npz", "png"],
+        typer.Option(
+            "--format",
+            metavar="safetensors|npz|png",
+            help="'t2ue apply' reads safetensors; npz and png are for other programs and eyes.",
+        ),
+    ] = "safetensors",
+    batch_size: Annotated[
+        int,
+        typer.Option(
+            min=1, metavar="N", help="Captions at a time; the result is the same.", rich_help_panel=options.ADVANCED
+        ),
+    ] = 8,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Weights of a generator's CLIP text tower.", rich_help_panel=options.ADVANCED
+        ),
+    ] = None,
+    allow_download: Annotated[
+        bool,
+        typer.Option(
+            "--allow-download",
+            help="Let a generator's CLIP text tower be fetched; never otherwise.",
+            rich_help_panel=options.ADVANCED,
+        ),
+    ] = False,
+    device: options.DeviceOption = "auto",
+    as_json: options.JsonOption = False,
+    quiet: options.QuietOption = False,
+    debug: options.DebugOption = False,
+) -> None:
+    """Step 2, by whoever has the generator, best by the owner: make the noise for a request.
+
+    Sees captions only. Whoever runs this can compute the noise again and take it off.
+    """
+    output = Output(as_json=as_json, quiet=quiet)
+    with guarded(output, debug=debug, stopped="Stopped. Nothing was written."):
+        from ..protect.zero_contact import NoiseRequest, generate_bundle, new_secret, read_or_create_secret
+        from ..protect.zero_contact.bundle import SUFFIX
+        from ..protect.zero_contact.generating import check_export
+        from ..records.files import TEMPORARY_PREFIX
+        from ..records.progress import interruptible
+
+        asked = NoiseRequest.read(request)
+        check_export(out, file_format)
+        prepare_torch()
+        from ..protect.methods.t2ue import load_source
+
+        source: NoiseSource = load_source(generator, device, weights=weights, allow_download=allow_download)
+        secret = new_secret() if key_file is None else read_or_create_secret(key_file)
+        levels = options.epsilon_levels(ctx, epsilon, strength)
+
+        def make(path: Path) -> NoiseBundle:
+            with ProgressDisplay(output) as progress, interruptible(stopping(output)) as stop:
+                return generate_bundle(
+                    asked,
+                    source,
+                    path,
+                    epsilon=levels / 255,
+                    z_mode=z_mode,
+                    prompt_mode=prompt_mode,
+                    secret=secret,
+                    codebook=codebook,
+                    fit=fit,
+                    batch_size=batch_size,
+                    progress=progress,
+                    stop=stop,
+                )
+
+        if file_format == "safetensors":
+            bundle = make(out)
+            files = [str(path) for path in bundle.files]
+        else:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=out.parent) as folder:
+                bundle = make(Path(folder) / f"bundle{SUFFIX}")
+                files = [str(path) for path in _export(bundle, out, file_format)]
+        info = bundle.info
+        output.say(
+            f"Noise for {info.count} pictures, at most {info.epsilon_levels:g} of 255 levels, by {info.generator_id}.",
+            style="bold",
+        )
+        output.facts([("bundle", str(out if file_format != "safetensors" else bundle.path))])
+        if file_format == "safetensors":
+            words = shlex.join([str(bundle.path), "--map", private_paths(request)[0].name])
+            output.say(f"Next, by the owner: bitterant t2ue apply IMAGES {words} -o OUT")
+        output.say("Keep it private: whoever has it can take the protection off.", style="dim")
+        output.result({"bundle": str(bundle.path) if file_format == "safetensors" else str(out), "files": files,
+                       "count": info.count, "metadata": info.to_metadata()})  # fmt: skip
+
+
+def _export(bundle: NoiseBundle, out: Path, file_format: str) -> tuple[Path, ...]:
+    from ..protect.zero_contact import export_npz, export_png
+
+    if file_format == "png":
+        return export_png(bundle, out)
+    export_npz(bundle, out)
+    return (out,)
+
 
 app = Commands(
     no_args_is_help=True,
@@ -78,8 +424,8 @@ def apply(
     """
     output = Output(as_json=as_json, quiet=quiet)
     with guarded(output, debug=debug):
-        from ..protect.folder.interrupt import interruptible
         from ..protect.zero_contact import ApplyPlan, apply_bundle, check_private_places, write_summary
+        from ..records.progress import interruptible
 
         if report is not None:
             check_private_places(images, report)

@@ -8,16 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from . import options
-from .boundary import guarded, stopping
-from .environment import pin_arithmetic, prepare_torch
-from .next_step import quoted
-from .output import Output
+from .boundary import guarded, pin_arithmetic, prepare_torch, stopping
+from .output import Output, quoted
 from .progress import ProgressDisplay
 
 if TYPE_CHECKING:
     from ..protect.methods.t2ue import TrainProgress
-
-__all__ = ["train"]
 
 
 def train(
@@ -80,8 +76,8 @@ def train(
         if not device.startswith(("cuda", "mps")):  # a GPU has its own arithmetic, and a CPU beside it no need of it
             pin_arithmetic()
         prepare_torch()
-        from ..protect.folder.interrupt import interruptible
-        from ..protect.methods.t2ue.workshop import TrainRequest, make_generator
+        from ..protect.methods.t2ue.generator_training import TrainRequest, make_generator
+        from ..records.progress import interruptible
 
         chosen = {"steps": steps, "batch_size": batch_size}
         request = TrainRequest(

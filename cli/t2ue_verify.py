@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from . import options
-from .boundary import guarded
-from .environment import prepare_torch
+from .boundary import guarded, prepare_torch
 from .output import Output
 from .progress import ProgressDisplay
 
 if TYPE_CHECKING:
     from ..attacks import RetrievalVerification
-    from ..attacks.image_text.records import WayRecord
+    from ..attacks.retrieval.records import WayRecord
 
-__all__ = ["tell_retrieval", "verify"]
 
 SHOWN_FILES = 10
 SHOWN_CAVEATS = 5
@@ -144,7 +142,7 @@ def verify(
 
 def tell_retrieval(output: Output, result: RetrievalVerification, report: Path | None) -> None:
     """Print the tables, the verdict, the files that do not fit, what to keep in mind, and where the report lies."""
-    from ..attacks.image_text.records import WAY_TITLES
+    from ..attacks.retrieval.records import WAY_TITLES
 
     for way in result.ways:
         output.say(f"{WAY_TITLES[way.way]}, in %" + (", mean ± standard deviation" if result.seeds > 1 else ""))
@@ -165,7 +163,7 @@ def tell_retrieval(output: Output, result: RetrievalVerification, report: Path |
 
 
 def _rows(way: WayRecord, *, several: bool) -> list[list[str]]:
-    from ..attacks.image_text.records import ARM_WORDS
+    from ..attacks.retrieval.records import ARM_WORDS
 
     rows = [["trained on", *(f"Hit@{k}" for k in way.chance), "median rank", f"left of Hit@{way.k}"]]
     for name, arm in way.arms.items():

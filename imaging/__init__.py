@@ -8,35 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .atomic import sweep_temporaries, sweep_temporaries_of, write_atomic
+from ..records.files import sweep_temporaries, sweep_temporaries_of, write_atomic
+from ..records.manifest import image_key
 from .budget import Budget
-from .codec import (
-    MAX_PIXELS,
-    Header,
-    apply_metadata_policy,
-    decode,
-    encode,
-    output_name,
-    read_header,
-    resolve_output_names,
-)
+from .codec import MAX_PIXELS, Header, decode, read_header
+from .encoding import encode, output_name, resolve_output_names
 from .formats import EXTENSIONS
-from .loading import (
-    Describer,
-    FileProblem,
-    auto_resolution,
-    common_size,
-    entry_key,
-    image_key,
-    load_image_set,
-    sha256_file,
-)
+from .loading import Describer, FileProblem, auto_resolution, common_size, entry_key, load_image_set, sha256_file
 from .masking import amplitude, masking_map
-from .metadata import Metadata
+from .metadata import Metadata, apply_metadata_policy
 from .page import difference_tile, png_data_uri, render_page, thumbnail
-from .perturb import Change, add_delta, measure_change, upsample_delta
+from .perturb import Change, add_delta, measure_change, squash, upsample_delta
 from .picture import Picture
-from .resize import squash
 from .scan import Entry, FolderScan, SkippedPath, scan_folder, scan_source
 from .visibility import FLIP_MISSING, Sight, Visibility, flip_available, measure_visibility, tell_sights
 

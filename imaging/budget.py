@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-__all__ = ["Budget"]
 
 # Room for rounding: of 8 / 255 * 255 in float64, and of a float32 perturbation in levels. Far below one level.
 EXACT_SLACK = 1e-6

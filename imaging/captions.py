@@ -15,21 +15,24 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 from ..errors import CaptionError, ImageError, UnknownNameError
-from .caption_files import Found, Names, are_boxes, read_coco, read_sidecar, read_table, stem_of
-from .caption_text import (
+from .caption_files import (
     DEFAULT_TEMPLATE,
     SOME_TOKENS,
+    Found,
+    Names,
+    are_boxes,
     check_template,
     class_words,
     fill_template,
     normalise_caption,
+    read_coco,
+    read_sidecar,
+    read_table,
+    stem_of,
     token_estimate,
 )
-from .layout import LOOSE
 from .loading import FileProblem
-from .scan import CAPTION_NAMES, CAPTION_SUFFIXES, Entry, FolderScan
-
-__all__ = ["CaptionOptions", "CaptionSet", "CaptionSource", "Captioner", "ImageCaption", "read_captions"]
+from .scan import CAPTION_NAMES, CAPTION_SUFFIXES, LOOSE, Entry, FolderScan
 
 CaptionSource = Literal["sidecar", "metadata", "coco", "class", "captioner", "fallback"]
 #: Looks at the picture file at a path and says what it shows. Runs here: the picture goes nowhere.

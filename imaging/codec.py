@@ -29,28 +29,11 @@ from PIL import (
 )
 
 from ..errors import ImageError
-from .boxes import avif_depth, jpeg2000_components, ppm_largest
-from .encoding import encode
+from ..records.places import open_regular
 from .exif import check_tiff, count_tiff_pages
 from .formats import HEAD_BYTES, describe_unknown, sniff_format
-from .metadata import Metadata, apply_metadata_policy, read_metadata, read_orientation
-from .naming import output_name, resolve_output_names
+from .metadata import Metadata, avif_depth, jpeg2000_components, ppm_largest, read_metadata, read_orientation
 from .picture import Picture, white_in_use
-from .places import open_regular
-
-__all__ = [
-    "MAX_PIXELS",
-    "Header",
-    "Metadata",
-    "Picture",
-    "apply_metadata_policy",
-    "claims_too_much",
-    "decode",
-    "encode",
-    "output_name",
-    "read_header",
-    "resolve_output_names",
-]
 
 logger = logging.getLogger(__name__)
 

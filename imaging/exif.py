@@ -14,17 +14,6 @@ from typing import Final
 
 import numpy as np
 
-__all__ = [
-    "Directory",
-    "Tag",
-    "build_exif",
-    "check_tiff",
-    "count_tiff_pages",
-    "graft_into_tiff",
-    "parse_exif",
-    "read_tiff_tags",
-]
-
 #: Bytes of one value, and of the unit whose byte order matters, by TIFF type (1..13).
 _VALUE_SIZE: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 _UNIT_SIZE: Final = {**_VALUE_SIZE, 5: 4, 10: 4}

@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from .places import open_regular
-
-__all__ = ["EXTENSIONS", "HEAD_BYTES", "describe_unknown", "format_of_file", "is_picture_name", "sniff_format"]
+from ..records.places import open_regular
 
 #: Extension (lower case) to the format it stands for.
 EXTENSIONS: Final[dict[str, str]] = {

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["LabelMaps", "find_label_maps"]
 
 _FOLDERS: Final = re.compile(
     r"(?:(?:gt|ground[-_ ]?truths?|train|training|val|validation|test|instance|semantic|panoptic|object|pixel)[-_ ]?)?"
@@ -173,9 +172,9 @@ def _judge(path: Path, look: Callable[[Any], bool], modes: Sequence[str] = ()) -
     """What a look at the decoded file says; False for one that cannot be read, is too large, or has another mode."""
     from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
+    from ..records.places import open_regular
     from .codec import claims_too_much
     from .formats import format_of_file
-    from .places import open_regular
 
     readers: dict[str, Callable[..., Image.Image]] = {
         "PNG": PngImagePlugin.PngImageFile,

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Final, Protocol
 import numpy as np
 
 from ..errors import ConfigError, ImageError
+from ..records.manifest import image_key
+from ..records.places import open_regular
 from .codec import MAX_PIXELS, decode, read_header
-from .places import open_regular
-from .resize import opacity, squash
+from .perturb import opacity, squash
 from .scan import Entry, FolderScan
 
 if TYPE_CHECKING:
@@ -22,16 +23,6 @@ if TYPE_CHECKING:
 
     from .image_set import ImageSet
 
-__all__ = [
-    "Describer",
-    "FileProblem",
-    "auto_resolution",
-    "common_size",
-    "entry_key",
-    "image_key",
-    "load_image_set",
-    "sha256_file",
-]
 
 #: ``auto_resolution``: images of these sides keep their size. Larger ones are squashed to the device's default; smaller
 #: ones are enlarged to it, because networks halve the picture several times.
@@ -80,14 +71,6 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def image_key(class_name: str | None, sha256: str) -> str:
-    """The identity of an image: ``class/sha256`` of its file's bytes, or the hash alone where there are no classes.
-
-    Names do not enter, so a perturbation finds its image again after renaming.
-    """
-    return sha256 if class_name is None else f"{class_name}/{sha256}"
-
-
 def entry_key(entry: Entry, sha256: str) -> str:
     """The identity of an image of a scan, see :func:`image_key`."""
     return image_key(entry.class_name, sha256)
@@ -124,8 +107,7 @@ def load_image_set(
     """
     import torch
 
-    from .image_set import Features, ImageSet
-    from .writable import Origin, Writable
+    from .image_set import Features, ImageSet, Origin, Writable
 
     if resolution < 1:
         raise ConfigError(f"The working resolution must be at least 1 pixel, not {resolution}.")

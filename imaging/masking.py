@@ -31,8 +31,6 @@ import numpy as np
 
 from ..errors import ConfigError
 
-__all__ = ["amplitude", "brightness", "masking_map"]
-
 #: Rec. 709: the weights of red, green and blue in brightness.
 _LUMA: Final = (0.2126, 0.7152, 0.0722)
 

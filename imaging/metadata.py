@@ -1,5 +1,16 @@
 """What is said about a picture besides its pixels: which parts are carried over, and which a policy removes.
 
+What files built of boxes or headers say of their pixels and colours, where Pillow does not pass it on.
+
+References: ISO/IEC 14496-12 (boxes), 23008-12 (HEIF), AV1-ISOBMFF (``av1C``), 15444-1 (JPEG 2000: SIZ, ``colr``), and
+the netpbm manual (PPM).
+
+The chunks of a PNG file, byte for byte: what Pillow drops, merges or rounds.
+
+Reference: PNG, third edition (W3C, 2025): ``cICP``, ``mDCV`` and ``cLLI`` in section 11.3.2, text in 11.3.3.
+
+What is said about a picture besides its pixels: which parts are carried over, and which a policy removes.
+
 Never carried over, under any policy, because each can be an unprotected copy of the original: the EXIF thumbnail,
 previews inside maker notes and XMP, Photoshop blocks and layers, and further parts of a phone JPEG (gain and depth
 maps, the video of a motion photo) with what XMP says of them. Photoshop's old IPTC record goes with its block; author
@@ -8,20 +19,133 @@ and copyright in it move to EXIF where EXIF has none.
 
 from __future__ import annotations
 
+import re
 import struct
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO, Final, Literal
 
 from PIL import ImageFile, IptcImagePlugin, TiffImagePlugin
 
 from ..errors import ConfigError
-from .boxes import box_colours
 from .exif import Directory, Tag, build_exif, parse_exif, read_tiff_tags
-from .png_chunks import COLOUR_CHUNKS, TEXT_CHUNKS, Chunk, keyword, read_chunks
 from .xmp import clean_xmp, keep_rights, xmp_orientation
 
-__all__ = ["Metadata", "apply_metadata_policy", "read_metadata", "read_orientation"]
+_HEAD: Final = 1 << 16  # the boxes about the picture come first
+_SRGB: Final = {(1, 13), (1, 1), (2, 2), (1, 2), (2, 13)}  # primaries and transfer that all take for sRGB
+
+
+def _head(file: BinaryIO, size: int = _HEAD) -> bytes:
+    place = file.tell()
+    try:
+        file.seek(0)
+        return file.read(size)
+    finally:
+        file.seek(place)
+
+
+def avif_depth(file: BinaryIO) -> int:
+    """Bits per channel of an AVIF picture: 8, 10 or 12."""
+    head = _head(file)
+    start = head.find(b"av1C")
+    if start < 0 or start + 7 > len(head):
+        return 8
+    flags = head[start + 6]
+    return (12 if flags & 0x20 else 10) if flags & 0x40 else 8
+
+
+def jpeg2000_components(file: BinaryIO) -> tuple[int, int]:
+    """How many components a JPEG 2000 picture has, and the most bits of one; zeros where that cannot be found."""
+    head = _head(file)
+    start = head.find(b"\xff\x4f\xff\x51")
+    if start < 0 or start + 42 > len(head):
+        return 0, 0
+    (count,) = struct.unpack_from(">H", head, start + 40)
+    depths = head[start + 42 : start + 42 + 3 * count : 3]
+    return count, max(((depth & 0x7F) + 1 for depth in depths), default=0)
+
+
+def box_colours(file: BinaryIO) -> tuple[bytes | None, tuple[int, int] | None]:
+    """The colour profile in a ``colr`` box, and the code points (primaries, transfer) where they are not sRGB's."""
+    head = _head(file, 1 << 20)
+    start = head.find(b"colr")
+    if start < 4 or start + 15 > len(head):
+        return None, None
+    (size,) = struct.unpack_from(">I", head, start - 4)
+    body = head[start + 4 : start - 4 + size]
+    if body[:4] in (b"prof", b"rICC"):
+        return bytes(body[4:]), None
+    if body[:4] == b"nclx" and len(body) >= 8:
+        primaries, transfer = struct.unpack_from(">HH", body, 4)
+        known = (primaries, transfer) in _SRGB or max(primaries, transfer) > 255
+        return None, None if known else (primaries, transfer)
+    if body[:1] in (b"\x02", b"\x03"):  # JPEG 2000: method, precedence, approximation, profile
+        return bytes(body[3:]), None
+    return None, None
+
+
+def ppm_largest(file: BinaryIO) -> int:
+    """The value of white that a PPM or PGM header gives; 0 where there is none."""
+    words = re.sub(rb"#[^\r\n]*", b"", _head(file, 1 << 10)).split(None, 4)
+    return int(words[3]) if len(words) > 3 and words[3].isdigit() else 0
+
+
+#: Name and content.
+Chunk = tuple[bytes, bytes]
+
+#: What the numbers mean. The profile (``iCCP``) is handled as in all formats.
+COLOUR_CHUNKS: Final = (b"cICP", b"mDCV", b"cLLI", b"gAMA", b"cHRM", b"sRGB")
+TEXT_CHUNKS: Final = (b"tEXt", b"zTXt", b"iTXt")
+
+_START: Final = 8
+_PNG_HEAD: Final = _START + 12 + 13  # signature and the chunk IHDR, which comes first
+_LONGEST: Final = 1 << 20  # Pillow, so every trainer, reads no longer text
+_MOST: Final = 16 << 20  # of all together
+
+
+def read_chunks(file: BinaryIO, wanted: Iterable[bytes]) -> tuple[Chunk, ...]:
+    """The chunks of these names in the order of the file, up to its end or to where it is damaged.
+
+    Args:
+        file: seekable; left where it was.
+        wanted: names.
+    """
+    names = frozenset(wanted)
+    place = file.tell()
+    found: list[Chunk] = []
+    left = _MOST
+    try:
+        file.seek(_START)
+        while len(head := file.read(8)) == 8:
+            length, name = struct.unpack(">I4s", head)
+            if name == b"IEND":
+                break
+            if name in names and length <= min(_LONGEST, left):
+                data = file.read(length)
+                if len(data) < length:
+                    break
+                found.append((name, data))
+                left -= length
+                length = 0
+            file.seek(length + 4, 1)
+    finally:
+        file.seek(place)
+    return tuple(found)
+
+
+def insert_chunks(png: bytes, chunks: Iterable[Chunk]) -> bytes:
+    """A PNG file with more chunks, placed before all but the header."""
+    added = b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
+    )
+    return png[:_PNG_HEAD] + added + png[_PNG_HEAD:] if added else png
+
+
+def keyword(data: bytes) -> str:
+    """The key of a text chunk."""
+    return data.partition(b"\x00")[0].decode("latin-1")
+
 
 _ORIENTATION: Final = 0x0112
 _EXIF_DIRECTORY: Final = 0x8769
@@ -38,7 +162,7 @@ _RIGHTS_TEXT: Final = ("Copyright", "Author")
 _COLOUR_TAGS: Final = (301, 318, 319)
 _COLOUR_SPACE, _GAMMA = 0xA001, 0xA500
 _INTEROPERABILITY, _INDEX = 0xA005, 1
-_SRGB: Final = 1
+_EXIF_SRGB: Final = 1
 
 
 @dataclass(frozen=True)
@@ -159,7 +283,7 @@ def _colour_exif(block: bytes | None) -> bytes | None:
             )
         },
     )
-    told = kept.tags or _GAMMA in shot.tags or shot.number(_COLOUR_SPACE) not in (None, _SRGB)
+    told = kept.tags or _GAMMA in shot.tags or shot.number(_COLOUR_SPACE) not in (None, _EXIF_SRGB)
     return build_exif(kept) if told or index.text(_INDEX) == b"R03" else None
 
 

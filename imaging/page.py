@@ -11,10 +11,8 @@ import numpy as np
 from PIL import Image
 
 from ..errors import ConfigError
-from .places import open_regular
-from .plain_text import visible
-
-__all__ = ["difference_tile", "is_own_page", "png_data_uri", "render_page", "thumbnail"]
+from ..records.places import open_regular
+from ..records.text import visible
 
 #: Stands at the head of every page, in the template of the frame.
 _MARK: Final = b'<meta name="generator" content="bitterant">'

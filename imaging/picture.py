@@ -10,8 +10,6 @@ import numpy as np
 from ..errors import ConfigError
 from .metadata import Metadata
 
-__all__ = ["FULLY_TRANSPARENT", "Picture", "white_in_use"]
-
 #: Alpha value of a pixel nobody sees.
 FULLY_TRANSPARENT: Final = 0
 

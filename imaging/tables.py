@@ -10,9 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from ..errors import CaptionError, SetupError
-from .structured import parse_json
-
-__all__ = ["TABLE_NAMES", "csv_delimiter", "is_name_column", "read_parquet", "visit_names"]
+from ..records.text import parse_json
 
 TABLE_NAMES: Final = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 

@@ -12,8 +12,6 @@ from typing import Final
 from xml.dom import expatbuilder, minidom
 from xml.parsers.expat import ExpatError, ParserCreate
 
-__all__ = ["clean_xmp", "keep_rights", "xmp_orientation"]
-
 _RDF: Final = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _ORIENTATION: Final = ("http://ns.adobe.com/tiff/1.0/", "Orientation")
 _DECLARATION: Final = "http://www.w3.org/2000/xmlns/"

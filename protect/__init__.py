@@ -6,10 +6,13 @@ installed, and must not load it on the way.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .._lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from ..records.manifest import MANIFEST_NAME, ManifestRow, read_manifest
+    from ..records.run_file import RUN_FILE_NAME, RunFile, read_run_file
     from .bank import Bank, load_bank
     from .folder import (
         Plan,
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
         interruptible,
         protect_folder,
     )
+    from .folder.report import REPORT_NAME, FitSummary, RunSummary
     from .methods import (
         BayesErrorAscent,
         ErrorMinimizing,
@@ -33,17 +37,6 @@ if TYPE_CHECKING:
         method_class,
         method_names,
         register_method,
-    )
-    from .records import (
-        MANIFEST_NAME,
-        REPORT_NAME,
-        RUN_FILE_NAME,
-        FitSummary,
-        ManifestRow,
-        RunFile,
-        RunSummary,
-        read_manifest,
-        read_run_file,
     )
     from .textures import TextureBank
 
@@ -81,54 +74,36 @@ __all__ = [
     "register_method",
 ]
 
-_PARTS = {
-    "bank": ("Bank", "load_bank"),
-    "folder": (
-        "Plan",
-        "ProgressCallback",
-        "StopRequest",
-        "apply_folder",
-        "fit_folder",
-        "interruptible",
-        "protect_folder",
-    ),
-    "methods": (
-        "BayesErrorAscent",
-        "ErrorMinimizing",
-        "FitEstimate",
-        "FitProgress",
-        "Method",
-        "RandomNoise",
-        "Texture",
-        "UnlearnableClusters",
-        "create_method",
-        "method_class",
-        "method_names",
-        "register_method",
-    ),
-    "records": (
-        "MANIFEST_NAME",
-        "REPORT_NAME",
-        "RUN_FILE_NAME",
-        "FitSummary",
-        "ManifestRow",
-        "RunFile",
-        "RunSummary",
-        "read_manifest",
-        "read_run_file",
-    ),
-    "textures": ("TextureBank",),
-}
-_PART_OF = {name: part for part, names in _PARTS.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _PART_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f".{_PART_OF[name]}", __name__), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "bank": ("Bank", "load_bank"),
+        "folder": (
+            "Plan",
+            "ProgressCallback",
+            "StopRequest",
+            "apply_folder",
+            "fit_folder",
+            "interruptible",
+            "protect_folder",
+        ),
+        "methods": (
+            "BayesErrorAscent",
+            "ErrorMinimizing",
+            "FitEstimate",
+            "FitProgress",
+            "Method",
+            "RandomNoise",
+            "Texture",
+            "UnlearnableClusters",
+            "create_method",
+            "method_class",
+            "method_names",
+            "register_method",
+        ),
+        ".records.manifest": ("MANIFEST_NAME", "ManifestRow", "read_manifest"),
+        "folder.report": ("REPORT_NAME", "FitSummary", "RunSummary"),
+        ".records.run_file": ("RUN_FILE_NAME", "RunFile", "read_run_file"),
+        "textures": ("TextureBank",),
+    },
+)

@@ -22,14 +22,12 @@ from torch import Tensor
 from .._version import __version__
 from ..errors import BankError, BudgetExceeded, ConfigError
 from ..imaging import Budget, Picture, add_delta, write_atomic
-from ..imaging.structured import parse_json
+from ..imaging.image_set import on_pixels
+from ..records.files import in_stable_order
+from ..records.text import parse_json
 from .bank_file import open_bank
 from .cluster_index import ClusterIndex
-from .safe_file import in_stable_order
-from .tensors import on_pixels
 from .textures import TextureBank
-
-__all__ = ["Bank", "Granularity", "load_bank"]
 
 Granularity = Literal["sample", "class", "cluster"]
 _FORMAT = "bitterant-bank"

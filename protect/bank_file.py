@@ -13,8 +13,6 @@ from .textures.bank import FORMAT, TextureBank
 if TYPE_CHECKING:
     from .bank import Bank
 
-__all__ = ["made_for", "needs_torch", "open_bank"]
-
 
 def needs_torch(path: Path) -> bool:
     """Whether a bank file may need torch: it holds perturbations, or clusters, in which new pictures are found by a

@@ -12,8 +12,6 @@ import numpy as np
 
 from ..errors import BankError
 
-__all__ = ["ClusterIndex"]
-
 
 @dataclass(frozen=True)
 class ClusterIndex:

@@ -25,23 +25,6 @@ from .bank import Bank
 from .cluster_index import ClusterIndex
 from .textures import TextureBank
 
-__all__ = [
-    "CLUSTER_SURROGATE",
-    "MANY_IMAGES",
-    "Assigned",
-    "Clusters",
-    "FeatureSpace",
-    "View",
-    "assign",
-    "create_space",
-    "default_count",
-    "find_clusters",
-    "in_content_order",
-    "nearest",
-    "open_space",
-    "view_of",
-]
-
 CLUSTER_SURROGATE = "efficientnet-lite0"
 """Comes with ImageNet weights in a package: nothing is downloaded."""
 

@@ -1,23 +1,31 @@
 """Differentiable models with preprocessing inside, and the plain loop that trains them."""
 
-from .augment import crop_flip, draw_crops, pad_images, take_batch
 from .base import Surrogate, class_losses, class_scores
 from .clip import ClipSurrogate
-from .device import now, resolve_device, supports_bf16
-from .ensemble import Ensemble
+from .determinism import add_rows, own_randomness, uniform
 from .freezing import FrozenSurrogate
-from .precision import ChosenPrecision, Precision, check_precision, choose_precision
-from .randomness import own_randomness, uniform
-from .registry import check_surrogate, check_weights, create_surrogate, surrogate_family, surrogate_names
-from .sums import add_rows
+from .precision import (
+    ChosenPrecision,
+    Precision,
+    check_precision,
+    choose_precision,
+    now,
+    resolve_device,
+    supports_bf16,
+)
+from .registry import Ensemble, check_surrogate, check_weights, create_surrogate, surrogate_family, surrogate_names
 from .training import (
     CurvePoint,
     Objective,
     Recipe,
     TrainingResult,
+    crop_flip,
+    draw_crops,
     epoch_order,
+    pad_images,
     predict_logits,
     recipe_for,
+    take_batch,
     train_classifier,
 )
 from .weights import load_state, load_weights

@@ -12,8 +12,6 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Normalise", "Resize", "Surrogate", "class_losses", "class_scores"]
-
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 

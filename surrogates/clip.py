@@ -23,7 +23,6 @@ from .weights import load_state
 if TYPE_CHECKING:
     from types import ModuleType
 
-__all__ = ["ClipSurrogate", "build_clip", "check_clip_name", "clip_weights_on_disk", "find_clip_weights"]
 
 _MEAN = (0.48145466, 0.4578275, 0.40821073)
 _STD = (0.26862954, 0.26130258, 0.27577711)

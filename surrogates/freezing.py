@@ -12,8 +12,6 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from .base import Surrogate
 
-__all__ = ["FrozenSurrogate", "fold_batch_norms"]
-
 _log = logging.getLogger(__name__)
 
 

@@ -1,41 +1,88 @@
-"""The one door to every network: a table of names, and a factory."""
+"""The one door to every network: a table of names, and a factory.
+
+Several networks as one surrogate: their losses are averaged, so that noise has to work on all of them.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from ..errors import ConfigError, SetupError, UnknownNameError
 from .base import IMAGENET_MEAN, IMAGENET_STD, Surrogate
-from .cifar_resnet import CifarResNet
 from .clip import build_clip, check_clip_name, find_clip_weights
-from .embedded import LITE0_MEAN, LITE0_STD, build_efficientnet_lite0
-from .ensemble import Ensemble
-from .image_text.conse import build_conse
-from .randomness import own_randomness
-from .resnet import (
+from .determinism import own_randomness
+from .image_text import build_conse
+from .networks import (
     IMAGENET_TAGS,
+    CifarResNet,
+    ConvMixer,
+    SmallCNN,
     build_imagenet_resnet,
     build_mobilenet_v2,
     build_plain_resnet,
     build_resnet,
+    build_small_vit,
+    build_vgg11,
     find_imagenet_weights,
 )
-from .small_cnn import ConvMixer, SmallCNN
-from .victim_networks import build_small_vit, build_vgg11
-from .weights import load_weights
+from .weights import LITE0_MEAN, LITE0_STD, build_efficientnet_lite0, load_weights
 
-__all__ = [
-    "SurrogateSpec",
-    "check_surrogate",
-    "check_weights",
-    "create_surrogate",
-    "surrogate_family",
-    "surrogate_names",
-]
+
+class Ensemble(Surrogate):
+    """Members side by side. Its output is that of every member, ``[E, N, K]``; see :func:`class_losses`.
+
+    Args:
+        members: two or more surrogates with the same number of classes.
+    """
+
+    def __init__(self, members: Sequence[Surrogate]) -> None:
+        super().__init__(
+            nn.ModuleList(members),
+            name="+".join(member.name for member in members),
+            num_classes=members[0].num_classes,
+            source="+".join(member.source for member in members),
+            bf16_on_cpu=all(member.bf16_on_cpu for member in members),
+        )
+
+    @property
+    def members(self) -> tuple[Surrogate, ...]:
+        """The networks it consists of."""
+        return tuple(self.net)  # type: ignore[arg-type]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of every member, float ``[E, N, K]``."""
+        return torch.stack([member(images).float() for member in self.net])  # type: ignore[union-attr]
+
+    def trunk(self) -> nn.Module:
+        """The members' features side by side, ``[N, D1 + D2 + ...]``."""
+        return _SideBySide([member.trunk() for member in self.members])
+
+    def train(self, mode: bool = True) -> Surrogate:
+        """Each member decides for itself what training mode means."""
+        self.training = mode
+        for member in self.members:
+            member.train(mode)
+        return self
+
+    def fingerprint(self, *, head: bool = True) -> str:
+        """sha256 over the members' fingerprints."""
+        return hashlib.sha256("".join(member.fingerprint(head=head) for member in self.members).encode()).hexdigest()
+
+
+class _SideBySide(nn.Module):
+    def __init__(self, trunks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.trunks = nn.ModuleList(trunks)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.cat([trunk(images).float() for trunk in self.trunks], dim=1)
+
 
 OPEN_NAMES = ("timm:NAME", "clip:ARCH/TAG", *(f"{name}/TAG" for name in IMAGENET_TAGS), "NAME@FILE", "A+B")
 """Patterns of the names that are not in the table."""

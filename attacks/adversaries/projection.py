@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .base import Adversary, Arm, Material, Pixels
-
-__all__ = ["OrthogonalProjection", "linear_weights", "project_out"]
+from ..terms import Arm, Pixels
+from .base import Adversary, Material
 
 EPOCHS = 20
 LEAST_STEPS = 1000
@@ -29,7 +28,7 @@ def linear_weights(images: Pixels, labels: NDArray[np.int64], classes: int) -> N
     """
     import torch
 
-    from ..training.threads import one_thread
+    from ...surrogates.determinism import one_thread
 
     count = len(images)
     order = np.random.default_rng(0).permutation(count)  # pictures come class by class

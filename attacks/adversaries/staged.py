@@ -1,15 +1,177 @@
-"""Staged training: the shallow layers learn slowly where they sort the pictures by class."""
+"""Staged training: the shallow layers learn slowly where they sort the pictures by class.
+
+Staged training: shallow layers that sort the pictures by class learn slowly (after arXiv 2306.02064).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...surrogates import Surrogate, TrainingResult, add_rows
 from .base import Adversary
+from .jobs import Job, train_job
 
 if TYPE_CHECKING:
-    from ..learning import Learner
+    from .jobs import Learner
 
-__all__ = ["Staged"]
+
+def clustering(activations: Tensor, labels: Tensor) -> float:
+    """How far activations are sorted by class: the share of their variance that lies between the classes.
+
+    One-way analysis of variance for each feature, corrected for the number of classes (adjusted R squared), and the
+    mean over the features: 0 is expected where class says nothing, 1 where it says everything.
+
+    Args:
+        activations: float ``[B, D]``.
+        labels: int64 ``[B]``. Without a class that has two pictures nothing can be said: 0.
+    """
+    present, index, counts = labels.unique(return_inverse=True, return_counts=True)
+    free = len(labels) - len(present)
+    if free < 1 or len(present) < 2:
+        return 0.0
+    activations = activations.float()
+    sums = add_rows(activations.new_zeros(len(present), activations.shape[1]), index, activations)
+    inside = (activations - (sums / counts[:, None])[index]).square().sum(0)
+    total = (activations - activations.mean(0)).square().sum(0)
+    alive = total > 1e-12
+    if not bool(alive.any()):
+        return 0.0
+    ratio = inside[alive] / total[alive] * ((len(labels) - 1) / free)
+    return float(1 - ratio.mean())
+
+
+@dataclass
+class Block:
+    """Some consecutive layers.
+
+    Attributes:
+        end: the module whose output is looked at.
+        parameters: what learns.
+        measure: running mean of :func:`clustering`; ``None`` before the first batch.
+        rate: learning rate relative to that of the other layers.
+        before: the parameters before the last step, where it is to be shortened.
+    """
+
+    end: nn.Module
+    parameters: list[nn.Parameter]
+    measure: float | None = None
+    rate: float = 1.0
+    before: list[Tensor] = field(default_factory=list)
+
+
+def shallow_blocks(network: nn.Module, share: float, count: int) -> list[Block]:
+    """The first ``share`` of the layers with parameters, in ``count`` blocks of nearly equal length, shallow first."""
+    layers = [module for module in network.modules() if next(module.parameters(recurse=False), None) is not None]
+    layers = layers[: max(1, min(round(share * len(layers)), len(layers) - 1))]
+    count = min(count, len(layers))
+    cuts = [round(number * len(layers) / count) for number in range(count + 1)]
+    parts = [layers[first:last] for first, last in pairwise(cuts)]
+    return [Block(part[-1], [p for layer in part for p in layer.parameters(recurse=False)]) for part in parts]
+
+
+def _pooled(output: Tensor) -> Tensor:
+    """What of a layer's output goes on through a ReLU, averaged over the places: ``[B, C, H, W]`` or ``[B, T, C]``."""
+    active = output.detach().float().relu()
+    if active.ndim == 4:
+        return active.mean((2, 3))
+    return active.flatten(1, -2).mean(1) if active.ndim > 2 else active
+
+
+class Brake:
+    """Watches the shallow blocks of one network while it trains, and shortens the steps of those that sort by class.
+
+    The measure is taken from every batch. Every ``every`` steps the rate of a block is halved, down to ``slowest``,
+    where its running mean or that of a later block is above the threshold: what a block sorts, all layers up to it
+    have prepared. Otherwise it is doubled again, up to 1.
+
+    A step is shortened after it was made, which is the same as a smaller learning rate for any optimiser.
+    """
+
+    def __init__(self, blocks: list[Block], *, threshold: float, slowest: float, every: int) -> None:
+        self.blocks = blocks
+        self._threshold, self._slowest, self._every = threshold, slowest, every
+        self._steps = 0
+
+    def objective(
+        self, model: nn.Module, batch: Tensor, target: Tensor, generator: torch.Generator, progress: float = 0.0
+    ) -> tuple[Tensor, Tensor]:
+        """See :data:`bitterant.surrogates.Objective`: the cross-entropy, and a look at the blocks."""
+        hooks = [block.end.register_forward_hook(self._watch(block, target)) for block in self.blocks]
+        try:
+            logits = model(batch).float()
+        finally:
+            for hook in hooks:
+                hook.remove()
+        for block in self.blocks:
+            block.before = [p.detach().clone() for p in block.parameters] if block.rate < 1 else []
+        return F.cross_entropy(logits, target), logits
+
+    def _watch(self, block: Block, target: Tensor) -> Callable[..., None]:
+        def look(module: nn.Module, inputs: object, output: Tensor) -> None:
+            now = clustering(_pooled(output), target)
+            block.measure = now if block.measure is None else 0.9 * block.measure + 0.1 * now
+
+        return look
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Shorten the step that was just made, and decide about the next ones."""
+        for block in self.blocks:
+            for parameter, before in zip(block.parameters, block.before, strict=False):
+                parameter.lerp_(before, 1 - block.rate)
+        self._steps += 1
+        if self._steps % self._every == 0:
+            self._decide()
+
+    def _decide(self) -> None:
+        sorts = False
+        for block in reversed(self.blocks):
+            sorts = sorts or (block.measure is not None and block.measure > self._threshold)
+            block.rate = max(self._slowest, block.rate / 2) if sorts else min(1.0, block.rate * 2)
+
+
+@dataclass(frozen=True)
+class StagedTraining:
+    """The recipe, with a :class:`Brake` on the shallow layers.
+
+    On 1,000 pictures of CIFAR-10 the second block of small-cnn came to 0.18 with clean pictures and to 0.25 with a
+    grating of 8 levels for each class (140 steps): the threshold lies between. Deeper layers sort clean pictures too.
+
+    Attributes:
+        share: of the layers, from the first on, that count as shallow.
+        blocks: how many of equal length they are cut into.
+        threshold: of :func:`clustering`.
+        slowest: smallest learning rate of a block relative to the recipe's.
+        every: steps between two decisions.
+    """
+
+    share: float = 1 / 3
+    blocks: int = 2
+    threshold: float = 0.2
+    slowest: float = 1 / 64
+    every: int = 5
+
+    def brake(self, network: Surrogate) -> Brake:
+        """For one training of this network."""
+        return Brake(
+            shallow_blocks(network.net, self.share, self.blocks),
+            threshold=self.threshold,
+            slowest=self.slowest,
+            every=self.every,
+        )
+
+    def __call__(self, job: Job) -> TrainingResult:
+        """See :class:`Learner`."""
+        network = job.fresh_network()
+        brake = self.brake(network)
+        return train_job(network, job, objective=brake.objective, after_step=brake.after_step)
 
 
 class Staged(Adversary):
@@ -40,6 +202,5 @@ class Staged(Adversary):
         return "a trainer who slows the shallow layers"
 
     def learner(self) -> Learner:
-        from ..learning import StagedTraining
 
         return StagedTraining()

@@ -1,12 +1,11 @@
 """What is compared: clean and protected pictures, paired and split, with the placebo arm made from the clean ones."""
 
-from .arms import ARMS, noise_arm
+from .checking import StealthFile, stealth_csv
 from .folders import load_folders, load_labellings
 from .lpips import LpipsFound, find_lpips
 from .oracle import run_tool
-from .sets import FEWEST_TESTED, Step, VerificationData, load_sets
-from .shuffled import deal_labels
-from .stealth import StealthFile, stealth_csv
+from .sets import ARMS, FEWEST_TESTED, Step, VerificationData, load_sets, noise_arm
+from .splits import deal_labels
 
 __all__ = [
     "ARMS",

@@ -20,8 +20,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CONFIRMED", "near_duplicates"]
-
 CONFIRMED = 0.975
 """Least correlation of two thumbnails that are called near-duplicates."""
 

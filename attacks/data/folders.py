@@ -11,12 +11,10 @@ import torch
 
 from ...errors import FolderError, LabelError
 from ...imaging import Entry, FolderScan, ImageSet, auto_resolution, load_image_set
-from ...imaging.places import identity_of, lies_in
-from ..enough import TEST_SHARE, fewest_for_groups
+from ...records.places import identity_of, lies_in
 from ..facts import FolderFacts, PairIssue
-from .checking import FileCheck, check_files
-from .forms import describe_files, digest_of
-from .grouping import Grouping, Groups, groupings_for
+from ..terms import TEST_SHARE, fewest_for_groups
+from .checking import FileCheck, check_files, describe_files, digest_of
 from .lpips import LpipsFound
 from .pairing import (
     MANIFEST_NAME,
@@ -26,8 +24,9 @@ from .pairing import (
     read_run_settings,
     scan_labelled,
     scan_pictures,
+    stated_budget,
+    stated_protection,
 )
-from .provenance import stated_budget, stated_protection
 from .sets import (
     FEWEST_TESTED,
     NO_LPIPS,
@@ -39,9 +38,7 @@ from .sets import (
     pixel_twins,
     placebo_levels,
 )
-from .split import stratified_split
-
-__all__ = ["load_folders", "load_labellings"]
+from .splits import Grouping, Groups, groupings_for, stratified_split
 
 _FEWEST_CLASSES = 2
 

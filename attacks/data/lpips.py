@@ -25,8 +25,6 @@ from ...errors import WeightsError
 from ...imaging import sha256_file
 from ...surrogates import load_state
 
-__all__ = ["ENVIRONMENT_VARIABLE", "Lpips", "LpipsFound", "PictureDistance", "find_lpips"]
-
 ENVIRONMENT_VARIABLE = "BITTERANT_LPIPS"
 """Names a file of weights, as ``--lpips`` does."""
 

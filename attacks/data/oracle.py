@@ -20,8 +20,6 @@ from ...errors import ImageError
 from ...imaging import Picture, decode, encode
 from ..facts import Protection
 
-__all__ = ["other_seed", "run_tool"]
-
 logger = logging.getLogger(__name__)
 
 _LONGEST = 3600.0

@@ -1,13 +1,9 @@
 """What a verification writes: the plan before the first training, then the report for machines and for people."""
 
-from .command import sets_command, verify_command
-from .environment import describe_environment, describe_tool
+from .environment import describe_environment, describe_tool, sets_command, verify_command
 from .files import REPORT_FILES, plan_digest, write_plan, write_report
-from .mixing import mix_points
+from .measures import choose_sample, describe_powers, measure_powers, measure_separability, mix_points
 from .page import render_report
-from .sample import choose_sample
-from .separability import measure_separability
-from .spectrum import describe_powers, measure_powers
 
 __all__ = [
     "REPORT_FILES",

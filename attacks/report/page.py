@@ -1,24 +1,382 @@
-"""The page for people: what the template shows, in the order in which it is read."""
+"""The page for people: what the template shows, in the order in which it is read.
+
+Rows of the tables that are drawn: one a trainer, sorted by what the trainer gets, and one a class.
+
+Rows of the table of worst cases: one a class of trainers, with the adversaries seen in crafting and the others.
+
+Which drawings the page shows, and which of them at once.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from ...imaging import render_page
-from ..adversaries import Tier
-from ..data import StealthFile
-from ..judgement.grading import BOUNDS
-from ..schema import Gate, Grade, VerificationReport
-from .charts import ClassTable, curve_charts, matrices, mix_charts, visibility_charts
-from .drawing import axis, power_picture, ring_chart
-from .rows import class_rows, plain_words, trainer_rows
-from .spectrum import Powers
-from .tiles import GAIN, Tile
-from .trainers import class_cases
+from markupsafe import Markup
 
-__all__ = ["advice", "render_report"]
+from ...imaging import render_page
+from ..data import StealthFile
+from ..evaluation.grading import BOUNDS, condition_grade
+from ..schema import (
+    ArmResult,
+    CellRecord,
+    Condition,
+    Estimate,
+    Gate,
+    Grade,
+    MixPoint,
+    TrainerResult,
+    VerificationReport,
+    WorstCase,
+)
+from ..terms import Readout, Tier
+from .drawing import (
+    Mark,
+    axis,
+    confusion_matrix,
+    histogram,
+    learning_curves,
+    mix_curve,
+    power_picture,
+    ring_chart,
+    track,
+)
+from .measures import Powers
+from .tiles import GAIN, Tile
+
+_NAIVE = "takes the pictures as they are"
+_BEGINNINGS = ("a trainer who ", "a naive trainer who ")
+
+
+def plain_words(condition: Condition) -> str:
+    """What the trainer does, so that it can follow "The trainer …"."""
+    for beginning in _BEGINNINGS:
+        if condition.phrase.startswith(beginning):
+            return condition.phrase.removeprefix(beginning)
+    return _NAIVE if condition.adversary == "none" else condition.phrase
+
+
+@dataclass(frozen=True)
+class TrainerRow:
+    """One condition.
+
+    Attributes:
+        words: what the trainer does.
+        drawing: its accuracies on a scale.
+        trainer, ceiling: the accuracies that count, in [0, 1]: on protected pictures, and on clean ones.
+        rho: what is graded.
+        grade: ``not graded`` where there are no grades.
+    """
+
+    condition: Condition
+    words: str
+    drawing: Markup
+    trainer: float
+    ceiling: float
+    rho: Estimate
+    grade: Grade
+
+
+def trainer_rows(report: VerificationReport) -> list[TrainerRow]:
+    """The conditions that count and are graded by residual learnability, first those that give the trainer most."""
+    rows = [
+        _row(condition, report.verdict.graded)
+        for condition in report.conditions
+        if condition.status == "ok" and condition.metric == "rho"
+    ]
+    return sorted(rows, key=lambda row: (-row.rho.estimate, -(row.condition.rho_upper or 0.0), -row.trainer))
+
+
+def _row(condition: Condition, graded: bool) -> TrainerRow:
+    clean, protected, rho = condition.clean, condition.protected, condition.rho
+    assert clean is not None
+    assert protected is not None
+    assert rho is not None
+    by_class = condition.basis == "balanced accuracy"
+    trainer, ceiling = (arm.balanced if by_class else arm.accuracy for arm in (protected, clean))
+    chance = (condition.balanced_chance if by_class else condition.chance) or 0.0
+    value = trainer
+    if condition.renamed and not by_class and protected.permuted_accuracy > trainer.estimate:
+        value = _renamed(protected.permuted_accuracy, rho, ceiling.estimate, chance)
+    marks = [
+        Mark("ceiling", ceiling, "trained on clean pictures"),
+        Mark("protected", value, "trained on protected ones"),
+    ]
+    if condition.noise is not None:
+        noise = condition.noise.balanced if by_class else condition.noise.accuracy
+        marks.insert(0, Mark("noise", noise, "trained on random noise"))
+    return TrainerRow(
+        condition=condition,
+        words=plain_words(condition),
+        drawing=track(marks, chance),
+        trainer=value.estimate,
+        ceiling=ceiling.estimate,
+        rho=rho,
+        grade=condition_grade(condition) if graded and not condition.oracle else "not graded",
+    )
+
+
+def _renamed(accuracy: float, rho: Estimate, ceiling: float, chance: float) -> Estimate:
+    """Accuracy after renaming, with the interval of the learnable share between chance and ceiling."""
+    low, high = (chance + share * (ceiling - chance) for share in (rho.low, rho.high))
+    return Estimate(estimate=accuracy, low=min(low, accuracy), high=max(high, accuracy))
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """One class of the naive trainer.
+
+    Attributes:
+        tested: number of test pictures.
+        drawing: its accuracies on a scale.
+        clean, protected: the same in [0, 1].
+    """
+
+    name: str
+    tested: int
+    drawing: Markup
+    clean: float
+    protected: float
+
+
+def plain_condition(report: VerificationReport) -> Condition | None:
+    """The first victim without adversary, where it was tested."""
+    first = report.plan.conditions[0].id
+    return next((c for c in report.conditions if c.id == first and c.clean and c.protected), None)
+
+
+def class_rows(report: VerificationReport) -> list[ClassRow]:
+    """The classes that were tested, first those of which the naive trainer learns most."""
+    condition = plain_condition(report)
+    if condition is None:
+        return []
+    clean, protected = _by_class(condition.clean), _by_class(condition.protected)
+    noise = _by_class(condition.noise)
+    rows = []
+    for label, name in enumerate(report.dataset.classes):
+        before, after = clean.get(label), protected.get(label)
+        if before is None or after is None:
+            continue
+        marks = [
+            Mark("ceiling", before, "trained on clean pictures"),
+            Mark("protected", after, "trained on protected ones"),
+        ]
+        if label in noise:
+            marks.insert(0, Mark("noise", noise[label], "trained on random noise"))
+        tested = report.dataset.test_counts[label]
+        rows.append(ClassRow(name, tested, track(marks, condition.balanced_chance), before, after))
+    return sorted(rows, key=lambda row: (-row.protected, row.clean, row.name))
+
+
+def _by_class(arm: ArmResult | None) -> dict[int, float]:
+    found = () if arm is None else arm.per_class
+    return {label: value for label, value in enumerate(found) if value is not None}
+
+
+_MOMENTS: dict[Readout, str] = {
+    "final": "at the end",
+    "peak": "at its best moment, chosen with the test answers",
+    "validated": "at the moment chosen with clean pictures",
+}
+
+
+@dataclass(frozen=True)
+class CaseRow:
+    """A worst case in words.
+
+    Attributes:
+        crafting: among which adversaries it is the worst.
+        words: what the trainer does.
+        moment: when the victim was read out.
+        most: whether it is the worst of the class.
+    """
+
+    crafting: str
+    case: WorstCase
+    words: str
+    moment: str
+    most: bool
+
+
+@dataclass(frozen=True)
+class ClassCases:
+    """One class of trainers of which something was tested.
+
+    Attributes:
+        cases: among the adversaries that were seen in crafting and among those held out, where any were tested.
+    """
+
+    found: TrainerResult
+    cases: tuple[CaseRow, ...]
+
+
+def class_cases(report: VerificationReport) -> list[ClassCases]:
+    """The classes of which something was tested; none where the run is INVALID and its figures show nothing."""
+    if not report.verdict.valid:
+        return []
+    words = {condition.id: plain_words(condition) for condition in report.conditions}
+    return [
+        ClassCases(
+            found,
+            tuple(
+                CaseRow(crafting, case, words[case.id], _MOMENTS[case.moment], case == found.worst)
+                for crafting, case in (("seen in crafting", found.seen), ("held out", found.held_out))
+                if case is not None
+            ),
+        )
+        for found in report.trainers
+        if found.tested
+    ]
+
+
+@dataclass(frozen=True)
+class CurveChart:
+    """Learning curves of one condition. ``first``: shown at once; the others on demand."""
+
+    condition: Condition
+    words: str
+    drawing: Markup
+    first: bool
+
+
+def curve_charts(report: VerificationReport) -> list[CurveChart]:
+    """All conditions with trainings of their own; at once the naive trainers and the hardest case of each tier."""
+    shown = {tier.worst for tier in report.verdict.tiers}
+    charts = []
+    for condition in report.conditions:
+        cells = _cells(report, condition)
+        if not condition.arms or not any(cell.curve for cell in cells):
+            continue
+        words = plain_words(condition)
+        label = f"Test accuracy along the training of {condition.victim}: {words}. {_told(condition)}"
+        drawing = learning_curves(cells, condition.chance or 0.0, label)
+        charts.append(CurveChart(condition, words, drawing, condition.adversary == "none" or condition.id in shown))
+    return charts
+
+
+def _cells(report: VerificationReport, condition: Condition) -> list[CellRecord]:
+    return [c for c in report.cells if c.victim == condition.victim and c.adversary == condition.adversary]
+
+
+def _told(condition: Condition) -> str:
+    return "; ".join(f"{arm} ends at {_percent(_mean(result.final))}" for arm, result in condition.arms.items())
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _percent(value: float | None) -> str:
+    return "unknown" if value is None else f"{100 * value:.0f} %"
+
+
+@dataclass(frozen=True)
+class MixChart:
+    """The mix curve of one victim, with the points it is drawn through."""
+
+    victim: str
+    points: tuple[MixPoint, ...]
+    drawing: Markup
+
+
+def mix_charts(report: VerificationReport) -> list[MixChart]:
+    """One for each victim that was trained on mixes."""
+    charts = []
+    for victim in dict.fromkeys(point.victim for point in report.mixing):
+        points = tuple(point for point in report.mixing if point.victim == victim)
+        whole = next((c for c in report.conditions if c.victim == victim and c.adversary == "none"), None)
+        drawing = mix_curve(points, {} if whole is None else whole.arms, None if whole is None else whole.chance)
+        charts.append(MixChart(victim, points, drawing))
+    return charts
+
+
+@dataclass(frozen=True)
+class Matrices:
+    """Confusion matrices of one condition, clean beside protected. ``first``: shown at once."""
+
+    condition: Condition
+    words: str
+    clean: Markup
+    protected: Markup
+    first: bool
+
+
+def matrices(report: VerificationReport) -> list[Matrices]:
+    """The naive trainer, then the hardest case of each tier, where the classes are those of the folders."""
+    plain, classes = plain_condition(report), report.dataset.classes
+    by_id = {condition.id: condition for condition in report.conditions}
+    wanted = [plain.id] if plain is not None else []
+    wanted += [tier.worst for tier in report.verdict.tiers if tier.worst is not None and tier.tier != "relabel"]
+    found = []
+    for identity in dict.fromkeys(wanted):
+        condition = by_id[identity]
+        clean, treated = condition.clean, condition.treated
+        drawn = [_matrix(arm, classes, colour, condition) for arm, colour in ((clean, "clean"), (treated, "protected"))]
+        if drawn[0] is not None and drawn[1] is not None:
+            found.append(Matrices(condition, plain_words(condition), drawn[0], drawn[1], identity == wanted[0]))
+    return found
+
+
+def _matrix(arm: ArmResult | None, classes: Sequence[str], colour: str, condition: Condition) -> Markup | None:
+    if arm is None or arm.confusion is None or len(arm.confusion) != len(classes):
+        return None
+    pictures = "clean and protected" if colour == "protected" and condition.metric == "mv" else colour
+    label = (
+        f"Confusion matrix, trained on {pictures} pictures by a trainer who {plain_words(condition)}: "
+        f"{_percent(arm.accuracy.estimate)} of the test pictures on the diagonal"
+    )
+    return confusion_matrix(arm.confusion, classes, colour, label)
+
+
+@dataclass(frozen=True)
+class ClassTable:
+    """Accuracy within each class, for every condition that learned the classes of the folders.
+
+    Attributes:
+        rows: condition, what the trainer does, and one value a class for the arm with protected pictures.
+    """
+
+    classes: tuple[str, ...]
+    rows: tuple[tuple[Condition, str, tuple[float | None, ...]], ...]
+
+    @classmethod
+    def of(cls, report: VerificationReport) -> ClassTable:
+        """Conditions in the order of the plan."""
+        return cls(report.dataset.classes, tuple(_class_lines(report)))
+
+
+def _class_lines(report: VerificationReport) -> Iterator[tuple[Condition, str, tuple[float | None, ...]]]:
+    for condition in report.conditions:
+        treated = condition.treated
+        if treated is None or condition.tier == "relabel" or len(treated.per_class) != len(report.dataset.classes):
+            continue
+        yield condition, plain_words(condition), treated.per_class
+
+
+Figure = Callable[[StealthFile], "float | None"]
+
+_VISIBILITY: tuple[tuple[str, str, str, Figure], ...] = (
+    ("largest change", "in levels of 255", ".3g", lambda file: file.distances.linf_levels),
+    ("PSNR", "in dB; more is less visible", ".1f", lambda file: file.distances.psnr),
+    ("SSIM", "1 is equal", ".3f", lambda file: file.distances.ssim),
+    ("LPIPS", "0 is equal", ".3f", lambda file: file.distances.lpips),
+    ("Euclidean length of the change", "values in 0 to 1", ".2f", lambda file: file.distances.l2),
+    ("values moved to black or white", "in %", ".2f", lambda file: 100 * file.distances.clipped),
+    ("size on disk", "times the original's", ".2f", lambda file: file.size_ratio),
+)
+
+
+def visibility_charts(files: Sequence[StealthFile]) -> list[tuple[str, str, Markup]]:
+    """Histograms with their titles and units; what was not measured has none."""
+    charts = []
+    for title, unit, form, figure in _VISIBILITY:
+        drawing = histogram(title, [value for file in files if (value := figure(file)) is not None], form)
+        if drawing is not None:
+            charts.append((title, unit, drawing))
+    return charts
+
 
 _MOST_ISSUES = 50
 _SHOWN_ROWS = 14

@@ -12,8 +12,6 @@ from ...errors import ImageError
 from ...imaging import decode, difference_tile, png_data_uri, thumbnail
 from ..data import StealthFile, VerificationData, noise_arm
 
-__all__ = ["GAIN", "Tile", "choose_tiles"]
-
 GAIN = 10
 """How many times the difference is enlarged."""
 

@@ -1,13 +1,24 @@
 """Training the victims: one recipe for all arms, a grid of cells, and who runs them."""
 
-from .cell_cache import CellCache
+from ...surrogates.probes import check_features
+from .cache import CellCache
 from .cells import Cell, CellResult
 from .executor import Executor, available_cpus, executor_for
-from .features import check_features
 from .grid import GridResult, cells_of, run_grid
-from .schedule import PUBLISHED, epochs_of, fit_recipe, published_recipe, training_steps
 from .store import ArrayStore, Inputs, temporary_folder_problem
-from .victims import check_victim, create_victim, victim_family, victim_names, victim_recipe, victim_seed
+from .victims import (
+    PUBLISHED,
+    check_victim,
+    create_victim,
+    epochs_of,
+    fit_recipe,
+    published_recipe,
+    training_steps,
+    victim_family,
+    victim_names,
+    victim_recipe,
+    victim_seed,
+)
 
 __all__ = [
     "PUBLISHED",

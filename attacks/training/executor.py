@@ -24,8 +24,6 @@ import torch
 
 from ...errors import ConfigError, SetupError
 
-__all__ = ["Executor", "ProcessExecutor", "SerialExecutor", "available_cpus", "executor_for"]
-
 T = TypeVar("T")
 R = TypeVar("R")
 

@@ -11,13 +11,10 @@ from ...surrogates import Recipe
 from ..adversaries import Adversary
 from ..data import Step
 from ..schema import Plan, PlannedCondition
-from .cell_cache import CellCache
+from .cache import CellCache, CellKeys, Identity
 from .cells import Cell, CellResult, CellTask, run_cell
 from .executor import Executor
-from .keys import CellKeys, Identity
 from .store import ArrayStore
-
-__all__ = ["GridResult", "cells_of", "run_grid"]
 
 # Rough cost of a step relative to small-cnn, for the progress bar until times were measured.
 _FIRST_GUESS = {"small-cnn": 1.0, "convmixer": 1.0, "mobilenetv2": 9.0, "resnet18": 45.0, "resnet50": 90.0}

@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 
 from ...errors import OutputError
 from ...imaging import sha256_file
-from ..adversaries import Adversary, Arm, Labelling, Pixels
+from ...surrogates.probes import check_features, compute_features, feature_tasks
+from ..adversaries import Adversary
 from ..data import VerificationData, deal_labels, noise_arm, run_tool
-from ..data.split import stratified_split
+from ..data.splits import stratified_split
+from ..terms import Arm, Labelling, Pixels
 from .executor import Executor
-from .features import check_features, compute_features, feature_tasks
-
-__all__ = ["ArrayStore", "Inputs", "temporary_folder_problem"]
 
 Version = Literal["clean", "protected", "noise", "test"]
 

@@ -1,14 +1,105 @@
-"""Victims: the networks a trainer would train. Architectures are those of the surrogates, always from scratch."""
+"""Victims: the networks a trainer would train, always from scratch, and how long.
+
+How long a victim is trained: long enough to fit, equally long in every arm.
+
+Victims: the networks a trainer would train. Architectures are those of the surrogates, always from scratch.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import math
+from dataclasses import dataclass, replace
 
 from ...errors import ConfigError, UnknownNameError
 from ...surrogates import Recipe, Surrogate, create_surrogate, recipe_for, surrogate_family, surrogate_names
-from .schedule import fit_recipe
 
-__all__ = ["check_victim", "create_victim", "victim_family", "victim_names", "victim_recipe", "victim_seed"]
+EPOCHS = 12.0
+"""Passes over the pictures, where that is more steps than small sets get.
+
+Short recipes for CIFAR-10 take 8 to 16 (KellerJordan/cifar10-airbench), papers 30 to 60. Twelve lie among the former,
+and four times as many, the length of the preset ``full``, among the latter.
+"""
+
+_REFERENCE_IMAGES = 1000
+_SHORTEST = 0.5
+
+
+def training_steps(base: int, images: int, *, batch_size: int = 64, scale: float = 1.0) -> int:
+    """Optimiser steps for a training set of this size: :data:`EPOCHS` passes, and for small sets more.
+
+    ``base`` steps at 1,000 images (400 steps of 64 are 26 epochs), growing with the square root of the number of
+    images, at least half of ``base``: few pictures have to be seen often. From 4,550 images on (with 400 steps and
+    batches of 64) the passes are more, and count. All times ``scale``.
+    """
+    few = base * max(_SHORTEST, math.sqrt(images / _REFERENCE_IMAGES))
+    steps = max(few, EPOCHS * images / batch_size) * scale
+    return max(1, round(steps)) if steps < 20 else 10 * round(steps / 10)
+
+
+def epochs_of(recipe: Recipe, images: int) -> float:
+    """How often a training by this recipe sees each of so many pictures."""
+    return recipe.steps * min(recipe.batch_size, images) / max(1, images)
+
+
+def fit_recipe(recipe: Recipe, images: int, *, scale: float = 1.0, epochs: float | None = None) -> Recipe:
+    """The recipe with the number of steps, and a batch no larger than the set.
+
+    Args:
+        recipe: its ``steps`` are those at 1,000 images.
+        images: training pictures.
+        scale: of the length.
+        epochs: exactly so many passes instead.
+    """
+    batch = min(recipe.batch_size, max(2, images))
+    if epochs is None:
+        steps = training_steps(recipe.steps, images, batch_size=batch, scale=scale)
+    else:
+        steps = max(1, round(epochs * images / batch))
+    return replace(recipe, steps=steps, batch_size=batch)
+
+
+@dataclass(frozen=True)
+class PublishedRecipe:
+    """A recipe in epochs, as papers state it.
+
+    Attributes:
+        epochs: passes over the training pictures.
+        recipe: the rest; ``steps`` is replaced.
+        source: where it stands.
+    """
+
+    epochs: int
+    recipe: Recipe
+    source: str
+
+
+PUBLISHED: dict[str, PublishedRecipe] = {
+    "emn": PublishedRecipe(
+        60,
+        Recipe(batch_size=128, lr=0.1, momentum=0.9, weight_decay=5e-4, warmup=0.0, clip_norm=5.0),
+        "arXiv 2101.04898 and its configurations for CIFAR-10: 60 epochs, cosine to 0, gradient norm at most 5",
+    ),
+    "apbench": PublishedRecipe(
+        200,
+        Recipe(batch_size=128, lr=0.1, momentum=0.9, weight_decay=5e-4, warmup=0.0, clip_norm=math.inf, halvings=1),
+        "arXiv 2308.03258 and its code for CIFAR-10: 200 epochs, learning rate halved after 100",
+    ),
+}
+"""Recipes of the literature, so that figures can stand beside the papers'.
+
+Two things differ on purpose: momentum is Nesterov's, and the border of a crop is reflected and not black. APBench's
+code has batches of 128 (its table of settings says 256), which it does not shuffle; here they are shuffled.
+"""
+
+
+def published_recipe(name: str, images: int, *, epochs: float | None = None) -> Recipe:
+    """The recipe of the literature, in steps for so many images; ``epochs`` instead of the published ones."""
+    published = PUBLISHED[name]
+    batch = min(published.recipe.batch_size, max(2, images))
+    passes = published.epochs if epochs is None else epochs
+    return replace(published.recipe, batch_size=batch, steps=max(1, int(passes * images) // batch))
+
 
 # They start from trained weights; a trainer who has those belongs to the tier "prior" (fine-tune, linear-probe).
 _PRETRAINED = frozenset({"efficientnet-lite0"})

@@ -1,11 +1,9 @@
 """Whole folders: protect one, fit a bank to one, apply a bank to one. Streaming, and resumable after any kill."""
 
-from .applying import apply_folder
-from .fit_only import fit_folder
-from .interrupt import StopRequest, interruptible
+from ...records.progress import ProgressCallback, StopRequest, interruptible
+from .fitting import fit_folder
 from .plan import Plan
-from .progress import ProgressCallback
-from .protecting import protect_folder
+from .protecting import apply_folder, protect_folder
 
 __all__ = [
     "Plan",

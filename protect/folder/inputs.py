@@ -1,4 +1,9 @@
-"""The account of a run: every file below SRC, once, in a fixed order, with what is to become of it."""
+"""The account of a run: every file below SRC, once, and the noise it is to get.
+
+What a run over a folder needs of the noise it writes: a bank, textures, or a bundle made from text elsewhere.
+
+The account of a run: every file below SRC, once, in a fixed order, with what is to become of it.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +13,54 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
+import numpy as np
+
+from ...imaging.budget import Budget
 from ...imaging.loading import sha256_file
+from ...imaging.picture import Picture
 from ...imaging.scan import FolderScan
-from ..records.state import InputRecord
-from .interrupt import StopRequest
-from .progress import ProgressCallback
+from ...records.progress import ProgressCallback, StopRequest
+from ...records.run_state import InputRecord
 
-__all__ = ["Job", "hash_inputs", "hash_paths", "list_inputs", "make_jobs", "ordered_map"]
+
+class NoiseStore(Protocol):
+    """Noise by key, within a budget. Read from several threads."""
+
+    @property
+    def budget(self) -> Budget:
+        """The bound that all of it keeps."""
+        ...
+
+    @property
+    def surrogate(self) -> str:
+        """Name of the model behind it, empty where there is none."""
+        ...
+
+    @property
+    def surrogate_sha256(self) -> str:
+        """Digest of that model's weights."""
+        ...
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """What is known of how it was made."""
+        ...
+
+    def key_for(self, image_key: str) -> str | None:
+        """The key of the noise for a picture; ``None`` where there is none."""
+        ...
+
+    def levels_on(self, picture: Picture, key: str) -> np.ndarray:
+        """The noise of a key on a picture: float32 ``[R, S, 1 or 3]``, in 8-bit levels. Stored noise is the same for
+        every picture, and of its own size.
+
+        Raises:
+            ImageError: this picture cannot be protected by it.
+        """
+        ...
+
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -157,3 +201,9 @@ def make_jobs(source: Path, records: Iterable[InputRecord], names: Mapping[str, 
             output = record.relative
         jobs.append(Job(record, source / record.relative, output, encoder))
     return jobs
+
+
+def tell_found(scan: FolderScan, progress: ProgressCallback) -> None:
+    """Say before any work what the pictures are and which folders were taken for classes."""
+    for message in (scan.describe(), *scan.notes):
+        progress("found", 0, 0, message)

@@ -14,29 +14,24 @@ from typing import Any, Final, Literal, TypeVar
 
 from ...errors import BankError, ConfigError, OutputError, ResumeError
 from ...imaging.allocator import giving_back
-from ...imaging.atomic import sweep_temporaries, write_atomic
+from ...imaging.encoding import resolve_output_names
+from ...imaging.formats import is_picture_name
 from ...imaging.loading import FileProblem, sha256_file
-from ...imaging.naming import resolve_output_names
 from ...imaging.perturb import Fit
-from ...imaging.places import StillThere
 from ...imaging.scan import FolderScan
-from ...imaging.visibility import Sight, tell_sights
-from ..records import RunSummary
-from ..records.manifest import ManifestRow, ManifestWriter, count_statuses
-from ..records.report import write_report
-from ..records.run_file import RunFile, Timing, json_safe, measure_stealth, versions
-from ..records.state import InputRecord, Journal, RunState, decisive_inputs, plan_hash
+from ...imaging.visibility import FLIP_MISSING, Sight, flip_available, tell_sights
+from ...records.files import sweep_temporaries, write_atomic
+from ...records.manifest import ManifestRow, ManifestWriter, count_statuses
+from ...records.places import StillThere
+from ...records.progress import ProgressCallback, StopRequest
+from ...records.run_file import RunFile, Timing, json_safe, measure_stealth, versions
+from ...records.run_state import InputRecord, Journal, RunState, decisive_inputs, plan_hash
 from ..request import Request, WriteOptions
-from .captions import table_warnings
 from .fitting import FittedBank, doubts, fit_and_keep, load_fitted, read_inputs
-from .inputs import hash_inputs, make_jobs, ordered_map
-from .interrupt import StopRequest
-from .noise_store import NoiseStore
-from .progress import ProgressCallback
+from .inputs import NoiseStore, hash_inputs, make_jobs, ordered_map
+from .report import RunSummary, write_report
 from .session import Session
-from .writing import FileWriter
-
-__all__ = ["FolderRun"]
+from .writing import FileWriter, table_warnings
 
 _Store = TypeVar("_Store", bound=NoiseStore)
 
@@ -248,7 +243,7 @@ class FolderRun:
         self.progress("report", 0, 1, "writing the report")
         bank_digest = _keep_bank(session.files.bank, keep)
         new = sum(row.status == "protected" for row in rows[resumed:])
-        stealth = measure_stealth(rows)
+        stealth = measure_stealth(rows, flip_reason=None if flip_available() else FLIP_MISSING)
         warnings = [
             *self.warnings,
             *table_warnings(self.output, rows),
@@ -312,7 +307,7 @@ class FolderRun:
             already_done=already_done,
             resumed_rows=resumed,
             strict=self.strict,
-            unprotected=sum(row.is_left_out for row in rows),
+            unprotected=sum(row.is_problem and is_picture_name(row.source) for row in rows),
         )
 
 

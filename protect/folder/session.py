@@ -11,10 +11,10 @@ from typing import Any
 from ...errors import OutputError, ResumeError
 from ...imaging.loading import sha256_file
 from ...imaging.page import is_own_page
-from ..records.manifest import MANIFEST_NAME, ManifestLog, read_manifest
-from ..records.report import REPORT_NAME
-from ..records.run_file import RUN_FILE_NAME, RunFile, read_run_file
-from ..records.state import (
+from ...records.manifest import MANIFEST_NAME, ManifestLog, read_manifest
+from ...records.progress import ProgressCallback, StopRequest
+from ...records.run_file import RUN_FILE_NAME, RunFile, read_run_file
+from ...records.run_state import (
     InputRecord,
     Journal,
     RunState,
@@ -25,10 +25,7 @@ from ..records.state import (
 )
 from ..request.places import remove_empty_folders, survey_output
 from .inputs import hash_paths
-from .interrupt import StopRequest
-from .progress import ProgressCallback
-
-__all__ = ["Session"]
+from .report import REPORT_NAME
 
 _START_AGAIN = (
     "Give another output folder, or start again with --no-resume (in Python: resume=False), "

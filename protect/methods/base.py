@@ -28,8 +28,6 @@ from ..cluster_index import ClusterIndex
 from ..textures import TextureBank
 from .checkpoint import Checkpoint
 
-__all__ = ["FitContext", "FitEstimate", "FitProgress", "Method", "ProgressCallback", "settled_precision"]
-
 #: What a method's fit gives: mostly perturbations; textures where they are made when a picture is written.
 _B = TypeVar("_B", bound=Bank | TextureBank)
 

@@ -1,4 +1,7 @@
-"""State of a fit on disk, so that a killed fit goes on where it stood; on a CPU it ends with the same bytes."""
+"""State of a fit on disk, so that a killed fit goes on where it stood; on a CPU it ends with the same bytes.
+
+An optimiser's state as named tensors, so that it can be kept without pickle.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ...errors import OutputError
-from ...imaging.atomic import atomic_file, check_free
 from ...imaging.scan import is_own_file
-from ...imaging.structured import parse_json
-
-__all__ = ["Checkpoint"]
+from ...records.files import atomic_file, check_free
+from ...records.text import parse_json
 
 _log = logging.getLogger(__name__)
 
@@ -137,3 +138,18 @@ def _is_checkpoint(path: Path) -> bool:
             return {"identity", "facts"} <= (handle.metadata() or {}).keys()
     except SafetensorError:
         return False
+
+
+def pack_optimiser(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """``{parameter number}.{name}`` to tensor."""
+    state = optimiser.state_dict()["state"]
+    return {f"{number}.{name}": value for number, values in state.items() for name, value in values.items()}
+
+
+def unpack_optimiser(optimiser: torch.optim.Optimizer, packed: dict[str, Tensor]) -> None:
+    """The reverse of :func:`pack_optimiser`, into an optimiser of the same parameters."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in packed.items():
+        number, _, name = key.partition(".")
+        state.setdefault(int(number), {})[name] = value
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})

@@ -12,8 +12,6 @@ from ..bank import Bank
 from .base import FitContext, FitEstimate, Method
 from .registry import register_method
 
-__all__ = ["RandomNoise"]
-
 
 @register_method
 class RandomNoise(Method[Bank]):

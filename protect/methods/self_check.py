@@ -19,8 +19,6 @@ from ...imaging import Budget, ImageSet
 from ...surrogates import create_surrogate, recipe_for, train_classifier
 from .written import WrittenCopies
 
-__all__ = ["CheckResult", "SelfCheck"]
-
 VICTIM = "small-cnn"
 LEARNABLE_MARGIN = 0.10
 """The clean victim must beat chance by this much, or the check cannot tell protection from a hard data set."""

@@ -1,4 +1,19 @@
-"""Pictures with a perturbation on them as a trainer reads them: what is judged is what is written.
+"""What a file does to a perturbation: sizes, rounding, colours; pictures as a trainer reads them.
+
+A bound on the slow colours of a perturbation: casts and large stains, which the eye sees before all else.
+
+The eye resolves colour far more coarsely than brightness, and is most sensitive to it at the lowest frequencies
+(Mullen, *The contrast sensitivity of human colour vision to red-green and blue-yellow chromatic gratings*, J. Physiol.
+359, 1985). A pattern crafted for networks alone puts much of its strength just there.
+
+What a file does to a perturbation: up to the picture's own size, and back down when a trainer shrinks it.
+
+Both resizes are linear and separable, so together they are one small matrix on each side of the perturbation. At a
+working resolution of 64 px and pictures of 160 px a pattern of two pixels keeps a third of its strength, one of eight
+nine tenths (the whole matters little: 100 or 3,000 px give the same to a hundredth). Noise crafted as if it reached
+the trainer untouched puts its strength where the file loses it; crafted through the round trip it does not.
+
+Pictures with a perturbation on them as a trainer reads them: what is judged is what is written.
 
 Where the files are known, each is read again, perturbed by the very function that the writer uses, saved where saving
 loses something, and shrunk. Only so do the figures know of a bit depth, of channels that are not there, of transparent
@@ -7,21 +22,115 @@ places, and of pixels that are black or white already at full size, which cannot
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from ...errors import ImageError
-from ...imaging import Budget, ImageSet, add_delta, decode, encode, squash
-from ...imaging.writable import Origin
-from .round_trip import RoundTrip
+from ...errors import ConfigError, ImageError
+from ...imaging import Budget, ImageSet, add_delta, decode, encode, squash, upsample_delta
+from ...imaging.image_set import Origin
 
-__all__ = ["WrittenCopies"]
+_PASSES = 4
+
+
+class TintBound:
+    """Holds the colour of a perturbation, as far as it varies slowly over the frame, within some levels.
+
+    A perturbation is its mean over the channels (brightness) and the rest (colour). The slow part of the colour is its
+    projection on the lowest cosines of a DCT in each direction: the mean over the frame is the first of them. Where
+    that part exceeds the bound anywhere, it is scaled down, which leaves brightness and all finer colour as they were.
+
+    Args:
+        resolution: side R of the perturbations.
+        levels: largest slow colour shift of any channel of any pixel, in 1/255 of the full range; 0 removes it.
+        device: where the perturbations are.
+        cosines: how many of the lowest frequencies count as slow, in each direction; 4 go up to one and a half waves
+            over the frame. As many as the resolution leave no colour at all.
+
+    Raises:
+        ConfigError: a value out of range.
+    """
+
+    def __init__(self, resolution: int, levels: float, device: torch.device | str = "cpu", *, cosines: int = 4) -> None:
+        if not (levels >= 0 and cosines >= 1):
+            raise ConfigError(f"tint must be a number of levels from 0, not {levels:g}, of at least one cosine.")
+        self._limit = levels / 255
+        count = min(cosines, resolution)
+        places = (torch.arange(resolution, dtype=torch.float64) + 0.5) * (math.pi / resolution)
+        waves = torch.cos(torch.arange(count, dtype=torch.float64)[:, None] * places)
+        waves /= waves.norm(dim=1, keepdim=True)
+        self._slow = (waves.T @ waves).float().to(device)
+
+    def slow_colour(self, delta: Tensor) -> Tensor:
+        """The slow part of the colour of ``delta [..., 3, R, R]``, of the same shape; its channels sum to 0."""
+        colour = delta - delta.mean(dim=-3, keepdim=True)
+        return self._slow @ colour @ self._slow
+
+    def __call__(self, delta: Tensor, epsilon: float) -> Tensor:
+        """The nearest perturbation within both bounds, or nearly: alternating projections, a few times.
+
+        Args:
+            delta: float ``[..., 3, R, R]`` in units of the full range.
+            epsilon: bound on every value, in the same units; it holds exactly.
+
+        Returns:
+            A new tensor.
+        """
+        for _ in range(_PASSES):
+            slow = self.slow_colour(delta)
+            most = slow.abs().amax(dim=(-3, -2, -1), keepdim=True)
+            excess = 1 - (self._limit / most.clamp(min=1e-12)).clamp(max=1)
+            delta = (delta - excess * slow).clamp(-epsilon, epsilon)
+        return delta
+
+
+class RoundTrip:
+    """``delta -> H delta W^T`` with the matrices of one picture size.
+
+    Args:
+        resolution: working resolution R in px.
+        native: height and width of the pictures in px.
+        device: where the perturbations are.
+    """
+
+    def __init__(self, resolution: int, native: tuple[int, int], device: torch.device | str = "cpu") -> None:
+        self.rows = _matrix(resolution, native[0]).to(device)
+        self.columns = _matrix(resolution, native[1]).to(device)
+
+    def __call__(self, delta: Tensor) -> Tensor:
+        """What of ``delta [..., R, R]`` a trainer sees at resolution R, of the same shape."""
+        return self.rows @ delta @ self.columns.T
+
+    def adjoint(self, gradient: Tensor) -> Tensor:
+        """The gradient with respect to ``delta`` of a function of what the trainer sees."""
+        return self.rows.T @ gradient @ self.columns
+
+    @classmethod
+    def of(cls, dataset: ImageSet) -> RoundTrip | None:
+        """That of a data set's typical picture; ``None`` where the pictures have the working resolution themselves."""
+        side = dataset.resolution
+        if dataset.native_size is None or dataset.native_size == (side, side):
+            return None
+        return cls(side, dataset.native_size, dataset.images.device)
+
+
+@lru_cache(maxsize=16)
+def _matrix(resolution: int, native: int) -> Tensor:
+    """``[R, R]``: bilinear to ``native``, antialiased bilinear back, as imaging's upsample_delta and squash do."""
+    basis = np.eye(resolution, dtype=np.float32)[:, :, None]
+    up = torch.from_numpy(np.ascontiguousarray(upsample_delta(basis, native, resolution)[:, :, 0]))[None, None]
+    if native == resolution:
+        return up[0, 0]
+    return F.interpolate(up, (resolution, resolution), mode="bilinear", antialias=True, align_corners=False)[0, 0]
+
 
 _PART: Final = 256  # rows of perturbations in memory at once
 _THREADS: Final = 4  # Pillow works outside the interpreter lock

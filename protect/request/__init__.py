@@ -1,9 +1,8 @@
 """What was asked for, checked as a whole before any work begins."""
 
 from .checks import Request, check_bank_place, check_fit, check_source, check_write
-from .options import FitOptions, FormatPolicy, MetadataPolicy, WriteOptions
+from .options import FitOptions, FormatPolicy, MetadataPolicy, Problems, WriteOptions
 from .places import check_writable, exclusive, holding
-from .problems import Problems
 
 __all__ = [
     "FitOptions",

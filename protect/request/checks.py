@@ -10,19 +10,26 @@ from typing import TYPE_CHECKING, Any
 from ...errors import ConfigError, FolderError
 from ...imaging.budget import Budget
 from ...imaging.loading import Describer, auto_resolution, common_size, sha256_file
-from ...imaging.places import lies_in
 from ...imaging.scan import FolderScan, scan_source
-from ..records.manifest import MANIFEST_NAME
-from .captions import captions_digest, captions_for
-from .labels import check_class_names, check_labels, choose_method, single_picture_warning
-from .options import FitOptions, WriteOptions
+from ...records.manifest import MANIFEST_NAME
+from ...records.places import lies_in
+from .options import (
+    FitOptions,
+    Problems,
+    WriteOptions,
+    captions_digest,
+    captions_for,
+    check_choice,
+    check_class_names,
+    check_labels,
+    choose_method,
+    single_picture_warning,
+)
 from .places import check_writable, linked_problem, overlap_problem
-from .problems import Problems, check_choice
 
 if TYPE_CHECKING:
     from ..methods import Method
 
-__all__ = ["Request", "check_bank_place", "check_fit", "check_source", "check_write"]
 
 _GRANULARITIES = ("sample", "class", "cluster")
 _RESOLUTIONS = range(16, 1025)
@@ -245,8 +252,7 @@ def _make_method(name: str | Method, options: FitOptions, budget: Budget, device
             raise ConfigError("A method object brings its own hyper-parameters; give them to its constructor.")
         return name
     from ..methods import create_method
-    from ..methods.hyper_parameters import check_settable
-    from ..methods.registry import method_class
+    from ..methods.registry import check_settable, method_class
 
     cls = method_class(name)
     check_settable(name, cls.__init__, options.parameters)

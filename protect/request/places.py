@@ -10,20 +10,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ...errors import FolderError, OutputError, ResumeError
-from ...imaging.atomic import TEMPORARY_PREFIX
-from ...imaging.places import identity_of, lies_in, open_own
 from ...imaging.scan import is_own_file
-
-__all__ = [
-    "check_writable",
-    "exclusive",
-    "existing_parent",
-    "holding",
-    "linked_problem",
-    "overlap_problem",
-    "remove_empty_folders",
-    "survey_output",
-]
+from ...records.files import TEMPORARY_PREFIX
+from ...records.places import identity_of, lies_in, open_own
 
 #: Litter that desktops leave in any folder; never a reason to refuse one.
 _LITTER = frozenset({".ds_store", "thumbs.db", "desktop.ini", ".directory"})

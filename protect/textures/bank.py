@@ -23,22 +23,19 @@ from safetensors.numpy import save
 
 from ..._version import __version__
 from ...errors import BankError, ConfigError, ImageError, LabelError
-from ...imaging.atomic import write_atomic
 from ...imaging.budget import Budget
 from ...imaging.masking import amplitude
 from ...imaging.perturb import add_delta
 from ...imaging.picture import Picture
-from ...imaging.structured import parse_json
+from ...records.files import in_stable_order, write_atomic
+from ...records.text import parse_json
 from ..cluster_index import ClusterIndex
-from ..safe_file import in_stable_order
-from .code_book import Code, Wave, assign_codes, scale_for
-from .recipe import LEAST_SIDE, MOST_CLASSES, TextureRecipe
+from .code_book import LEAST_SIDE, MOST_CLASSES, Code, TextureRecipe, Wave, assign_codes, scale_for
 from .wave import draw_waves, is_soft, row_blocks, texture
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["TextureBank"]
 
 FORMAT: Final = "bitterant-texture-bank"
 _VERSION: Final = 1
@@ -236,7 +233,7 @@ class TextureBank:
                 raise ConfigError(f"Expected a uint8 array [H, W, 3], got {image.dtype} {image.shape}.")
             picture = Picture(image)
             return add_delta(picture, self.levels_on(picture, key), self.budget).pixels
-        from ..tensors import on_pixels
+        from ...imaging.image_set import on_pixels
 
         return on_pixels(image, lambda pixels: self.apply(pixels, key))
 

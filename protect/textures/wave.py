@@ -22,22 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ...imaging.perturb import upsample_delta
-from .code_book import Code, Wave
-from .recipe import TextureRecipe
-
-__all__ = [
-    "DrawnWave",
-    "Envelope",
-    "brightness",
-    "draw_waves",
-    "energies",
-    "envelope",
-    "is_soft",
-    "plain_waves",
-    "row_blocks",
-    "small_brightness",
-    "texture",
-]
+from .code_book import Code, TextureRecipe, Wave
 
 #: Pixels worked on at once, few enough to stay in the processor's cache.
 _BLOCK: Final = 1 << 17

@@ -4,16 +4,12 @@ Three steps that share two files: a request (ids and captions), and a bundle of 
 torch; only the generator behind :class:`NoiseSource`, and a captioner, need it.
 """
 
+from ...records.secrets import new_secret, read_or_create_secret, read_secret, save_secret
 from .applying import MAX_EPSILON, ApplyPlan, apply_bundle, write_summary
-from .asking import Asked, ask_for_folder, check_private_places, write_asked
-from .bundle import NoiseBundle
-from .bundle_info import BundleInfo
-from .exporting import export_npz, export_png
-from .generating import generate_bundle
-from .request import NoiseRequest, RequestLimits, RequestRow
-from .request_map import MappedPicture, RequestMap
-from .secret import new_secret, read_or_create_secret, read_secret, save_secret
-from .source import NoiseSource
+from .build_request import Asked, ask_for_folder, check_private_places, write_asked
+from .bundle import BundleInfo, NoiseBundle
+from .generating import NoiseSource, export_npz, export_png, generate_bundle
+from .request import MappedPicture, NoiseRequest, RequestLimits, RequestMap, RequestRow
 
 __all__ = [
     "MAX_EPSILON",

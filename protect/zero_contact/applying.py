@@ -1,32 +1,122 @@
-"""Putting the noise of a bundle on the pictures it was asked for. Nothing is written before all of it was verified."""
+"""Putting the noise of a bundle on the pictures it was asked for. Nothing is written before all of it was verified.
+
+A bundle as the noise of a folder run.
+
+Telling the pictures that noise was asked for from those that changed, are gone, or are new.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, TypedDict, Unpack, get_args, overload
 
-from ...errors import ConfigError, UnknownNameError
-from ...imaging.atomic import write_atomic
+import numpy as np
+
+from ...errors import BundleError, ConfigError, UnknownNameError
+from ...imaging.budget import Budget
 from ...imaging.codec import MAX_PIXELS
 from ...imaging.perturb import Fit
+from ...imaging.picture import Picture
+from ...records.files import write_atomic
+from ...records.progress import ProgressCallback, StopRequest, silent
+from ...records.run_file import json_safe, read_run_file
+from ...records.run_state import InputRecord, StateFiles
 from ..folder.inputs import hash_inputs
-from ..folder.interrupt import StopRequest
-from ..folder.progress import ProgressCallback, silent
+from ..folder.report import RunSummary
 from ..folder.run import FolderRun
-from ..records import RunSummary, read_run_file
-from ..records.run_file import json_safe
-from ..records.state import InputRecord, StateFiles
 from ..request import FormatPolicy, MetadataPolicy, Problems, WriteOptions, check_source, check_write, holding
 from .bundle import NoiseBundle
-from .bundle_noise import BundleNoise
-from .request_map import RequestMap
-from .vetting import UNKNOWN, Vetting
+from .request import RequestMap
 
-__all__ = ["MAX_EPSILON", "ApplyPlan", "apply_bundle", "write_summary"]
+
+@dataclass(frozen=True)
+class BundleNoise:
+    """What :class:`NoiseStore` asks for, by the ids of a request.
+
+    Attributes:
+        bundle: verified.
+        strength: share of the noise that is used, in (0, 1].
+    """
+
+    bundle: NoiseBundle
+    strength: float = 1.0
+
+    @property
+    def budget(self) -> Budget:
+        """The bound after weakening."""
+        return Budget(self.bundle.budget.epsilon * self.strength)
+
+    @property
+    def surrogate(self) -> str:
+        """The generator."""
+        return self.bundle.info.generator_id
+
+    @property
+    def surrogate_sha256(self) -> str:
+        """Of the generator's weights."""
+        return self.bundle.info.generator_sha256
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """What the bundle says about itself."""
+        return asdict(self.bundle.info)
+
+    def key_for(self, image_key: str) -> str | None:
+        """The id itself, where the bundle has it."""
+        return image_key if image_key in self.bundle.tensor_of else None
+
+    def levels_on(self, picture: Picture, key: str) -> np.ndarray:
+        """float32 ``[h, w, 3]`` in levels, whatever the picture."""
+        return self.bundle.levels_of(key) * np.float32(self.strength)
+
+
+_CHANGED: Final = "it is not the file that noise was asked for: it changed since. Make a new request for it"
+_MISSING: Final = "noise was asked for it, but it is no longer there"
+UNKNOWN: Final = "no noise was asked for it; it was not copied. Make a new request for it"
+
+
+class Vetting:
+    """Which inputs are the pictures that noise was asked for, byte for byte."""
+
+    def __init__(self, known: RequestMap, images: Path) -> None:
+        self.images = images
+        self.by_path = {picture.path: (name, picture) for name, picture in known.pictures.items()}
+
+    def id_of(self, record: InputRecord) -> str | None:
+        """The id under which noise was asked for."""
+        found = self.by_path.get(record.relative)
+        return None if found is None else found[0]
+
+    def __call__(self, records: Sequence[InputRecord]) -> tuple[InputRecord, ...]:
+        """The inputs, with those that may not be protected marked, and those that are gone.
+
+        Raises:
+            BundleError: none may be protected.
+        """
+        judged = [self._judge(record) for record in records]
+        there = {record.relative for record in records}
+        judged += [InputRecord(path, "failed", reason=_MISSING) for path in self.by_path if path not in there]
+        if not any(record.kind == "image" for record in judged):
+            raise BundleError(
+                f"None of the {len(self.by_path)} pictures that noise was asked for is in {self.images} as it was. "
+                "Give the folder that the request was made for, or make a new request."
+            )
+        return tuple(sorted(judged, key=lambda record: os.fsencode(record.relative)))
+
+    def _judge(self, record: InputRecord) -> InputRecord:
+        found = self.by_path.get(record.relative)
+        if found is None:
+            return replace(record, kind="skipped", sha256=None, reason=UNKNOWN) if record.kind == "image" else record
+        if record.kind != "image":
+            return replace(record, kind="failed", reason=record.reason or _CHANGED)
+        changed = record.sha256 is not None and record.sha256 != found[1].sha256
+        return replace(record, kind="failed", reason=_CHANGED) if changed else record
+
 
 #: Levels of 255 that are accepted from elsewhere unless asked otherwise: what ``--strength strong`` means here.
 MAX_EPSILON: Final = 16.0

@@ -1,4 +1,13 @@
-"""A noise bundle, read tensor by tensor and believed only after it was verified.
+"""A noise bundle: what it says about itself, written piece by piece, read and believed only after it was verified.
+
+What a noise bundle says about itself: string metadata in the head of its file.
+
+Writing a noise bundle piece by piece: what is in memory does not grow with the number of pictures.
+
+safetensors' own writer wants all tensors at once. The format is simple enough to be written here: 8 bytes with the
+length of the head (little-endian), the head as JSON padded with spaces, the tensors one after another.
+
+A noise bundle, read tensor by tensor and believed only after it was verified.
 
 It comes from elsewhere: everything in it is checked, and nothing in it is ever executed (no pickle).
 """
@@ -6,25 +15,309 @@ It comes from elsewhere: everything in it is checked, and nothing in it is ever 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final, Literal, cast, get_args
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from ...errors import BundleError
+from ..._version import __version__
+from ...errors import BudgetExceeded, BundleError, ConfigError
 from ...imaging.budget import Budget
-from ...imaging.places import open_regular
-from ...imaging.structured import parse_json, read_json
-from ..folder.progress import ProgressCallback, silent
-from .bundle_info import FORMAT, INDEX_SUFFIX, SUFFIX, TENSOR_NAME, VERSION, BundleInfo
-from .bundle_writing import BLANK_DIGEST
-from .request import ID_PATTERN, NoiseRequest
-from .request_map import RequestMap
+from ...imaging.perturb import Fit
+from ...records.files import atomic_file, check_free, write_atomic
+from ...records.places import open_regular
+from ...records.progress import ProgressCallback, silent
+from ...records.text import parse_json, read_json
+from .request import ID_PATTERN, NoiseRequest, RequestMap
 
-__all__ = ["NoiseBundle"]
+FORMAT: Final = "unlearnable-noise"
+VERSION: Final = 1
+SUFFIX: Final = ".noise.safetensors"
+INDEX_SUFFIX: Final = ".noise.index.json"
+#: ``d/`` and the id of a picture, or ``c/`` and the key of a pattern that several pictures share.
+TENSOR_NAME: Final = re.compile(r"d/[0-9a-f]{16}|c/[0-9a-z-]{1,60}")
+
+Stage = Literal["native", "final"]
+ZMode = Literal["class", "codebook", "sample"]
+PromptMode = Literal["fixed", "cycle"]
+
+#: int8 holds no more; far beyond what is hard to see anyway.
+_LARGEST_EPSILON: Final = 127.0
+_LARGEST_SIDE: Final = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleInfo:
+    """How the noise was made.
+
+    Attributes:
+        stage: ``native``: float16 squares of one side, which the owner fits to the pictures; ``final``: int8, at the
+            size of each picture.
+        epsilon_levels: no value is larger, in 1/255 levels.
+        native_size: side of the squares in px; of a final bundle, that of the generator.
+        generator_id, generator_sha256: of the generator.
+        text_encoder, text_norm: what read the prompts.
+        z_mode: whether a class, an entry of a codebook, or a picture has a seed of its own.
+        prompt_mode: ``fixed``: the prompts as they came; ``cycle``: class prompts in changing words.
+        resize: how squares are meant to meet a picture.
+        count: how many pictures it is for.
+        prompts_sha256: digest of the request's ids and prompts.
+        created: when; left out unless given, so that the same request gives the same bytes.
+        method: what made it.
+        tool_version: of bitterant.
+    """
+
+    stage: Stage
+    epsilon_levels: float
+    native_size: int
+    generator_id: str
+    generator_sha256: str
+    text_encoder: str
+    text_norm: str
+    z_mode: ZMode
+    prompt_mode: PromptMode
+    resize: Fit
+    count: int
+    prompts_sha256: str
+    created: str = ""
+    method: str = "t2ue"
+    tool_version: str = __version__
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.epsilon_levels) and 1 <= self.epsilon_levels <= _LARGEST_EPSILON):
+            raise BundleError(
+                f"A bundle of epsilon {self.epsilon_levels:g} cannot be: 1 to {_LARGEST_EPSILON:g} levels."
+            )
+        choices = ((self.stage, Stage), (self.z_mode, ZMode), (self.prompt_mode, PromptMode), (self.resize, Fit))
+        for value, kind in choices:
+            if value not in get_args(kind):
+                raise BundleError(
+                    f"A bundle cannot have {value!r:.40} where one of {', '.join(get_args(kind))} stands."
+                )
+        if not 1 <= self.native_size <= _LARGEST_SIDE or self.count < 1:
+            raise BundleError(f"A bundle of {self.count} perturbations of side {self.native_size} cannot be.")
+
+    def to_metadata(self) -> dict[str, str]:
+        """As the text that stands in the file."""
+        metadata = {
+            "format": FORMAT,
+            "version": str(VERSION),
+            "method": self.method,
+            "stage": self.stage,
+            "units": "levels",
+            "scale": "1",
+            "epsilon_levels": format(self.epsilon_levels, ".12g"),
+            "native_size": str(self.native_size),
+            "generator_id": self.generator_id,
+            "generator_sha256": self.generator_sha256,
+            "text_encoder": self.text_encoder,
+            "text_norm": self.text_norm,
+            "z_mode": self.z_mode,
+            "prompt_mode": self.prompt_mode,
+            "resize": self.resize,
+            "count": str(self.count),
+            "prompts_sha256": self.prompts_sha256,
+            "tool_version": self.tool_version,
+        }
+        return {**metadata, "created": self.created} if self.created else metadata
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str], name: str) -> BundleInfo:
+        """Read the head of a file.
+
+        Args:
+            metadata: as found.
+            name: what messages call the file.
+
+        Raises:
+            BundleError: another format or version, or values that cannot be.
+        """
+        if metadata.get("format") != FORMAT:
+            raise BundleError(f"{name} is a safetensors file, but no noise bundle. `bitterant t2ue noise` makes one.")
+        version = metadata.get("version", "")
+        if version.partition(".")[0] != str(VERSION):
+            raise BundleError(
+                f"{name} has bundle format {version or '?'}; this bitterant reads {VERSION}. It was written by "
+                f"{metadata.get('tool_version', 'an unknown version')}: update bitterant, or ask for the noise again."
+            )
+        if (metadata.get("units"), metadata.get("scale")) != ("levels", "1"):
+            raise BundleError(f"{name}: its values are not in 1/255 levels, the only unit that is read.")
+        try:
+            return cls(
+                stage=cast(Stage, metadata["stage"]),
+                epsilon_levels=float(metadata["epsilon_levels"]),
+                native_size=int(metadata["native_size"]),
+                generator_id=metadata["generator_id"],
+                generator_sha256=metadata["generator_sha256"],
+                text_encoder=metadata["text_encoder"],
+                text_norm=metadata["text_norm"],
+                z_mode=cast(ZMode, metadata["z_mode"]),
+                prompt_mode=cast(PromptMode, metadata.get("prompt_mode", "fixed")),
+                resize=cast(Fit, metadata["resize"]),
+                count=int(metadata["count"]),
+                prompts_sha256=metadata["prompts_sha256"],
+                created=metadata.get("created", ""),
+                method=metadata.get("method", "t2ue"),
+                tool_version=metadata.get("tool_version", ""),
+            )
+        except KeyError as error:
+            raise BundleError(f"{name} is damaged: its head lacks {error}.") from error
+        except (ValueError, BundleError) as error:
+            raise BundleError(f"{name} is damaged: {error!s:.200}") from error
+
+
+SHARD_BYTES: Final = 2**30
+#: Stands in the head where the digest of the file goes, while that digest is taken.
+BLANK_DIGEST: Final = "0" * 64
+
+_TYPES: Final = {"native": ("F16", np.dtype("<f2")), "final": ("I8", np.dtype("i1"))}
+
+
+@dataclass(frozen=True, slots=True)
+class TensorPlan:
+    """A tensor to come: its name, and its height and width in px."""
+
+    name: str
+    height: int
+    width: int
+
+
+def bundle_paths(path: Path) -> tuple[Path, str]:
+    """Folder and stem of a bundle's files.
+
+    Raises:
+        ConfigError: the name does not end as a bundle does.
+    """
+    if not path.name.endswith(SUFFIX) or path.name == SUFFIX:
+        raise ConfigError(f"{path}: a noise bundle is called NAME{SUFFIX}.")
+    return path.parent, path.name[: -len(SUFFIX)]
+
+
+def write_bundle(
+    path: Path,
+    info: BundleInfo,
+    tensors: Sequence[TensorPlan],
+    levels: Iterable[np.ndarray],
+    shared: Mapping[str, str],
+    *,
+    shard_bytes: int = SHARD_BYTES,
+) -> tuple[Path, ...]:
+    """Write a bundle, whole or not at all, readable by its owner alone. The same content gives the same bytes.
+
+    Args:
+        path: ``NAME.noise.safetensors``. A bundle larger than ``shard_bytes`` becomes ``NAME-00001-of-00003...`` and
+            ``NAME.noise.index.json``.
+        info: how the noise was made.
+        tensors: what is to come, in its order.
+        levels: for each of them float ``[3, h, w]`` in 1/255 levels, already rounded where the bundle is final.
+        shared: from id to the key of the pattern (``c/<key>``) that the picture shares; empty where each has its own.
+        shard_bytes: most bytes of tensors in one file, unless a single one is larger.
+
+    Returns:
+        The files, the index last.
+
+    Raises:
+        OutputError: a file is there already, or cannot be written.
+        BudgetExceeded: a value is larger than epsilon, or no number.
+    """
+    folder, stem = bundle_paths(path)
+    size = _TYPES[info.stage][1].itemsize * 3
+    shards = _shards([size * plan.height * plan.width for plan in tensors], shard_bytes)
+    if len(shards) == 1:
+        paths = [path]
+    else:
+        paths = [folder / f"{stem}-{i:05d}-of-{len(shards):05d}{SUFFIX}" for i in range(1, len(shards) + 1)]
+    index = folder / f"{stem}{INDEX_SUFFIX}"
+    for place in {path, index, *paths}:
+        check_free(place)
+    source = iter(levels)
+    written: list[Path] = []
+    digests: dict[str, str] = {}
+    try:
+        for place, part in zip(paths, shards, strict=True):
+            chosen = tensors[part.start : part.stop]
+            keys = {plan.name.removeprefix("c/") for plan in chosen if plan.name.startswith("c/")}
+            ours = {name: key for name, key in sorted(shared.items()) if key in keys}
+            metadata = {**info.to_metadata(), "map": json.dumps(ours, separators=(",", ":"))}
+            if len(shards) > 1:
+                metadata["shards"] = str(len(shards))
+            with atomic_file(place, overwrite=False, private=True) as file:
+                digests[place.name] = _write_shard(file, info, chosen, source, metadata)
+            written.append(place)
+        if len(shards) > 1:
+            body: dict[str, Any] = {"format": FORMAT, "version": VERSION, "files": digests}
+            write_atomic(index, json.dumps(body, indent=1).encode("ascii") + b"\n", overwrite=False, private=True)
+            written.append(index)
+    except BaseException:
+        for place in written:
+            with suppress(OSError):
+                place.unlink()
+        raise
+    return tuple(written)
+
+
+def _shards(sizes: Sequence[int], limit: int) -> list[range]:
+    shards: list[range] = []
+    start = total = 0
+    for i, size in enumerate(sizes):
+        if i > start and total + size > limit:
+            shards.append(range(start, i))
+            start, total = i, 0
+        total += size
+    return [*shards, range(start, len(sizes))]
+
+
+def _write_shard(
+    file: BinaryIO,
+    info: BundleInfo,
+    tensors: Sequence[TensorPlan],
+    source: Iterator[np.ndarray],
+    metadata: Mapping[str, str],
+) -> str:
+    """Write one file; returns its digest, which also stands in its head."""
+    kind, dtype = _TYPES[info.stage]
+    blank = _head({**metadata, "content_sha256": BLANK_DIGEST}, tensors, kind, dtype.itemsize)
+    digest = hashlib.sha256(blank)
+    file.write(blank)
+    for plan in tensors:
+        data = _encode(next(source), plan, info, dtype).tobytes()
+        digest.update(data)
+        file.write(data)
+    content = digest.hexdigest()
+    file.seek(0)
+    file.write(_head({**metadata, "content_sha256": content}, tensors, kind, dtype.itemsize))
+    return content
+
+
+def _head(metadata: Mapping[str, str], tensors: Sequence[TensorPlan], kind: str, itemsize: int) -> bytes:
+    entries: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
+    end = 0
+    for plan in tensors:
+        begin, end = end, end + 3 * plan.height * plan.width * itemsize
+        entries[plan.name] = {"dtype": kind, "shape": [3, plan.height, plan.width], "data_offsets": [begin, end]}
+    text = json.dumps(entries, separators=(",", ":")).encode("ascii")
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _encode(levels: np.ndarray, plan: TensorPlan, info: BundleInfo, dtype: np.dtype[Any]) -> np.ndarray:
+    if levels.shape != (3, plan.height, plan.width):
+        raise ConfigError(f"{plan.name} was announced as {plan.height} x {plan.width}, not {levels.shape}.")
+    # NaN fails this comparison, too. The slack is that of a float32 product.
+    if not (np.abs(levels) <= info.epsilon_levels * (1 + 1e-6)).all():
+        raise BudgetExceeded(f"{plan.name} holds values over {info.epsilon_levels:g} levels, or no numbers.")
+    limit = float(np.float16(info.epsilon_levels))
+    if limit > info.epsilon_levels:  # float16 would round the bound itself up
+        limit = float(np.nextafter(np.float16(limit), np.float16(0)))
+    return np.clip(levels, -limit, limit).astype(dtype)
+
 
 _AGAIN: Final = "Nothing of it is used. Get the bundle again."
 _BLOCK: Final = 1 << 20

@@ -1,28 +1,204 @@
-"""From a request to a bundle of noise. Needs the generator and nothing of the pictures."""
+"""From a request to a bundle of noise, without a picture; and the bundle in other formats.
+
+What makes noise from text, as far as this package needs to know it.
+
+Which noise is to be made for a request: one pattern a picture, or patterns that pictures of a class share.
+
+From a request to a bundle of noise. Needs the generator and nothing of the pictures.
+
+A bundle in other clothes: npz for other programs, PNG for eyes. Neither is read back by ``apply``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+import hmac
+import json
+import re
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Any, Final, Literal, Protocol, get_args
 
 import numpy as np
 
-from ...errors import BudgetExceeded, ConfigError, UnknownNameError, WeightsError
+from ...errors import BudgetExceeded, ConfigError, RequestError, UnknownNameError, WeightsError
 from ...imaging.budget import Budget
-from ...imaging.perturb import Fit, place_delta
-from ...imaging.resize import shrink_delta
-from ..folder.interrupt import StopRequest
-from ..folder.progress import ProgressCallback, silent
-from .bundle import NoiseBundle
-from .bundle_info import BundleInfo, PromptMode, Stage, ZMode
-from .bundle_writing import SHARD_BYTES, TensorPlan, bundle_paths, write_bundle
-from .patterns import DEFAULT_CODEBOOK, Pattern, plan_patterns
-from .request import NoiseRequest
-from .secret import LEAST_SECRET
-from .source import NoiseSource
+from ...imaging.caption_files import CLASS_TEMPLATES, fill_template
+from ...imaging.encoding import encode
+from ...imaging.perturb import Fit, place_delta, shrink_delta
+from ...imaging.picture import Picture
+from ...records.files import atomic_file, check_free, write_atomic
+from ...records.progress import ProgressCallback, StopRequest, silent
+from ...records.secrets import LEAST_SECRET, seed_of
+from .bundle import (
+    SHARD_BYTES,
+    BundleInfo,
+    NoiseBundle,
+    PromptMode,
+    Stage,
+    TensorPlan,
+    ZMode,
+    bundle_paths,
+    write_bundle,
+)
+from .request import NoiseRequest, RequestRow
 
-__all__ = ["generate_bundle"]
+
+class NoiseSource(Protocol):
+    """A generator that turns a prompt and a seed into noise. It sees no picture.
+
+    Attributes:
+        generator_id: what the generator is called.
+        generator_sha256: of its weights.
+        text_encoder: what reads the prompts.
+        text_norm: how embeddings are normalised before they enter the generator.
+        native_size: side S of the noise, in px.
+    """
+
+    @property
+    def generator_id(self) -> str: ...
+    @property
+    def generator_sha256(self) -> str: ...
+    @property
+    def text_encoder(self) -> str: ...
+    @property
+    def text_norm(self) -> str: ...
+    @property
+    def native_size(self) -> int: ...
+
+    def generate(self, prompts: Sequence[str], seeds: Sequence[int]) -> np.ndarray:
+        """Noise for some prompts.
+
+        Args:
+            prompts: N texts.
+            seeds: N numbers in 0..2**63 - 1.
+
+        Returns:
+            float32 ``[N, 3, S, S]`` in [-1, 1], as a share of the budget. Row i depends on ``prompts[i]`` and
+            ``seeds[i]`` only: not on its neighbours, not on N.
+        """
+        ...
+
+
+#: Patterns a class in z_mode ``codebook``: what the authors' code effectively used.
+DEFAULT_CODEBOOK: Final = 32
+
+_NAMES: Final = tuple(
+    re.compile(re.escape(template).replace(re.escape("{}"), "(.+)"), re.IGNORECASE)
+    # The longest first: "a photo of a small {}." also reads as "a photo of a {}." of a "small cat".
+    for template in sorted(CLASS_TEMPLATES, key=len, reverse=True)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """One call of the generator.
+
+    Attributes:
+        tensor: name of the tensor that it becomes.
+        prompt: text.
+        seed: 0..2**63 - 1.
+        size: width and height, where it is made to measure.
+    """
+
+    tensor: str
+    prompt: str
+    seed: int
+    size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class PatternPlan:
+    """All patterns, sorted by tensor name.
+
+    Attributes:
+        patterns: what to generate.
+        shared: from id to the key of its pattern, where patterns are shared.
+    """
+
+    patterns: tuple[Pattern, ...]
+    shared: Mapping[str, str]
+
+
+def plan_patterns(
+    request: NoiseRequest, *, z_mode: ZMode, prompt_mode: PromptMode, secret: bytes, codebook: int = DEFAULT_CODEBOOK
+) -> PatternPlan:
+    """What to generate. It depends on the rows and the secret alone, neither on order nor on batches.
+
+    Args:
+        request: the rows.
+        z_mode: ``class``: one seed a class; ``codebook``: one of ``codebook`` seeds, drawn for each picture;
+            ``sample``: a seed for each picture.
+        prompt_mode: ``cycle`` puts the class name of each picture into one of 18 sentences, drawn for each picture.
+        secret: of whoever generates, or of the owner.
+        codebook: number of seeds.
+
+    Raises:
+        RequestError: the request lacks what the mode needs.
+        ConfigError: ``codebook`` is below 1.
+    """
+    if codebook < 1:
+        raise ConfigError(f"A codebook of {codebook} seeds cannot be: 1 or more.")
+    if z_mode != "sample" and any(row.z_seed is not None for row in request.rows):
+        raise RequestError("The request brings a seed for each picture, which only --z-mode sample uses.")
+    if z_mode == "class":
+        _check_classes(request)
+    if prompt_mode == "cycle" and not any(_class_name(row.prompt) for row in request.rows):
+        raise RequestError(
+            f'--prompt-mode cycle needs prompts made of class names, such as "{CLASS_TEMPLATES[0]}", to know the names.'
+        )
+    patterns: dict[str, Pattern] = {}
+    shared: dict[str, str] = {}
+    for row in request.rows:
+        prompt, words = (row.prompt, "") if prompt_mode == "fixed" else _cycled(row, secret)
+        if z_mode == "sample":
+            seed = seed_of(secret, f"id:{row.id}") if row.z_seed is None else row.z_seed
+            patterns[row.id] = Pattern(f"d/{row.id}", prompt, seed, row.size if request.sized else None)
+            continue
+        if z_mode == "class":
+            key, seed = f"{row.class_id}{words}", seed_of(secret, f"class:{row.class_id}")
+        else:
+            number = seed_of(secret, f"entry:{row.id}") % codebook
+            # Keyed: a plain digest of the prompt could be looked up in a list of guesses.
+            group = hmac.new(secret, f"prompt:{prompt}".encode(), hashlib.sha256).hexdigest()[:16]
+            key, seed = f"p{group}-z{number}", seed_of(secret, f"codebook:{number}")
+        shared[row.id] = key
+        patterns[key] = Pattern(f"c/{key}", prompt, seed)
+    return PatternPlan(tuple(sorted(patterns.values(), key=lambda pattern: pattern.tensor)), shared)
+
+
+def _check_classes(request: NoiseRequest) -> None:
+    prompts: dict[int, set[str]] = {}
+    for row in request.rows:
+        if row.class_id is None:
+            raise RequestError(
+                f"One noise a class needs a class for every picture, and {row.id} has none. Take --z-mode sample, "
+                "or make the request from class folders: t2ue captions --source class."
+            )
+        prompts.setdefault(row.class_id, set()).add(row.prompt)
+    several = [number for number, texts in prompts.items() if len(texts) > 1]
+    if several:
+        raise RequestError(
+            f"One noise a class needs one prompt a class, and class {several[0]} has {len(prompts[several[0]])}. "
+            "Take --z-mode sample, or make the request with t2ue captions --source class."
+        )
+
+
+def _class_name(prompt: str) -> str | None:
+    return next((match.group(1) for name in _NAMES if (match := name.fullmatch(prompt))), None)
+
+
+def _cycled(row: RequestRow, secret: bytes) -> tuple[str, str]:
+    """The prompt in other words, and what tells these words apart in a key."""
+    name = _class_name(row.prompt)
+    if name is None:
+        return row.prompt, ""
+    number = seed_of(secret, f"words:{row.id}") % len(CLASS_TEMPLATES)
+    return fill_template(CLASS_TEMPLATES[number], name), f"-t{number}"
+
 
 #: int8 holds no more levels.
 _MOST_LEVELS = 127
@@ -156,3 +332,88 @@ def _to_measure(levels: np.ndarray, size: tuple[int, int], budget: Budget, fit: 
     square = np.ascontiguousarray(levels.transpose(1, 2, 0))
     placed = place_delta(shrink_delta(square, height, width, fit), height, width, fit)
     return np.clip(np.rint(placed), -budget.whole_levels, budget.whole_levels).transpose(2, 0, 1)
+
+
+#: The grey that means no change in an exported PNG.
+PNG_OFFSET: Final = 128
+#: The earliest date a zip file can say, so that the same bundle gives the same bytes.
+_NO_DATE: Final = (1980, 1, 1, 0, 0, 0)
+
+
+def check_export(path: Path, form: Literal["safetensors", "npz", "png"]) -> None:
+    """Make sure that a bundle can be kept at ``path``, before the work of making it.
+
+    Raises:
+        ConfigError: the name does not fit the form.
+        OutputError: something is there already.
+    """
+    if form == "safetensors":
+        bundle_paths(path)
+    elif form == "npz" and path.suffix != ".npz":
+        raise ConfigError(f"{path}: an npz file is called NAME.npz.")
+    if not (form == "png" and path.is_dir() and not any(path.iterdir())):
+        check_free(path)
+
+
+def export_npz(bundle: NoiseBundle, path: Path) -> None:
+    """Write ``path`` for ``numpy.load(path, allow_pickle=False)``: one array ``[3, h, w]`` a tensor.
+
+    The array ``metadata`` is a text: JSON with the head of the bundle and ``map``, from id to array.
+
+    Raises:
+        OutputError: the file exists or cannot be written.
+    """
+    head = {**bundle.info.to_metadata(), "map": dict(sorted(bundle.tensor_of.items()))}
+    dtype = np.float16 if bundle.info.stage == "native" else np.int8
+    with (
+        atomic_file(path, overwrite=False, private=True) as file,
+        zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
+        _add(archive, "metadata", np.array(json.dumps(head, sort_keys=True)))
+        for name, tensor in _representatives(bundle):
+            _add(archive, tensor, bundle.levels_of(name).transpose(2, 0, 1).astype(dtype))
+
+
+def export_png(bundle: NoiseBundle, folder: Path) -> tuple[Path, ...]:
+    """Write one PNG a tensor into a new folder: whole levels plus 128, so that grey is no change.
+
+    Returns:
+        The files.
+
+    Raises:
+        OutputError: the folder exists and is not empty, or cannot be written.
+    """
+    check_export(folder, "png")
+    existed = folder.is_dir()
+    written: list[Path] = []
+    try:
+        for name, tensor in _representatives(bundle):
+            pixels = (np.rint(bundle.levels_of(name)) + PNG_OFFSET).astype(np.uint8)
+            path = folder / f"{tensor.rpartition('/')[2]}.png"
+            write_atomic(path, encode(Picture(pixels), format="PNG"), overwrite=False, private=True)
+            written.append(path)
+    except BaseException:
+        with suppress(OSError):
+            for path in written:
+                path.unlink()
+            if not existed:
+                folder.rmdir()
+        raise
+    return tuple(written)
+
+
+def _representatives(bundle: NoiseBundle) -> list[tuple[str, str]]:
+    """One id for each tensor, and the tensor's name."""
+    ids = {tensor: name for name, tensor in sorted(bundle.tensor_of.items())}
+    return [(name, tensor) for tensor, name in sorted(ids.items())]
+
+
+def _add(archive: zipfile.ZipFile, name: str, array: np.ndarray[Any, Any]) -> None:
+    with archive.open(_member(name), "w", force_zip64=True) as member:
+        np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
+
+
+def _member(name: str) -> zipfile.ZipInfo:
+    member = zipfile.ZipInfo(f"{name}.npy", _NO_DATE)
+    member.compress_type = zipfile.ZIP_DEFLATED  # not taken over from the archive
+    return member

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bitterant.attacks.places import check_place, check_places
+from bitterant.attacks.report.files import check_place, check_places
 from bitterant.errors import FolderError, OutputError
 
 

@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bitterant.attacks.learning.adversarial import AdversarialObjective
-from bitterant.protect.methods.emn.sweep import pgd_min
+from bitterant.attacks.adversaries.adversarial import AdversarialObjective
+from bitterant.protect.methods.pgd import pgd_min
 from bitterant.surrogates import FrozenSurrogate, Recipe, create_surrogate, train_classifier
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"

@@ -14,7 +14,7 @@ SCRIPT = """
 import hashlib, sys
 sys.path.insert(0, sys.argv[1])
 if sys.argv[2] == "pinned":
-    from bitterant.cli.environment import pin_arithmetic
+    from bitterant.cli.boundary import pin_arithmetic
     pin_arithmetic()
 import torch
 from conftest import TinyPair, WIDTH

@@ -13,8 +13,7 @@ import warnings
 import pytest
 import typer
 
-from bitterant.cli.boundary import REPORT_A_BUG, guarded
-from bitterant.cli.environment import explain_import_failure
+from bitterant.cli.boundary import REPORT_A_BUG, explain_import_failure, guarded
 from bitterant.cli.output import Output
 from bitterant.cli.progress import ProgressDisplay
 from bitterant.errors import BudgetExceeded, FolderError, Interrupted, WeightsError

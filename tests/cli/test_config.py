@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from bitterant.cli import options
-from bitterant.cli.config import ConfigOption
+from bitterant.cli.options import ConfigOption
 
 seen: dict[str, Any] = {}
 app = typer.Typer()

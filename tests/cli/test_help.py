@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from bitterant.attacks import adversary_names
 from bitterant.cli.app import app
-from bitterant.cli.completion import METHODS, complete_adversary, complete_method
+from bitterant.cli.options import METHODS, complete_adversary, complete_method
 from bitterant.protect import method_class, method_names
 
 COMMANDS = ["protect", "verify", "fit", "apply", "code-book", "demo", "preview", "inspect", "list", "doctor", "t2ue"]

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from bitterant.attacks.enough import fewest_for_groups
-from bitterant.cli.next_step import free_name, quoted
+from bitterant.attacks.terms import fewest_for_groups
+from bitterant.cli.output import free_name, quoted
 
 Run = Callable[..., Result]
 MakeFolder = Callable[..., Path]

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from bitterant.cli.output import Output
 from bitterant.cli.progress import ProgressDisplay, duration, pace
-from bitterant.protect.methods.emn.fit import EmnFit
+from bitterant.protect.methods.emn.method import EmnFit
 
 
 class Clock:

@@ -145,7 +145,7 @@ class TestConsent:
 
     @staticmethod
     def _asked(monkeypatch: pytest.MonkeyPatch, typed: str, *words: str) -> Result:
-        from bitterant.cli import t2ue_request
+        from bitterant.cli import t2ue as t2ue_request
 
         class Terminal:
             class stdin:

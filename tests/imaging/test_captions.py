@@ -14,13 +14,13 @@ from PIL import Image
 
 from bitterant.errors import CaptionError, ImageError, UnknownNameError
 from bitterant.imaging import scan_folder
-from bitterant.imaging.caption_files import read_class_names
-from bitterant.imaging.caption_text import (
+from bitterant.imaging.caption_files import (
     CLASS_TEMPLATES,
     check_template,
     class_words,
     fill_template,
     normalise_caption,
+    read_class_names,
 )
 from bitterant.imaging.captions import CaptionOptions, CaptionSet, read_captions
 

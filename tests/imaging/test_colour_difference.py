@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from bitterant.imaging.colour_difference import ciede2000, linear_light, xyz_to_lab
+from bitterant.imaging.visibility import ciede2000, linear_light, xyz_to_lab
 
 # Sharma, Wu, Dalal (2005), table 1: L, a, b of both colours, and the difference.
 PAIRS = np.array(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bitterant.imaging.layout import LOOSE, find_layout
+from bitterant.imaging.scan import LOOSE, find_layout
 
 CLASSES = ("cats", "dogs")
 

@@ -19,7 +19,7 @@ from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 from bitterant.errors import ConfigError
 from bitterant.imaging import Metadata, Picture, apply_metadata_policy, decode, encode
 from bitterant.imaging.exif import Directory, Tag, build_exif, graft_into_tiff, parse_exif
-from bitterant.imaging.png_chunks import read_chunks
+from bitterant.imaging.metadata import read_chunks
 
 try:
     import resource

@@ -11,7 +11,7 @@ from PIL import Image, ImageCms, features
 
 from bitterant.errors import ImageError
 from bitterant.imaging import decode, encode, output_name, read_header
-from bitterant.imaging.boxes import avif_depth, box_colours, jpeg2000_components, ppm_largest
+from bitterant.imaging.metadata import avif_depth, box_colours, jpeg2000_components, ppm_largest
 
 RNG = np.random.default_rng(11)
 PIXELS = RNG.integers(0, 256, (12, 20, 3), dtype=np.uint8)

@@ -13,7 +13,7 @@ from bitterant.errors import ImageError
 from bitterant.imaging import decode
 from bitterant.imaging.formats import format_of_file
 from bitterant.imaging.loading import sha256_file
-from bitterant.imaging.places import identity_of, lies_in, open_own, open_regular, read_regular
+from bitterant.records.places import identity_of, lies_in, open_own, open_regular, read_regular
 
 
 def test_a_folder_is_found_under_any_name(tmp_path: Path) -> None:
@@ -31,7 +31,7 @@ def test_a_second_mount_is_the_same_folder(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "src" / "class").mkdir(parents=True)
     (tmp_path / "mount").mkdir()
     same = identity_of(tmp_path / "src" / "class")
-    from bitterant.imaging import places
+    from bitterant.records import places
 
     real = identity_of
     monkeypatch.setattr(places, "identity_of", lambda path: same if path == tmp_path / "mount" else real(path))

@@ -8,7 +8,7 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitterant.imaging.plain_text import visible
+from bitterant.records.text import visible
 
 JOINERS = "\u200c\u200d"
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitterant.imaging.structured import MOST_LEVELS, parse_json, parse_toml, read_json
+from bitterant.records.text import MOST_LEVELS, parse_json, parse_toml, read_json
 
 DAMAGED = {
     "deep lists": "[" * 100_000,

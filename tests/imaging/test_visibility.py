@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bitterant.errors import ConfigError
 from bitterant.imaging import Picture, Sight, flip_available, measure_visibility, tell_sights, visibility
-from bitterant.imaging.colour_difference import ciede2000
+from bitterant.imaging.visibility import ciede2000
 
 needs_flip = pytest.mark.skipif(not flip_available(), reason="the extra flip is not installed")
 

@@ -1,4 +1,12 @@
-"""One sweep over all images: the gradient of the summed Bayes error, and a projected step along it.
+"""One sweep over all images: the gradient of the summed Bayes error against its references, and a projected step.
+
+An L2 bound beside the budget: the root mean square of a perturbation, so that it means the same at every size.
+
+The images of a fit with the perturbations they carry at the moment, as a trainer would see them.
+
+The images that posteriors are read from: all of them, or a bank of a fixed size with the same class shares.
+
+One sweep over all images: the gradient of the summed Bayes error, and a projected step along it.
 
 Gradients are taken at the clamped image itself, not through the clamp, whose gradient vanishes at black and white.
 """
@@ -6,19 +14,289 @@ Gradients are taken at the clamped image itself, not through the clamp, whose gr
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from ....imaging import Budget
+from ....errors import FitError
+from ....imaging import Budget, ImageSet
+from ....imaging.image_set import Writable
 from ....surrogates import FrozenSurrogate
-from ..emn.sweep import Shift
-from .ball import into_ball
-from .copies import Copies
+from ..pgd import Shift
+from ..written import RoundTrip
 from .posterior import Kind, Scale, Scaling, all_pairs, bayes_errors, kernel_posterior
-from .references import BATCH, EXACT_LIMIT, References, balanced, check_finite
 
-__all__ = ["Ascent", "Part", "Stepper"]
+_EACH = (1, 2, 3)
+
+
+def into_ball(delta: Tensor, rms: float | None) -> Tensor:
+    """The nearest perturbations whose root mean square is at most ``rms``: an L2 ball of radius ``rms * sqrt(3 R^2)``.
+
+    Args:
+        delta: float ``[B, 3, R, R]`` in units of the full range.
+        rms: in the same units; ``None`` for no such bound.
+    """
+    if rms is None:
+        return delta
+    size = delta.square().mean(_EACH, keepdim=True).sqrt()
+    return delta * (rms / size.clamp(min=1e-20)).clamp(max=1.0)
+
+
+def round_into_ball(delta: Tensor, budget: Budget, rms: float | None) -> Tensor:
+    """Whole levels inside the budget and the ball: what rounding lifts out of the ball is shrunk before it is rounded.
+
+    Args:
+        delta: float ``[B, 3, R, R]`` in units of the full range.
+        budget: the bound of every entry.
+        rms: see :func:`into_ball`.
+
+    Returns:
+        int16 of the same shape.
+    """
+    levels = budget.quantise(delta)
+    if rms is None:
+        return levels
+    scale = torch.ones(len(delta), 1, 1, 1, device=delta.device)
+    while (outside := levels.float().square().mean(_EACH) > (rms * 255) ** 2).any():
+        scale[outside] *= 0.98
+        levels = budget.quantise(delta * scale)
+    return levels
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Our images first, then known clean ones of other sources, which nothing is done to.
+
+    Attributes:
+        points: all of them, with labels, on the device of computation.
+        own: how many are ours.
+        delta: half or single precision ``[own, 3, R, R]`` in units of the full range; changed in place.
+        trip: what the files do to a perturbation on its way to a trainer.
+    """
+
+    points: ImageSet
+    own: int
+    delta: Tensor
+    trip: RoundTrip | None
+
+    @classmethod
+    def start(cls, points: ImageSet, own: int, trip: RoundTrip | None, *, kind: torch.dtype = torch.float16) -> Copies:
+        """Copies without any perturbation yet."""
+        shape = (own, *points.images.shape[1:])
+        return cls(points, own, torch.zeros(shape, dtype=kind, device=points.images.device), trip)
+
+    @property
+    def labels(self) -> Tensor:
+        """int64 ``[N]`` of all points."""
+        assert self.points.labels is not None
+        return self.points.labels
+
+    def plain(self, index: Tensor) -> Tensor:
+        """Float images ``[B, 3, R, R]`` in [0, 1] at these positions, without perturbation."""
+        return self.points.images[index].float().mul_(1 / 255)
+
+    def delta_of(self, index: Tensor) -> Tensor:
+        """Perturbations float ``[B, 3, R, R]`` at these positions as a trainer sees them; zero for those not ours."""
+        if len(self.points) == self.own:
+            delta = self.delta[index].float()
+        else:
+            mine = (index < self.own).view(-1, 1, 1, 1)
+            delta = self.delta[index.clamp(max=self.own - 1)].float() * mine
+        return self.written(index, delta if self.trip is None else self.trip(delta))
+
+    def written(self, index: Tensor, delta: Tensor) -> Tensor:
+        """What the files at these positions hold of perturbations, or of a gradient with respect to them."""
+        return delta if self.points.writable is None else self.points.writable.select(index)(delta)
+
+    def seen(self, index: Tensor) -> Tensor:
+        """Perturbed float images ``[B, 3, R, R]`` in [0, 1]."""
+        return self.plain(index).add_(self.delta_of(index)).clamp_(0.0, 1.0)
+
+
+def join(ours: ImageSet, clean: ImageSet | None) -> ImageSet:
+    """Our images, then those of ``clean`` that are not among them, sorted by key. Class names must be known."""
+    if clean is None or clean.labels is None:
+        return ours
+    first: dict[str, int] = {}
+    known = set(ours.keys)
+    for position, key in enumerate(clean.keys):
+        if key not in known:  # the same image in both forms would be its own neighbour
+            first.setdefault(key, position)
+    keys = sorted(first)
+    rest = clean.select([first[key] for key in keys]).to(ours.images.device)
+    place = torch.tensor([ours.classes.index(name) for name in clean.classes], device=ours.images.device)
+    assert ours.labels is not None
+    assert rest.labels is not None
+    return replace(
+        ours,
+        images=torch.cat([ours.images, rest.images]),
+        labels=torch.cat([ours.labels, place[rest.labels]]),
+        keys=(*ours.keys, *keys),
+        writable=_writable(ours, rest),
+        origins=None,
+    )
+
+
+def _writable(*sets: ImageSet) -> Writable | None:
+    """Of sets one after the other."""
+    if all(found.writable is None for found in sets):
+        return None
+    device = sets[0].images.device
+    masked = any(found.writable is not None and found.writable.opaque is not None for found in sets)
+    greys, masks = [], []
+    for found in sets:
+        count, own = len(found), found.writable
+        greys.append(torch.zeros(count, dtype=torch.bool, device=device) if own is None else own.grey)
+        opaque = None if own is None else own.opaque
+        whole = (count, *found.images.shape[2:])
+        masks.append(torch.full(whole, 255, dtype=torch.uint8, device=device) if opaque is None else opaque)
+    return Writable(torch.cat(greys), torch.cat(masks) if masked else None)
+
+
+EXACT_LIMIT = 4000
+"""Up to so many images, every one is compared with every other, and both get gradient."""
+
+BANK_SIZE = 4096
+"""Beyond, references are at most so many (or two a class): cost is linear in the images, memory does not grow."""
+
+BATCH = 128
+"""Images a pass through the surrogate: larger ones are slower on a CPU."""
+
+
+@dataclass(frozen=True)
+class References:
+    """Features of reference images under one network, scaled, without a graph.
+
+    Attributes:
+        index: positions int64 ``[M]`` in the points; they are the identities by which a query leaves itself out.
+        features: scaled float ``[M, D]``.
+        labels: int64 ``[M]``.
+        log_weights: ``[M]``, see :func:`balanced`; ``None`` where all images are references.
+        scaling: what brought the features to size, and brings queries to the same.
+    """
+
+    index: Tensor
+    features: Tensor
+    labels: Tensor
+    log_weights: Tensor | None
+    scaling: Scaling
+
+    @classmethod
+    def read(
+        cls, frozen: FrozenSurrogate, copies: Copies, index: Tensor, log_weights: Tensor | None, scale: Scale
+    ) -> References:
+        """Those at ``index``, as their copies look now.
+
+        Raises:
+            FitError: features are not numbers.
+        """
+        features = _features(frozen, copies, index)
+        scaling = Scaling.of(scale, features)
+        return cls(index, scaling(features), copies.labels[index], log_weights, scaling)
+
+    def uncertainty(self, num_classes: int, sigma: float) -> float:
+        """Mean leave-one-out error of the references themselves, of kind ``true``, in [0, 1].
+
+        It is read where the surrogate was trained, so it says how well that one fits, and nothing about protection. Not
+        of kind ``max``: features that ignore the labels spread out until each image has one near neighbour, whose
+        label is then certain, and wrong.
+        """
+        errors, _ = all_pairs(
+            self.features, self.labels, num_classes, sigma=sigma, kind="true", log_weights=self.log_weights,
+            gradient=False,
+        )  # fmt: skip
+        if self.log_weights is None:
+            return float(errors.mean())
+        return float((errors * self.log_weights.softmax(0)).sum())
+
+
+def balanced(
+    labels: Tensor, num_classes: int, generator: torch.Generator, *, size: int = BANK_SIZE
+) -> tuple[Tensor, Tensor | None]:
+    """Draw references: all images up to :data:`EXACT_LIMIT`, otherwise equally many of each class.
+
+    Equal numbers would change the class priors, on which the posterior depends. Each reference therefore counts for
+    the images of its class that it stands for.
+
+    Args:
+        labels: int64 ``[N]``.
+        num_classes: K.
+        generator: source of the draw.
+        size: at most so many, but two of every class.
+
+    Returns:
+        Positions int64 ``[M]`` in rising order, and their log weights ``[M]``, ``None`` where all images are taken.
+    """
+    if len(labels) <= EXACT_LIMIT:
+        return torch.arange(len(labels), device=labels.device), None
+    found = labels.cpu()
+    counts = torch.bincount(found, minlength=num_classes)
+    share = _fair_share(counts, size)
+    chosen, weights = [], []
+    for label in counts.nonzero().flatten().tolist():
+        own = (found == label).nonzero().flatten()
+        taken = own[torch.randperm(len(own), generator=generator)[:share]]
+        chosen.append(taken)
+        weights.append(torch.full((len(taken),), len(own) / len(taken)).log())
+    index, order = torch.cat(chosen).sort()
+    return index.to(labels.device), torch.cat(weights)[order].to(labels.device)
+
+
+def _fair_share(counts: Tensor, size: int) -> int:
+    """The largest number a class such that all classes together, each giving what it has, give at most ``size``."""
+    low, high = 2, int(counts.max())
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if int(counts.clamp(max=middle).sum()) <= size else (low, middle - 1)
+    return low
+
+
+@torch.no_grad()
+def _features(frozen: FrozenSurrogate, copies: Copies, index: Tensor) -> Tensor:
+    """Features float ``[M, D]`` of the perturbed images at ``index``.
+
+    Raises:
+        FitError: features are not numbers.
+    """
+    features = torch.cat([frozen(copies.seen(part)) for part in index.split(BATCH)])
+    check_finite(features)
+    return features
+
+
+def check_finite(*values: Tensor) -> None:
+    """Make sure that what a surrogate gives are numbers.
+
+    Raises:
+        FitError: some are not.
+    """
+    if not all(bool(torch.isfinite(value).all()) for value in values):
+        raise FitError(
+            "The surrogate gives features that are not numbers: its training diverged, or its weights are damaged. "
+            "Nothing was saved. Use another surrogate (--surrogate small-cnn or resnet18), other weights, or another "
+            "--seed."
+        )
+
+
+def worst_uncertainty(
+    members: Sequence[FrozenSurrogate],
+    copies: Copies,
+    num_classes: int,
+    generator: torch.Generator,
+    *,
+    sigma: float,
+    scale: Scale,
+) -> float:
+    """How badly the worst of the networks tells the classes of the copies apart; see :meth:`References.uncertainty`.
+
+    Raises:
+        FitError: features are not numbers.
+    """
+    index, log_weights = balanced(copies.labels, num_classes, generator)
+    return max(
+        References.read(member, copies, index, log_weights, scale).uncertainty(num_classes, sigma) for member in members
+    )
+
 
 Part = tuple[Tensor, Tensor, Tensor]
 """Positions int64 [B] of some of our images, the gradient [B, 3, R, R] with respect to what a trainer sees of them,

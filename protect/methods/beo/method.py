@@ -19,18 +19,12 @@ from ....imaging import Budget, ImageSet
 from ....surrogates import Precision, Surrogate, create_surrogate, now
 from ...bank import Bank, Granularity
 from ..base import FitContext, FitEstimate, Method, settled_precision
-from ..defaults import SURROGATE, own_surrogate
-from ..registry import register_method
-from ..theta import SurrogateTrainer
-from .ascent import Ascent
-from .copies import Copies
-from .fit import ARMS, BeoFit
-from .held_out import NETWORK
+from ..registry import SURROGATE, own_surrogate, register_method
+from ..surrogate_training import SurrogateTrainer
+from .ascent import BANK_SIZE, BATCH, Ascent, Copies
+from .cross_fit import NETWORK
+from .fit import ARMS, BeoFit, BeoRecipe
 from .posterior import Kind, Scale
-from .recipe import BeoRecipe
-from .references import BANK_SIZE, BATCH
-
-__all__ = ["BayesErrorAscent"]
 
 _PAPER_SURROGATE = "resnet18-plain"
 

@@ -16,8 +16,6 @@ from torch import Tensor
 
 from ....errors import ConfigError
 
-__all__ = ["Kind", "Scale", "Scaling", "all_pairs", "bayes_errors", "kernel_posterior", "plug_in_errors"]
-
 _BLOCK = 1 << 23
 """Entries of the matrix of kernels that are there at once: 32 MiB, and some more of the same size."""
 

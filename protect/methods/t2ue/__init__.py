@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from .embedded import embedded_folder, load_source
-from .method import TextToUnlearnable
+from ...._lazy import lazy_exports
+from .method import TextToUnlearnable, embedded_folder, load_source
 
 if TYPE_CHECKING:
-    from .generator import NoiseGenerator, NoiseOutput, SSANoiseGenerator
-    from .latent_generator import LatentNoiseGenerator
-    from .measures import NoiseMeasures, measure_noise
-    from .pairs import CaptionPairs
-    from .pipeline import T2UEOutput, T2UEPipeline
-    from .recipe import TrainRecipe
-    from .text_embedder import TextEmbedder
-    from .training import TrainProgress, TrainReport, train_t2ue
+    from .data import CaptionPairs
+    from .generator import LatentNoiseGenerator, NoiseGenerator, NoiseOutput, SSANoiseGenerator
+    from .pipeline import T2UEOutput, T2UEPipeline, TextEmbedder
+    from .training import NoiseMeasures, TrainProgress, TrainRecipe, TrainReport, measure_noise, train_t2ue
 
 __all__ = [
     "CaptionPairs",
@@ -38,29 +33,12 @@ __all__ = [
     "train_t2ue",
 ]
 
-_HOMES = {
-    "CaptionPairs": "pairs",
-    "LatentNoiseGenerator": "latent_generator",
-    "NoiseGenerator": "generator",
-    "NoiseMeasures": "measures",
-    "NoiseOutput": "generator",
-    "SSANoiseGenerator": "generator",
-    "T2UEOutput": "pipeline",
-    "T2UEPipeline": "pipeline",
-    "TextEmbedder": "text_embedder",
-    "TrainProgress": "training",
-    "TrainRecipe": "recipe",
-    "TrainReport": "training",
-    "measure_noise": "measures",
-    "train_t2ue": "training",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(__all__))
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "data": ("CaptionPairs",),
+        "generator": ("LatentNoiseGenerator", "NoiseGenerator", "NoiseOutput", "SSANoiseGenerator"),
+        "pipeline": ("T2UEOutput", "T2UEPipeline", "TextEmbedder"),
+        "training": ("NoiseMeasures", "TrainProgress", "TrainRecipe", "TrainReport", "measure_noise", "train_t2ue"),
+    },
+)

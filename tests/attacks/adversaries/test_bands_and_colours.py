@@ -10,9 +10,8 @@ import scipy.stats
 import torch
 
 from bitterant.attacks.adversaries import create_adversary
-from bitterant.attacks.adversaries.transforms.bands import radii
-from bitterant.attacks.adversaries.transforms.colours import equalized, whitened
-from bitterant.attacks.adversaries.transforms.displacement import offsets
+from bitterant.attacks.adversaries.filters import offsets, radii
+from bitterant.attacks.adversaries.transforms import equalized, whitened
 from bitterant.errors import ConfigError, SetupError, UnknownNameError
 
 SIDE = 64

@@ -15,8 +15,8 @@ from bitterant.attacks.adversaries import create_adversaries, create_adversary
 from bitterant.attacks.data import VerificationData, load_sets, oracle, run_tool
 from bitterant.attacks.data.oracle import other_seed
 from bitterant.attacks.facts import Protection
+from bitterant.attacks.training.cache import CellKeys
 from bitterant.attacks.training.executor import SerialExecutor
-from bitterant.attacks.training.keys import CellKeys
 from bitterant.attacks.training.store import ArrayStore
 from bitterant.errors import ConfigError, LabelError
 from bitterant.imaging import ImageSet

@@ -14,7 +14,7 @@ from bitterant.errors import SetupError
 
 @pytest.fixture
 def _no_kornia(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bitterant.attacks.adversaries.optional.find_spec", lambda name: None)
+    monkeypatch.setattr("bitterant.attacks.adversaries.base.find_spec", lambda name: None)
 
 
 @pytest.mark.usefixtures("_no_kornia")

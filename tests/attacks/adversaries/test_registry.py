@@ -11,9 +11,7 @@ import pytest
 from PIL import Image
 
 from bitterant.attacks.adversaries import (
-    TIERS,
     Adversary,
-    Pixels,
     adversary_classes,
     adversary_names,
     create_adversaries,
@@ -22,6 +20,7 @@ from bitterant.attacks.adversaries import (
     registry,
 )
 from bitterant.attacks.presets import PRESETS
+from bitterant.attacks.terms import TIERS, Pixels
 from bitterant.errors import ConfigError, LabelError, UnknownNameError
 
 

@@ -6,19 +6,18 @@ from typing import get_args
 
 import pytest
 
-from bitterant.attacks.adversaries import (
+from bitterant.attacks.adversaries import Adversary, adversary_classes, create_adversary
+from bitterant.attacks.request import plan_conditions, resolve_request
+from bitterant.attacks.terms import (
     CRAFTING_MEANINGS,
+    HELD_OUT,
     TRAINER_CLASSES,
     TRAINER_MEANINGS,
-    Adversary,
     Crafting,
     TrainerClass,
-    adversary_classes,
-    create_adversary,
+    crafting_of,
 )
-from bitterant.attacks.adversaries.trainers import HELD_OUT, crafting_of
-from bitterant.attacks.request import plan_conditions, resolve_request
-from bitterant.attacks.training.stopping import VALIDATION
+from bitterant.attacks.training.cells import VALIDATION
 
 
 @pytest.mark.parametrize(

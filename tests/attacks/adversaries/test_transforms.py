@@ -13,10 +13,8 @@ import torch
 from safetensors.torch import save_file
 
 from bitterant.attacks.adversaries import create_adversary
-from bitterant.attacks.adversaries.purification.non_local_means import denoise_nlm
-from bitterant.attacks.adversaries.purification.total_variation import denoise_tv
-from bitterant.attacks.adversaries.transforms.frequency import dct_matrix, low_pass
-from bitterant.attacks.learning.autoencoders import _tiny
+from bitterant.attacks.adversaries.denoising import _tiny
+from bitterant.attacks.adversaries.filters import dct_matrix, denoise_nlm, denoise_tv, low_pass
 from bitterant.errors import ConfigError, WeightsError
 
 CHANGING = [

@@ -14,12 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from bitterant.attacks.data.arms import largest_change, noise_arm
+from bitterant.attacks.data.checking import stealth_csv
 from bitterant.attacks.data.folders import load_folders
 from bitterant.attacks.data.pairing import pair_folders, read_manifest_rows, scan_labelled
-from bitterant.attacks.data.sets import VerificationData, load_sets, placebo_levels
-from bitterant.attacks.data.split import stratified_split
-from bitterant.attacks.data.stealth import stealth_csv
+from bitterant.attacks.data.sets import VerificationData, largest_change, load_sets, noise_arm, placebo_levels
+from bitterant.attacks.data.splits import stratified_split
 from bitterant.errors import ConfigError, FolderError, LabelError
 from bitterant.imaging import ImageSet, scan_folder
 

@@ -12,8 +12,8 @@ from PIL import Image
 
 from bitterant.attacks import verify_folder
 from bitterant.attacks.data.folders import load_labellings
-from bitterant.attacks.data.grouping import Grouping, Groups, groupings_for
-from bitterant.attacks.enough import enough_to_hold_out, fewest_for_groups
+from bitterant.attacks.data.splits import Grouping, Groups, groupings_for
+from bitterant.attacks.terms import enough_to_hold_out, fewest_for_groups
 from bitterant.errors import LabelError
 from bitterant.surrogates.training import Recipe
 

@@ -11,12 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitterant.attacks.data.distances import measure_distances
+from bitterant.attacks.data.checking import chosen_names, measure_distances, spread_of, stealth_csv
 from bitterant.attacks.data.folders import load_folders
 from bitterant.attacks.data.lpips import LpipsFound
 from bitterant.attacks.data.sets import VerificationData, load_sets
-from bitterant.attacks.data.spread import spread_of
-from bitterant.attacks.data.stealth import chosen_names, stealth_csv
 from bitterant.imaging import ImageSet, Picture, measure_change
 
 SaveFolder = Callable[..., Path]

@@ -17,7 +17,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from bitterant.attacks.image_text import CaptionedSet, ClipVictim, folders, trial
+from bitterant.attacks.retrieval import CaptionedSet, ClipVictim, folders
+from bitterant.attacks.retrieval import training as trial
 
 SIDE = 16
 UPPER = ("crimson", "emerald", "azure", "snow")

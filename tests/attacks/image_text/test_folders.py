@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bitterant.attacks.image_text import CaptionedSet, ClipRecipe, RetrievalVerification, verify_retrieval
+from bitterant.attacks.retrieval import CaptionedSet, ClipRecipe, RetrievalVerification, verify_retrieval
 from bitterant.errors import CaptionError, ConfigError, FolderError, UnknownNameError
 from bitterant.imaging.captions import CaptionOptions
 
@@ -123,7 +123,7 @@ class TestPictures:
     def test_a_fifth_is_held_out_and_its_copies_are_not_trained_on(
         self, places: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from bitterant.attacks.image_text import folders
+        from bitterant.attacks.retrieval import folders
 
         seen: list[tuple[CaptionedSet, torch.Tensor, CaptionedSet]] = []
         real = folders.retrieval_trial

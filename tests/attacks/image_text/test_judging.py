@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from bitterant.attacks.data.distances import Distances
-from bitterant.attacks.data.stealth import StealthFile, summarise_stealth
+from bitterant.attacks.data.checking import Distances, StealthFile, summarise_stealth
 from bitterant.attacks.facts import PairIssue, Protection
-from bitterant.attacks.image_text import ArmScores, CaptionedSet, RetrievalReport
-from bitterant.attacks.image_text.copies import CopyCheck
-from bitterant.attacks.image_text.judging import (
+from bitterant.attacks.retrieval import ArmScores, CaptionedSet, RetrievalReport
+from bitterant.attacks.retrieval.data import CopyCheck
+from bitterant.attacks.retrieval.judging import (
     check_apart,
     check_files_sound,
     check_trainings,
@@ -22,7 +21,7 @@ from bitterant.attacks.image_text.judging import (
     measure_ways,
     worst_way,
 )
-from bitterant.attacks.image_text.records import RetrievalVerdict, WayRecord
+from bitterant.attacks.retrieval.records import RetrievalVerdict, WayRecord
 from bitterant.surrogates.image_text import retrieval_scores
 
 PICTURES = 200

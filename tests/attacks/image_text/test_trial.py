@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from bitterant.attacks.image_text import CaptionedSet, ClipRecipe, create_clip_victim, retrieval_trial, train_clip
+from bitterant.attacks.retrieval import CaptionedSet, ClipRecipe, create_clip_victim, retrieval_trial, train_clip
 from bitterant.errors import ConfigError, UnknownNameError
 
 pytest.importorskip("open_clip", reason="the extra 'clip' is not installed")

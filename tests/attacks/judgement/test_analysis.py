@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bitterant.attacks.adversaries import Labelling, create_adversaries
-from bitterant.attacks.judgement.analysis import analyse
-from bitterant.attacks.judgement.caveats import note_power
-from bitterant.attacks.judgement.rule import RULE
+from bitterant.attacks.adversaries import create_adversaries
+from bitterant.attacks.evaluation.analysis import analyse
+from bitterant.attacks.evaluation.caveats import note_power
+from bitterant.attacks.evaluation.grading import RULE
 from bitterant.attacks.request import plan_conditions, resolve_request
 from bitterant.attacks.schema import Condition, Plan
+from bitterant.attacks.terms import Labelling
 from bitterant.attacks.training.cells import Cell, CellResult
 from bitterant.attacks.training.grid import GridResult, cells_of
 

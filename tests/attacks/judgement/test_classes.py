@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
-from bitterant.attacks.judgement.classes import (
+from bitterant.attacks.evaluation.analysis import (
     MOST_CLASSES,
     class_accuracies,
     confusion_counts,

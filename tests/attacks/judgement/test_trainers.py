@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bitterant.attacks.adversaries import TRAINER_CLASSES, Labelling, create_adversaries
-from bitterant.attacks.judgement.analysis import analyse
-from bitterant.attacks.judgement.rule import RULE
-from bitterant.attacks.judgement.trainers import trainer_results
+from bitterant.attacks.adversaries import create_adversaries
+from bitterant.attacks.evaluation.analysis import analyse
+from bitterant.attacks.evaluation.grading import RULE
+from bitterant.attacks.evaluation.verdict import trainer_results
 from bitterant.attacks.request import plan_conditions, resolve_request
 from bitterant.attacks.schema import Condition, Estimate, Plan, Reading, TrainerResult
+from bitterant.attacks.terms import TRAINER_CLASSES, Labelling
 from bitterant.attacks.training.cells import CellResult
 from bitterant.attacks.training.grid import GridResult, cells_of
 from bitterant.surrogates import CurvePoint

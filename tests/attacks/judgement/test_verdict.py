@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bitterant.attacks.judgement.caveats import note_gates, note_unchecked
-from bitterant.attacks.judgement.file_gates import check_data
-from bitterant.attacks.judgement.gates import check_gates, set_aside
-from bitterant.attacks.judgement.grading import grade_of
-from bitterant.attacks.judgement.rule import RULE
-from bitterant.attacks.judgement.verdict import judge, requirement_met, tier_verdict
+from bitterant.attacks.evaluation.caveats import note_gates, note_unchecked
+from bitterant.attacks.evaluation.gates import check_data, check_gates, set_aside
+from bitterant.attacks.evaluation.grading import RULE, grade_of
+from bitterant.attacks.evaluation.verdict import judge, requirement_met, tier_verdict
+from bitterant.attacks.facts import PairIssue, Spread
 from bitterant.attacks.schema import (
     ArmResult,
     Bounds,
@@ -22,11 +21,9 @@ from bitterant.attacks.schema import (
     Dataset,
     Estimate,
     Gate,
-    PairIssue,
     Plan,
     PlannedCondition,
     Protection,
-    Spread,
     Stealth,
 )
 from bitterant.attacks.training.cells import Cell, CellResult

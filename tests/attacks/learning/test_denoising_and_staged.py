@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from bitterant.attacks.adversaries import create_adversary
-from bitterant.attacks.learning import Job, NoiseAndDenoise, PlainTraining, RotateObjective, StagedTraining
-from bitterant.attacks.learning.augmentations import rotated
-from bitterant.attacks.learning.denoising import Denoiser, noised_and_denoised, train_denoiser
-from bitterant.attacks.learning.staged import Block, Brake, clustering, shallow_blocks
+from bitterant.attacks.adversaries.augmentation import RotateObjective, rotated
+from bitterant.attacks.adversaries.denoising import Denoiser, NoiseAndDenoise, noised_and_denoised, train_denoiser
+from bitterant.attacks.adversaries.jobs import Job, PlainTraining
+from bitterant.attacks.adversaries.staged import Block, Brake, StagedTraining, clustering, shallow_blocks
 from bitterant.imaging import ImageSet
 from bitterant.surrogates import Recipe, create_surrogate, train_classifier
 
@@ -156,7 +156,7 @@ def job(train_set: ImageSet, test_set: ImageSet) -> Job:
 def test_who_denoises_learns_from_its_own_pictures_or_from_the_few(
     few: bool, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bitterant.attacks.learning import denoising
+    from bitterant.attacks.adversaries import denoising
 
     known: list[Tensor] = []
     trained: list[Job] = []

@@ -12,8 +12,12 @@ import torch
 from torch import Tensor
 
 from bitterant.attacks.adversaries import create_adversary
-from bitterant.attacks.learning import Job, PlainTraining, RateLimitedPurification
-from bitterant.attacks.learning.dvae import DisentangledAutoencoder, purify_by_rate
+from bitterant.attacks.adversaries.jobs import Job, PlainTraining
+from bitterant.attacks.adversaries.purifiers import (
+    DisentangledAutoencoder,
+    RateLimitedPurification,
+    purify_by_rate,
+)
 from bitterant.errors import ConfigError
 from bitterant.imaging import ImageSet
 from bitterant.surrogates import Recipe

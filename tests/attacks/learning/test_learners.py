@@ -12,9 +12,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bitterant.attacks.adversaries import adversary_classes, create_adversary
-from bitterant.attacks.learning import Contrastive, FineTuning, Job, LastLayerRefit, PlainTraining, Recovery
-from bitterant.attacks.learning.fine_tuning import freeze_early, renew_head
-from bitterant.attacks.learning.plain import trained_network
+from bitterant.attacks.adversaries.jobs import Job, PlainTraining, trained_network
+from bitterant.attacks.adversaries.prior import (
+    Contrastive,
+    FineTuning,
+    LastLayerRefit,
+    Recovery,
+    freeze_early,
+    renew_head,
+)
 from bitterant.errors import ConfigError, SetupError, UnknownNameError
 from bitterant.imaging import ImageSet
 from bitterant.surrogates import Recipe, create_surrogate

@@ -9,20 +9,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bitterant.attacks.adversaries import create_adversary
-from bitterant.attacks.learning import (
-    AdversarialObjective,
+from bitterant.attacks.adversaries.adversarial import AdversarialObjective, worst_in_ball
+from bitterant.attacks.adversaries.augmentation import (
     CutMixObjective,
     CutoutObjective,
     MixupObjective,
-    PlainTraining,
     RotateObjective,
     TrivialAugmentObjective,
     UEraserObjective,
+    boxes,
+    strong_augment,
+    trivial_augment,
 )
-from bitterant.attacks.learning.adversarial import worst_in_ball
-from bitterant.attacks.learning.augmentations import boxes, trivial_augment
-from bitterant.attacks.learning.contrastive import _ContrastiveObjective, nt_xent
-from bitterant.attacks.learning.ueraser import strong_augment
+from bitterant.attacks.adversaries.jobs import PlainTraining
+from bitterant.attacks.adversaries.prior import _ContrastiveObjective, nt_xent
 from bitterant.surrogates import Objective, create_surrogate
 
 SIDE = 16

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from bitterant.attacks.adversaries import create_adversary
-from bitterant.attacks.learning import Job, PairedPurification, PlainTraining
-from bitterant.attacks.learning.pairs import Remover, fit_remover, purify_by_pairs
+from bitterant.attacks.adversaries.jobs import Job, PlainTraining
+from bitterant.attacks.adversaries.purifiers import PairedPurification, Remover, fit_remover, purify_by_pairs
 from bitterant.imaging import ImageSet
 from bitterant.surrogates import Recipe
 

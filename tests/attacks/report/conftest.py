@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from bitterant.attacks.adversaries import Labelling
 from bitterant.attacks.data import VerificationData, load_sets
-from bitterant.attacks.judgement import RULE, analyse, check_data, check_gates, judge, set_aside, trainer_results
+from bitterant.attacks.evaluation import RULE, analyse, check_data, check_gates, judge, set_aside, trainer_results
 from bitterant.attacks.report import (
     choose_sample,
     describe_environment,
@@ -23,9 +22,10 @@ from bitterant.attacks.report import (
     mix_points,
     plan_digest,
 )
-from bitterant.attacks.report.spectrum import Powers
+from bitterant.attacks.report.measures import Powers
 from bitterant.attacks.request import plan_conditions, resolve_request
 from bitterant.attacks.schema import Plan, VerificationReport
+from bitterant.attacks.terms import Labelling
 from bitterant.attacks.training import Cell, CellResult, GridResult, cells_of
 from bitterant.imaging import ImageSet
 from bitterant.surrogates import CurvePoint

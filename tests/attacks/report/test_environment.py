@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from bitterant.attacks.report import describe_environment
-from bitterant.attacks.report.command import sets_command
-from bitterant.attacks.report.environment import _commit
+from bitterant.attacks.report.environment import _commit, sets_command
 from bitterant.attacks.request import resolve_request
 from bitterant.surrogates import Recipe
 

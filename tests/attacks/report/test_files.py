@@ -13,6 +13,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from bitterant.attacks import VerificationReport
+from bitterant.attacks.facts import FolderFacts
 from bitterant.attacks.report import write_report
 from bitterant.attacks.report.files import report_bytes
 from bitterant.attacks.schema import (
@@ -20,7 +21,6 @@ from bitterant.attacks.schema import (
     ArmResult,
     Dataset,
     Environment,
-    FolderFacts,
     MixPoint,
     Protection,
     Reading,

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bitterant.attacks.facts import PairIssue
 from bitterant.attacks.report import render_report
 from bitterant.attacks.report.tiles import choose_tiles
-from bitterant.attacks.schema import Estimate, PairIssue, Protection
+from bitterant.attacks.schema import Estimate, Protection
 
 VOID = {"meta", "img", "br"}
 

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bitterant.attacks.report import separability
-from bitterant.attacks.report.sample import Sample
-from bitterant.attacks.report.separability import class_from_change, copy_from_original, measure_separability
+from bitterant.attacks.report import measures as separability
+from bitterant.attacks.report.measures import Sample, class_from_change, copy_from_original, measure_separability
 
 SIDE, CLASSES = 12, 3
 LABELS = np.repeat(np.arange(CLASSES), 20)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bitterant.attacks.report.drawing import power_picture, ring_chart
-from bitterant.attacks.report.spectrum import describe_power, mean_power, ring_means
+from bitterant.attacks.report.measures import describe_power, mean_power, ring_means
 
 SIDE = 32
 

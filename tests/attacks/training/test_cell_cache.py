@@ -20,17 +20,18 @@ from safetensors.torch import load, load_file, save_file
 from torch import Tensor
 
 from bitterant.attacks.adversaries import create_adversaries
+from bitterant.attacks.adversaries.adversarial import AdversarialObjective
+from bitterant.attacks.adversaries.jobs import PlainTraining
+from bitterant.attacks.adversaries.prior import Recovery
 from bitterant.attacks.data.sets import VerificationData, load_sets
-from bitterant.attacks.judgement import RULE
-from bitterant.attacks.learning import AdversarialObjective, PlainTraining, Recovery
+from bitterant.attacks.evaluation import RULE
 from bitterant.attacks.request import plan_conditions, resolve_request
 from bitterant.attacks.schema import Plan
-from bitterant.attacks.training import keys as keys_module
-from bitterant.attacks.training.cell_cache import CellCache
+from bitterant.attacks.training import cache as keys_module
+from bitterant.attacks.training.cache import CellCache, CellKeys, Identity, describe
 from bitterant.attacks.training.cells import Cell, CellResult, CellTask
 from bitterant.attacks.training.executor import ProcessExecutor, SerialExecutor
 from bitterant.attacks.training.grid import GridResult, run_grid
-from bitterant.attacks.training.keys import CellKeys, Identity, describe
 from bitterant.attacks.training.store import ArrayStore
 from bitterant.errors import OutputError
 from bitterant.imaging import ImageSet

@@ -14,14 +14,14 @@ import pytest
 
 from bitterant.attacks.adversaries import create_adversaries
 from bitterant.attacks.data.sets import VerificationData, load_sets
-from bitterant.attacks.judgement import RULE
+from bitterant.attacks.evaluation import RULE
 from bitterant.attacks.request import plan_conditions, resolve_request
 from bitterant.attacks.schema import Plan
 from bitterant.attacks.training.cells import Cell, CellResult, CellTask, run_cell
 from bitterant.attacks.training.executor import ProcessExecutor, SerialExecutor, executor_for
 from bitterant.attacks.training.grid import GridResult, cells_of, run_grid
-from bitterant.attacks.training.schedule import epochs_of, fit_recipe, published_recipe, training_steps
 from bitterant.attacks.training.store import ArrayStore
+from bitterant.attacks.training.victims import epochs_of, fit_recipe, published_recipe, training_steps
 from bitterant.errors import ConfigError, SetupError
 from bitterant.imaging import ImageSet
 from bitterant.surrogates import Recipe

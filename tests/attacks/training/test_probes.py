@@ -10,9 +10,16 @@ import pytest
 import torch
 
 from bitterant.attacks.training.executor import ProcessExecutor, SerialExecutor
-from bitterant.attacks.training.features import _PIECE, compute_features, feature_tasks
-from bitterant.attacks.training.probes import bootstrap_rows, linear_probe, nearest_neighbours, probe
 from bitterant.surrogates import create_surrogate
+from bitterant.surrogates.probes import (
+    _PIECE,
+    bootstrap_rows,
+    compute_features,
+    feature_tasks,
+    linear_probe,
+    nearest_neighbours,
+    probe,
+)
 
 
 def blobs(count: int, seed: int, spread: float = 0.4) -> tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bitterant.attacks.training.stopping import validated_predictions
+from bitterant.attacks.training.cells import validated_predictions
 
 
 def test_each_half_is_judged_at_the_moment_the_other_half_likes() -> None:

@@ -23,8 +23,8 @@ from bitterant.imaging import ImageSet
 from bitterant.protect.bank import Bank
 from bitterant.protect.folder import protect_folder, run, writing
 from bitterant.protect.methods.base import FitContext, Method
-from bitterant.protect.records.manifest import ManifestWriter
-from bitterant.protect.records.state import StateFiles
+from bitterant.records.manifest import ManifestWriter
+from bitterant.records.run_state import StateFiles
 
 STEPS = 3
 

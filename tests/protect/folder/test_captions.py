@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from bitterant.protect.folder.captions import follow_names, table_warnings
 from bitterant.protect.folder.protecting import protect_folder
-from bitterant.protect.records.manifest import ManifestRow
+from bitterant.protect.folder.writing import follow_names, table_warnings
+from bitterant.records.manifest import ManifestRow
 
 NAMES = {"a/one.jpg": "a/one.png", "b/two.png": "b/two.png", "top.jpg": "top.png"}
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from bitterant.errors import ConfigError, OutputError
-from bitterant.imaging.places import StillThere
 from bitterant.protect.folder import fit_folder, protect_folder
+from bitterant.records.places import StillThere
 
 NOISE: dict[str, Any] = {"method": "noise", "device": "cpu", "resolution": 16, "workers": 1}
 

@@ -10,7 +10,8 @@ from PIL import Image
 
 from bitterant.imaging import Budget, Picture, scan_folder
 from bitterant.imaging.perturb import share_kept
-from bitterant.protect.folder import growth, protect_folder
+from bitterant.protect.folder import plan as growth
+from bitterant.protect.folder import protect_folder
 from bitterant.protect.request import FormatPolicy, WriteOptions
 
 NOISE: dict[str, Any] = {"method": "noise", "device": "cpu", "resolution": 16}

@@ -15,8 +15,8 @@ import pytest
 from bitterant.errors import ConfigError, Interrupted, ResumeError
 from bitterant.protect.folder import apply_folder, fit_folder, protect_folder
 from bitterant.protect.folder import run as run_module
-from bitterant.protect.folder.interrupt import StopRequest, interruptible
-from bitterant.protect.records.state import (
+from bitterant.records.progress import StopRequest, interruptible
+from bitterant.records.run_state import (
     InputRecord,
     Journal,
     StateFiles,

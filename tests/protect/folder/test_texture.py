@@ -21,8 +21,8 @@ from bitterant.errors import BankError, ConfigError, FolderError, Interrupted, L
 from bitterant.imaging import loading
 from bitterant.protect import TextureBank, apply_folder, fit_folder, load_bank, protect_folder
 from bitterant.protect.folder import fitting, plan
-from bitterant.protect.folder.interrupt import StopRequest
 from bitterant.protect.methods import texture
+from bitterant.records.progress import StopRequest
 
 TEXTURE: dict[str, Any] = {"method": "texture", "device": "cpu"}
 

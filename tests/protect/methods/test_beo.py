@@ -15,21 +15,26 @@ from torch import Tensor
 from bitterant.errors import ConfigError, FitError, LabelError, UnknownNameError
 from bitterant.imaging import Budget, ImageSet
 from bitterant.protect import BayesErrorAscent, FitProgress
-from bitterant.protect.methods.beo.ascent import Ascent, Stepper
-from bitterant.protect.methods.beo.ball import into_ball, round_into_ball
-from bitterant.protect.methods.beo.copies import Copies, join
-from bitterant.protect.methods.beo.held_out import (
+from bitterant.protect.methods.beo.ascent import (
+    Ascent,
+    Copies,
+    Stepper,
+    balanced,
+    into_ball,
+    join,
+    round_into_ball,
+)
+from bitterant.protect.methods.beo.cross_fit import (
     HeldOutEstimate,
     bootstrap_interval,
     random_noise,
     stratified_halves,
 )
 from bitterant.protect.methods.beo.posterior import Scaling, bayes_errors, kernel_posterior
-from bitterant.protect.methods.beo.references import balanced
 from bitterant.protect.methods.checkpoint import Checkpoint
-from bitterant.protect.methods.emn.sweep import Shift
-from bitterant.protect.methods.round_trip import RoundTrip
-from bitterant.protect.methods.theta import SurrogateTrainer
+from bitterant.protect.methods.pgd import Shift
+from bitterant.protect.methods.surrogate_training import SurrogateTrainer
+from bitterant.protect.methods.written import RoundTrip
 from bitterant.surrogates import FrozenSurrogate, Surrogate, create_surrogate
 
 QUICK: dict[str, Any] = {"rounds": 3, "inner_steps": 1, "first_epochs": 30, "estimate_images": 0, "device": "cpu"}
@@ -98,7 +103,7 @@ class TestSweep:
     ) -> None:
         model, copies = network(), Copies.start(tiny, len(tiny), None)
         exact = torch.cat([part for _, part in ascent(copies, [model], Recorder(copies)).sweep()])
-        monkeypatch.setattr("bitterant.protect.methods.beo.references.EXACT_LIMIT", 10)
+        monkeypatch.setattr("bitterant.protect.methods.beo.ascent.EXACT_LIMIT", 10)
         recorder = Recorder(copies)
         banked = torch.cat([part for _, part in ascent(copies, [model], recorder, most=10).sweep()])
         assert torch.allclose(exact.sort().values, banked.sort().values, atol=1e-4)
@@ -340,7 +345,7 @@ class TestFit:
     def test_a_body_that_keeps_its_weights_is_not_trained(
         self, tiny: ImageSet, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from bitterant.protect.methods.beo import recipe
+        from bitterant.protect.methods.beo import fit as recipe
 
         def fixed(name: str, *, num_classes: int, resolution: int, seed: int, **_: Any) -> Surrogate:
             net = create_surrogate(name, num_classes=num_classes, resolution=resolution, seed=seed).net
@@ -407,7 +412,7 @@ class TestRefusals:
         self, tiny: ImageSet, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Every picture in two classes, three times each: nothing can tell these apart."""
-        monkeypatch.setattr("bitterant.protect.methods.beo.recipe._LEAST_CAP", 1)
+        monkeypatch.setattr("bitterant.protect.methods.beo.fit._LEAST_CAP", 1)
         images = tiny.images[:6].repeat(6, 1, 1, 1)
         labels = torch.arange(36) // 18
         blind = ImageSet.from_tensors(images, labels, classes=["a", "b"], keys=[f"{i:02}" for i in range(36)])
@@ -426,7 +431,7 @@ class TestRefusals:
             list(ascent(copies, [model]).sweep())
 
     def test_a_training_that_diverges(self, tiny: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("bitterant.protect.methods.beo.recipe._PEAK", 1e30)
+        monkeypatch.setattr("bitterant.protect.methods.beo.fit._PEAK", 1e30)
         with pytest.raises(FitError, match="not numbers"):
             BayesErrorAscent(**{**QUICK, "first_epochs": 10}).fit(tiny)
 

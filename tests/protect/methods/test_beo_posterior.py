@@ -15,6 +15,7 @@ from scipy.stats import norm
 from torch import Tensor
 
 from bitterant.errors import ConfigError
+from bitterant.protect.methods.beo.ascent import balanced
 from bitterant.protect.methods.beo.posterior import (
     Scaling,
     all_pairs,
@@ -22,7 +23,6 @@ from bitterant.protect.methods.beo.posterior import (
     kernel_posterior,
     plug_in_errors,
 )
-from bitterant.protect.methods.beo.references import balanced
 
 MU = (1.2, 0.9)  # of length 1.5: a Bayes error of .0668
 
@@ -151,7 +151,7 @@ class TestEstimator:
         points, labels = points[kept], labels[kept]
         whole = kernel_posterior(points, points, labels, 2, sigma=0.3, query_ids=torch.arange(len(points)),
                                  reference_ids=torch.arange(len(points)))  # fmt: skip
-        monkeypatch.setattr("bitterant.protect.methods.beo.references.EXACT_LIMIT", 10)
+        monkeypatch.setattr("bitterant.protect.methods.beo.ascent.EXACT_LIMIT", 10)
         index, weights = balanced(labels, 2, torch.Generator().manual_seed(0), size=600)
         assert weights is not None
         assert torch.bincount(labels[index]).tolist() == [300, 300]
@@ -168,7 +168,7 @@ class TestEstimator:
     def test_small_classes_give_what_they_have_and_the_others_share_the_rest(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("bitterant.protect.methods.beo.references.EXACT_LIMIT", 10)
+        monkeypatch.setattr("bitterant.protect.methods.beo.ascent.EXACT_LIMIT", 10)
         labels = torch.tensor([0] * 2 + [2] * 50 + [3] * 80)
         index, _ = balanced(labels, 5, torch.Generator().manual_seed(0), size=42)
         assert torch.bincount(labels[index], minlength=5).tolist() == [2, 0, 20, 20, 0]

@@ -13,8 +13,8 @@ from bitterant.imaging import Budget, ImageSet
 from bitterant.protect import ErrorMinimizing, FitProgress
 from bitterant.protect.methods.checkpoint import Checkpoint
 from bitterant.protect.methods.self_check import CheckResult, SelfCheck
-from bitterant.protect.methods.theta import SurrogateTrainer
-from bitterant.protect.records.state import StateFiles
+from bitterant.protect.methods.surrogate_training import SurrogateTrainer
+from bitterant.records.run_state import StateFiles
 from bitterant.surrogates import create_surrogate, train_classifier
 from bitterant.surrogates.training import Recipe
 
@@ -207,7 +207,7 @@ def test_the_estimate_is_for_the_batches_of_the_fit_not_of_the_sample(
         return 0.0
 
     monkeypatch.setattr(SurrogateTrainer, "steps", steps)
-    monkeypatch.setattr("bitterant.protect.methods.emn.estimate.now", lambda *_: clock[0])
+    monkeypatch.setattr("bitterant.protect.methods.emn.method.now", lambda *_: clock[0])
     method = ErrorMinimizing(
         preset=preset, surrogate="small-cnn", rounds=7, theta_steps=3, attempts=0, device="cpu", granularity="class"
     )

@@ -8,8 +8,12 @@ import pytest
 
 from bitterant.errors import ConfigError, UnknownNameError
 from bitterant.protect import create_method, method_names
-from bitterant.protect.methods.hyper_parameters import check_hyper_parameters, check_settable, hyper_parameters
-from bitterant.protect.methods.registry import method_class
+from bitterant.protect.methods.registry import (
+    check_hyper_parameters,
+    check_settable,
+    hyper_parameters,
+    method_class,
+)
 
 
 class Maker:

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from bitterant.imaging import Budget, ImageSet, Picture, add_delta, squash
-from bitterant.protect.methods.emn.sweep import class_gradient, pgd_min
-from bitterant.protect.methods.round_trip import RoundTrip
+from bitterant.protect.methods.pgd import class_gradient, pgd_min
+from bitterant.protect.methods.written import RoundTrip
 from bitterant.surrogates import FrozenSurrogate, create_surrogate
 
 

@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 
 from bitterant.imaging import ImageSet
 from bitterant.protect import Bank, create_method, load_bank
-from bitterant.protect.methods import defaults
-from bitterant.protect.methods.t2ue import making
-from bitterant.protect.methods.t2ue.workshop import TrainRequest, make_generator
+from bitterant.protect.methods import registry as defaults
+from bitterant.protect.methods.t2ue import generator_training as making
+from bitterant.protect.methods.t2ue.generator_training import TrainRequest, make_generator
 from bitterant.surrogates import surrogate_names
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -48,7 +48,7 @@ def clip_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def content_with_little(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bayes-error ascent trains large networks on until they are no longer underfit; here they only have to run."""
-    monkeypatch.setattr("bitterant.protect.methods.beo.recipe._LEAST_CAP", 1)
+    monkeypatch.setattr("bitterant.protect.methods.beo.fit._LEAST_CAP", 1)
     monkeypatch.setattr("bitterant.protect.methods.beo.fit.UNDERFIT", 1.0)
 
 

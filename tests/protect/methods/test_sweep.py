@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bitterant.protect.methods.emn.sweep import Shift, class_gradient, input_gradient, pgd_min, pgd_min_class_mean
+from bitterant.protect.methods.pgd import Shift, class_gradient, input_gradient, pgd_min, pgd_min_class_mean
 from bitterant.surrogates import FrozenSurrogate, create_surrogate
 
 EPS, ALPHA = 8 / 255, 2 / 255

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from bitterant.imaging import ImageSet
-from bitterant.protect.methods.theta import SurrogateTrainer
+from bitterant.protect.methods.surrogate_training import SurrogateTrainer
 from bitterant.surrogates import Surrogate
 
 

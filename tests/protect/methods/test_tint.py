@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bitterant.errors import ConfigError
 from bitterant.imaging import ImageSet
 from bitterant.protect import ErrorMinimizing
-from bitterant.protect.methods.tint import TintBound
+from bitterant.protect.methods.written import TintBound
 
 EPSILON = 8 / 255
 

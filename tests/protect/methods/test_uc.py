@@ -16,11 +16,8 @@ from bitterant.protect import Bank, UnlearnableClusters
 from bitterant.protect.cluster_index import ClusterIndex
 from bitterant.protect.clusters import default_count, find_clusters, nearest
 from bitterant.protect.methods.checkpoint import Checkpoint
-from bitterant.protect.methods.uc.generator import NoiseGenerator
-from bitterant.protect.methods.uc.losses import image_gradient, kl_to_centre
-from bitterant.protect.methods.uc.patterns import GeneratorPatterns, PixelPatterns
-from bitterant.protect.methods.uc.pull import targets
-from bitterant.protect.methods.uc.zoom import Zoom
+from bitterant.protect.methods.uc.patterns import GeneratorPatterns, NoiseGenerator, PixelPatterns
+from bitterant.protect.methods.uc.pull import Zoom, image_gradient, kl_to_centre, targets
 from bitterant.surrogates import FrozenSurrogate, create_surrogate
 
 QUICK = {"surrogate": "small-cnn", "rounds": 4, "device": "cpu"}

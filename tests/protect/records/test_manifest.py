@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bitterant.errors import ResumeError
-from bitterant.protect.records.manifest import ManifestRow, ManifestWriter, count_statuses, read_manifest
+from bitterant.records.manifest import ManifestRow, ManifestWriter, count_statuses, read_manifest
 
 # Names as Linux allows them: any text, line separators and undecodable bytes (lone surrogates) included.
 names = st.text(st.characters(exclude_characters="\0"), min_size=1, max_size=20)

@@ -15,9 +15,9 @@ import pytest
 from bitterant.errors import ResumeError
 from bitterant.imaging import flip_available
 from bitterant.protect.folder import protect_folder
-from bitterant.protect.records.manifest import ManifestRow
-from bitterant.protect.records.report import Histogram, flatten, rank, tables
-from bitterant.protect.records.run_file import RunFile, json_safe, measure_stealth, read_run_file
+from bitterant.protect.folder.report import Histogram, flatten, rank, tables
+from bitterant.records.manifest import ManifestRow
+from bitterant.records.run_file import RunFile, json_safe, measure_stealth, read_run_file
 
 NOISE: dict[str, Any] = {"method": "noise", "device": "cpu", "resolution": 16}
 

@@ -23,7 +23,7 @@ from bitterant.errors import (
 from bitterant.protect.folder import apply_folder, fit_folder, protect_folder
 from bitterant.protect.request import FitOptions, check_fit, check_source
 from bitterant.protect.request.checks import Problems
-from bitterant.protect.request.labels import choose_method
+from bitterant.protect.request.options import choose_method
 
 NOISE: dict[str, Any] = {"method": "noise", "device": "cpu", "resolution": 16}
 

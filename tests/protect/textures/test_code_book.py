@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from bitterant.errors import ConfigError
+from bitterant.protect.methods.texture import assign_against_nature, natural_contents
 from bitterant.protect.textures import Code, Wave, assign_codes, code_book
 from bitterant.protect.textures.code_book import scale_for
-from bitterant.protect.textures.nature import assign_against_nature, natural_contents
 
 SECRET = b"0123456789abcdef"
 

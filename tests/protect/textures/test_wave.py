@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from bitterant.protect.methods.texture import natural_contents
 from bitterant.protect.textures import TextureRecipe, Wave, code_book
 from bitterant.protect.textures import wave as module
-from bitterant.protect.textures.nature import natural_contents
 from bitterant.protect.textures.wave import (
     DrawnWave,
     brightness,

@@ -14,7 +14,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitterant.errors import BundleError, ConfigError, FolderError, Interrupted, OutputError, RequestError, SetupError
+from bitterant.errors import (
+    BundleError,
+    ConfigError,
+    FolderError,
+    Interrupted,
+    OutputError,
+    RequestError,
+    SetupError,
+)
 from bitterant.protect.folder import StopRequest
 from bitterant.protect.zero_contact import ApplyPlan, apply_bundle, write_summary
 

@@ -11,8 +11,7 @@ from PIL import Image
 
 from bitterant.errors import BudgetExceeded, ConfigError, Interrupted, OutputError, RequestError, WeightsError
 from bitterant.imaging import Budget, Picture, add_delta
-from bitterant.imaging.perturb import place_delta
-from bitterant.imaging.resize import shrink_delta
+from bitterant.imaging.perturb import place_delta, shrink_delta
 from bitterant.protect.folder import StopRequest
 from bitterant.protect.zero_contact import NoiseBundle, NoiseRequest, export_npz, export_png, generate_bundle
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from bitterant.protect.zero_contact.plain_words import plain_words
+from bitterant.protect.zero_contact.build_request import plain_words
 
 try:
     import resource

@@ -28,8 +28,8 @@ from bitterant.protect.zero_contact import (
     read_or_create_secret,
     write_asked,
 )
-from bitterant.protect.zero_contact.plain_words import plain_words
-from bitterant.protect.zero_contact.secret import opaque_id, read_secret, save_secret, seed_of
+from bitterant.protect.zero_contact.build_request import plain_words
+from bitterant.records.secrets import opaque_id, read_secret, save_secret, seed_of
 
 GOOD = {"id": "0123456789abcdef", "prompt": "a cat"}
 SECRET = bytes(range(32))

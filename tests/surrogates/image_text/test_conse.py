@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from bitterant.surrogates.image_text import Conse, ConseTexts, create_image_text, imagenet_class_names, retrieval_scores
+from bitterant.surrogates.image_text import (
+    Conse,
+    ConseTexts,
+    create_image_text,
+    imagenet_class_names,
+    retrieval_scores,
+)
 
 ZIP = Path(__file__).resolve().parents[4] / "shared" / "data" / "coco_mini_captions_ccby.zip"
 

@@ -9,7 +9,7 @@ import torch
 
 from bitterant.errors import ConfigError
 from bitterant.protect.methods.t2ue import LatentNoiseGenerator, SSANoiseGenerator
-from bitterant.protect.methods.t2ue.carriers import Carriers
+from bitterant.protect.methods.t2ue.generator import Carriers
 from bitterant.protect.methods.t2ue.training import noisy_pictures
 
 SMALL: dict[str, Any] = {"latent_dim": 8, "text_dim": 24, "ngf": 4, "hidden": 8, "mask_hidden": 4}

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bitterant.protect.methods.t2ue.losses import contrastive_loss, sameness
+from bitterant.protect.methods.t2ue.training import contrastive_loss, sameness
 
 
 def naive(images: torch.Tensor, texts: torch.Tensor, scale: float, groups: list[int] | None = None) -> float:

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 
 from bitterant.errors import ConfigError, FitError
 from bitterant.protect.methods.t2ue import CaptionPairs, SSANoiseGenerator, TextEmbedder, TrainRecipe, train_t2ue
+from bitterant.protect.methods.t2ue.data import made_up_captions
+from bitterant.protect.methods.t2ue.generator_training import TrainRequest, make_generator
 from bitterant.protect.methods.t2ue.training import TrainingStopped, _Training
-from bitterant.protect.methods.t2ue.vocabulary import made_up_captions
-from bitterant.protect.methods.t2ue.workshop import TrainRequest, make_generator
 
 CPU = torch.device("cpu")
 QUICK = TrainRecipe(steps=6, batch_size=6, surrogate_images=4, learner_life=2, image_side=16, warmup=1, ema=0.0)

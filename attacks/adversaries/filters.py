@@ -1,0 +1,454 @@
+"""Filters over the pictures before training: local ones, those that smooth, and bands of frequencies.
+
+Local filters: Gaussian blur and the median.
+
+Non-local means: each pixel averaged with pixels whose surroundings look alike.
+
+Total variation: the smoothest picture near the given one.
+
+Every pixel taken from a random place nearby: made against noise that is a convolution.
+
+Sharpening with random kernels, then a low-pass: made against noise that is a convolution.
+
+Radial filters in cycles per picture: a low-pass, and a band-stop for a trainer who knows where the noise lies.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import SetupError
+from ..terms import Pixels
+from .base import Adversary, real_number, real_range
+from .transforms import in_blocks
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_REACH = 2.0
+"""The kernel reaches so many sigma to each side, at least one pixel."""
+
+
+class GaussianBlur(Adversary):
+    """A blur that blurs.
+
+    The published benchmark uses a 3 x 3 kernel with sigma 0.1, whose weight beside the centre is exp(-50): its column
+    is a repeat of the untreated run. Sigma is therefore at least 0.6 here.
+
+    Args:
+        parameter: sigma in px at the working resolution, 0.6 to 8; 1 where left out.
+
+    Raises:
+        ConfigError: it is no number in that range.
+    """
+
+    prefix = "blur"
+    tier = "transforms"
+    source = "arXiv 2308.03258 (APBench), with a sigma that does something"
+    description = "Gaussian blur (blur:0.6 sets sigma in pixels, 1 if left out)"
+
+    def __init__(self, parameter: str | None = None) -> None:
+        self.sigma = real_number(self.prefix, parameter, default=1.0, least=0.6, most=8.0)
+
+    @property
+    def name(self) -> str:
+        return f"blur:{self.sigma:g}"
+
+    @property
+    def phrase(self) -> str:
+        return f"a trainer who blurs them by {self.sigma:g} {'pixel' if self.sigma == 1 else 'pixels'}"
+
+    def transform(self, images: Pixels) -> Pixels:
+        from torchvision.transforms.v2.functional import gaussian_blur
+
+        # Reflection at the border cannot reach further than the picture.
+        radius = min(max(1, math.ceil(_REACH * self.sigma)), images.shape[-1] - 1)
+        size = 2 * radius + 1
+        return in_blocks(images, lambda batch, _: gaussian_blur(batch, [size, size], [self.sigma, self.sigma]))
+
+
+class Median(Adversary):
+    """The median of each 3 x 3 neighbourhood, colour by colour; borders reflected."""
+
+    prefix = "median"
+    tier = "transforms"
+    source = "arXiv 1704.01155 (feature squeezing), 3 x 3"
+    description = "each value replaced by the median of its 3 x 3 neighbourhood"
+
+    @property
+    def phrase(self) -> str:
+        return "a trainer who applies a median filter"
+
+    def transform(self, images: Pixels) -> Pixels:
+        import torch
+        import torch.nn.functional as F
+
+        side = images.shape[-1]
+
+        def change(batch: Tensor, _: int) -> Tensor:
+            # kornia's median pads with black, which eats the corners of a small picture.
+            padded = F.pad(batch, (1, 1, 1, 1), mode="reflect")
+            shifts = [padded[:, :, y : y + side, x : x + side] for y in range(3) for x in range(3)]
+            return torch.stack(shifts).median(dim=0).values
+
+        return in_blocks(images, change)
+
+
+PATCH_RADIUS = 1
+SEARCH_RADIUS = 4
+
+
+def denoise_nlm(batch: Tensor, strength: float, *, patch: int = PATCH_RADIUS, search: int = SEARCH_RADIUS) -> Tensor:
+    """Weighted mean of the pixels around each, by the likeness of their patches (Buades, Coll, Morel 2005).
+
+    Args:
+        batch: float ``[B, 3, R, R]`` in [0, 1]; borders are reflected.
+        strength: the weight falls to 1/e where patches differ by this much, root mean square over colours and pixels.
+        patch: a patch is ``2 patch + 1`` px wide.
+        search: and is looked for up to this many px away along each axis.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    side = batch.shape[-1]
+    search = min(search, side - 1)
+    padded = F.pad(batch, (search,) * 4, mode="reflect")
+    total, weights = torch.zeros_like(batch), batch.new_zeros(len(batch), 1, side, side)
+    for y in range(2 * search + 1):
+        for x in range(2 * search + 1):
+            shifted = padded[:, :, y : y + side, x : x + side]
+            apart = (shifted - batch).square().mean(dim=1, keepdim=True)
+            # Patches at the border are averaged over what of them lies inside.
+            apart = F.avg_pool2d(apart, 2 * patch + 1, stride=1, padding=patch, count_include_pad=False)
+            weight = torch.exp(apart * (-1.0 / strength**2))
+            total += weight * shifted
+            weights += weight
+    return total / weights
+
+
+class NonLocalMeans(Adversary):
+    """Non-local means on all three colours together.
+
+    Args:
+        parameter: strength in levels of 255, 1 to 100; 12 where left out, one and a half times the usual budget.
+
+    Raises:
+        ConfigError: it is no number in that range.
+    """
+
+    prefix = "nlm"
+    tier = "training"
+    source = "Buades, Coll, Morel 2005, A non-local algorithm for image denoising (CVPR)"
+    description = "non-local means denoising (nlm:8 sets the strength in levels, 12 if left out)"
+
+    def __init__(self, parameter: str | None = None) -> None:
+        self.levels = real_number(self.prefix, parameter, default=12.0, least=1.0, most=100.0)
+
+    @property
+    def name(self) -> str:
+        return f"nlm:{self.levels:g}"
+
+    @property
+    def phrase(self) -> str:
+        return "a trainer who denoises them by non-local means"
+
+    def transform(self, images: Pixels) -> Pixels:
+        return in_blocks(images, lambda batch, _: denoise_nlm(batch, self.levels / 255.0), size=64)
+
+
+ITERATIONS = 60
+_STEP = 0.25
+
+
+def denoise_tv(batch: Tensor, weight: float, *, iterations: int = ITERATIONS) -> Tensor:
+    """The minimiser u of ``|u - batch|^2 / 2 + weight * TV(u)``, each colour by itself.
+
+    Chambolle's dual projection (2004, section 3.1), for all pictures at once.
+
+    Args:
+        batch: float ``[B, 3, R, R]`` in [0, 1].
+        weight: of the total variation; larger is smoother.
+        iterations: of the projection; its step is 1/4, which converges.
+    """
+    import torch
+
+    p = batch.new_zeros(2, *batch.shape)
+    result = batch
+    for _ in range(iterations):
+        gradient = torch.zeros_like(p)
+        gradient[0, :, :, :-1] = result[:, :, 1:] - result[:, :, :-1]
+        gradient[1, :, :, :, :-1] = result[:, :, :, 1:] - result[:, :, :, :-1]
+        norm = gradient.square().sum(0).sqrt()
+        p = (p - _STEP * gradient) / (1 + _STEP / weight * norm)
+        # Minus the divergence of p, the adjoint of the gradient above.
+        d = -p.sum(0)
+        d[:, :, 1:] += p[0, :, :, :-1]
+        d[:, :, :, 1:] += p[1, :, :, :, :-1]
+        result = batch + d
+    return result
+
+
+class TotalVariation(Adversary):
+    """Total-variation denoising (Rudin, Osher, Fatemi 1992).
+
+    Args:
+        parameter: weight of the total variation, 0.005 to 1; 0.1 where left out.
+
+    Raises:
+        ConfigError: it is no number in that range.
+    """
+
+    prefix = "tv"
+    tier = "training"
+    source = "arXiv 1711.00117 (total variation against perturbations); Chambolle 2004"
+    description = "total-variation denoising (tv:0.05 sets the weight, 0.1 if left out)"
+
+    def __init__(self, parameter: str | None = None) -> None:
+        self.weight = real_number(self.prefix, parameter, default=0.1, least=0.005, most=1.0)
+
+    @property
+    def name(self) -> str:
+        return f"tv:{self.weight:g}"
+
+    @property
+    def phrase(self) -> str:
+        return "a trainer who denoises them by total variation"
+
+    def transform(self, images: Pixels) -> Pixels:
+        return in_blocks(images, lambda batch, _: denoise_tv(batch, self.weight))
+
+
+_COIN_SEED = 0xC01
+
+
+def offsets(number: int, side: int, reach: float) -> NDArray[np.float32]:
+    """Where the pixels of the ``number``-th picture come from, float32 ``[2, side, side]``: (down, right) in px.
+
+    Uniform in ``[-reach, reach]``, each pixel for itself. They depend on the number alone: the same in every arm.
+    """
+    drawn = np.random.default_rng([_COIN_SEED, number]).uniform(-reach, reach, (2, side, side))
+    return drawn.astype(np.float32)
+
+
+class Coin(Adversary):
+    """Random displacement of every pixel with bilinear interpolation (COIN).
+
+    As in the paper every pixel has a displacement of its own and the three colours move together. The authors' code
+    draws anew whenever a picture is trained on, leaves the test pictures as they are, and lets what leaves a picture
+    come in on the other side. Here it is done once, with training and test pictures, as all transforms are, and what
+    lies outside is taken from the border.
+
+    Args:
+        parameter: the largest displacement along each axis in px at the working resolution, 0.25 to 8; 2 where left
+            out, as in the paper.
+
+    Raises:
+        ConfigError: it is no number in that range.
+    """
+
+    prefix = "coin"
+    tier = "transforms"
+    source = "arXiv 2311.18403 (COIN), alpha = 2"
+    description = "each pixel interpolated at a random place nearby (coin:1 sets how far in pixels, 2 if left out)"
+
+    def __init__(self, parameter: str | None = None) -> None:
+        self.reach = real_number(self.prefix, parameter, default=2.0, least=0.25, most=8.0)
+
+    @property
+    def name(self) -> str:
+        return f"coin:{self.reach:g}"
+
+    @property
+    def phrase(self) -> str:
+        return f"a trainer who displaces every pixel by up to {self.reach:g} px"
+
+    def transform(self, images: Pixels) -> Pixels:
+        import torch
+        import torch.nn.functional as F
+
+        side = images.shape[-1]
+        span = torch.arange(side, dtype=torch.float32)
+
+        def change(batch: Tensor, start: int) -> Tensor:
+            moved = np.stack([offsets(start + row, side, self.reach) for row in range(len(batch))])
+            down, right = torch.from_numpy(moved).unbind(1)
+            places = torch.stack([span + right, span[:, None] + down], dim=-1)  # x before y
+            grid = places * (2 / max(1, side - 1)) - 1
+            return F.grid_sample(batch, grid, mode="bilinear", padding_mode="border", align_corners=True)
+
+        return in_blocks(images, change)
+
+
+STRENGTHS = (0.5, 1.5)
+_SHARPEN_SEED = 0x45B
+
+
+def dct_matrix(side: int) -> Tensor:
+    """The orthonormal DCT-II ``[side, side]``: row k holds the k-th cosine, and the transpose is the inverse."""
+    import torch
+
+    points = torch.arange(side, dtype=torch.float64)
+    matrix = torch.cos(math.pi / side * (points[None, :] + 0.5) * points[:, None]) * math.sqrt(2.0 / side)
+    matrix[0] /= math.sqrt(2.0)
+    return matrix.float()
+
+
+def low_pass(batch: Tensor, kept: int) -> Tensor:
+    """Pictures ``[B, 3, R, R]`` with only the ``kept`` lowest frequencies of the DCT along each axis."""
+    rows = dct_matrix(batch.shape[-1])[:kept]
+    projector = rows.T @ rows
+    return projector @ batch @ projector
+
+
+class SharpenLowPass(Adversary):
+    """Sharpens each picture with a 3 x 3 kernel of random strength, then drops the highest frequencies of its DCT.
+
+    After "random sharpening kernels and frequency filtering" (arXiv 2411.01742), which recovers pictures protected by a
+    class-wise blur. The n-th picture has the same strength, 0.5 to 1.5, in every arm.
+
+    Args:
+        parameter: share of the frequencies kept along each axis, 0.1 to 1; a half where left out.
+
+    Raises:
+        ConfigError: it is no number in that range.
+    """
+
+    prefix = "sharpen-lowpass"
+    tier = "transforms"
+    source = "after arXiv 2411.01742 (random sharpening kernels, frequency filtering)"
+    description = "sharpened at random, high frequencies dropped (sharpen-lowpass:0.6 sets the share kept, 0.5)"
+
+    def __init__(self, parameter: str | None = None) -> None:
+        self.share = real_number(self.prefix, parameter, default=0.5, least=0.1, most=1.0)
+
+    @property
+    def name(self) -> str:
+        return f"sharpen-lowpass:{self.share:g}"
+
+    @property
+    def phrase(self) -> str:
+        return "a trainer who sharpens them and drops high frequencies"
+
+    def transform(self, images: Pixels) -> Pixels:
+        import torch
+        import torch.nn.functional as F
+
+        strengths = torch.from_numpy(
+            np.random.default_rng(_SHARPEN_SEED).uniform(*STRENGTHS, len(images)).astype(np.float32)
+        )
+        kept = max(1, round(self.share * images.shape[-1]))
+
+        def change(batch: Tensor, start: int) -> Tensor:
+            mean = F.avg_pool2d(F.pad(batch, (1, 1, 1, 1), mode="reflect"), 3, stride=1)
+            strength = strengths[start : start + len(batch), None, None, None]
+            return low_pass((batch + strength * (batch - mean)).clamp(0, 1), kept)
+
+        return in_blocks(images, change)
+
+
+LEAST, MOST = 0.5, 512.0
+"""A DCT has steps of half a cycle; no picture we work on has more than 512 cycles to a side."""
+
+
+def radii(side: int) -> Tensor:
+    """Radial frequency of each coefficient of a 2-D DCT, float32 ``[side, side]``, in cycles per picture.
+
+    The k-th cosine of an axis makes k / 2 cycles from one edge of the picture to the other.
+    """
+    import torch
+
+    cycles = torch.arange(side, dtype=torch.float32) / 2
+    return torch.hypot(cycles[:, None], cycles[None, :])
+
+
+class _Radial(Adversary):
+    """Keeps some radial frequencies of the DCT of each colour, and drops the others.
+
+    A DCT sees the picture continued by its mirror image: unlike in an FFT the left edge does not meet the right one,
+    so that nothing rings along the borders. Brightness (0 cycles) always stays. All three colours are treated alike,
+    and with them luminance and chroma.
+    """
+
+    tier = "transforms"
+
+    @abstractmethod
+    def _kept(self, radius: Tensor) -> Tensor:
+        """Which coefficients stay, bool, by their radial frequency in cycles per picture."""
+
+    def check(self, resolution: int) -> str | None:
+        if bool(self._kept(radii(resolution)).all()):
+            # A preset goes on without it: no ConfigError, which would end the verification.
+            raise SetupError(f"{self.name} changes nothing: pictures of {resolution} px have no such frequencies.")
+        return None
+
+    def transform(self, images: Pixels) -> Pixels:
+        side = images.shape[-1]
+        cosines, kept = dct_matrix(side), self._kept(radii(side)).float()
+        return in_blocks(images, lambda batch, _: cosines.T @ ((cosines @ batch @ cosines.T) * kept) @ cosines)
+
+
+class LowPass(_Radial):
+    """Keeps the frequencies up to a radius.
+
+    Args:
+        parameter: the radius in cycles per picture, 0.5 to 512; 8 where left out, which is half of what 32 px can hold
+            along an axis. It does not depend on the working resolution: 8 cycles are a wave of 4 px at 32 px, and of
+            28 px at 224 px.
+
+    Raises:
+        ConfigError: it is no number in that range.
+    """
+
+    prefix = "lowpass"
+    source = "arXiv 2606.26719 (FUSE: protections fail after a low-pass); the radial DCT filter is ours"
+    description = "only low frequencies kept (lowpass:5 sets the limit in cycles per picture, 8 if left out)"
+
+    def __init__(self, parameter: str | None = None) -> None:
+        self.radius = real_number(self.prefix, parameter, default=8.0, least=LEAST, most=MOST)
+
+    @property
+    def name(self) -> str:
+        return f"lowpass:{self.radius:g}"
+
+    @property
+    def phrase(self) -> str:
+        return f"a trainer who keeps only waves of up to {self.radius:g} cycles per picture"
+
+    def _kept(self, radius: Tensor) -> Tensor:
+        return radius <= self.radius
+
+
+class BandStop(_Radial):
+    """Drops the frequencies between two radii, both included.
+
+    The adaptive adversary of textures: who knows the method knows the band it writes in, and needs no key to empty it.
+
+    Args:
+        parameter: the radii in cycles per picture, ``A-B`` with 0.5 <= A < B <= 512; ``4-9`` where left out.
+
+    Raises:
+        ConfigError: it is no such pair.
+    """
+
+    prefix = "bandstop"
+    source = "ours: adaptive, knows the band of a method and not its key"
+    description = "a band of frequencies removed (bandstop:4-9 sets it in cycles per picture, 4-9 if left out)"
+
+    def __init__(self, parameter: str | None = None) -> None:
+        self.low, self.high = real_range(self.prefix, parameter, default=(4.0, 9.0), least=LEAST, most=MOST)
+
+    @property
+    def name(self) -> str:
+        return f"bandstop:{self.low:g}-{self.high:g}"
+
+    @property
+    def phrase(self) -> str:
+        return f"a trainer who removes waves of {self.low:g} to {self.high:g} cycles per picture"
+
+    def _kept(self, radius: Tensor) -> Tensor:
+        return (radius < self.low) | (radius > self.high)

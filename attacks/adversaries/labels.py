@@ -1,0 +1,202 @@
+"""Other labels on the same pictures: merged, dealt out anew, or split.
+
+Superclasses: the same pictures, sorted into fewer and larger classes.
+
+Random regrouping: larger classes that nobody had in mind when the pictures were protected.
+
+Finer classes: the trainer splits each class by what the pictures look like.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import ConfigError, LabelError, SetupError
+from ...records.places import read_regular
+from ...records.text import parse_toml, read_json
+from ..terms import Labelling, Pixels
+from .base import Adversary, Material, whole_number
+
+
+class Superclass(Adversary):
+    """Trains for the superclasses of a map, which names one for every class.
+
+    Args:
+        parameter: a JSON object or TOML table, class name to superclass name.
+
+    Raises:
+        ConfigError: there is no such file, or it is no map of names to names.
+    """
+
+    prefix = "superclass"
+    tier = "relabel"
+    source = "arXiv 2301.01217 (other labels than the protector's)"
+    description = "classes merged by a map (superclass:FILE, JSON or TOML: class = superclass)"
+
+    def __init__(self, parameter: str | None = None) -> None:
+        if not parameter:
+            raise ConfigError("superclass needs a file that maps classes to superclasses: superclass:FILE.json.")
+        self.path = Path(parameter)
+        self.superclass_of = _read(self.path)
+
+    @property
+    def name(self) -> str:
+        return f"superclass:{self.path.as_posix()}"
+
+    @property
+    def phrase(self) -> str:
+        return "a trainer who merges the classes into larger ones"
+
+    def relabel(self, material: Material) -> Labelling:
+        unmapped = [name for name in material.classes if name not in self.superclass_of]
+        if unmapped:
+            raise LabelError(f"{self.path} has no superclass for {', '.join(unmapped)}. Add a line for each.")
+        names = sorted({self.superclass_of[name] for name in material.classes})
+        if len(names) < 2:
+            raise LabelError(f"{self.path} puts every class into {names[0]!r}. At least two superclasses are needed.")
+        table = np.array([names.index(self.superclass_of[name]) for name in material.classes])
+        return grouped(material, table, names)
+
+
+def grouped(material: Material, table: np.ndarray, names: list[str]) -> Labelling:
+    """The labelling by a table class -> group."""
+    members = [[c for c, group in zip(material.classes, table, strict=True) if group == g] for g in range(len(names))]
+    detail = "; ".join(f"{name}: {', '.join(inside)}" for name, inside in zip(names, members, strict=True))
+    return Labelling(table[material.labels], table[material.test_labels], len(names), detail)
+
+
+def _read(path: Path) -> dict[str, str]:
+    try:
+        content = parse_toml(read_regular(path)) if path.suffix.lower() == ".toml" else read_json(path)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except ValueError as error:
+        raise ConfigError(f"{path} cannot be used: {error}.") from error
+    if not isinstance(content, dict) or not all(isinstance(value, str | int) for value in content.values()):
+        raise ConfigError(f'{path} must map class names to superclass names, such as {{"cat": "animal"}}.')
+    return {name: str(value) for name, value in content.items()}
+
+
+class Regroup(Adversary):
+    """Deals the classes out, at random, to N groups of equally many classes (give or take one).
+
+    Args:
+        parameter: N, at least 2; 2 where left out.
+
+    Raises:
+        ConfigError: N is no whole number from 2 on.
+    """
+
+    prefix = "regroup"
+    tier = "relabel"
+    source = "arXiv 2301.01217 (other labels than the protector's); dealing them out at random is ours"
+    description = "classes dealt out to N groups at random (regroup:3 sets N, 2 if left out)"
+
+    def __init__(self, parameter: str | None = None) -> None:
+        self.groups = whole_number(self.prefix, parameter, default=2, least=2)
+
+    @property
+    def name(self) -> str:
+        return f"regroup:{self.groups}"
+
+    @property
+    def phrase(self) -> str:
+        return f"a trainer who regroups the classes into {self.groups}"
+
+    def relabel(self, material: Material) -> Labelling:
+        count = len(material.classes)
+        if count <= self.groups:
+            raise LabelError(f"{self.name} needs more than {self.groups} classes to regroup, and there are {count}.")
+        order = np.random.default_rng(material.seed).permutation(count)
+        table = np.empty(count, dtype=np.int64)
+        table[order] = np.arange(count) % self.groups
+        return grouped(material, table, [f"group {number}" for number in range(1, self.groups + 1)])
+
+
+SURROGATE = "efficientnet-lite0"
+_PIXEL_SIDE = 8
+
+
+class Finer(Adversary):
+    """Splits every class into N sub-classes by k-means and trains for those.
+
+    Clusters are found on the clean training pictures, so that all arms have the same labels: on features of
+    ``efficientnet-lite0``, or, where its weights are not installed, on the pictures at 8 x 8 pixels. A test picture
+    gets the nearest sub-class of its own class.
+
+    Args:
+        parameter: N, at least 2; 2 where left out.
+
+    Raises:
+        ConfigError: N is no whole number from 2 on.
+    """
+
+    prefix = "finer"
+    tier = "relabel"
+    source = "ours: classes split by k-means on clean features"
+    description = "each class split into N sub-classes by k-means (finer:3 sets N, 2 if left out)"
+
+    def __init__(self, parameter: str | None = None) -> None:
+        self.parts = whole_number(self.prefix, parameter, default=2, least=2)
+
+    @property
+    def name(self) -> str:
+        return f"finer:{self.parts}"
+
+    @property
+    def phrase(self) -> str:
+        return f"a trainer who splits each class into {self.parts}"
+
+    def relabel(self, material: Material) -> Labelling:
+        try:
+            train, test = material.features("clean", SURROGATE), material.features("test", SURROGATE)
+            what = f"features of {SURROGATE}"
+        except SetupError:
+            train, test = (_thumbnails(material.pictures(which)) for which in ("clean", "test"))
+            what = f"pictures at {_PIXEL_SIDE} x {_PIXEL_SIDE} pixels, since {SURROGATE} is not installed"
+        train, test = _normalised(train), _normalised(test)
+        fine, fine_test = np.empty_like(material.labels), np.empty_like(material.test_labels)
+        count = 0
+        for label in range(len(material.classes)):
+            members, tested = material.labels == label, material.test_labels == label
+            if not members.any():
+                fine_test[tested] = count  # no training picture: a class of its own that nobody can learn
+                count += bool(tested.any())
+                continue
+            centres = _centres(train[members], self.parts, material.seed)
+            fine[members] = count + _nearest(train[members], centres)
+            fine_test[tested] = count + _nearest(test[tested], centres)
+            count += len(centres)
+        detail = f"{len(material.classes)} classes split into {count} by k-means on {what}"
+        return Labelling(fine, fine_test, count, detail)
+
+
+def _thumbnails(images: Pixels) -> NDArray[np.float32]:
+    """The pictures at 8 x 8 pixels, each the mean of a patch, as rows ``[N, 192]``."""
+    edges = np.linspace(0, images.shape[-1], _PIXEL_SIDE + 1).astype(int)
+    rows = np.add.reduceat(images.astype(np.float32), edges[:-1], axis=2) / np.diff(edges)[:, None]
+    return (np.add.reduceat(rows, edges[:-1], axis=3) / np.diff(edges)).reshape(len(images), -1)
+
+
+def _normalised(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows of length one: angles compare features of a ReLU network better than distances."""
+    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+
+
+def _centres(points: NDArray[np.float32], count: int, seed: int) -> NDArray[np.float32]:
+    """At most ``count`` centres ``[C, D]``; fewer where there are fewer different pictures."""
+    from sklearn.cluster import KMeans
+    from threadpoolctl import threadpool_limits
+
+    count = min(count, len(np.unique(points, axis=0)))
+    with threadpool_limits(1):  # sums in one order, so that labels do not depend on the machine's cores
+        model = KMeans(count, n_init=10, random_state=seed)  # pyright: ignore[reportArgumentType]  # a number, too
+        return model.fit(points).cluster_centers_.astype(np.float32)
+
+
+def _nearest(points: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArray[np.int64]:
+    distances = np.square(centres).sum(axis=1) - 2 * points @ centres.T  # less what is the same for all centres
+    return distances.argmin(axis=1).astype(np.int64)

@@ -1,0 +1,393 @@
+"""Cheap changes of the pictures, made once before training: colours, levels, codecs, sizes.
+
+Tensor operations over all pictures, a block at a time.
+
+Grayscale: colour is where error-minimizing noise hides first.
+
+Colours made alike in every picture: equalised histograms, or whitened channels.
+
+Fewer levels: what is smaller than a step disappears.
+
+Lossy codecs: the cheapest way to wash a perturbation out.
+
+Resampling: smaller and back, or a crop enlarged.
+"""
+
+from __future__ import annotations
+
+import io
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..terms import Pixels
+from .base import Adversary, one_of, real_number, whole_number
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+BLOCK = 256
+
+
+def in_blocks(images: Pixels, change: Callable[[Tensor, int], Tensor], *, size: int = BLOCK) -> Pixels:
+    """Apply an operation on tensors to uint8 pictures; memory stays small, and results do not depend on the machine.
+
+    Args:
+        images: uint8 ``[N, 3, R, R]``.
+        change: ``(float32 [B, 3, R, R] in [0, 1], position of the first) -> the same shape``; what leaves [0, 1] is
+            clipped.
+        size: pictures a block.
+
+    Returns:
+        uint8 ``[N, 3, R, R]``, rounded to the nearest level.
+    """
+    import torch
+
+    from ...surrogates.determinism import one_thread
+
+    result = np.empty(images.shape, dtype=np.uint8)
+    with one_thread("cpu"), torch.no_grad():
+        for start in range(0, len(images), size):
+            batch = torch.from_numpy(np.array(images[start : start + size])).float().div_(255.0)
+            changed = change(batch, start).clamp(0, 1).mul(255.0).round()
+            result[start : start + size] = changed.to(torch.uint8).numpy()
+    return result
+
+
+class Grayscale(Adversary):
+    """Replaces each picture by its luma (ITU-R 601-2), in three equal channels."""
+
+    prefix = "grayscale"
+    tier = "transforms"
+    source = "arXiv 2301.13838 (image shortcut squeezing)"
+    description = "training and test pictures turned gray"
+
+    @property
+    def phrase(self) -> str:
+        return "a trainer who turns them gray first"
+
+    def transform(self, images: Pixels) -> Pixels:
+        result = np.empty_like(images)
+        for start in range(0, len(images), BLOCK):
+            # The fixed-point weights that Pillow uses for RGB -> L, so that users can repeat it with any tool.
+            red, green, blue = (images[start : start + BLOCK, channel].astype(np.uint32) for channel in range(3))
+            luma = (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16
+            result[start : start + BLOCK] = luma.astype(np.uint8)[:, None]
+        return result
+
+
+MIDDLE, SPREAD = 0.5, 0.22
+"""Mean and standard deviation of every channel after whitening, in [0, 1]; 2.3 standard deviations fit."""
+_RIDGE = 0.02
+"""Added to the eigenvalues of the correlations: in a gray picture colour noise would otherwise fill the range."""
+
+
+def equalized(images: Pixels) -> Pixels:
+    """Each channel of each picture with a flat histogram: a value becomes the share of pixels at most as large.
+
+    The darkest value becomes 0 and the brightest 255. Pillow's ``ImageOps.equalize`` counts in whole pixels a level,
+    which saturates a third of the values at 32 px, and does nothing below 16 px.
+
+    Args:
+        images: uint8 ``[N, 3, R, R]``.
+    """
+    channels = images.reshape(-1, images.shape[-2] * images.shape[-1])
+    rows = np.arange(len(channels))[:, None]
+    counts = np.zeros((len(channels), 256), dtype=np.int64)
+    np.add.at(counts, (rows, channels), 1)
+    below = counts.cumsum(axis=1)
+    first = below[rows, channels.min(axis=1, keepdims=True)]
+    scale = 255.0 / np.maximum(channels.shape[1] - first, 1)
+    table = np.rint((below - first).clip(0) * scale).astype(np.uint8)
+    flat = first[:, 0] == channels.shape[1]  # one value alone has no rank: it stays
+    table[flat] = np.arange(256, dtype=np.uint8)
+    return table[rows, channels].reshape(images.shape)
+
+
+class Equalize(Adversary):
+    """Histogram equalisation, channel by channel: only the order of the values of a channel is left.
+
+    What brightens, darkens or tints a whole picture, by any increasing curve, is undone up to rounding.
+    """
+
+    prefix = "equalize"
+    tier = "transforms"
+    source = "arXiv 2605.01718 (DUNE), adaptive defences: histogram equalisation"
+    description = "the histogram of every channel made flat"
+
+    @property
+    def phrase(self) -> str:
+        return "a trainer who equalises their histograms"
+
+    def transform(self, images: Pixels) -> Pixels:
+        result = np.empty_like(images)
+        for start in range(0, len(images), BLOCK):
+            result[start : start + BLOCK] = equalized(np.asarray(images[start : start + BLOCK]))
+        return result
+
+
+def whitened(batch: Tensor, *, channels: bool = False) -> Tensor:
+    """Each channel of each picture at mean 0.5 and standard deviation 0.22; correlations between channels removed.
+
+    Channels are standardised and then multiplied by the inverse root of their correlations (ZCA-cor: of all
+    whitenings the one that stays nearest to the channels). What is added to or multiplied with a channel is
+    therefore undone exactly.
+
+    Args:
+        batch: float ``[B, 3, R, R]`` in [0, 1].
+        channels: only standardise, and leave the correlations.
+    """
+    import torch
+
+    values = batch.flatten(2).double()
+    values = values - values.mean(dim=2, keepdim=True)
+    spread = values.square().mean(dim=2, keepdim=True).sqrt()
+    values = values / spread.clamp(min=1e-6)  # of a channel of one value all is zero
+    if not channels:
+        correlations = values @ values.mT / values.shape[-1]
+        sizes, axes = torch.linalg.eigh(correlations)
+        values = axes @ ((axes.mT @ values) / (sizes[..., None] + _RIDGE).sqrt())
+        spread = values.square().mean(dim=2, keepdim=True).sqrt()
+        values = values / spread.clamp(min=1e-6)  # what the ridge took
+    return (MIDDLE + SPREAD * values).reshape(batch.shape).to(batch.dtype)
+
+
+class Whiten(Adversary):
+    """Per-picture colour whitening, back in 8 bits. See :func:`whitened`.
+
+    Args:
+        parameter: ``channels`` standardises each channel (per-picture channel normalisation) and leaves the
+            correlations between them.
+
+    Raises:
+        ConfigError: it is another word.
+    """
+
+    prefix = "whiten"
+    tier = "transforms"
+    source = "arXiv 2605.01718 (DUNE), adaptive defences: colour whitening; ZCA-cor of arXiv 1512.00809"
+    description = "the colours of every picture whitened (whiten:channels leaves their correlations)"
+
+    def __init__(self, parameter: str | None = None) -> None:
+        self.variant = one_of(self.prefix, parameter, ("channels",))
+
+    @property
+    def name(self) -> str:
+        return self.prefix if self.variant is None else f"{self.prefix}:{self.variant}"
+
+    @property
+    def phrase(self) -> str:
+        return f"a trainer who {'whitens their colours' if self.variant is None else 'normalises their channels'}"
+
+    def transform(self, images: Pixels) -> Pixels:
+        return in_blocks(images, lambda batch, _: whitened(batch, channels=self.variant == "channels"))
+
+
+class BitDepth(Adversary):
+    """Keeps the highest bits of every value and sets the others to zero, as posterising does.
+
+    Args:
+        parameter: number of bits, 1 to 7; 2 where left out.
+
+    Raises:
+        ConfigError: it is no whole number in 1..7.
+    """
+
+    prefix = "bit-depth"
+    tier = "transforms"
+    source = "arXiv 2301.13838 (bit depth reduction), 2 bits; arXiv 2308.03258 (APBench)"
+    description = "only the highest bits kept (bit-depth:3 sets how many, 2 if left out)"
+
+    def __init__(self, parameter: str | None = None) -> None:
+        self.bits = whole_number(self.prefix, parameter, default=2, least=1, most=7)
+
+    @property
+    def name(self) -> str:
+        return f"bit-depth:{self.bits}"
+
+    @property
+    def phrase(self) -> str:
+        return f"a trainer who keeps {self.bits} bits a colour"
+
+    def transform(self, images: Pixels) -> Pixels:
+        return images & np.uint8(256 - (1 << (8 - self.bits)))
+
+
+RANDOM_RANGE = (10, 95)
+_RANDOM_SEED = 0x1BE9
+"""The n-th picture has the same random quality in every arm, in every run."""
+
+
+class _Codec(Adversary):
+    """Encodes and decodes every picture at the working resolution."""
+
+    tier = "transforms"
+    default: ClassVar[int]
+    file_format: ClassVar[str]
+
+    @abstractmethod
+    def _qualities(self, count: int) -> NDArray[np.int64]:
+        """The quality of each picture."""
+
+    def transform(self, images: Pixels) -> Pixels:
+        result = np.empty_like(images)
+        for row, (picture, quality) in enumerate(zip(images, self._qualities(len(images)), strict=True)):
+            stream = io.BytesIO()
+            Image.fromarray(np.ascontiguousarray(picture.transpose(1, 2, 0))).save(
+                stream, format=self.file_format, quality=int(quality)
+            )
+            with Image.open(stream) as decoded:
+                result[row] = np.asarray(decoded.convert("RGB")).transpose(2, 0, 1)
+        return result
+
+
+class Jpeg(_Codec):
+    """JPEG compression.
+
+    Args:
+        parameter: quality 1..100, 10 where left out, the strength of arXiv 2301.13838; or ``random``: 10 to 95, another
+            for every picture.
+
+    Raises:
+        ConfigError: the quality is neither ``random`` nor a whole number in 1..100.
+    """
+
+    prefix = "jpeg"
+    source = "arXiv 2301.13838 (image shortcut squeezing), quality 10"
+    description = "compressed as JPEG (jpeg:50 sets the quality, 10 if left out; jpeg:random draws 10 to 95)"
+    default = 10
+    file_format = "JPEG"
+
+    def __init__(self, parameter: str | None = None) -> None:
+        self.random = parameter == "random"
+        given = None if self.random else parameter
+        self.quality = whole_number(self.prefix, given, default=self.default, least=1, most=100)
+
+    @property
+    def name(self) -> str:
+        return "jpeg:random" if self.random else f"jpeg:{self.quality}"
+
+    @property
+    def phrase(self) -> str:
+        quality = "a random quality" if self.random else f"quality {self.quality}"
+        return f"a trainer who compresses them to JPEG {quality} first"
+
+    def _qualities(self, count: int) -> NDArray[np.int64]:
+        if not self.random:
+            return np.full(count, self.quality)
+        low, high = RANDOM_RANGE
+        return np.random.default_rng(_RANDOM_SEED).integers(low, high + 1, count)
+
+
+class Webp(_Codec):
+    """Lossy WebP, which also filters the edges of its blocks.
+
+    Args:
+        parameter: quality 1..100; 30 where left out.
+
+    Raises:
+        ConfigError: the quality is not a whole number in 1..100.
+    """
+
+    prefix = "webp"
+    source = "ours, as JPEG in arXiv 2301.13838"
+    description = "compressed as WebP (webp:50 sets the quality, 30 if left out)"
+    default = 30
+    file_format = "WEBP"
+
+    def __init__(self, parameter: str | None = None) -> None:
+        self.quality = whole_number(self.prefix, parameter, default=self.default, least=1, most=100)
+
+    @property
+    def name(self) -> str:
+        return f"webp:{self.quality}"
+
+    @property
+    def phrase(self) -> str:
+        return f"a trainer who compresses them to WebP quality {self.quality} first"
+
+    def _qualities(self, count: int) -> NDArray[np.int64]:
+        return np.full(count, self.quality)
+
+
+class DownUp(Adversary):
+    """Shrinks the pictures (bilinear, antialiased) and enlarges them again.
+
+    Args:
+        parameter: the scale, 0.1 to 0.95; a half where left out.
+
+    Raises:
+        ConfigError: it is no number in that range.
+    """
+
+    prefix = "down-up"
+    tier = "transforms"
+    source = "ours: half the side and back"
+    description = "shrunk and enlarged again (down-up:0.75 sets the scale, 0.5 if left out)"
+
+    def __init__(self, parameter: str | None = None) -> None:
+        self.scale = real_number(self.prefix, parameter, default=0.5, least=0.1, most=0.95)
+
+    @property
+    def name(self) -> str:
+        return f"down-up:{self.scale:g}"
+
+    @property
+    def phrase(self) -> str:
+        return f"a trainer who shrinks them to {100 * self.scale:g} % and back"
+
+    def transform(self, images: Pixels) -> Pixels:
+        import torch.nn.functional as F
+
+        side = images.shape[-1]
+        small = min(side - 1, max(1, round(self.scale * side)))
+
+        def change(batch: Tensor, _: int) -> Tensor:
+            shrunk = F.interpolate(batch, (small, small), mode="bilinear", antialias=True, align_corners=False)
+            return F.interpolate(shrunk, (side, side), mode="bilinear", align_corners=False)
+
+        return in_blocks(images, change)
+
+
+class CropResize(Adversary):
+    """Cuts the middle out and enlarges it to the full side (bilinear), which shifts every pixel off its grid.
+
+    Args:
+        parameter: side of the part that is kept, 0.5 to 0.98; 0.875 where left out (224 of 256).
+
+    Raises:
+        ConfigError: it is no number in that range.
+    """
+
+    prefix = "crop-resize"
+    tier = "transforms"
+    source = "ours: the crop usual before ImageNet models, enlarged"
+    description = "the middle cut out and enlarged (crop-resize:0.75 sets its side, 0.875 if left out)"
+
+    def __init__(self, parameter: str | None = None) -> None:
+        self.kept = real_number(self.prefix, parameter, default=0.875, least=0.5, most=0.98)
+
+    @property
+    def name(self) -> str:
+        return f"crop-resize:{self.kept:g}"
+
+    @property
+    def phrase(self) -> str:
+        return f"a trainer who crops them to {100 * self.kept:g} % and enlarges that"
+
+    def transform(self, images: Pixels) -> Pixels:
+        import torch.nn.functional as F
+
+        side = images.shape[-1]
+        kept = min(side - 1, max(1, round(self.kept * side)))
+        first = (side - kept) // 2
+
+        def change(batch: Tensor, _: int) -> Tensor:
+            inner = batch[:, :, first : first + kept, first : first + kept]
+            return F.interpolate(inner, (side, side), mode="bilinear", align_corners=False)
+
+        return in_blocks(images, change)

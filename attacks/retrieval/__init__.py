@@ -1,0 +1,32 @@
+"""Trainers who take pictures with their captions: a CLIP trained on them, and what it then retrieves."""
+
+from .data import CaptionedSet
+from .folders import RetrievalProgress, verify_retrieval
+from .records import RetrievalVerification
+from .training import (
+    ARM_NAMES,
+    CLIP_VICTIMS,
+    ArmScores,
+    ClipRecipe,
+    ClipVictim,
+    RetrievalReport,
+    create_clip_victim,
+    retrieval_trial,
+    train_clip,
+)
+
+__all__ = [
+    "ARM_NAMES",
+    "CLIP_VICTIMS",
+    "ArmScores",
+    "CaptionedSet",
+    "ClipRecipe",
+    "ClipVictim",
+    "RetrievalProgress",
+    "RetrievalReport",
+    "RetrievalVerification",
+    "create_clip_victim",
+    "retrieval_trial",
+    "train_clip",
+    "verify_retrieval",
+]

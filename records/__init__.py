@@ -1,0 +1,1 @@
+"""What is written down for both sides: whole files, places, secrets, text from outside, progress and stopping."""

@@ -1,0 +1,226 @@
+"""Files that appear whole or not at all, and never over somebody else's.
+
+Files that appear whole or not at all.
+
+What all bank files share: safetensors bytes that are the same for the same content.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import logging
+import os
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from ..errors import OutputError
+
+logger = logging.getLogger(__name__)
+
+#: Half-written files are called so. Hidden, so that a reader of the folder does not take one for an image.
+TEMPORARY_PREFIX: Final = ".bitterant-tmp-"
+
+_REMEDIES: Final = {
+    errno.ENOSPC: "the disk is full; free some space or choose another folder, then run the same command again",
+    errno.EDQUOT: "your disk quota is used up; free some space or choose another folder",
+    errno.EACCES: "you may not write there; choose another folder or change its permissions",
+    errno.EPERM: "you may not write there; choose another folder or change its permissions",
+    errno.EROFS: "the disk is read-only; choose another folder",
+    errno.ENOTDIR: "a part of the path is a file, not a folder; choose another folder",
+    errno.EEXIST: "a part of the path is a file, not a folder; choose another folder",
+    errno.EISDIR: "a folder of that name is in the way; choose another folder",
+    errno.ENAMETOOLONG: "the name is too long for this disk; choose a shorter folder name",
+}
+
+#: What a disk says that knows no second name for a file.
+_NO_LINKS: Final = frozenset(
+    {errno.EPERM, errno.ENOSYS, errno.EMLINK, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EXDEV}
+)
+
+#: Whether a file that is there may be replaced; a function is asked about the file and knows those of its own kind.
+Overwrite = bool | Callable[[Path], bool]
+
+
+def write_atomic(path: Path, data: bytes, *, overwrite: Overwrite, private: bool = False) -> None:
+    """Write a file so that it is never seen half-written, not even after a power cut.
+
+    The bytes go to a temporary name in the same folder, reach the disk, and are renamed. Missing folders are made. A
+    link of that name is replaced or left alone; what it leads to is never touched.
+
+    Args:
+        path: where the file shall be.
+        data: its whole content.
+        overwrite: replace a file that is there. False leaves it alone, and so does a function that does not know it
+            for one of ours.
+        private: nobody but its owner may read it, whatever the umask says.
+
+    Raises:
+        OutputError: the file is there already and is not to be replaced, or the place cannot be written.
+    """
+    with atomic_file(path, overwrite=overwrite, private=private) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path, *, overwrite: Overwrite, private: bool = False) -> Iterator[BinaryIO]:
+    """As :func:`write_atomic`, for a file too large to hold in memory: the block writes it piece by piece.
+
+    Where the block raises, nothing of the file is left.
+
+    Args:
+        path: where the file shall be.
+        overwrite: as there.
+        private: as there.
+
+    Yields:
+        The file, open for reading and writing.
+
+    Raises:
+        OutputError: as :func:`write_atomic`; so does an OSError of the block.
+    """
+    path = Path(path)
+    check_free(path, overwrite=overwrite)
+    temporary = path.parent / f"{_temporary_stem(path)}{secrets.token_hex(8)}"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with _new_file(temporary, 0o600 if private else 0o666) as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            put_in_place(temporary, path, overwrite=overwrite)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0, "check the folder and the disk")
+        raise OutputError(f"Cannot write {path}: {error.strerror or error} ({remedy}).") from error
+
+
+def check_free(path: Path, *, overwrite: Overwrite = False) -> None:
+    """Make sure that a file may be written, before the work of making it.
+
+    Raises:
+        OutputError: something is there that is not to be replaced.
+    """
+    if os.path.lexists(path) and not _may_replace(path, overwrite):
+        raise _exists_already(path)
+
+
+def put_in_place(temporary: Path, path: Path, *, overwrite: Overwrite) -> None:
+    """Give a finished file its name, in one step: another that appeared under it meanwhile is not lost.
+
+    Raises:
+        OutputError: something is there that is not to be replaced.
+        OSError: the disk does not let it be renamed.
+    """
+    if os.path.lexists(path) and _may_replace(path, overwrite):
+        temporary.replace(path)
+        return
+    try:
+        os.link(temporary, path, follow_symlinks=False)  # unlike a rename, this fails where the name is taken
+    except FileExistsError as error:
+        if not _may_replace(path, overwrite):
+            raise _exists_already(path) from error
+        temporary.replace(path)  # it appeared meanwhile, and may go
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        check_free(path)
+        temporary.replace(path)
+    else:
+        temporary.unlink()
+
+
+def _may_replace(path: Path, overwrite: Overwrite) -> bool:
+    if isinstance(overwrite, bool):
+        return overwrite
+    try:
+        return path.is_file() and not path.is_symlink() and overwrite(path)
+    except OSError:
+        return False
+
+
+def _exists_already(path: Path) -> OutputError:
+    return OutputError(f"{path} exists already and is left alone. Choose another name, or move it away.")
+
+
+def _temporary_stem(path: Path) -> str:
+    """How the half-written versions of one file are called: a digest of its name, since the name may fill all 255 bytes
+    that a file name can have."""
+    return f"{TEMPORARY_PREFIX}{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}-"
+
+
+def _new_file(path: Path, mode: int) -> BinaryIO:
+    # os.open instead of tempfile: the file gets the permissions the user's umask asks for, not 0600.
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+    return os.fdopen(os.open(path, flags, mode), "w+b")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself durable. Some systems cannot open folders; there the rename is as safe as it gets."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        with contextlib.suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sweep_temporaries(root: Path) -> int:
+    """Remove the half-written files that a killed run left below ``root``; other files are not touched.
+
+    Only call it while no other run writes into the same folder.
+
+    Returns:
+        How many were removed.
+    """
+    found = (Path(folder) / name for folder, _, names in os.walk(root) for name in names)
+    return _remove(path for path in found if path.name.startswith(TEMPORARY_PREFIX))
+
+
+def sweep_temporaries_of(path: Path) -> int:
+    """Remove the half-written versions of one file that a killed run left beside it; nothing else is touched.
+
+    For folders that other runs write into at the same time. Only call it while no other run writes that very file.
+
+    Returns:
+        How many were removed.
+    """
+    try:
+        with os.scandir(path.parent) as listing:
+            names = [item.name for item in listing]
+    except OSError:
+        return 0
+    stem = _temporary_stem(path)
+    return _remove(path.parent / name for name in names if name.startswith(stem))
+
+
+def _remove(paths: Iterable[Path]) -> int:
+    removed = 0
+    for path in paths:
+        with contextlib.suppress(OSError):
+            path.unlink()
+            removed += 1
+    if removed:
+        logger.info("removed %d half-written files of an earlier run", removed)
+    return removed
+
+
+def in_stable_order(data: bytes) -> bytes:
+    """The same safetensors file with the keys of its JSON header sorted: the library writes metadata in an order that
+    changes from run to run. Layout: header length as 8 bytes little-endian, header padded with spaces, tensors."""
+    length = int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return b"".join((len(header).to_bytes(8, "little"), header, memoryview(data)[8 + length :]))
