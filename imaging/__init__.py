@@ -6,8 +6,9 @@ returns one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from .._lazy import lazy_exports
 from ..records.files import sweep_temporaries, sweep_temporaries_of, write_atomic
 from ..records.manifest import image_key
 from .budget import Budget
@@ -76,14 +77,4 @@ __all__ = [
     "write_atomic",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name in ("Features", "ImageSet"):
-        from . import image_set
-
-        return getattr(image_set, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(__all__))
+__getattr__, __dir__ = lazy_exports(__name__, {"image_set": ("Features", "ImageSet")})

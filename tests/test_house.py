@@ -19,7 +19,7 @@ ROOMS = ("errors", "records", "imaging", "surrogates", "protect", "attacks", "cl
 MAY_IMPORT = {
     "errors": set(),
     "records": {"errors", "_version"},
-    "imaging": {"errors", "records", "_version"},
+    "imaging": {"errors", "records", "_lazy", "_version"},
     "surrogates": {"errors", "records", "imaging", "_version"},
     "protect": {"errors", "records", "imaging", "surrogates", "_lazy", "_version"},
     "attacks": {"errors", "records", "imaging", "surrogates", "_lazy", "_version"},
