@@ -1,7 +1,7 @@
 """A method and an adversary of your own, measured beside ``texture``: ``python samples/own_method.py``.
 
-The method shifts all pictures of a class by one colour. The adversary removes the mean colour of every picture, which is
-exactly what the method relies on. The pictures are drawn, so that the script runs anywhere in some minutes.
+The method shifts all pictures of a class by one colour. The adversary removes the mean colour of every picture, which
+is exactly what the method relies on. The pictures are drawn, so that the script runs anywhere in some minutes.
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ class Centre(Adversary):
 def protect(data: ImageSet, name: str) -> ImageSet:
     """The same pictures, labels and keys with the perturbations of a method."""
     bank = create_method(name, budget=Budget(8 / 255), seed=0).fit(data)
-    images = [bank.apply(image.permute(1, 2, 0).numpy(), key) for image, key in zip(data.images, data.keys, strict=True)]
+    images = [
+        bank.apply(image.permute(1, 2, 0).numpy(), key) for image, key in zip(data.images, data.keys, strict=True)
+    ]
     return ImageSet.from_tensors(np.stack(images), data.labels, classes=data.classes, keys=data.keys)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import re
 import shlex
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import typer.main
@@ -28,6 +31,7 @@ EVERY = [pytest.param(page, id=page.relative_to(ROOT).as_posix()) for page in (*
 
 FENCE = re.compile(r"^( *)(`{3,}|~{3,})[^\n]*\n(.*?)^\1\2 *$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^()\s]+)(?:\s+\"[^\"]*\")?\)")
+NAMED = re.compile(r"(?<![\w./~-])(?:docs|samples|benchmarks|tests|imaging|protect|attacks|cli)/[\w./-]+")
 SPAN = re.compile(r"(?<!`)`([^`]+)`(?!`)")
 
 
@@ -46,7 +50,9 @@ def slug(heading: str) -> str:
 
 
 def anchors(page: Path) -> set[str]:
-    return {slug(found) for found in re.findall(r"^#{1,6} (.+)$", prose(page.read_text(encoding="utf-8")), re.MULTILINE)}
+    return {
+        slug(found) for found in re.findall(r"^#{1,6} (.+)$", prose(page.read_text(encoding="utf-8")), re.MULTILINE)
+    }
 
 
 def broken(page: Path) -> Iterator[str]:
@@ -70,7 +76,9 @@ def test_every_link_leads_to_a_page_and_a_heading(page: Path) -> None:
 
 def test_a_wrong_link_is_found(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text("# One `--two`\n[a](page.md#one---two) [b](#one) [c](gone.md) [d](https://example.org)\n```\n[e](no)\n```\n")
+    page.write_text(
+        "# One `--two`\n[a](page.md#one---two) [b](#one) [c](gone.md) [d](https://example.org)\n```\n[e](no)\n```\n"
+    )
     assert list(broken(page)) == ["#one: no such heading", "gone.md: no such file"]
 
 
@@ -88,7 +96,9 @@ def test_paths_that_are_named_exist(page: Path) -> None:
     named = {
         word
         for span in SPAN.findall(page.read_text(encoding="utf-8"))
-        for word in re.findall(r"(?<![\w./~-])(?:docs|samples|benchmarks|tests|imaging|protect|attacks|cli)/[\w./-]+", span)
+        for word in re.findall(
+            r"(?<![\w./~-])(?:docs|samples|benchmarks|tests|imaging|protect|attacks|cli)/[\w./-]+", span
+        )
     }
     assert sorted(word for word in named if not (ROOT / word).exists()) == []
 
@@ -225,6 +235,30 @@ def test_the_navigation_has_every_page_once() -> None:
     assert sorted(shown) == [page.relative_to(DOCS).as_posix() for page in PAGES]
 
 
+@pytest.mark.parametrize(
+    ("html", "refused"),
+    [
+        ('<script src="https://unpkg.com/shim"></script>', True),
+        ("<link href=//fonts.example/a.css rel=stylesheet>", True),
+        ('<link rel="stylesheet" href="assets/main.css"><script src="../bundle.js"></script>', False),
+        ('<img src="images/a.png"><a href="https://arxiv.org/abs/2101.04898">paper</a>', False),
+    ],
+)
+def test_a_page_that_loads_something_from_elsewhere_is_refused(html: str, refused: bool) -> None:
+    pytest.importorskip("mkdocs")
+    spec = importlib.util.spec_from_file_location("hooks", DOCS / "hooks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    hooks = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hooks)
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="index.md"))
+    if refused:
+        with pytest.raises(hooks.PluginError, match=r"index\.md would load"):
+            hooks.on_post_page(html, page, None)
+    else:
+        assert hooks.on_post_page(html, page, None) == html
+
+
 def test_the_site_asks_for_no_font_of_others() -> None:
     assert settings()["theme"]["font"] is False
 
@@ -268,7 +302,9 @@ def test_every_method_has_a_page(name: str) -> None:
     assert page.startswith(f"# `{name}`")
 
 
-REFERENCE = [name for page in PAGES for name in re.findall(r"^::: (\S+)$", page.read_text(encoding="utf-8"), re.MULTILINE)]
+REFERENCE = [
+    name for page in PAGES for name in re.findall(r"^::: (\S+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+]
 
 
 def test_the_reference_has_every_public_name_once() -> None:
@@ -278,8 +314,6 @@ def test_the_reference_has_every_public_name_once() -> None:
 
 @pytest.mark.parametrize("name", REFERENCE)
 def test_the_reference_names_what_is_exported(name: str) -> None:
-    import importlib
-
     package, _, attribute = name.rpartition(".")
     module = importlib.import_module(package)
     assert attribute in module.__all__
