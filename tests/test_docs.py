@@ -318,3 +318,65 @@ def test_the_reference_names_what_is_exported(name: str) -> None:
     module = importlib.import_module(package)
     assert attribute in module.__all__
     assert getattr(module, attribute).__doc__
+
+
+# ---------------------------------------------------------------------------------------------------- figures
+
+RESULTS = sections(DOCS / "results.md")
+COLUMNS = {"emn": "emn-class", "uc": "uc", "beo": "beo", "t2ue": "t2ue-sample", "random noise": "noise"}
+
+
+def figure(cell: str) -> tuple[int, int]:
+    """What is left and, in brackets, what clean pictures give."""
+    found = re.search(r"(\d+) \((\d+)\)", cell)
+    assert found, cell
+    return int(found[1]), int(found[2])
+
+
+def test_the_worst_cases_are_those_of_the_large_table() -> None:
+    text = (DOCS / "results.md").read_text(encoding="utf-8")
+    (head,) = re.findall(r"^\| tier \| adversary \|.*$", text, re.MULTILINE)
+    names = [cell.strip() for cell in head.strip("|").split("|")]
+    large = [
+        dict(zip(names, row, strict=True)) for row in RESULTS["Every adversary against every method"] if len(row) > 9
+    ]
+    worst = {row[0].strip("`"): row[1:] for row in RESULTS["Worst case of each method"]}
+
+    def most(column: str, kind: str) -> set[tuple[int, int]]:
+        """The most that trainers of a class get, with what the same adversary gives with clean pictures."""
+        pairs = [
+            (int(row[column].split()[0]), int(row["clean"].split()[0]))
+            for row in large
+            if row["victim"] != "convmixer"
+            and (row["adversary"] == kind or create_adversary(row["adversary"]).trainer_class == kind)
+        ]
+        return {pair for pair in pairs if pair[0] == max(pairs)[0]}
+
+    for method, column in COLUMNS.items():
+        naive, cheap, _, refitted, robust, pretrained = worst[method]
+        for cell, kind in (
+            (naive, "none"),
+            (cheap, "W1"),
+            (refitted, "last-layer:0.1"),
+            (robust, "W3"),
+            (pretrained, "W4"),
+        ):
+            assert figure(cell) in most(column, kind), (method, kind)
+
+
+@pytest.mark.parametrize(
+    ("page", "heading", "here", "there"),
+    [
+        ("README.md", "How much protection?", (2, 3, 4, 5), (1, 2, 5, 6)),
+        ("docs/which-method.md", "The trade-off in figures", (1, 2), (1, 2)),
+    ],
+)
+def test_figures_that_are_repeated_are_the_same(
+    page: str, heading: str, here: tuple[int, ...], there: tuple[int, ...]
+) -> None:
+    worst = {row[0]: row for row in RESULTS["Worst case of each method"]}
+    rows = sections(ROOT / page)[heading]
+    assert len(rows) >= 5
+    for row in rows:
+        for mine, theirs in zip(here, there, strict=True):
+            assert figure(row[mine]) == figure(worst[row[0]][theirs]), (row[0], mine)
