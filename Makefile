@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow check bench figures clean
+.PHONY: help demo test slow check docs bench figures clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,10 +24,13 @@ check: $(STAMP) ## Lint, formatting and types
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
+docs: $(STAMP) ## Build the documentation into build/site; broken links are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 bench: $(STAMP) ## Measure the speed of the noise sweep (needs the CIFAR-10 file named in the script)
 	$(BIN)/python benchmarks/emn_speed.py
 
-figures: $(STAMP) ## Draw the README's pictures anew
+figures: $(STAMP) ## Draw the documentation's picture anew from bitterant-demo
 	$(BIN)/python samples/make_figures.py
 
 clean: ## Remove the environment and everything that was built

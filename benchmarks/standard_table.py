@@ -1,4 +1,4 @@
-"""Every adversary of a preset against every method, on CIFAR-10 folders: the table of the README.
+"""Every adversary of a preset against every method, on CIFAR-10 folders: the large table of docs/results.md.
 
 Each method protects the same folder of PNG files through ``protect_folder``, with its default settings; each copy goes
 through ``verify_folder``. Trainings are kept in one folder, so that clean pictures are trained on once for all methods

@@ -1,4 +1,4 @@
-"""Draws the README's picture from what ``bitterant demo`` wrote: ``python samples/make_figures.py [FOLDER]``.
+"""Draws the documentation's picture from what ``bitterant demo`` wrote: ``python samples/make_figures.py [FOLDER]``.
 
 Three rows: originals, protected copies, and the difference amplified ten times (grey is no change).
 """

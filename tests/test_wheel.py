@@ -52,6 +52,7 @@ def test_the_source_archive_is_the_whole_project(wheel: Path) -> None:
     with tarfile.open(archive) as source:
         names = {name.partition("/")[2] for name in source.getnames()}
     wanted = {"CHANGELOG.md", "CONTRIBUTING.md", "CITATION.cff", "LICENSE", "Makefile", "README.md", "constraints.txt"}
+    wanted |= {"mkdocs.yml"}
     for folder in ("benchmarks", "docs", "samples", "tests", *ROOMS):
         found = (path for path in (ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts)
         wanted |= {path.relative_to(ROOT).as_posix() for path in found}

@@ -89,7 +89,8 @@ def verify_retrieval(
         seed: decides the split, the noise arm, the victims' seeds and the bootstrap.
         device: ``auto``, ``cpu``, ``cuda``, ...
         epsilon: the promised bound in (0, 1]; without it, what the run file in ``protected`` says.
-        weights, allow_download: of a pretrained victim.
+        weights: file with the weights of a pretrained victim.
+        allow_download: whether these may be fetched where they are not on this machine.
         progress: told where the run stands.
 
     Returns:

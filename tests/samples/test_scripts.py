@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,15 @@ def test_batch_api(tmp_path: Path) -> None:
 
 def test_make_samples(tmp_path: Path) -> None:
     assert "10 pictures of 10 classes" in run("make_samples.py", str(tmp_path / "pictures"), "1", cwd=tmp_path)
+
+
+@pytest.mark.slow
+def test_own_method(tmp_path: Path) -> None:
+    """The adversary undoes the method that it knows, and not the other."""
+    rows = re.findall(r"(\w+) +(\w+) +clean +(\d+)% +protected +(\d+)%", run("own_method.py", cwd=tmp_path))
+    left = {(method, adversary): int(protected) / int(clean) for method, adversary, clean, protected in rows}
+    assert left["tint", "none"] < 0.7 < left["tint", "centre"]
+    assert left["texture", "centre"] < 0.7
 
 
 @pytest.mark.slow
