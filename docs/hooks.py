@@ -31,10 +31,10 @@ def on_pre_build(config: Any) -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
     target = ROOT / "build" / "api"
     shutil.rmtree(target, ignore_errors=True)
-    for package, folder in settings["package-dir"].items():
+    for package in settings["packages"]:
         place = target.joinpath(*package.split("."))
         place.mkdir(parents=True, exist_ok=True)
-        for module in sorted((ROOT / folder).glob("*.py")):
+        for module in sorted(ROOT.joinpath(*package.split(".")[1:]).glob("*.py")):
             shutil.copy(module, place)
 
 

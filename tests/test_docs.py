@@ -18,7 +18,8 @@ import yaml
 
 import bitterant
 from bitterant.attacks import PRESETS, create_adversary, victim_names
-from bitterant.attacks.adversaries import TIERS, adversary_classes
+from bitterant.attacks.adversaries import adversary_classes
+from bitterant.attacks.terms import TIERS
 from bitterant.cli.app import app
 from bitterant.cli.options import STRENGTHS
 from bitterant.protect import method_names

@@ -87,7 +87,8 @@ def test_every_folder_with_code_is_a_listed_package() -> None:
 
 
 def test_the_wheel_is_exactly_the_package(wheel: Path) -> None:
-    expected = {f"bitterant/{name}" for name in ("__init__.py", "__main__.py", "_lazy.py", "_version.py", "errors.py", "py.typed")}
+    top = ("__init__.py", "__main__.py", "_lazy.py", "_version.py", "errors.py", "py.typed")
+    expected = {f"bitterant/{name}" for name in top}
     for room in ROOMS:
         for pattern in ("*.py", "*.j2"):
             expected |= {f"bitterant/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / room).rglob(pattern)}
@@ -132,7 +133,7 @@ def test_the_wheel_works_where_nothing_else_of_ours_is(wheel: Path, tmp_path: Pa
     page = (
         "from bitterant.imaging import render_page; "
         "from importlib.resources import files; "
-        "print(*[p.name for room in ('imaging', 'protect/records', 'attacks/report', 'cli') "
+        "print(*[p.name for room in ('imaging', 'protect/folder', 'attacks/report', 'cli') "
         "for p in (files('bitterant') / room / 'templates').iterdir()])"
     )
     assert "page.html.j2" in run(python, "-c", page, cwd=tmp_path)
