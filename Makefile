@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow check docs bench figures clean
+.PHONY: help demo test slow coverage check docs bench figures clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -18,6 +18,9 @@ test: $(STAMP) ## Run the test suite
 
 slow: $(STAMP) ## Run the tests that take minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow
+
+coverage: $(STAMP) ## Run the tests; say which lines none reaches, in numbers and in htmlcov/
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered --cov-report=html
 
 check: $(STAMP) ## Lint, formatting and types
 	$(BIN)/ruff check .

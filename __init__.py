@@ -7,13 +7,14 @@ Whole folders::
     bitterant.protect_folder("photos", "photos-protected")
     report = bitterant.verify_folder("photos", "photos-protected")
 
-Tensors, without any folder::
+Tensors and data sets, without writing any file::
 
-    from bitterant import Budget, ErrorMinimizing, ImageSet
+    from bitterant import Budget, ErrorMinimizing, ImageSet, ProtectedDataset
 
-    data = ImageSet.from_tensors(images, labels)                      # [N, 3, R, R] in [0, 1]
+    data = ImageSet.from_tensors(images, labels)     # [N, 3, R, R] in [0, 1]; or from_folder, from_dataset
     bank = ErrorMinimizing(budget=Budget(8 / 255), granularity="class").fit(data)
-    protected = bank.apply(images[0], data.keys[0])
+    protected = bank.apply_set(data.images, data.keys)
+    dataset = ProtectedDataset(torchvision_dataset, bank)
 
 Importing this package loads nothing heavy: each name below is fetched from its room when it is first used.
 """
@@ -26,7 +27,7 @@ from ._lazy import lazy_exports
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from .attacks import verify_folder
+    from .attacks import Adversary, register_adversary, register_victim, verify_folder, verify_sets
     from .errors import (
         BankError,
         BitterantError,
@@ -51,7 +52,11 @@ if TYPE_CHECKING:
         Bank,
         BayesErrorAscent,
         ErrorMinimizing,
+        Method,
+        Protect,
+        ProtectedDataset,
         RandomNoise,
+        TextToUnlearnable,
         Texture,
         TextureBank,
         UnlearnableClusters,
@@ -59,9 +64,11 @@ if TYPE_CHECKING:
         fit_folder,
         load_bank,
         protect_folder,
+        register_method,
     )
 
 __all__ = [
+    "Adversary",
     "Bank",
     "BankError",
     "BayesErrorAscent",
@@ -78,11 +85,15 @@ __all__ = [
     "ImageSet",
     "Interrupted",
     "LabelError",
+    "Method",
     "OutputError",
+    "Protect",
+    "ProtectedDataset",
     "RandomNoise",
     "RequestError",
     "ResumeError",
     "SetupError",
+    "TextToUnlearnable",
     "Texture",
     "TextureBank",
     "UnknownNameError",
@@ -93,13 +104,17 @@ __all__ = [
     "fit_folder",
     "load_bank",
     "protect_folder",
+    "register_adversary",
+    "register_method",
+    "register_victim",
     "verify_folder",
+    "verify_sets",
 ]
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
-        "attacks": ("verify_folder",),
+        "attacks": ("Adversary", "register_adversary", "register_victim", "verify_folder", "verify_sets"),
         "errors": (
             "BankError",
             "BitterantError",
@@ -124,7 +139,11 @@ __getattr__, __dir__ = lazy_exports(
             "Bank",
             "BayesErrorAscent",
             "ErrorMinimizing",
+            "Method",
+            "Protect",
+            "ProtectedDataset",
             "RandomNoise",
+            "TextToUnlearnable",
             "Texture",
             "TextureBank",
             "UnlearnableClusters",
@@ -132,6 +151,7 @@ __getattr__, __dir__ = lazy_exports(
             "fit_folder",
             "load_bank",
             "protect_folder",
+            "register_method",
         ),
     },
 )

@@ -11,6 +11,7 @@ from .._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .adversaries import Adversary, adversary_names, create_adversary, register_adversary
+    from .own_victims import Victim, register_victim
     from .presets import PRESETS, Preset
     from .retrieval import RetrievalVerification, verify_retrieval
     from .schema import VerificationReport
@@ -23,9 +24,11 @@ __all__ = [
     "Preset",
     "RetrievalVerification",
     "VerificationReport",
+    "Victim",
     "adversary_names",
     "create_adversary",
     "register_adversary",
+    "register_victim",
     "verify_folder",
     "verify_retrieval",
     "verify_sets",
@@ -37,6 +40,7 @@ __getattr__, __dir__ = lazy_exports(
     {
         "adversaries": ("Adversary", "adversary_names", "create_adversary", "register_adversary"),
         "retrieval": ("RetrievalVerification", "verify_retrieval"),
+        "own_victims": ("Victim", "register_victim"),
         "presets": ("PRESETS", "Preset"),
         "schema": ("VerificationReport",),
         "training": ("victim_names",),

@@ -37,6 +37,7 @@ from .evaluation import (
     set_aside,
     trainer_results,
 )
+from .own_victims import find_victim, portable
 from .report import (
     REPORT_FILES,
     choose_sample,
@@ -436,12 +437,26 @@ def _verify(data: VerificationData, request: Request, context: _Context) -> _Out
     return _Outcome(result, data, cells, labels, powers, context.folder)
 
 
+def _bound_to_this_process(request: Request) -> list[str]:
+    """Victims and adversaries of the caller's own that other processes could not import."""
+    bound = [name for name in request.victims if not portable(find_victim(name))]
+    return bound + [name for name, adversary in request.adversaries.items() if not portable(adversary.learner())]
+
+
 @contextmanager
 def _workshop(data: VerificationData, request: Request, context: _Context) -> Iterator[tuple[ArrayStore, Executor]]:
     """A temporary folder for what the trainings read, and who runs them."""
     planned = plan_conditions(request)
     cells = {cell for condition in planned for cell in cells_of(condition, range(request.seeds))}
-    executor = executor_for(context.workers, context.device.partition(":")[0], len(cells))
+    workers = context.workers
+    if (bound := _bound_to_this_process(request)) and workers != 1:
+        logger.warning(
+            "%s cannot be sent to other processes: written in the script itself, or inside a function. The trainings "
+            "run one after the other in this one. In a module that the script imports it could use all CPUs.",
+            ", ".join(bound),
+        )
+        workers = 1
+    executor = executor_for(workers, context.device.partition(":")[0], len(cells))
     try:
         try:
             folder = tempfile.TemporaryDirectory(prefix="bitterant-verify-", ignore_cleanup_errors=True)

@@ -32,7 +32,7 @@ def list_names(
 
 def _list_adversaries(output: Output) -> None:
     """Name, tier, class of the trainer, whether seen in crafting, cost in plain trainings, one line, and the paper."""
-    from ..attacks.adversaries import adversary_classes
+    from ..attacks.adversaries import adversary_classes, adversary_origin
     from ..attacks.terms import CRAFTING_MEANINGS, TRAINER_MEANINGS
 
     rows = [
@@ -43,7 +43,7 @@ def _list_adversaries(output: Output) -> None:
             "crafting": cls.listed_crafting(),
             "cost": cls.cost,
             "about": cls.description,
-            "source": cls.source,
+            "source": " ".join((cls.source, *_from(adversary_origin(name)))),
         }
         for name, cls in adversary_classes().items()
     ]
@@ -61,17 +61,22 @@ def _list_adversaries(output: Output) -> None:
 
 def _rows(kind: Kind) -> list[tuple[str, str]]:
     if kind == "methods":
-        from ..protect.methods import method_class, method_names
+        from ..protect.methods import method_class, method_names, method_origin
 
-        return [(name, _first_line(method_class(name))) for name in method_names()]
+        return [
+            (name, " ".join((_first_line(method_class(name)), *_from(method_origin(name))))) for name in method_names()
+        ]
     from ..surrogates import surrogate_family, surrogate_names
 
-    names = surrogate_names()
     if kind == "victims":
-        from ..attacks import victim_names
+        from ..attacks.own_victims import victim_origin
+        from ..attacks.training import victim_family, victim_names
 
-        names = victim_names()
-    rows = [(name, f"family {surrogate_family(name)}") for name in names]
+        rows = [
+            (name, " ".join((f"family {victim_family(name)}", *_from(victim_origin(name))))) for name in victim_names()
+        ]
+    else:
+        rows = [(name, f"family {surrogate_family(name)}") for name in surrogate_names()]
     rows.append(("timm:NAME", "any network of timm"))
     if kind == "surrogates":
         rows += [
@@ -80,6 +85,11 @@ def _rows(kind: Kind) -> list[tuple[str, str]]:
             ("A+B", "several as one: their losses are averaged"),
         ]
     return rows
+
+
+def _from(origin: str | None) -> list[str]:
+    """What is said of a plug-in."""
+    return [] if origin is None else [f"[{origin}]"]
 
 
 def _first_line(thing: type) -> str:

@@ -55,12 +55,14 @@ Source = Path | str | bytes | BinaryIO
 
 @dataclass(frozen=True)
 class Header:
-    """What the head of a file says, without decoding: upright size in pixels, format, Pillow mode."""
+    """What the head of a file says, without decoding: upright size in pixels, format, Pillow mode, and whether the
+    pixels are stored upright, too."""
 
     width: int
     height: int
     format: str
     mode: str
+    upright: bool = True
 
 
 def decode(source: Source, *, max_pixels: int = MAX_PIXELS, name: str | None = None) -> Picture:
@@ -112,14 +114,14 @@ def read_header(source: Source, *, name: str | None = None) -> Header:
     with _opened(source, name) as (file, label):
         image, fmt = _open(file, label)
         try:
-            turned = read_orientation(image, file) >= 5
+            orientation = read_orientation(image, file)
             size = image.size
             if isinstance(image, TiffImagePlugin.TiffImageFile):
                 size = (image.tag_v2[256], image.tag_v2[257])  # Pillow's own size may or may not be turned already
         except Exception as error:
             raise ImageError(label, _reason(error)) from error
-        width, height = size[::-1] if turned else size
-        return Header(width, height, fmt, image.mode)
+        width, height = size[::-1] if orientation >= 5 else size
+        return Header(width, height, fmt, image.mode, orientation == 1)
 
 
 @contextlib.contextmanager

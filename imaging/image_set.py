@@ -4,8 +4,6 @@ Images and labels as people have them in memory: tensors, NumPy arrays, lists; t
 
 What of a perturbation the files of a set can hold: one channel in greys, nothing where nobody sees a pixel.
 
-Float tensors in [0, 1] as 8-bit pixels, for what works on pixels.
-
 The tensor-resident data set that methods fit on and victims train on.
 """
 
@@ -15,13 +13,14 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import ConfigError, LabelError
+from .codec import MAX_PIXELS
 
 
 def images_of(given: Any) -> Tensor:
@@ -224,22 +223,6 @@ class Writable:
         return cls(torch.tensor(list(grey), dtype=torch.bool), masks)
 
 
-def on_pixels(image: Tensor, change: Callable[[np.ndarray], np.ndarray]) -> Tensor:
-    """What a function of uint8 ``[H, W, 3]`` makes of a float tensor ``[3, H, W]`` in [0, 1]: of its type and device.
-
-    Raises:
-        ConfigError: another type or shape.
-    """
-    if not isinstance(image, Tensor) or image.ndim != 3 or image.shape[0] != 3 or not image.is_floating_point():
-        found = f"{image.dtype} {tuple(image.shape)}" if isinstance(image, Tensor) else type(image).__name__
-        raise ConfigError(f"Expected a float tensor [3, H, W], got {found}.")
-    # At least single precision: half precision cannot tell all 256 levels apart, and numpy has no bfloat16.
-    exact = image.dtype if image.dtype == torch.float64 else torch.float32
-    scaled = image.detach().to(exact).permute(1, 2, 0).mul(255.0).round().clamp(0.0, 255.0)
-    changed = torch.from_numpy(change(scaled.to(torch.uint8).cpu().numpy()))
-    return changed.permute(2, 0, 1).contiguous().to(exact).div(255.0).to(image.device, image.dtype)
-
-
 @dataclass(frozen=True)
 class Features:
     """What a network made of each picture itself, at more detail than the working resolution keeps.
@@ -345,6 +328,90 @@ class ImageSet:
             _check_labels(numbers, len(pixels), len(names))  # here too: the keys below are made of them
         made = content_keys(pixels, numbers, names) if keys is None else tuple(keys)
         return cls(images=pixels, labels=numbers, classes=names, keys=made)
+
+    @classmethod
+    def from_folder(
+        cls,
+        path: Path | str,
+        resolution: int | Literal["auto"] = "auto",
+        *,
+        labels: bool = True,
+        strict: bool = False,
+        follow_links: bool = False,
+        max_pixels: int = MAX_PIXELS,
+        workers: int = 0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> ImageSet:
+        """Read a folder of pictures, whose sub-folders are the classes, as ``protect_folder`` does.
+
+        Keys are those of the folder commands, ``class/sha256`` of each file: a bank made here serves ``apply_folder``,
+        and one of ``fit_folder`` serves the pictures read here.
+
+        Args:
+            path: the folder, or one picture.
+            resolution: side R in px to which pictures are resized, whatever their shape; ``auto``: their own where all
+                are squares of one size of 16 to 96 px, else 64, or 224 where there is a GPU.
+            labels: False leaves labels out.
+            strict: fail where a file cannot be read. Otherwise such files are left out, and a warning names them.
+            follow_links: go through symbolic links.
+            max_pixels: refuse larger pictures.
+            workers: threads; 0 reads in the calling thread. The result does not depend on it.
+            progress: called with the number of files done and of all.
+
+        Raises:
+            FolderError: no such folder, or no picture in it that can be read.
+            ImageError: with ``strict``, a file cannot be read.
+            ConfigError: ``resolution`` or ``workers`` is out of range.
+        """
+        from .datasets import read_folder
+
+        return read_folder(
+            path, resolution, labels=labels, strict=strict, follow_links=follow_links, max_pixels=max_pixels,
+            workers=workers, progress=progress,
+        )  # fmt: skip
+
+    @classmethod
+    def from_dataset(
+        cls,
+        dataset: Any,
+        resolution: int | None = None,
+        *,
+        labels: bool = True,
+        image_column: str | int | None = None,
+        label_column: str | int | None = None,
+        classes: Sequence[str] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> ImageSet:
+        """Read a data set of torchvision, any map-style one of torch, or one of Hugging Face.
+
+        A key is ``class/sha256``: of the file where the data set tells it and hands out the picture as it is stored
+        (torchvision's ``ImageFolder``, images of Hugging Face), so that it is that of the folder commands; else of the
+        pixels, as in :meth:`from_tensors`.
+
+        Args:
+            dataset: items are ``(picture, label)`` or mappings of columns. A picture is a Pillow image, a uint8 array
+                ``[H, W, 3]``, or a tensor ``[3, H, W]``, uint8 or floating point in [0, 1]; greys are taken, too. A
+                label is the number of a class or its name.
+            resolution: side R in px to which pictures are resized, whatever their shape; without it all must be squares
+                of one size.
+            labels: False leaves labels out, and needs none.
+            image_column: column, or position, of the picture; found where there is but one.
+            label_column: the same for the label.
+            classes: class names in the order of the labels; without it those that the data set tells, else the numbers.
+            progress: called with the number of items done and of all.
+
+        Raises:
+            ConfigError: a stream, several data sets in one, a transform that draws at random, values outside [0, 1],
+                sizes that differ without a resolution, or columns that must be named.
+            LabelError: labels are missing, or are none.
+            ImageError: an item cannot be read.
+        """
+        from .datasets import read_dataset
+
+        return read_dataset(
+            dataset, resolution, labels=labels, image_column=image_column, label_column=label_column, classes=classes,
+            progress=progress,
+        )  # fmt: skip
 
     def select(self, indices: Tensor | Sequence[int]) -> ImageSet:
         """The sub-set at these positions, in this order."""

@@ -143,7 +143,7 @@ def load_image_set(
     if with_labels and scan.labelled:
         labels = torch.tensor([entry.label for entry in kept], dtype=torch.int64)
     classes = () if labels is None else scan.classes
-    native = None if set(sizes) <= {(resolution, resolution)} else _median_size(sizes)
+    native = None if set(sizes) <= {(resolution, resolution)} else median_size(sizes)
     described = None
     if describe is not None and features:
         described = Features(torch.stack(features), describe.side, describe.maker)
@@ -160,7 +160,7 @@ def load_image_set(
     return found, kept, problems
 
 
-def _median_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+def median_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
     """Median height and median width; of an even number the lower one, so that it is whole and of a real picture."""
     heights, widths = (sorted(side) for side in zip(*sizes, strict=True))
     middle = (len(sizes) - 1) // 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
@@ -106,6 +107,11 @@ class Picture:
             white = self.full_range
             pixels = ((np.minimum(pixels, white).astype(np.uint32) * 510 + white) // (2 * white)).astype(np.uint8)
         return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
+
+    def digest(self) -> str:
+        """sha256 of the colours, 8 bits, channels first, as 64 hexadecimal digits: what identifies a picture of which
+        nobody knows the file. :meth:`ImageSet.from_tensors` makes the same."""
+        return hashlib.sha256(np.ascontiguousarray(self.rgb8().transpose(2, 0, 1)).data).hexdigest()
 
 
 def white_in_use(pixels: np.ndarray) -> int | None:

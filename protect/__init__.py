@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..records.manifest import MANIFEST_NAME, ManifestRow, read_manifest
     from ..records.run_file import RUN_FILE_NAME, RunFile, read_run_file
     from .bank import Bank, load_bank
+    from .datasets import Protect, ProtectedDataset
     from .folder import (
         Plan,
         ProgressCallback,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         FitProgress,
         Method,
         RandomNoise,
+        TextToUnlearnable,
         Texture,
         UnlearnableClusters,
         create_method,
@@ -54,10 +56,13 @@ __all__ = [
     "Method",
     "Plan",
     "ProgressCallback",
+    "Protect",
+    "ProtectedDataset",
     "RandomNoise",
     "RunFile",
     "RunSummary",
     "StopRequest",
+    "TextToUnlearnable",
     "Texture",
     "TextureBank",
     "UnlearnableClusters",
@@ -78,6 +83,7 @@ __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         "bank": ("Bank", "load_bank"),
+        "datasets": ("Protect", "ProtectedDataset"),
         "folder": (
             "Plan",
             "ProgressCallback",
@@ -94,6 +100,7 @@ __getattr__, __dir__ = lazy_exports(
             "FitProgress",
             "Method",
             "RandomNoise",
+            "TextToUnlearnable",
             "Texture",
             "UnlearnableClusters",
             "create_method",

@@ -84,6 +84,14 @@ class ClusterIndex:
         return cls(arrays["centres"], int(view[0]), members)
 
 
+def unassigned(key: str) -> str:
+    """Why a bank of clusters has nothing for an image."""
+    return (
+        f"This bank's patterns belong to clusters, and it was never assigned which of them the image {key!r} is in. "
+        "apply_folder finds that out for new pictures; or fit the bank on this one, too."
+    )
+
+
 def _digest(image_key: str) -> bytes:
     """sha256 of the key without its class folder."""
     return hashlib.sha256(image_key.rpartition("/")[2].encode("utf-8", "surrogateescape")).digest()

@@ -26,7 +26,7 @@ def main() -> None:
     method = ErrorMinimizing(budget=Budget.from_levels(8), granularity="class", seed=0, attempts=1)
     bank = method.fit(data)
 
-    protected = torch.stack([bank.apply(image, key) for image, key in zip(images, data.keys, strict=True)])
+    protected = bank.apply_set(images, data.keys)
     change = float((protected - images).abs().max()) * 255
     print(f"{len(protected)} images protected; the largest change is {change:.2f} of 255 levels.")
 

@@ -52,7 +52,7 @@ def test_the_source_archive_is_the_whole_project(wheel: Path) -> None:
     with tarfile.open(archive) as source:
         names = {name.partition("/")[2] for name in source.getnames()}
     wanted = {"CHANGELOG.md", "CONTRIBUTING.md", "CITATION.cff", "LICENSE", "Makefile", "README.md", "constraints.txt"}
-    wanted |= {"mkdocs.yml"}
+    wanted |= {"SECURITY.md", "mkdocs.yml"}
     for folder in ("benchmarks", "docs", "samples", "tests", *ROOMS):
         found = (path for path in (ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts)
         wanted |= {path.relative_to(ROOT).as_posix() for path in found}
@@ -87,7 +87,7 @@ def test_every_folder_with_code_is_a_listed_package() -> None:
 
 
 def test_the_wheel_is_exactly_the_package(wheel: Path) -> None:
-    top = ("__init__.py", "__main__.py", "_lazy.py", "_version.py", "errors.py", "py.typed")
+    top = ("__init__.py", "__main__.py", "_lazy.py", "_version.py", "errors.py", "plugins.py", "py.typed")
     expected = {f"bitterant/{name}" for name in top}
     for room in ROOMS:
         for pattern in ("*.py", "*.j2"):

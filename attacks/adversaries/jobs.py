@@ -22,6 +22,7 @@ from torch import Tensor
 from ...errors import OutputError
 from ...imaging import write_atomic
 from ...surrogates import Objective, Recipe, Surrogate, TrainingResult, create_surrogate, train_classifier
+from ..own_victims import Victim
 from ..terms import Arm
 
 
@@ -37,6 +38,7 @@ class Job:
         test_images, test_labels: the same for testing.
         few_images, few_labels: what the trainer has clean, or ``None``.
         few_changed: ``few_images`` as the arm has them, for adversaries that learn from such pairs, or ``None``.
+        own: the victim itself, where it is none of ours: another process does not know what was registered here.
         recipe: of the plain training.
         seed: of everything random.
         evals: points of the learning curve.
@@ -60,6 +62,7 @@ class Job:
     device: str
     kept: Path | None = None
     few_changed: Tensor | None = None
+    own: Victim | None = None
 
     def few(self) -> tuple[Tensor, Tensor]:
         """What the trainer has clean. Only for adversaries with a ``clean_share``."""
@@ -75,9 +78,10 @@ class Job:
 
     def fresh_network(self) -> Surrogate:
         """The victim before training, on its device."""
-        network = create_surrogate(
-            self.victim, num_classes=self.classes, resolution=int(self.images.shape[-1]), seed=self.seed
-        )
+        side = int(self.images.shape[-1])
+        if self.own is not None:
+            return self.own.make(self.classes, side, self.seed).to(self.device)
+        network = create_surrogate(self.victim, num_classes=self.classes, resolution=side, seed=self.seed)
         return network.to(self.device)
 
 

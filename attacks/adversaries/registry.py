@@ -8,8 +8,11 @@ Names of adversaries, and how to make one from its name.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from inspect import ismodule
+from typing import Any
 
 from ...errors import ConfigError, UnknownNameError
+from ...plugins import PlugIns, origin_of
 from ..terms import TIERS, Crafting, Pixels, TrainerClass
 from .adversarial import AdversarialTraining, FastAdversarialTraining
 from .augmentation import CutMix, Cutout, Mixup, Rotate, TrivialAugment, UEraser
@@ -115,6 +118,7 @@ class Compose(Adversary):
 
 
 _REGISTRY: dict[str, type[Adversary]] = {}
+_PLUGINS = PlugIns("bitterant.adversaries", "adversary")
 
 
 def register_adversary(cls: type[Adversary]) -> type[Adversary]:
@@ -125,8 +129,12 @@ def register_adversary(cls: type[Adversary]) -> type[Adversary]:
     """
     if ":" in cls.prefix or not cls.prefix:
         raise ConfigError(f"An adversary cannot be named {cls.prefix!r}: a colon starts its parameter.")
-    if _REGISTRY.get(cls.prefix, cls) is not cls:
-        raise ConfigError(f"There is already an adversary named {cls.prefix!r}. Choose another prefix.")
+    known = _REGISTRY.get(cls.prefix, cls)
+    if known is not cls:
+        raise ConfigError(
+            f"An adversary named {cls.prefix!r} is there already: {origin_of(known)}. {origin_of(cls)} needs another "
+            "prefix."
+        )
     _REGISTRY[cls.prefix] = cls
     return cls
 
@@ -146,13 +154,30 @@ for _cls in (
 
 
 def adversary_names() -> tuple[str, ...]:
-    """Registered names, in the order they were registered."""
-    return tuple(_REGISTRY)
+    """Registered names, in the order they were registered, and those of plug-ins."""
+    return tuple(adversary_classes())
 
 
 def adversary_classes() -> dict[str, type[Adversary]]:
-    """The registry itself, as a copy."""
+    """The registry itself, as a copy, with plug-ins."""
+    _PLUGINS.load(_add_plugin)
     return dict(_REGISTRY)
+
+
+def adversary_origin(name: str) -> str | None:
+    """Where the adversary of a plug-in comes from, for people; ``None`` for what is none."""
+    return _PLUGINS.origin(name)
+
+
+def _add_plugin(name: str, thing: Any) -> None:
+    if isinstance(thing, type) and issubclass(thing, Adversary):
+        if thing.prefix != name:
+            raise ConfigError(f"Its prefix is {thing.prefix!r}; its entry point must be named like it.")
+        register_adversary(thing)
+    elif not ismodule(thing):
+        raise ConfigError(f"{origin_of(thing)} is no sub-class of bitterant.Adversary.")
+    elif name not in _REGISTRY:  # a module has registered what it brings
+        raise ConfigError(f"It registers no adversary {name!r}.")
 
 
 def create_adversary(name: str) -> Adversary:
@@ -160,10 +185,13 @@ def create_adversary(name: str) -> Adversary:
 
     Raises:
         UnknownNameError: no such adversary.
-        ConfigError: the parameter is wrong.
+        ConfigError: the parameter is wrong, or it is a plug-in that cannot be used.
     """
     prefix, colon, parameter = name.partition(":")
     if prefix not in _REGISTRY:
+        _PLUGINS.load(_add_plugin)
+    if prefix not in _REGISTRY:
+        _PLUGINS.explain(prefix)
         raise UnknownNameError("adversary", prefix, _REGISTRY)
     return _REGISTRY[prefix](parameter if colon else None)
 

@@ -13,6 +13,7 @@ import hashlib
 import io
 import json
 import logging
+import secrets
 import sys
 import types
 from collections.abc import Mapping, Sequence
@@ -32,6 +33,7 @@ from ...imaging import sha256_file, sweep_temporaries_of, write_atomic
 from ...surrogates import CurvePoint, Recipe, create_surrogate, supports_bf16
 from ..adversaries import Adversary
 from ..adversaries.jobs import PlainTraining
+from ..own_victims import find_victim
 from .cells import Cell, CellResult
 from .store import ArrayStore, Inputs
 
@@ -42,7 +44,7 @@ _LIBRARIES = ("torchvision", "timm", "kornia", "open_clip_torch", "numpy", "scip
 _PACKAGE = Path(__file__).resolve().parents[2]
 # What decides about a training. All other code acts on it through the arrays, which have digests of their own.
 _DECIDING = (
-    "surrogates/*.py", "attacks/training/cells.py",
+    "surrogates/*.py", "attacks/own_victims.py", "attacks/training/cells.py",
     *(f"attacks/adversaries/{name}.py" for name in (
         "adversarial", "augmentation", "denoising", "jobs", "prior", "purifiers", "staged",
     )),
@@ -95,6 +97,7 @@ class CellKeys:
         self._store, self._recipes, self._adversaries = store, recipes, adversaries
         self._evals, self._device = evals, device
         self._networks: dict[str, str] = {}
+        self._unknown: set[str] = set()
 
     def cell(self, cell: Cell) -> Identity | None:
         """What the result of a cell depends on.
@@ -103,7 +106,8 @@ class CellKeys:
         find out that they are not needed.
 
         Returns:
-            ``None`` where its learner cannot be told from others; such a cell is trained every time.
+            ``None`` where its learner, or a victim that is none of ours, cannot be told from others; such a cell is
+            trained every time.
         """
         adversary = self._adversaries[cell.adversary]
         inputs = self._store.sources(cell.arm, cell.adversary)
@@ -117,6 +121,8 @@ class CellKeys:
             "seed": cell.victim_seed,
             "untrained": cell.arm == "untrained",
         }
+        if cell.victim in self._unknown:
+            return None
         if adversary.fit == "network":
             try:
                 learner = describe(adversary.learner() or PlainTraining())
@@ -167,8 +173,18 @@ class CellKeys:
         Read anew for every verification, since a file of weights may have changed.
         """
         if name not in self._networks:
-            made = create_surrogate(name, num_classes=2, resolution=self._store.resolution, seed=0)
-            self._networks[name] = made.fingerprint()
+            own = find_victim(name)
+            if own is None:
+                made = create_surrogate(name, num_classes=2, resolution=self._store.resolution, seed=0)
+                self._networks[name] = made.fingerprint()
+            else:  # weights say what a network is made of, and only its source what it does with them
+                made = own.make(2, self._store.resolution, 0)
+                try:
+                    source = json.dumps(describe(own), sort_keys=True)
+                except TypeError:  # nobody can tell whether it is the one of another run
+                    self._unknown.add(name)
+                    source = secrets.token_hex()
+                self._networks[name] = f"{made.fingerprint()} {source}"
         return self._networks[name]
 
 
@@ -227,6 +243,8 @@ def describe(value: object) -> Any:
     if isinstance(value, Mapping):
         return {str(name): describe(item) for name, item in value.items()}
     if isinstance(value, types.FunctionType | type):
+        if getattr(value, "__closure__", None):
+            raise TypeError(f"{value.__qualname__} was made inside another function, and may hold anything")
         return _origin(value)
     if dataclasses.is_dataclass(value):
         fields = {field.name: describe(getattr(value, field.name)) for field in dataclasses.fields(value)}

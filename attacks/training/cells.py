@@ -18,6 +18,7 @@ from ...surrogates import CurvePoint, Recipe
 from ...surrogates.determinism import one_thread
 from ...surrogates.probes import probe
 from ..adversaries.jobs import Job, Learner, PlainTraining
+from ..own_victims import Victim
 from ..schema import CellRecord, CurveRow
 from ..terms import Arm, Fit
 from .store import Inputs
@@ -83,6 +84,7 @@ class CellTask:
         recipe: how a network is trained; ``None`` for probes.
         learner: who trains it; ``None`` for the plain training.
         kept: file for the network that adversaries go on from; ``None`` where this cell has to do with none.
+        own: the victim itself, where it is none of ours.
     """
 
     cell: Cell
@@ -93,6 +95,7 @@ class CellTask:
     evals: int
     learner: Learner | None = None
     kept: Path | None = None
+    own: Victim | None = None
 
 
 @dataclass(frozen=True)
@@ -207,6 +210,7 @@ def _job(task: CellTask) -> Job:
         device=task.device,
         kept=task.kept,
         few_changed=read(inputs.few_changed),
+        own=task.own,
     )
 
 

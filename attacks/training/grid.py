@@ -10,6 +10,7 @@ from pathlib import Path
 from ...surrogates import Recipe
 from ..adversaries import Adversary
 from ..data import Step
+from ..own_victims import find_victim
 from ..schema import Plan, PlannedCondition
 from .cache import CellCache, CellKeys, Identity
 from .cells import Cell, CellResult, CellTask, run_cell
@@ -223,6 +224,7 @@ class _Bench:
             evals=self._plan.evals,
             learner=adversary.learner() if fit == "network" else None,
             kept=self._kept(cell),
+            own=find_victim(cell.victim),
         )
 
     def _kept(self, cell: Cell) -> Path | None:

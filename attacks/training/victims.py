@@ -2,7 +2,8 @@
 
 How long a victim is trained: long enough to fit, equally long in every arm.
 
-Victims: the networks a trainer would train. Architectures are those of the surrogates, always from scratch.
+Victims: the networks a trainer would train, always from scratch. Architectures are those of the surrogates, and what
+others register (:mod:`..own_victims`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from ...errors import ConfigError, UnknownNameError
 from ...surrogates import Recipe, Surrogate, create_surrogate, recipe_for, surrogate_family, surrogate_names
+from ..own_victims import find_victim, own_victims
 
 EPOCHS = 12.0
 """Passes over the pictures, where that is more steps than small sets get.
@@ -107,7 +109,7 @@ _PRETRAINED = frozenset({"efficientnet-lite0"})
 
 def victim_names() -> tuple[str, ...]:
     """Names of the registry; besides these, ``timm:NAME`` takes any network of timm, with random weights."""
-    return tuple(name for name in surrogate_names() if name not in _PRETRAINED)
+    return (*(name for name in surrogate_names() if name not in _PRETRAINED), *own_victims())
 
 
 def check_victim(name: str) -> str:
@@ -115,9 +117,9 @@ def check_victim(name: str) -> str:
 
     Raises:
         UnknownNameError: no such network.
-        ConfigError: it starts from trained weights.
+        ConfigError: it starts from trained weights, or is a plug-in that cannot be used.
     """
-    if not name.startswith("timm:") and name not in surrogate_names():
+    if not name.startswith("timm:") and name not in surrogate_names() and find_victim(name) is None:
         raise UnknownNameError("victim", name, [*victim_names(), "timm:NAME"])
     if name in _PRETRAINED:
         raise ConfigError(
@@ -129,12 +131,15 @@ def check_victim(name: str) -> str:
 
 def victim_family(name: str) -> str:
     """The architecture family, to tell a victim that resembles the protector's surrogate from one that does not."""
-    return surrogate_family(name)
+    own = find_victim(name)
+    return surrogate_family(name) if own is None else own.family or own.name
 
 
 def victim_recipe(name: str, images: int, *, scale: float = 1.0, epochs: float | None = None) -> Recipe:
     """How this victim is trained on so many images; the same for every arm and every adversary."""
-    return fit_recipe(recipe_for(name), images, scale=scale, epochs=epochs)
+    own = find_victim(name)
+    recipe = recipe_for(name) if own is None or own.recipe is None else own.recipe
+    return fit_recipe(recipe, images, scale=scale, epochs=epochs)
 
 
 def victim_seed(seed: int, index: int) -> int:
@@ -149,4 +154,7 @@ def victim_seed(seed: int, index: int) -> int:
 
 def create_victim(name: str, *, num_classes: int, resolution: int, seed: int) -> Surrogate:
     """A victim with random weights."""
+    own = find_victim(name)
+    if own is not None:
+        return own.make(num_classes, resolution, seed)
     return create_surrogate(name, num_classes=num_classes, resolution=resolution, seed=seed)

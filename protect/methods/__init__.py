@@ -4,7 +4,7 @@ from .base import FitContext, FitEstimate, FitProgress, Method
 from .beo import BayesErrorAscent
 from .emn import ErrorMinimizing
 from .noise import RandomNoise
-from .registry import create_method, method_class, method_names, register_method
+from .registry import create_method, method_class, method_names, method_origin, register_method
 from .t2ue import TextToUnlearnable
 from .texture import Texture
 from .uc import UnlearnableClusters
@@ -23,5 +23,6 @@ __all__ = [
     "create_method",
     "method_class",
     "method_names",
+    "method_origin",
     "register_method",
 ]

@@ -12,11 +12,13 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Callable, Mapping
+from inspect import ismodule
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ...errors import ConfigError, UnknownNameError
 from ...imaging import Budget
+from ...plugins import PlugIns, origin_of
 from ...surrogates import Precision, check_precision, resolve_device
 from ..bank import Granularity
 from .base import Method
@@ -117,6 +119,7 @@ def _fits(value: object, kind: Any) -> bool:
     return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
 
 
+_PLUGINS = PlugIns("bitterant.methods", "method")
 _METHODS: dict[str, type[Method]] = {}
 _M = TypeVar("_M", bound=type[Method])
 
@@ -128,15 +131,35 @@ def register_method(cls: _M) -> _M:
         ConfigError: the name is taken by another class.
     """
     known = _METHODS.get(cls.name)
-    if known is not None and known.__qualname__ != cls.__qualname__:
-        raise ConfigError(f"A method named {cls.name!r} is registered already ({known.__qualname__}).")
+    if known is not None and origin_of(known) != origin_of(cls):
+        raise ConfigError(
+            f"A method named {cls.name!r} is registered already: {origin_of(known)}. {origin_of(cls)} needs another "
+            "name."
+        )
     _METHODS[cls.name] = cls
     return cls
 
 
 def method_names() -> tuple[str, ...]:
-    """Registered names, in order of registration."""
+    """Registered names, in order of registration, and those of plug-ins."""
+    _PLUGINS.load(_add_plugin)
     return tuple(_METHODS)
+
+
+def method_origin(name: str) -> str | None:
+    """Where the method of a plug-in comes from, for people; ``None`` for what is none."""
+    return _PLUGINS.origin(name)
+
+
+def _add_plugin(name: str, thing: Any) -> None:
+    if isinstance(thing, type) and issubclass(thing, Method):
+        if thing.name != name:
+            raise ConfigError(f"Its name is {thing.name!r}; its entry point must be named like it.")
+        register_method(thing)
+    elif not ismodule(thing):
+        raise ConfigError(f"{origin_of(thing)} is no sub-class of bitterant.Method.")
+    elif name not in _METHODS:  # a module has registered what it brings
+        raise ConfigError(f"It registers no method {name!r}.")
 
 
 def method_class(name: str) -> type[Method]:
@@ -144,8 +167,12 @@ def method_class(name: str) -> type[Method]:
 
     Raises:
         UnknownNameError: no such method.
+        ConfigError: it is a plug-in that cannot be used.
     """
     if name not in _METHODS:
+        _PLUGINS.load(_add_plugin)
+    if name not in _METHODS:
+        _PLUGINS.explain(name)
         raise UnknownNameError("method", name, ["auto", *_METHODS])
     return _METHODS[name]
 

@@ -190,14 +190,12 @@ def choose_method(name: str, scan: FolderScan | None, *, with_surrogate: bool = 
 
     Raises:
         UnknownNameError: no such method.
+        ConfigError: it is a plug-in that cannot be used.
     """
-    from ..methods import method_names
-
-    known = method_names()
     if name != "auto":
-        if name not in known:
-            raise UnknownNameError("method", name, [*known, "auto"])
-        return name
+        from ..methods import method_class
+
+        return method_class(name).name
     if scan is not None and not scan.labelled:
         return "uc"
     return "emn" if with_surrogate else "texture"

@@ -14,22 +14,26 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 import numpy as np
+from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from ..._version import __version__
 from ...errors import BankError, ConfigError, ImageError, LabelError
 from ...imaging.budget import Budget
+from ...imaging.items import as_picture, picture_like
 from ...imaging.masking import amplitude
 from ...imaging.perturb import add_delta
 from ...imaging.picture import Picture
 from ...records.files import in_stable_order, write_atomic
 from ...records.text import parse_json
-from ..cluster_index import ClusterIndex
+from ..batches import apply_set, one_by_one
+from ..cluster_index import ClusterIndex, unassigned
 from .code_book import LEAST_SIDE, MOST_CLASSES, Code, TextureRecipe, Wave, assign_codes, scale_for
 from .wave import draw_waves, is_soft, row_blocks, texture
 
@@ -39,7 +43,8 @@ if TYPE_CHECKING:
 
 FORMAT: Final = "bitterant-texture-bank"
 _VERSION: Final = 1
-_Image = TypeVar("_Image", "Tensor", np.ndarray)
+_Image = TypeVar("_Image", "Tensor", np.ndarray, Image.Image)
+_Images = TypeVar("_Images", "Tensor", np.ndarray)
 
 
 @dataclass(frozen=True)
@@ -159,11 +164,13 @@ class TextureBank:
         """What a picture's texture is drawn from: its key (``class/sha256``) itself, or a bare class name; ``None``
         where its class is not in the book. In a bank of clusters its cluster takes the place of its class, and ``None``
         says that it was never assigned to one."""
-        name, slash, content = image_key.rpartition("/")
+        if image_key in self._codes:  # first of all: the names of some classes hold a slash
+            return image_key
+        name, _, content = image_key.rpartition("/")
         number = None if self.clusters is None else self.clusters.find(image_key)
         if number is not None:
             return f"{self.classes[number]}/{content}"
-        return image_key if (name if slash else image_key) in self._codes else None
+        return image_key if name in self._codes else None
 
     def code_for(self, key: str) -> Code:
         """The code of a class, or of a picture's key.
@@ -171,11 +178,11 @@ class TextureBank:
         Raises:
             BankError: the class is not in the book.
         """
-        name, slash, _ = key.rpartition("/")
-        code = self._codes.get(name if slash else key)
+        name = key if key in self._codes else key.rpartition("/")[0]
+        code = self._codes.get(name)
         if code is None:
             raise BankError(
-                f"This bank has no texture for the class {(name if slash else key)!r}. It knows: "
+                f"This bank has no texture for the class {name or key!r}. It knows: "
                 f"{', '.join(self.classes[:10])}{', ...' if len(self.classes) > 10 else ''}."
             )
         return code
@@ -192,9 +199,14 @@ class TextureBank:
             float32 ``[H, W, 1]``, in 8-bit levels: all channels change alike.
 
         Raises:
-            BankError: the class is not in the book.
+            BankError: the class is not in the book, or the picture was assigned to no cluster.
             ImageError: the picture is too small.
         """
+        if self.clusters is not None:
+            found = self.key_for(key)
+            if found is None:
+                raise BankError(unassigned(key))
+            key = found
         code = self.code_for(key)
         short = min(picture.height, picture.width)
         if short < LEAST_SIDE:
@@ -203,7 +215,7 @@ class TextureBank:
                 f"its short side of {short} px is too small for a texture, which needs {LEAST_SIDE} px; enlarge it, or "
                 "leave it out",
             )
-        content = key.rpartition("/")[2] if "/" in key else _digest(picture)
+        content = picture.digest() if key in self._codes else key.rpartition("/")[2]
         waves = draw_waves(code, self.recipe, self.secret, content, scale_for(self.codes, short))
         levels = texture(picture.pixels, waves, self.recipe, white=picture.full_range)
         levels *= np.float32(self.budget.levels)
@@ -217,7 +229,8 @@ class TextureBank:
         """Protect one image of any size.
 
         Args:
-            image: float tensor ``[3, H, W]`` in [0, 1], or uint8 array ``[H, W, 3]``.
+            image: tensor ``[3, H, W]`` or array ``[H, W, 3]``, uint8 or floating point in [0, 1], or a Pillow image.
+                One channel is taken for greys.
             key: an image's key (``class/sha256``), or its class name.
 
         Returns:
@@ -225,17 +238,28 @@ class TextureBank:
 
         Raises:
             BankError: no such class.
-            ConfigError: another type or shape.
+            ConfigError: another type or shape, or values outside [0, 1].
             ImageError: the image is too small.
         """
-        if isinstance(image, np.ndarray):
-            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-                raise ConfigError(f"Expected a uint8 array [H, W, 3], got {image.dtype} {image.shape}.")
-            picture = Picture(image)
-            return add_delta(picture, self.levels_on(picture, key), self.budget).pixels
-        from ...imaging.image_set import on_pixels
+        picture = as_picture(image)
+        return picture_like(image, add_delta(picture, self.levels_on(picture, key), self.budget))
 
-        return on_pixels(image, lambda pixels: self.apply(pixels, key))
+    def apply_set(
+        self,
+        images: _Images,
+        keys: Sequence[str] | None = None,
+        labels: Sequence[int] | Sequence[str] | Tensor | np.ndarray | None = None,
+    ) -> _Images:
+        """Protect many images of one size, as :meth:`Bank.apply_set` does. Without keys, ``labels`` must tell the class
+        of each.
+
+        Raises:
+            BankError: a class is not in the book.
+            ConfigError: another type or shape, values outside [0, 1], or keys that do not fit.
+            ImageError: the images are too small.
+            LabelError: labels that do not fit.
+        """
+        return apply_set(images, keys, labels, partial(one_by_one, self.apply))
 
     # ------------------------------------------------------------------ file
     def digest(self) -> str:
@@ -335,8 +359,3 @@ class TextureBank:
 def _code(row: Sequence[Sequence[float]]) -> Code:
     waves = [Wave(*wave) for wave in row]
     return tuple(waves[:1] if waves[1] == Wave(0.0, 0.0) else waves)
-
-
-def _digest(picture: Picture) -> str:
-    """sha256 of the pixels, channels first: the key that :meth:`ImageSet.from_tensors` gives an image."""
-    return hashlib.sha256(np.ascontiguousarray(picture.pixels.transpose(2, 0, 1)).tobytes()).hexdigest()

@@ -125,7 +125,7 @@ def test_an_images_key_finds_the_pattern_of_its_class() -> None:
 def test_wrong_keys_and_wrong_images_are_explained() -> None:
     with pytest.raises(BankError, match="knows: a, b"):
         bank().apply(np.zeros((4, 4, 3), np.uint8), "c")
-    with pytest.raises(ConfigError):
-        bank().apply(np.zeros((4, 4), np.uint8), "a")
+    with pytest.raises(ConfigError, match="shape"):
+        bank().apply(np.zeros((4, 4, 2), np.uint8), "a")
     with pytest.raises(ConfigError):
         bank().apply(torch.zeros(1, 3, 4, 4), "a")

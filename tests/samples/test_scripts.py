@@ -26,14 +26,30 @@ def test_batch_api(tmp_path: Path) -> None:
     assert "The same image from the saved bank: equal" in told
 
 
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("folder_api.py", "40 pictures at 32 px: lying, standing; largest change: 8 levels."),
+        ("dataset_api.py", "40 protected pictures from a DataLoader; largest change: 8 levels."),
+        ("transform_api.py", "4 batches of shape (10, 3, 32, 32), protected by Protect(method='texture'"),
+        ("own_method.py", "checks made patterns for lying, standing; largest change: 8 levels."),
+        ("own_adversary.py", "tried: none, posterise"),
+        ("own_victim.py", "trained: two-layers"),
+    ],
+)
+def test_samples_of_the_python_side(script: str, words: str, tmp_path: Path) -> None:
+    assert words in run(script, cwd=tmp_path)
+    assert not list(tmp_path.iterdir()), "it left files where it was called"
+
+
 def test_make_samples(tmp_path: Path) -> None:
     assert "10 pictures of 10 classes" in run("make_samples.py", str(tmp_path / "pictures"), "1", cwd=tmp_path)
 
 
 @pytest.mark.slow
-def test_own_method(tmp_path: Path) -> None:
+def test_own_comparison(tmp_path: Path) -> None:
     """The adversary undoes the method that it knows, and not the other."""
-    rows = re.findall(r"(\w+) +(\w+) +clean +(\d+)% +protected +(\d+)%", run("own_method.py", cwd=tmp_path))
+    rows = re.findall(r"(\w+) +(\w+) +clean +(\d+)% +protected +(\d+)%", run("own_comparison.py", cwd=tmp_path))
     left = {(method, adversary): int(protected) / int(clean) for method, adversary, clean, protected in rows}
     assert left["tint", "none"] < 0.7 < left["tint", "centre"]
     assert left["texture", "centre"] < 0.7

@@ -89,11 +89,12 @@ def test_apply_takes_arrays_and_tensors_and_keys_or_names() -> None:
     square = ImageSet.from_tensors(torch.from_numpy(image[:, :24]).permute(2, 0, 1)[None], torch.tensor([1]),
                                    classes=NAMES)  # fmt: skip
     assert np.array_equal(made.apply(image[:, :24], square.keys[0]), made.apply(image[:, :24], "dogs"))
-    for wrong in (image.astype(np.float32), image[:, :, :1]):
-        with pytest.raises(ConfigError, match="uint8 array"):
-            made.apply(wrong, "dogs")
-    with pytest.raises(ConfigError, match="float tensor"):
-        made.apply(tensor.byte(), "dogs")
+    for wrong in (image.astype(np.float32), image[:, :, :2], tensor.long()):
+        with pytest.raises(ConfigError, match=r"\[0, 1\]|shape"):
+            made.apply(wrong, "dogs")  # type: ignore[arg-type]
+    grey = made.apply(image[:, :, :1], "dogs")
+    assert grey.shape == (24, 32, 1)
+    assert 0 < np.abs(grey.astype(int) - image[:, :, :1]).max() <= 8
 
 
 def test_key_content_and_class_each_change_the_texture() -> None:
