@@ -111,7 +111,7 @@ def register_victim(
         return builder
 
     if build is not None:
-        add(build)
+        _add(Victim(name, build, recipe, family, tuple(mean), tuple(std)))
     return add
 
 

@@ -8,6 +8,7 @@ In a package of its own an entry point makes it known to ``bitterant verify --ad
 
 from __future__ import annotations
 
+import numpy as np
 from tiny_pictures import draw
 
 from bitterant import Adversary, ImageSet, Texture, register_adversary, verify_sets
@@ -25,7 +26,7 @@ class Posterise(Adversary):
     description = "keeps 16 shades of each colour"
 
     def transform(self, images: Pixels) -> Pixels:
-        return images & 0xF0
+        return images & np.uint8(0xF0)
 
 
 def main() -> None:

@@ -45,8 +45,8 @@ def dotted(path: Path) -> str:
     return ".".join(("bitterant", *(part for part in parts if part != "__init__")))
 
 
-MODULES = [pytest.param(path, id=path.relative_to(ROOT).as_posix()) for path in modules()]
-PACKAGES = [pytest.param(path, id=dotted(path)) for path in modules() if path.name == "__init__.py"]
+def named(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
 
 
 def imported(path: Path) -> Iterator[tuple[str, int]]:
@@ -63,24 +63,27 @@ def imported(path: Path) -> Iterator[tuple[str, int]]:
             yield from ((f"{name}.{alias.name}", node.lineno) for alias in node.names)
 
 
-@pytest.mark.parametrize("path", MODULES)
-def test_imports_point_one_way(path: Path) -> None:
-    room = path.relative_to(ROOT).parts[0].removesuffix(".py")
-    if room not in MAY_IMPORT:
-        return
-    for name, line in imported(path):
-        parts = name.split(".")
-        if parts[0] == "bitterant" and len(parts) > 1 and parts[1] != room:
-            assert parts[1] in MAY_IMPORT[room], f"{path}:{line}: {room} may not import {name}"
+def test_imports_point_one_way() -> None:
+    wrong = []
+    for path in modules():
+        room = path.relative_to(ROOT).parts[0].removesuffix(".py")
+        for name, line in imported(path) if room in MAY_IMPORT else ():
+            parts = name.split(".")
+            if parts[0] == "bitterant" and len(parts) > 1 and parts[1] not in {room, *MAY_IMPORT[room]}:
+                wrong.append(f"{named(path)}:{line}: {room} may not import {name}")
+    assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("path", MODULES)
-def test_imports_inside_the_package_are_relative(path: Path) -> None:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        if isinstance(node, ast.ImportFrom) and not node.level:
-            names = [node.module or ""]
-        assert not [name for name in names if name.split(".")[0] in ("bitterant", *ROOMS)], f"{path}:{node}"
+def test_imports_inside_the_package_are_relative() -> None:
+    wrong = []
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module or ""]
+            absolute = [name for name in names if name.split(".")[0] in ("bitterant", *ROOMS)]
+            wrong += [f"{named(path)}:{node.lineno}: {name}" for name in absolute]  # type: ignore[attr-defined]
+    assert not wrong, "\n".join(wrong)
 
 
 def loaded_with(path: Path) -> Iterator[str]:
@@ -117,17 +120,25 @@ def test_no_import_goes_round_in_a_circle() -> None:
     assert not loads
 
 
-@pytest.mark.parametrize("path", PACKAGES)
-def test_packages_export_exactly_their_all(path: Path) -> None:
+def test_packages_export_exactly_their_all() -> None:
     """Also where names are fetched lazily: what ``dir`` shows is what ``__all__`` says."""
-    module = importlib.import_module(dotted(path))
     language = {"annotations", "TYPE_CHECKING", "Sequence", "lazy_exports"}
-    public = {
-        name
-        for name in dir(module)
-        if not name.startswith("_") and name not in language and not isinstance(getattr(module, name), ModuleType)
-    }
-    assert public == {name for name in module.__all__ if not name.startswith("_")}
+    wrong = []
+    for path in modules():
+        if path.name != "__init__.py":
+            continue
+        module = importlib.import_module(dotted(path))
+        public = {
+            name
+            for name in dir(module)
+            if not name.startswith("_") and name not in language and not isinstance(getattr(module, name), ModuleType)
+        }
+        said = {name for name in module.__all__ if not name.startswith("_")}
+        if public != said:
+            wrong.append(
+                f"{dotted(path)}: only by dir {sorted(public - said)}, only in __all__ {sorted(said - public)}"
+            )
+    assert not wrong, "\n".join(wrong)
 
 
 def test_the_public_names_are_those_that_are_written_down() -> None:
