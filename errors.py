@@ -27,6 +27,15 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
+PAIR_REMEDY = (
+    "Install the two as a matching pair from one source, for example: "
+    "pip install --upgrade --force-reinstall torch torchvision"
+)
+REPORT_A_BUG = (
+    "This is a fault in bitterant, not in what you typed. Please report it, with the output of the same command "
+    "and --debug at its end."
+)
+
 
 class BitterantError(Exception):
     """Base of every error raised on purpose. ``exit_code`` is what the command line returns; ``lines`` are those of a
@@ -123,6 +132,41 @@ class Interrupted(BitterantError):
     """Stopped by the user. Finished files are whole; the same command goes on where it stopped."""
 
     exit_code = 130
+
+
+def explain(error: BaseException) -> tuple[tuple[str, ...], int]:
+    """What to tell people of whatever ended a run, line by line, and the exit code that it becomes.
+
+    Anything not foreseen is a fault of our own, and says so.
+    """
+    if isinstance(error, BitterantError):
+        return error.lines or (str(error),), error.exit_code
+    if (known := explain_import_failure(error)) is not None:
+        return (known,), 3
+    if isinstance(error, OSError) and error.filename is not None:
+        text = f"{error.filename}: {error.strerror or error}. Check the path, its permissions and the free space."
+        return (text,), 3
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return ("Out of memory. Try a smaller --resolution, or a machine with more memory.",), 3
+    return (f"{type(error).__name__}: {error}", REPORT_A_BUG), 1
+
+
+def explain_import_failure(error: BaseException) -> str | None:
+    """A plain message with the remedy where ``error`` is a known failure of the installation, else None."""
+    text = str(error)
+    if "torchvision::nms does not exist" in text:
+        return (
+            "torch and torchvision do not fit together (the 'operator torchvision::nms does not exist' failure): "
+            f"they come from different sources or versions. {PAIR_REMEDY}"
+        )
+    if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("bitterant"):
+        package = error.name.partition(".")[0]
+        return (
+            f"The package {package!r} is not installed. Install bitterant with its dependencies: pip install bitterant"
+        )
+    if isinstance(error, ImportError) and "torch" in text:
+        return f"torch cannot be loaded ({text}). {PAIR_REMEDY}"
+    return None
 
 
 def _rebuild(kind: type[BitterantError], args: tuple[Any, ...]) -> BitterantError:

@@ -1,6 +1,6 @@
 """The edge between the library and the shell: exceptions become one message and one exit code.
 
-What is known about broken installations: which message means which mistake, and its remedy.
+The installation a command runs in: what is known of broken ones, and how torch is set up.
 """
 
 from __future__ import annotations
@@ -12,39 +12,15 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 import typer
 
-from ..errors import BitterantError
+from ..errors import BitterantError, explain
 from .output import Output
-
-PAIR_REMEDY = (
-    "Install the two as a matching pair from one source, for example: "
-    "pip install --upgrade --force-reinstall torch torchvision"
-)
-
-
-def explain_import_failure(error: BaseException) -> str | None:
-    """A plain message with the remedy where ``error`` is a known failure of the installation, else None."""
-    text = str(error)
-    if "torchvision::nms does not exist" in text:
-        return (
-            "torch and torchvision do not fit together (the 'operator torchvision::nms does not exist' failure): "
-            f"they come from different sources or versions. {PAIR_REMEDY}"
-        )
-    if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("bitterant"):
-        package = error.name.partition(".")[0]
-        return (
-            f"The package {package!r} is not installed. Install bitterant with its dependencies: pip install bitterant"
-        )
-    if isinstance(error, ImportError) and "torch" in text:
-        return f"torch cannot be loaded ({text}). {PAIR_REMEDY}"
-    return None
-
 
 _LOWEST = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_CBWR": "COMPATIBLE"}
 
@@ -74,10 +50,6 @@ def prepare_torch() -> None:
 
 _ONCE_MORE = 0.05  # seconds
 GOES_ON = "Stopped. The same command goes on where it stopped."
-REPORT_A_BUG = (
-    "This is a fault in bitterant, not in what you typed. Please report it, with the output of the same command "
-    "and --debug at its end."
-)
 
 
 @contextmanager
@@ -98,23 +70,10 @@ def guarded(output: Output, *, debug: bool = False, stopped: str = GOES_ON) -> I
             yield
         except (typer.Exit, BrokenPipeError):
             raise
-        except BitterantError as error:
-            _leave(output, error, str(error), error.exit_code, debug=debug)
         except KeyboardInterrupt as error:
-            _leave(output, error, stopped, 130, debug=debug)
+            _leave(output, error, (stopped,), 130, debug=debug)
         except Exception as error:
-            known = explain_import_failure(error)
-            if known is not None:
-                _leave(output, error, known, 3, debug=debug)
-            if isinstance(error, OSError) and error.filename is not None:
-                text = (
-                    f"{error.filename}: {error.strerror or error}. Check the path, its permissions and the free space."
-                )
-                _leave(output, error, text, 3, debug=debug)
-            if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-                text = "Out of memory. Try a smaller --resolution, or a machine with more memory."
-                _leave(output, error, text, 3, debug=debug)
-            _leave(output, error, f"{type(error).__name__}: {error}", 1, REPORT_A_BUG, debug=debug)
+            _leave(output, error, *explain(error), debug=debug)
 
 
 def stopping(output: Output) -> Callable[[], None]:
@@ -122,15 +81,14 @@ def stopping(output: Output) -> Callable[[], None]:
     return lambda: output.say("\nStopping as soon as the files in hand are whole. Ctrl-C again stops at once.")
 
 
-def _leave(output: Output, error: BaseException, message: str, code: int, *more: str, debug: bool) -> None:
+def _leave(output: Output, error: BaseException, lines: Sequence[str], code: int, *, debug: bool) -> None:
     if debug:
         output.trace(error)
-    lines = error.lines if isinstance(error, BitterantError) and error.lines else (message,)
+    message = str(error) if isinstance(error, BitterantError) else "\n".join(lines)
     if code == 130:
         output.say(message)
     else:
-        output.error(*lines, *more)
-    message = "\n".join((message, *more))
+        output.error(*lines)
     output.result({"error": {"type": type(error).__name__, "message": message, "exit_code": code}})
     raise typer.Exit(code) from error
 

@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
+from ..imaging.phrases import duration
 from . import options
 from .boundary import guarded, prepare_torch, stopping
 from .output import Output
-from .progress import ProgressDisplay, duration
+from .progress import ProgressDisplay
 from .protect import tell_summary
 from .verify import tell_verdict
 

@@ -18,9 +18,9 @@ from typing import Literal
 
 import typer
 
-from ..errors import SetupError
+from ..errors import PAIR_REMEDY, SetupError, explain_import_failure
 from . import options
-from .boundary import PAIR_REMEDY, explain_import_failure, guarded, prepare_torch
+from .boundary import guarded, prepare_torch
 from .output import Output
 
 PACKAGES = (

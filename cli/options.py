@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ..errors import ConfigError
+from ..imaging.budget import STRENGTHS, Strength
 from ..records.text import parse_json
 from .help import ADVANCED
 
@@ -105,10 +106,6 @@ ConfigOption = Annotated[
     ),
 ]
 
-
-Strength = Literal["subtle", "balanced", "strong"]
-STRENGTHS: dict[Strength, float] = {"subtle": 4.0, "balanced": 8.0, "strong": 16.0}
-"""How far a pixel may move, in 1/255 levels, for each word of ``--strength``."""
 
 StrengthOption = Annotated[
     Strength | None,

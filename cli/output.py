@@ -11,7 +11,6 @@ The command that comes next, as it can be typed: suggested only where it would s
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 import traceback
 from collections import Counter
@@ -22,6 +21,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from ..imaging.phrases import quoted
 
 
 def shown(text: str) -> str:
@@ -104,12 +105,6 @@ class Output:
             row_text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
             encoding = sys.stdout.encoding or "utf-8"
             sys.stdout.write(row_text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
-
-
-def quoted(path: Path | str) -> str:
-    """A path as a shell takes it for one argument, and not for an option."""
-    text = str(path)
-    return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 def free_name(stem: str, suffix: str) -> str:

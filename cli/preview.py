@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .._version import __version__
+from ..imaging.budget import STRENGTHS
 from . import options
 from .boundary import guarded, prepare_torch
 from .output import Output
 from .progress import ProgressDisplay
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from ..imaging import Budget, Entry, FolderScan, Picture
+    from ..imaging import Picture
+    from ..protect import Preview, PreviewedPicture
 
 
 TILE_SIDE = 480
-ABOUT = (
-    "The pattern here is random noise of the same strength, because the real pattern needs a run over the whole "
-    "folder. The real one has stripes and patches and is seen more easily on plain areas than this noise."
-)
 
 
 def preview(
@@ -43,85 +37,62 @@ def preview(
     """Show how visible the three strengths are on your own pictures, before you decide on one."""
     output = Output(as_json=as_json, quiet=quiet)
     with guarded(output, debug=debug):
-        from ..errors import FolderError
-        from ..imaging import scan_source, write_atomic
+        from ..imaging import Budget, write_atomic
         from ..imaging.page import is_own_page
         from ..records.files import check_free
 
         check_free(output_file, overwrite=is_own_page)  # an earlier preview makes room
         prepare_torch()
+        from ..protect import Preview
 
-        scan = scan_source(source, follow_links=True)
-        if not scan.entries:
-            raise FolderError(
-                f"There is no picture in {source}. Put pictures there (PNG, JPEG, WebP, TIFF, BMP, AVIF, HEIC, ...)."
-            )
+        budgets = {name: Budget.from_levels(levels) for name, levels in STRENGTHS.items()}
+        preview = Preview(source, budgets, seed=seed, device=device)
         with ProgressDisplay(output) as progress:
-            page, shown = _page(scan, count, seed, device, progress)
+            page, shown = _page(preview, count, progress)
         write_atomic(output_file, page.encode("utf-8"), overwrite=is_own_page)
         output.say(f"{shown} pictures at three strengths: {output_file}", style="bold")
         output.say("It shows how visible the change is, not how well it protects. That is what verify is for.")
         output.result({"page": str(output_file), "pictures": shown})
 
 
-def _page(scan: FolderScan, count: int, seed: int, device: str, progress: ProgressDisplay) -> tuple[str, int]:
+def _page(preview: Preview, count: int, progress: ProgressDisplay) -> tuple[str, int]:
     """The HTML page, and how many pictures it shows. Unreadable pictures are left out."""
-    from ..errors import FolderError
-    from ..imaging import FLIP_MISSING, Budget, auto_resolution, flip_available, load_image_set, render_page
-    from ..protect import create_method
-    from ..surrogates import resolve_device
+    from ..imaging import FLIP_MISSING, flip_available, render_page
 
-    resolution = auto_resolution(scan, resolve_device(device).type)
-    some = replace(scan, entries=tuple(_spread(scan.entries, count)))
-    data, entries, problems = load_image_set(some, resolution, with_labels=False)
-    if not entries:
-        raise FolderError(f"None of the pictures tried in {scan.root} can be read. {problems[0].reason}")
-    budgets = {name: Budget.from_levels(levels) for name, levels in options.STRENGTHS.items()}
-    banks = {
-        name: create_method("noise", budget=budget, granularity="sample", seed=seed).fit(data)
-        for name, budget in budgets.items()
-    }
-    rows = []
-    for done, (entry, key) in enumerate(zip(entries, data.keys, strict=True)):
-        progress("preview", done, len(entries))
-        deltas = {name: (bank.levels_for(key), budgets[name]) for name, bank in banks.items()}
-        rows.append(_row(entry, deltas))
-    progress("preview", len(entries), len(entries))
+    names, rows = preview.spread(count), []
+    progress("preview", 0, len(names))
+    for picture in preview.pictures(names):
+        rows.append(_row(picture))
+        progress("preview", len(rows), len(names))
     page = render_page(
         __package__ or "",
         "preview.html.j2",
-        folder=str(scan.root),
+        folder=str(preview.root),
         rows=rows,
-        about=ABOUT,
+        about=preview.about,
         version=__version__,
         flip_missing=None if flip_available() else FLIP_MISSING,
     )
     return page, len(rows)
 
 
-def _spread(entries: Sequence[Entry], count: int) -> list[Entry]:
-    """``count`` entries evenly spread over the folder."""
-    count = min(count, len(entries))
-    return [entries[(2 * i + 1) * len(entries) // (2 * count)] for i in range(count)]
-
-
-def _row(entry: Entry, deltas: Mapping[str, tuple[np.ndarray, Budget]]) -> dict[str, Any]:
+def _row(picture: PreviewedPicture) -> dict[str, Any]:
     """One picture, unchanged and at each strength, as the page shows it."""
-    from ..imaging import add_delta, decode, measure_change, measure_visibility
+    from ..imaging import Budget, measure_change, measure_visibility
 
-    original = decode(entry.path)
+    original = picture.before
     tiles = [_tile(original, "unchanged", "")]
-    for name, (levels, budget) in deltas.items():
-        changed = add_delta(original, levels, budget)
+    for name, changed in picture.after.items():
         change = measure_change(original, changed)
         seen = measure_visibility(original, changed, with_flip=True)
         flip = "" if seen.flip is None else f", FLIP {seen.flip:.3f}"
+        levels = Budget.from_levels(STRENGTHS[name]).whole_levels  # type: ignore[index]
         note = (
-            f"at most {budget.whole_levels} of 255 levels{flip}, CIEDE2000 {seen.ciede:.1f} "
+            f"at most {levels} of 255 levels{flip}, CIEDE2000 {seen.ciede:.1f} "
             f"(patches {seen.ciede_patches:.1f}), PSNR {change.psnr:.1f} dB, SSIM {change.ssim:.3f}"
         )
         tiles.append(_tile(changed, name, note))
-    return {"name": entry.relative, "width": original.width, "height": original.height, "tiles": tiles}
+    return {"name": picture.relative, "width": original.width, "height": original.height, "tiles": tiles}
 
 
 def _tile(picture: Picture, title: str, note: str) -> dict[str, str]:

@@ -18,57 +18,10 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
+from ..imaging.phrases import STAGE_LABELS, amount, time_left
 from .output import Output, shown
 
-LABELS = {
-    "check": "Checking the folder",
-    "noise": "Checking the noise",
-    "read": "Loading pictures",
-    "assign": "Finding clusters",
-    "fit": "Making the noise",
-    "train": "Training the generator",
-    "generate": "Making noise from text",
-    "write": "Writing protected copies",
-    "report": "Writing the report",
-    "prepare": "Preparing what trainers see",
-    "verify": "Attacking the protection",
-    "draw": "Drawing sample pictures",
-    "compare": "Comparing pictures",
-    "preview": "Trying the strengths",
-}
 PLAIN_SECONDS = 10.0
-
-
-def duration(seconds: float) -> str:
-    """Seconds in a form people read: ``8 s``, ``2 min 05 s``, ``3 h 10 min``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
-def pace(each_second: float) -> str:
-    """Pictures a second in a form people read, or seconds a picture where that is slow; empty where there is none."""
-    if each_second <= 0:
-        return ""
-    if each_second >= 1:
-        return f"{each_second:.1f} pictures a second"
-    seconds = 1 / each_second
-    return f"{duration(seconds) if seconds > 10 else f'{seconds:.1f} s'} a picture"
-
-
-def _left(done: float, total: float, elapsed: float) -> str:
-    """Time left, told from the time that ``done`` took."""
-    return f"about {duration(elapsed * (total - done) / done)} left" if 0 < done < total and elapsed > 2 else ""
-
-
-def _count(done: float, total: float) -> str:
-    """Files are counted; a fraction is shown in per cent."""
-    if total <= 1:
-        return f"{100 * done / total:.0f} %" if total else ""
-    return f"{done:.0f}/{total:.0f}"
 
 
 class _Amount(ProgressColumn):
@@ -76,11 +29,11 @@ class _Amount(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         total, first = task.total or 0.0, float(task.fields.get("first", 0.0))
-        parts = [_count(task.completed, total)]
+        parts = [amount(task.completed, total)]
         elapsed, done = task.elapsed or 0.0, task.completed - first
         if total > 1 and elapsed > 0.5 and done >= 0.1 * elapsed:
             parts.append(f"{done / elapsed:.1f}/s")
-        parts.append(_left(done, total - first, elapsed))
+        parts.append(time_left(done, total - first, elapsed))
         return Text("  ".join(part for part in parts if part), no_wrap=True, overflow="ellipsis")
 
 
@@ -144,7 +97,7 @@ class ProgressDisplay:
             return
         if fresh or self._task is None:
             self._finish_task()
-            self._task = self._bar.add_task(LABELS.get(stage, stage), total=total or None, message="", first=done)
+            self._task = self._bar.add_task(STAGE_LABELS.get(stage, stage), total=total or None, message="", first=done)
         self._bar.update(self._task, completed=done, total=total or None, message=shown(message).replace("[", r"\["))
 
     def fraction(self, stage: str) -> Callable[[float], None]:
@@ -167,10 +120,10 @@ class ProgressDisplay:
         if not fresh and now - self._told < PLAIN_SECONDS:
             return
         self._told = now
-        label = LABELS.get(self._stage, self._stage)
+        label = STAGE_LABELS.get(self._stage, self._stage)
         if fresh:
             self.output.say(label + (f" ({total:.0f})" if total > 1 else ""))
             return
-        left = _left(done - self._first, total - self._first, now - self._began)
-        parts = [_count(done, total), left, message]
+        left = time_left(done - self._first, total - self._first, now - self._began)
+        parts = [amount(done, total), left, message]
         self.output.say(f"{label}: " + ", ".join(part for part in parts if part))

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..imaging.phrases import duration, pace, size
 from . import options
 from .boundary import guarded, prepare_torch, stopping
 from .output import Output, after_protect
-from .progress import ProgressDisplay, duration, pace
+from .progress import ProgressDisplay
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -148,26 +149,17 @@ def tell_plan(output: Output, plan: Plan) -> None:
                 if plan.resolution is not None
                 else []
             ),
-            ("size", f"{_size(plan.bytes_in)} now, about {_size(plan.bytes_out)} protected"),
+            ("size", f"{size(plan.bytes_in)} now, about {size(plan.bytes_out)} protected"),
             (
                 "time",
                 f"about {duration(part.total)}: reading {duration(part.read)}, making the noise {duration(part.fit)}, "
                 f"writing {duration(part.write)} with {plan.workers} threads",
             ),
-            ("memory", f"about {_size(plan.peak_bytes)} at most"),
+            ("memory", f"about {size(plan.peak_bytes)} at most"),
         ]
     )
     output.say(f"Measured on {plan.sampled} of the pictures; expect the time within a factor of two.", style="dim")
     output.result(plan.to_json())
-
-
-def _size(count: float) -> str:
-    """Bytes in a form people read."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000 or unit == "GB":
-            break
-        count /= 1000
-    return f"{count:.0f} {unit}" if count >= 10 or unit == "bytes" else f"{count:.1f} {unit}"
 
 
 def tell_summary(output: Output, summary: RunSummary) -> None:

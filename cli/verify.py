@@ -5,12 +5,12 @@ Which files of a verification do not fit, and what to do about each kind.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..attacks.beside import report_beside
 from ..errors import ConfigError
 from . import options
 from .boundary import guarded, prepare_torch
@@ -197,7 +197,7 @@ def verify(
     """
     output = Output(as_json=as_json, quiet=quiet)
     if report is None and not no_report:
-        report, cells = _beside(protected, cells)
+        report, cells = report_beside(protected, cells)
     kept = report / "cells" if cells is None and report is not None else cells
     with guarded(output, debug=debug, stopped=_stopped(kept, resume=resume)):
         if no_report and report is not None:
@@ -240,35 +240,6 @@ def verify(
             output.say(f"  {result.reused_cells} of {len(result.cells)} trainings were done before and kept in {kept}.")
         output.result(result.model_dump(mode="json"))
         raise typer.Exit(result.exit_code())
-
-
-def _beside(protected: Path, cells: Path | None) -> tuple[Path | None, Path | None]:
-    """The folder of the report, beside PROTECTED, and where trainings are kept.
-
-    An unfinished one goes on. A finished one is left alone: the next gets a number, and shares its trainings.
-    """
-    # A name, also where PROTECTED is ".."; links are not followed: the report lies beside what was named.
-    place = Path(os.path.abspath(protected))  # noqa: PTH100
-    if not place.name or not os.access(place.parent, os.W_OK):
-        return None, cells
-    first = place.with_name(f"{place.name}-report")
-    found, number = first, 2
-    while os.path.lexists(found) and not _unfinished(found):
-        found, number = first.with_name(f"{first.name}-{number}"), number + 1
-    if cells is None and found != first and (first / "cells").is_dir():
-        cells = first / "cells"
-    shown = found if protected.is_absolute() or ".." in protected.parts else Path(os.path.relpath(found))
-    return shown, cells
-
-
-def _unfinished(folder: Path) -> bool:
-    """Whether a verification was begun in it and has not written its report, or it is empty."""
-    try:
-        if not folder.is_dir() or (folder / "report.json").exists():
-            return False
-        return (folder / "plan.json").exists() or not any(folder.iterdir())
-    except OSError:  # another's, that nobody may look into
-        return False
 
 
 def _stopped(kept: Path | None, *, resume: bool) -> str:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from .datasets import Protect, ProtectedDataset
     from .folder import (
         Plan,
+        Preview,
+        PreviewedPicture,
         ProgressCallback,
         StopRequest,
         apply_folder,
@@ -55,6 +57,8 @@ __all__ = [
     "ManifestRow",
     "Method",
     "Plan",
+    "Preview",
+    "PreviewedPicture",
     "ProgressCallback",
     "Protect",
     "ProtectedDataset",
@@ -86,6 +90,8 @@ __getattr__, __dir__ = lazy_exports(
         "datasets": ("Protect", "ProtectedDataset"),
         "folder": (
             "Plan",
+            "Preview",
+            "PreviewedPicture",
             "ProgressCallback",
             "StopRequest",
             "apply_folder",

@@ -49,3 +49,26 @@ def test_a_pool_of_processes_reports_the_true_error_and_goes_on():
             pool.submit(fail, "a/1.png").result()
         assert caught.value.reason.startswith("cut off")
         assert pool.submit(len, "still alive").result() == 11
+
+
+class OutOfMemoryError(Exception):
+    """As torch calls it."""
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (ImageError("a.png", "cut off"), 1, "a.png: cut off"),
+        (errors.Interrupted("stopped"), 130, "stopped"),
+        (ModuleNotFoundError("No module named 'scipy'", name="scipy"), 3, "pip install bitterant"),
+        (OSError(28, "No space left on device", "/out/a.png"), 3, "/out/a.png: No space left on device"),
+        (MemoryError(), 3, "Out of memory"),
+        (OutOfMemoryError("CUDA"), 3, "Out of memory"),
+        (ValueError("odd"), 1, "ValueError: odd"),
+        (OSError("no file in it"), 1, "report it"),
+    ],
+)
+def test_whatever_ends_a_run_is_told_with_its_exit_code(error: BaseException, code: int, words: str) -> None:
+    lines, found = errors.explain(error)
+    assert found == code
+    assert words in "\n".join(lines)

@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("errors", "plugins", "records", "imaging", "surrogates", "protect", "attacks", "cli")
+ROOMS = ("errors", "plugins", "records", "imaging", "surrogates", "protect", "attacks", "app", "cli")
 # A room may import from those named here, and from itself.
 MAY_IMPORT = {
     "errors": set(),
@@ -24,7 +24,8 @@ MAY_IMPORT = {
     "surrogates": {"errors", "records", "imaging", "_version"},
     "protect": {"errors", "plugins", "records", "imaging", "surrogates", "_lazy", "_version"},
     "attacks": {"errors", "plugins", "records", "imaging", "surrogates", "_lazy", "_version"},
-    "cli": {"errors", "records", "imaging", "surrogates", "protect", "attacks", "_version"},
+    "app": {"errors", "records", "imaging", "surrogates", "protect", "attacks", "_version"},
+    "cli": {"errors", "records", "imaging", "surrogates", "protect", "attacks", "app", "_version"},
 }
 
 
@@ -153,7 +154,7 @@ def test_the_public_names_are_those_that_are_written_down() -> None:
 
 def loaded_after(code: str) -> set[str]:
     """Which heavy packages a fresh interpreter holds after ``code``."""
-    heavy = ("torch", "torchvision", "timm", "scipy", "numpy", "PIL", "pydantic")
+    heavy = ("torch", "torchvision", "timm", "scipy", "numpy", "PIL", "pydantic", "nicegui")
     script = f"{code}\nimport sys\nprint(*[name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     return set(done.stdout.splitlines()[-1].split())
@@ -167,10 +168,12 @@ def test_scanning_and_decoding_need_no_torch() -> None:
     assert "torch" not in loaded_after("from bitterant.imaging import scan_folder, decode, encode, Budget")
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--version"], ["protect", "--help"], ["verify", "--help"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["--version"], *([name, "--help"] for name in ("protect", "verify", "app"))]
+)
 def test_help_loads_no_torch(words: list[str]) -> None:
     loaded = loaded_after(f"from bitterant.cli import main\nassert main({words!r}) == 0")
-    assert not loaded & {"torch", "torchvision", "timm", "scipy"}  # typer itself brings pydantic
+    assert not loaded & {"torch", "torchvision", "timm", "scipy", "nicegui"}  # typer itself brings pydantic
 
 
 def test_sources_cite_what_a_reader_can_open() -> None:

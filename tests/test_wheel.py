@@ -17,7 +17,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LEFT_OUT = (".*", "build", "dist", "*.egg-info", "__pycache__", "bitterant-*")
-ROOMS = ("records", "imaging", "surrogates", "protect", "attacks", "cli")
+ROOMS = ("records", "imaging", "surrogates", "protect", "attacks", "app", "cli")
 
 
 def run(*command: str | Path, cwd: Path) -> str:
@@ -90,7 +90,7 @@ def test_the_wheel_is_exactly_the_package(wheel: Path) -> None:
     top = ("__init__.py", "__main__.py", "_lazy.py", "_version.py", "errors.py", "plugins.py", "py.typed")
     expected = {f"bitterant/{name}" for name in top}
     for room in ROOMS:
-        for pattern in ("*.py", "*.j2"):
+        for pattern in ("*.py", "*.j2", "*.css"):
             expected |= {f"bitterant/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / room).rglob(pattern)}
     # The embedded generator: weights, configuration, card.
     for path in (ROOT / "protect" / "methods" / "t2ue" / "generator").rglob("*"):

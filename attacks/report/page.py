@@ -392,7 +392,7 @@ _TONES: dict[Grade, str] = {
     "not graded": "",
     "not tested": "",
 }
-_EFFORTS: dict[Tier, str] = {
+EFFORTS: dict[Tier, str] = {
     "naive": "takes the pictures as they are",
     "transforms": "first compresses, scales, blurs or turns them grey",
     "training": "trains harder: augments, trains adversarially, cleans the pictures",
@@ -442,7 +442,7 @@ def render_report(
         plan=report.plan,
         tones=_TONES,
         grade_words={grade: _WORDS.get(grade, grade) for grade in _TONES},
-        tone=_tone(report),
+        tone=tone_of(report),
         tiers=_tiers(report),
         bounds=BOUNDS,
         owners=owners,
@@ -505,7 +505,8 @@ def advice(report: VerificationReport) -> str:
     return " ".join(filter(None, told))
 
 
-def _tone(report: VerificationReport) -> str:
+def tone_of(report: VerificationReport) -> str:
+    """The colour of a verdict: ``ok``, ``warn`` or ``bad``."""
     verdict = report.verdict
     if not verdict.valid:
         return "bad"
@@ -526,7 +527,7 @@ def _tiers(report: VerificationReport) -> list[dict[str, Any]]:
         rows.append(
             {
                 "verdict": tier,
-                "title": _EFFORTS[tier.tier],
+                "title": EFFORTS[tier.tier],
                 "worst": worst,
                 "case": None if worst is None else plain_words(worst),
                 "share": None if tier.upper is None else min(1.0, max(0.0, tier.upper)),

@@ -3,10 +3,13 @@
 from ...records.progress import ProgressCallback, StopRequest, interruptible
 from .fitting import fit_folder
 from .plan import Plan
+from .previewing import Preview, PreviewedPicture
 from .protecting import apply_folder, protect_folder
 
 __all__ = [
     "Plan",
+    "Preview",
+    "PreviewedPicture",
     "ProgressCallback",
     "StopRequest",
     "apply_folder",

@@ -13,10 +13,17 @@ import warnings
 import pytest
 import typer
 
-from bitterant.cli.boundary import REPORT_A_BUG, explain_import_failure, guarded
+from bitterant.cli.boundary import guarded
 from bitterant.cli.output import Output
 from bitterant.cli.progress import ProgressDisplay
-from bitterant.errors import BudgetExceeded, FolderError, Interrupted, WeightsError
+from bitterant.errors import (
+    REPORT_A_BUG,
+    BudgetExceeded,
+    FolderError,
+    Interrupted,
+    WeightsError,
+    explain_import_failure,
+)
 
 CASES = [
     (FolderError("SRC is missing."), 2),

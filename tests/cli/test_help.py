@@ -12,7 +12,8 @@ from bitterant.cli.app import app
 from bitterant.cli.options import METHODS, complete_adversary, complete_method
 from bitterant.protect import method_class, method_names
 
-COMMANDS = ["protect", "verify", "fit", "apply", "code-book", "demo", "preview", "inspect", "list", "doctor", "t2ue"]
+COMMANDS = ["protect", "verify", "fit", "apply", "code-book", "demo", "app"]
+COMMANDS += ["preview", "inspect", "list", "doctor", "t2ue"]
 STEPS = ["captions", "noise", "apply", "inspect", "verify", "train"]
 
 

@@ -11,7 +11,8 @@ import pytest
 from rich.console import Console
 
 from bitterant.cli.output import Output
-from bitterant.cli.progress import ProgressDisplay, duration, pace
+from bitterant.cli.progress import ProgressDisplay
+from bitterant.imaging.phrases import duration, pace
 from bitterant.protect.methods.emn.method import EmnFit
 
 

@@ -1,0 +1,126 @@
+"""What the page says, in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ..imaging import STRENGTHS, Strength
+from ..imaging.phrases import duration, pace, size
+from .desk import Job, Kind, Preset
+
+TITLE: Final = "Protect your pictures"
+LEDE: Final = (
+    "Make copies that look nearly the same to people, but from which somebody who trains a model on them without "
+    "asking learns little. Everything happens on this computer, and your originals are never changed."
+)
+FOLDER: Final = "Choose a folder"
+FOLDER_LABEL: Final = "Folder of pictures"
+FOLDER_EXAMPLE: Final = "Type or paste its path"
+FLAT: Final = (
+    "There are no folders in it that sort the pictures by what they show. That works, too, but takes longer and "
+    "hinders a trainer less. If you know how somebody would sort them, put them in one folder for each kind first."
+)
+EARLIER: Final = "Copies of this folder were made before:"
+STRENGTH: Final = "Choose how strong"
+SIDES: Final = {"before": "before", "after": "after", "difference": "difference, ten times"}
+COPIES: Final = "Make the copies"
+OUTPUT_LABEL: Final = "Where the copies go: a new folder"
+LEFT_OUT: Final = (
+    "What could not be used has no protected copy. Mend those files or take them out, and protect the folder once more "
+    "into another place; or leave them unpublished."
+)
+VERIFY: Final = "Put them to the test"
+ABOUT_VERIFY: Final = (
+    "This computer now plays the one who takes your pictures: it trains small models on the originals and on the "
+    "copies, and sees how much less they learn from the copies."
+)
+TOO_FEW: Final = (
+    "There may be too few pictures for a test that says anything: it wants 25 or more of each kind. You can try it all "
+    "the same."
+)
+READING: Final = "The further the first figure lies below the second, the less was learned from the copies."
+NEXT: Final = "What next"
+COMMAND_LINE: Final = "The same in a terminal"
+GOES_ON: Final = "Press Go on when you like, also tomorrow: choose the same folder then, and it goes on from there."
+
+LOOKS: Final = {"auto": "Colours as the system", "light": "Light", "dark": "Dark"}
+DARK: Final[Mapping[str, bool | None]] = {"auto": None, "light": False, "dark": True}
+
+#: A shield, so that the tab can be told from others.
+ICON: Final = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">'
+    '<path d="M16 2 28 6v9c0 8-5 13-12 15C9 28 4 23 4 15V6z" fill="#7a4a1e"/>'
+    '<path d="M9 13h14M9 18h14M11 23h10" stroke="#fff" stroke-width="2" fill="none"/></svg>'
+)
+
+STRENGTH_WORDS: Final[Mapping[Strength, str]] = {
+    "subtle": "Subtle: hardest to see, hinders least.",
+    "balanced": "Balanced: seen on smooth skies and skin if you look for it.",
+    "strong": "Strong: plainly seen on smooth areas, hinders most.",
+}
+PRESET_WORDS: Final[Mapping[Preset, str]] = {
+    "smoke": "Smoke test: does it work at all? About a minute for some hundred pictures. It gives no grade.",
+    "quick": "Quick: a first grade against several kinds of trainers. From some minutes to an hour or more, by the "
+    "number of pictures. You can stop it and go on later.",
+}
+DOING: Final[Mapping[Kind, str]] = {
+    "preview": "Trying the strength on some pictures",
+    "look": "Loading the picture at full size",
+    "plan": "Seeing how long it will take",
+    "protect": "Making the copies",
+    "verify": "Testing the copies",
+}
+_GRADES: Final = {"none": "no protection", "inconclusive": "not decided"}
+
+
+def levels(strength: Strength) -> str:
+    """How far a pixel may move."""
+    return f"A pixel may move by {STRENGTHS[strength]:g} of 255 levels."
+
+
+def grade(name: str, complete: bool) -> str:
+    """How the copies did against a kind of trainer."""
+    return _GRADES.get(name, name) + ("" if complete or name == "not tested" else ", partly tested")
+
+
+def standing(job: Job, now: float) -> str:
+    """Where work under way stands, in a line; ``now`` as of the clock of the desk."""
+    if job.state == "stopping":
+        return "Stopping as soon as the files in hand are whole"
+    return job.words(now)
+
+
+def plan_facts(plan: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a run would do, as the dry run of the command line says it."""
+    return [
+        ("besides", f"{plan['captions']} captions and label maps to copy, {plan['skipped']} other files left aside"),
+        ("time", f"about {duration(plan['seconds']['total'])}; expect it within a factor of two"),
+        ("size", f"{size(plan['bytes_in'])} now, about {size(plan['bytes_out'])} protected"),
+    ]
+
+
+def protect_facts(result: Mapping[str, Any], output: str) -> list[tuple[str, str]]:
+    """What was done, and where."""
+    rows = [("copies", output)]
+    if not result["already_done"]:
+        took = [duration(result["seconds"]), pace(result["images_per_second"])]
+        rows.append(("time", ", ".join(part for part in took if part)))
+    if result["resumed_rows"]:
+        rows.append(("done before", f"{result['resumed_rows']} files, before it was stopped"))
+    return rows
+
+
+def next_steps(output: str, verified: bool) -> list[str]:
+    """What to do with the copies, in order."""
+    steps = [
+        "Look at some copies in your usual program at 100 %, above all at skies and skin.",
+        f"Publish the copies in {output}, and keep the originals to yourself.",
+        "Publish the files as they are. Making them smaller, saving them as JPEG, and platforms that compress uploads "
+        "can wash the protection out.",
+        "This is no guarantee: somebody with time, with trained models, or with clean pictures of the same things may "
+        "get around it, and copies that are out cannot be protected again.",
+    ]
+    if not verified:
+        steps.insert(1, "Put them to the test above before you rely on them.")
+    return steps
