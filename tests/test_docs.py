@@ -264,6 +264,16 @@ def test_the_site_asks_for_no_font_of_others() -> None:
     assert settings()["theme"]["font"] is False
 
 
+def test_included_code_is_there() -> None:
+    """A formatter that takes the line for Python would break it, and the page would show the line itself."""
+    lines = [line for page in PAGES for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("--8")]
+    assert lines
+    for line in lines:
+        found = re.fullmatch(r'--8<-- "([\w/.]+):(\w+)"', line)
+        assert found, line
+        assert f"[start:{found[2]}]" in (ROOT / found[1]).read_text(encoding="utf-8"), line
+
+
 # ---------------------------------------------------------------------------------------------------- tables and API
 
 
