@@ -1,9 +1,4 @@
-"""Names of adversaries, how to make one from its name, and several in a row.
-
-Several cheap transforms in a row.
-
-Names of adversaries, and how to make one from its name.
-"""
+"""Names of adversaries: the table of all, how to make one from its name, and several in a row."""
 
 from __future__ import annotations
 
@@ -14,7 +9,7 @@ from ..terms import TIERS, Crafting, Pixels, TrainerClass
 from .adversarial import AdversarialTraining, FastAdversarialTraining
 from .augmentation import CutMix, Cutout, Mixup, Rotate, TrivialAugment, UEraser
 from .base import Adversary
-from .denoising import FewDenoise, NoiseDenoise, Purify
+from .denoising import CleanSubsetDenoise, NoiseDenoise, Purify
 from .filters import BandStop, Coin, GaussianBlur, LowPass, Median, NonLocalMeans, SharpenLowPass, TotalVariation
 from .labels import Finer, Regroup, Superclass
 from .naive import EarlyStop, Mix, NoAdversary, ValidatedStop
@@ -22,7 +17,53 @@ from .prior import FineTune, FreezeEarly, LastLayer, LinearProbe, NearestNeighbo
 from .projection import OrthogonalProjection
 from .purifiers import Dvae, LeakedPairs
 from .staged import Staged
-from .transforms import BitDepth, CropResize, DownUp, Equalize, Grayscale, Jpeg, Webp, Whiten
+from .transforms import BitDepth, CenterCropResize, DownUp, Equalize, Grayscale, Jpeg, Webp, Whiten
+
+_REGISTRY: dict[str, type[Adversary]] = {}
+
+
+def register_adversary(cls: type[Adversary]) -> type[Adversary]:
+    """Add an adversary to the registry. Works as a class decorator.
+
+    Raises:
+        ConfigError: the name is taken by another class, or holds a colon.
+    """
+    if ":" in cls.prefix or not cls.prefix:
+        raise ConfigError(f"An adversary cannot be named {cls.prefix!r}: a colon starts its parameter.")
+    if _REGISTRY.get(cls.prefix, cls) is not cls:
+        raise ConfigError(f"There is already an adversary named {cls.prefix!r}. Choose another prefix.")
+    _REGISTRY[cls.prefix] = cls
+    return cls
+
+
+def adversary_names() -> tuple[str, ...]:
+    """Registered names, in the order they were registered."""
+    return tuple(_REGISTRY)
+
+
+def adversary_classes() -> dict[str, type[Adversary]]:
+    """The registry itself, as a copy."""
+    return dict(_REGISTRY)
+
+
+def create_adversary(name: str) -> Adversary:
+    """Make an adversary from ``prefix`` or ``prefix:parameter``.
+
+    Raises:
+        UnknownNameError: no such adversary.
+        ConfigError: the parameter is wrong.
+    """
+    prefix, colon, parameter = name.partition(":")
+    if prefix not in _REGISTRY:
+        raise UnknownNameError("adversary", prefix, _REGISTRY)
+    return _REGISTRY[prefix](parameter if colon else None)
+
+
+def create_adversaries(names: Sequence[str]) -> tuple[Adversary, ...]:
+    """Make several, in this order and without repeats; ``none`` always comes first, every comparison needs it."""
+    made = {adversary.name: adversary for adversary in (create_adversary(name) for name in ("none", *names))}
+    return tuple(made.values())
+
 
 # What an adversary may do besides ``transform``. Of one that does, a row of transforms would leave that out.
 _OTHERWISE = (
@@ -70,7 +111,6 @@ class Compose(Adversary):
         self.tier = max((part.tier for part in self.parts), key=TIERS.index)  # pyright: ignore[reportAttributeAccessIssue]
 
     def _part(self, name: str) -> Adversary:
-
         classes = adversary_classes()
         prefix = name.partition(":")[0]
         if prefix not in classes:
@@ -114,61 +154,15 @@ class Compose(Adversary):
         return images
 
 
-_REGISTRY: dict[str, type[Adversary]] = {}
-
-
-def register_adversary(cls: type[Adversary]) -> type[Adversary]:
-    """Add an adversary to the registry. Works as a class decorator.
-
-    Raises:
-        ConfigError: the name is taken by another class, or holds a colon.
-    """
-    if ":" in cls.prefix or not cls.prefix:
-        raise ConfigError(f"An adversary cannot be named {cls.prefix!r}: a colon starts its parameter.")
-    if _REGISTRY.get(cls.prefix, cls) is not cls:
-        raise ConfigError(f"There is already an adversary named {cls.prefix!r}. Choose another prefix.")
-    _REGISTRY[cls.prefix] = cls
-    return cls
-
-
 for _cls in (
     NoAdversary, EarlyStop,
-    Jpeg, Webp, Grayscale, BitDepth, DownUp, GaussianBlur, Median, CropResize, SharpenLowPass,
+    Jpeg, Webp, Grayscale, BitDepth, DownUp, GaussianBlur, Median, CenterCropResize, SharpenLowPass,
     LowPass, BandStop, Equalize, Whiten, Coin, Compose,
     Cutout, Mixup, CutMix, TrivialAugment, UEraser, FastAdversarialTraining, AdversarialTraining,
-    Rotate, Staged, NoiseDenoise, FewDenoise,
+    Rotate, Staged, NoiseDenoise, CleanSubsetDenoise,
     OrthogonalProjection, TotalVariation, NonLocalMeans, Purify,
     ValidatedStop, LastLayer, Recover, LinearProbe, NearestNeighbours, FineTune, FreezeEarly, SimClr,
     Superclass, Regroup, Finer, Mix,
     Dvae, LeakedPairs,
 ):  # fmt: skip
     register_adversary(_cls)
-
-
-def adversary_names() -> tuple[str, ...]:
-    """Registered names, in the order they were registered."""
-    return tuple(_REGISTRY)
-
-
-def adversary_classes() -> dict[str, type[Adversary]]:
-    """The registry itself, as a copy."""
-    return dict(_REGISTRY)
-
-
-def create_adversary(name: str) -> Adversary:
-    """Make an adversary from ``prefix`` or ``prefix:parameter``.
-
-    Raises:
-        UnknownNameError: no such adversary.
-        ConfigError: the parameter is wrong.
-    """
-    prefix, colon, parameter = name.partition(":")
-    if prefix not in _REGISTRY:
-        raise UnknownNameError("adversary", prefix, _REGISTRY)
-    return _REGISTRY[prefix](parameter if colon else None)
-
-
-def create_adversaries(names: Sequence[str]) -> tuple[Adversary, ...]:
-    """Make several, in this order and without repeats; ``none`` always comes first, every comparison needs it."""
-    made = {adversary.name: adversary for adversary in (create_adversary(name) for name in ("none", *names))}
-    return tuple(made.values())

@@ -31,7 +31,7 @@ from ...errors import OutputError
 from ...imaging import sha256_file, sweep_temporaries_of, write_atomic
 from ...surrogates import CurvePoint, Recipe, create_surrogate, supports_bf16
 from ..adversaries import Adversary
-from ..adversaries.jobs import PlainTraining
+from ..adversaries.learning import PlainTraining
 from .cells import Cell, CellResult
 from .store import ArrayStore, Inputs
 
@@ -41,12 +41,7 @@ CELL_FORMAT = 1
 _LIBRARIES = ("torchvision", "timm", "kornia", "open_clip_torch", "numpy", "scipy", "scikit-learn")
 _PACKAGE = Path(__file__).resolve().parents[2]
 # What decides about a training. All other code acts on it through the arrays, which have digests of their own.
-_DECIDING = (
-    "surrogates/*.py", "attacks/training/cells.py",
-    *(f"attacks/adversaries/{name}.py" for name in (
-        "adversarial", "augmentation", "denoising", "jobs", "prior", "purifiers", "staged",
-    )),
-)  # fmt: skip
+_DECIDING = ("surrogates/*.py", "attacks/adversaries/*.py", "attacks/training/cells.py")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ...surrogates import CurvePoint, Recipe
 from ...surrogates.determinism import one_thread
 from ...surrogates.probes import probe
-from ..adversaries.jobs import Job, Learner, PlainTraining
+from ..adversaries.learning import Learner, PlainTraining, TrainingJob
 from ..schema import CellRecord, CurveRow
 from ..terms import Arm, Fit
 from .store import Inputs
@@ -82,7 +82,7 @@ class CellTask:
         fit: what learns.
         recipe: how a network is trained; ``None`` for probes.
         learner: who trains it; ``None`` for the plain training.
-        kept: file for the network that adversaries go on from; ``None`` where this cell has to do with none.
+        checkpoint: file for the network that adversaries go on from; ``None`` where this cell has to do with none.
     """
 
     cell: Cell
@@ -92,7 +92,7 @@ class CellTask:
     device: str
     evals: int
     learner: Learner | None = None
-    kept: Path | None = None
+    checkpoint: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def _run_probe(
     )
 
 
-def _job(task: CellTask) -> Job:
+def _job(task: CellTask) -> TrainingJob:
     cell, inputs = task.cell, task.inputs
     assert task.recipe is not None
 
@@ -191,7 +191,7 @@ def _job(task: CellTask) -> Job:
         torch.from_numpy(np.load(path, allow_pickle=False))
         for path in (inputs.train_images, inputs.train_labels, inputs.test_images, inputs.test_labels)
     )
-    return Job(
+    return TrainingJob(
         arm=cell.arm,
         victim=cell.victim,
         classes=inputs.classes,
@@ -199,14 +199,14 @@ def _job(task: CellTask) -> Job:
         labels=labels,
         test_images=test_images,
         test_labels=test_labels,
-        few_images=read(inputs.few_images),
-        few_labels=read(inputs.few_labels),
+        clean_subset_images=read(inputs.clean_subset_images),
+        clean_subset_labels=read(inputs.clean_subset_labels),
         recipe=task.recipe,
         seed=cell.victim_seed,
         evals=task.evals,
         device=task.device,
-        kept=task.kept,
-        few_changed=read(inputs.few_changed),
+        checkpoint=task.checkpoint,
+        clean_subset_in_arm=read(inputs.clean_subset_in_arm),
     )
 
 

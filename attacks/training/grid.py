@@ -222,10 +222,10 @@ class _Bench:
             device=self._device,
             evals=self._plan.evals,
             learner=adversary.learner() if fit == "network" else None,
-            kept=self._kept(cell),
+            checkpoint=self._checkpoint(cell),
         )
 
-    def _kept(self, cell: Cell) -> Path | None:
+    def _checkpoint(self, cell: Cell) -> Path | None:
         """The file of the network that this cell trains for others, or goes on from."""
         concerned = cell.adversary == "none" or self._adversaries[cell.adversary].continues
         if not concerned or (cell.victim, cell.arm) not in self._wanted:

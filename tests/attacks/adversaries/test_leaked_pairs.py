@@ -51,13 +51,13 @@ def test_pairs_leave_the_training_of_every_arm(tmp_path: Path, data: Verificatio
         found = store.inputs(arm, "pairs:40")  # type: ignore[arg-type]
         assert (read(found.train_images) == pictures[~chosen]).all()
         assert (read(found.train_labels) == data.labels[~chosen]).all()
-        assert (read(found.few_images) == data.clean[chosen]).all()
-        assert (read(found.few_changed) == pictures[chosen]).all()
-        assert (read(found.few_labels) == data.labels[chosen]).all()
+        assert (read(found.clean_subset_images) == data.clean[chosen]).all()
+        assert (read(found.clean_subset_in_arm) == pictures[chosen]).all()
+        assert (read(found.clean_subset_labels) == data.labels[chosen]).all()
         assert (read(found.test_images) == data.test_images).all()
     shuffled = store.inputs("shuffled", "pairs:40")
-    assert (read(shuffled.few_changed) == read(shuffled.few_images)).all()
-    assert store.inputs("clean", "none").few_changed is None
+    assert (read(shuffled.clean_subset_in_arm) == read(shuffled.clean_subset_images)).all()
+    assert store.inputs("clean", "none").clean_subset_in_arm is None
 
 
 def test_the_plan_says_where_pairs_come_from_and_so_does_the_key(
@@ -78,8 +78,8 @@ def test_the_plan_says_where_pairs_come_from_and_so_does_the_key(
     made = a_store(tmp_path / "made", data, "pairs:40")
     assert made.labelling("pairs:40").detail == "40 pairs, made by a test"
     chosen = made.covered(40 / 240)
-    assert (read(made.inputs("protected", "pairs:40").few_changed) == 255 - data.clean[chosen]).all()
-    assert (read(made.inputs("clean", "pairs:40").few_changed) == data.clean[chosen]).all()
+    assert (read(made.inputs("protected", "pairs:40").clean_subset_in_arm) == 255 - data.clean[chosen]).all()
+    assert (read(made.inputs("clean", "pairs:40").clean_subset_in_arm) == data.clean[chosen]).all()
     assert calls == [40], "it is run once"
 
     def key(store: ArrayStore, arm: str) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bitterant.attacks.adversaries import create_adversary
 from bitterant.attacks.adversaries.augmentation import RotateObjective, rotated
 from bitterant.attacks.adversaries.denoising import Denoiser, NoiseAndDenoise, noised_and_denoised, train_denoiser
-from bitterant.attacks.adversaries.jobs import Job, PlainTraining
+from bitterant.attacks.adversaries.learning import PlainTraining, TrainingJob
 from bitterant.attacks.adversaries.staged import Block, Brake, StagedTraining, clustering, shallow_blocks
 from bitterant.imaging import ImageSet
 from bitterant.surrogates import Recipe, create_surrogate, train_classifier
@@ -142,24 +142,24 @@ def test_the_same_seed_gives_the_same_denoiser() -> None:
 
 
 @pytest.fixture(scope="module")
-def job(train_set: ImageSet, test_set: ImageSet) -> Job:
+def job(train_set: ImageSet, test_set: ImageSet) -> TrainingJob:
     assert train_set.labels is not None
     assert test_set.labels is not None
-    return Job(
+    return TrainingJob(
         arm="protected", victim="small-cnn", classes=4, images=train_set.images, labels=train_set.labels,
-        test_images=test_set.images[:40], test_labels=test_set.labels[:40], few_images=train_set.images[:8],
-        few_labels=train_set.labels[:8], recipe=Recipe(steps=4, batch_size=32), seed=5, evals=1, device="cpu",
+        test_images=test_set.images[:40], test_labels=test_set.labels[:40], clean_subset_images=train_set.images[:8],
+        clean_subset_labels=train_set.labels[:8], recipe=Recipe(steps=4, batch_size=32), seed=5, evals=1, device="cpu",
     )  # fmt: skip
 
 
 @pytest.mark.parametrize("few", [False, True])
 def test_who_denoises_learns_from_its_own_pictures_or_from_the_few(
-    few: bool, job: Job, monkeypatch: pytest.MonkeyPatch
+    few: bool, job: TrainingJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from bitterant.attacks.adversaries import denoising
 
     known: list[Tensor] = []
-    trained: list[Job] = []
+    trained: list[TrainingJob] = []
 
     def note_denoiser(images: Tensor, **options: object) -> nn.Module:
         known.append(images)
@@ -167,15 +167,15 @@ def test_who_denoises_learns_from_its_own_pictures_or_from_the_few(
         return nn.Identity()
 
     class NoteTraining:
-        def __call__(self, job: Job) -> object:
+        def __call__(self, job: TrainingJob) -> object:
             trained.append(job)
             return PlainTraining()(job)
 
     monkeypatch.setattr(denoising, "train_denoiser", note_denoiser)
     monkeypatch.setattr(denoising, "PlainTraining", NoteTraining)
-    result = NoiseAndDenoise(16 / 255, few=few)(job)
+    result = NoiseAndDenoise(16 / 255, clean_subset=few)(job)
     assert result.finite
-    assert known[0] is (job.few_images if few else job.images)
+    assert known[0] is (job.clean_subset_images if few else job.images)
     for now, before in ((trained[0].images, job.images), (trained[0].test_images, job.test_images)):
         assert 8 < float((now.float() - before.float()).std()) < 18, "training and test pictures went through"
     assert torch.equal(trained[0].labels, job.labels)
@@ -186,7 +186,7 @@ def test_denoisers_and_who_has_what() -> None:
     assert create_adversary("noise-denoise").clean_share == 0
     few = create_adversary("few-denoise:0.01")
     assert few.clean_share == 0.01
-    assert few.learner() == NoiseAndDenoise(16 / 255, few=True)
+    assert few.learner() == NoiseAndDenoise(16 / 255, clean_subset=True)
 
 
 # Staged training
@@ -260,7 +260,7 @@ def test_a_slowed_block_moves_as_with_a_smaller_learning_rate() -> None:
 
 
 @pytest.mark.parametrize("coded", [False, True])
-def test_staged_training_slows_under_a_planted_code_and_not_otherwise(job: Job, coded: bool) -> None:
+def test_staged_training_slows_under_a_planted_code_and_not_otherwise(job: TrainingJob, coded: bool) -> None:
     images = job.images.clone()
     if coded:  # a brightness for each class: a shallow layer cannot but sort by it
         images = (images.int() + 25 * (job.labels[:, None, None, None] - 1)).clamp(0, 255).to(torch.uint8)
@@ -279,7 +279,7 @@ def test_staged_training_slows_under_a_planted_code_and_not_otherwise(job: Job, 
     assert rates[-1] == (1 / 64 if coded else 1.0)
 
 
-def test_staged_is_plain_where_nothing_sorts(job: Job) -> None:
+def test_staged_is_plain_where_nothing_sorts(job: TrainingJob) -> None:
     """Watching alone changes nothing."""
     plain, staged = PlainTraining()(job), replace(StagedTraining(), threshold=9.0)(job)
     assert plain.predictions is not None

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bitterant.attacks.adversaries import create_adversary
-from bitterant.attacks.adversaries.jobs import Job, PlainTraining
+from bitterant.attacks.adversaries.learning import PlainTraining, TrainingJob
 from bitterant.attacks.adversaries.purifiers import (
     DisentangledAutoencoder,
     RateLimitedPurification,
@@ -96,9 +96,10 @@ def test_the_same_seed_gives_the_same_whatever_happened_before(train_set: ImageS
 def test_the_victim_learns_from_what_came_through(train_set: ImageSet, test_set: ImageSet) -> None:
     assert train_set.labels is not None
     assert test_set.labels is not None
-    job = Job(
+    job = TrainingJob(
         arm="protected", victim="small-cnn", classes=4, images=train_set.images, labels=train_set.labels,
-        test_images=test_set.images[:20], test_labels=test_set.labels[:20], few_images=None, few_labels=None,
+        test_images=test_set.images[:20], test_labels=test_set.labels[:20],
+        clean_subset_images=None, clean_subset_labels=None,
         recipe=Recipe(steps=4, batch_size=16), seed=3, evals=1, device="cpu",
     )  # fmt: skip
     learner = create_adversary("dvae:0.5").learner()

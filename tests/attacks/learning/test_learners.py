@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bitterant.attacks.adversaries import adversary_classes, create_adversary
-from bitterant.attacks.adversaries.jobs import Job, PlainTraining, trained_network
+from bitterant.attacks.adversaries.learning import PlainTraining, TrainingJob, trained_network
 from bitterant.attacks.adversaries.prior import (
     Contrastive,
     FineTuning,
@@ -29,13 +29,13 @@ RECIPE = Recipe(steps=40, batch_size=32)
 
 
 @pytest.fixture(scope="module")
-def job(train_set: ImageSet, test_set: ImageSet) -> Job:
+def job(train_set: ImageSet, test_set: ImageSet) -> TrainingJob:
     assert train_set.labels is not None
     assert test_set.labels is not None
-    return Job(
+    return TrainingJob(
         arm="clean", victim="small-cnn", classes=4, images=train_set.images, labels=train_set.labels,
-        test_images=test_set.images[:40], test_labels=test_set.labels[:40], few_images=train_set.images[:40],
-        few_labels=train_set.labels[:40], recipe=RECIPE, seed=5, evals=2, device="cpu",
+        test_images=test_set.images[:40], test_labels=test_set.labels[:40], clean_subset_images=train_set.images[:40],
+        clean_subset_labels=train_set.labels[:40], recipe=RECIPE, seed=5, evals=2, device="cpu",
     )  # fmt: skip
 
 
@@ -50,7 +50,7 @@ LEARNERS = [
 
 
 @pytest.mark.parametrize("name", LEARNERS)
-def test_learners_travel_and_give_the_same_anywhere(name: str, job: Job) -> None:
+def test_learners_travel_and_give_the_same_anywhere(name: str, job: TrainingJob) -> None:
     job = replace(job, recipe=replace(RECIPE, steps=3))
     learner = create_adversary(name).learner()
     assert learner is not None
@@ -67,18 +67,18 @@ def test_learners_travel_and_give_the_same_anywhere(name: str, job: Job) -> None
     assert first.seconds > 0
 
 
-def test_a_kept_network_is_the_one_that_would_be_trained(tmp_path: Path, job: Job) -> None:
-    keeping = replace(job, kept=tmp_path / "network.safetensors")
+def test_a_kept_network_is_the_one_that_would_be_trained(tmp_path: Path, job: TrainingJob) -> None:
+    keeping = replace(job, checkpoint=tmp_path / "network.safetensors")
     PlainTraining()(keeping)
     assert [path.name for path in tmp_path.iterdir()] == ["network.safetensors"]
     read, trained = trained_network(keeping), trained_network(job)
     assert all(torch.equal(value, trained.state_dict()[key]) for key, value in read.state_dict().items())
-    again = trained_network(replace(job, kept=tmp_path / "other.safetensors"))
+    again = trained_network(replace(job, checkpoint=tmp_path / "other.safetensors"))
     assert (tmp_path / "other.safetensors").is_file()
     assert read.fingerprint() == again.fingerprint()
 
 
-def test_the_refit_leaves_the_body_and_the_control_has_none(job: Job) -> None:
+def test_the_refit_leaves_the_body_and_the_control_has_none(job: TrainingJob) -> None:
     job = replace(job, recipe=replace(RECIPE, steps=100))
     result, control = LastLayerRefit()(job), LastLayerRefit()(replace(job, arm="untrained"))
     assert (result.steps, control.steps) == (100, 0)
@@ -89,13 +89,13 @@ def test_the_refit_leaves_the_body_and_the_control_has_none(job: Job) -> None:
     assert right[0] > right[1] > 0
 
 
-def test_recovery_trains_on_and_its_control_starts_anew(job: Job) -> None:
+def test_recovery_trains_on_and_its_control_starts_anew(job: TrainingJob) -> None:
     result, control = Recovery()(job), Recovery()(replace(job, arm="untrained"))
     assert (result.steps, control.steps) == (50, 10)
     assert len(result.curve) == 2
 
 
-def test_simclr_learns_without_labels(job: Job) -> None:
+def test_simclr_learns_without_labels(job: TrainingJob) -> None:
     job = replace(job, recipe=replace(RECIPE, steps=5))
     shuffled = replace(job, labels=job.labels.flip(0))
     first, second = Contrastive()(job), Contrastive()(shuffled)
@@ -105,7 +105,7 @@ def test_simclr_learns_without_labels(job: Job) -> None:
     assert first.steps == 20
 
 
-def test_early_layers_keep_weights_and_statistics(job: Job) -> None:
+def test_early_layers_keep_weights_and_statistics(job: TrainingJob) -> None:
     network = create_surrogate("small-cnn", num_classes=4, resolution=16, seed=0)
     freeze_early(network, 0.5)
     before = state(network)
@@ -122,7 +122,7 @@ def test_early_layers_keep_weights_and_statistics(job: Job) -> None:
     assert network.head.weight.requires_grad
 
 
-def test_fine_tuning_starts_from_the_weights_with_a_new_head(tmp_path: Path, job: Job) -> None:
+def test_fine_tuning_starts_from_the_weights_with_a_new_head(tmp_path: Path, job: TrainingJob) -> None:
     trained = create_surrogate("cifar-resnet20", num_classes=4, resolution=16, seed=1)
     path = tmp_path / "weights.safetensors"
     save_file(trained.net.state_dict(), path)

@@ -21,7 +21,7 @@ from bitterant.attacks.adversaries.augmentation import (
     strong_augment,
     trivial_augment,
 )
-from bitterant.attacks.adversaries.jobs import PlainTraining
+from bitterant.attacks.adversaries.learning import PlainTraining
 from bitterant.attacks.adversaries.prior import _ContrastiveObjective, nt_xent
 from bitterant.surrogates import Objective, create_surrogate
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bitterant.attacks.adversaries import create_adversary
-from bitterant.attacks.adversaries.jobs import Job, PlainTraining
+from bitterant.attacks.adversaries.learning import PlainTraining, TrainingJob
 from bitterant.attacks.adversaries.purifiers import PairedPurification, Remover, fit_remover, purify_by_pairs
 from bitterant.imaging import ImageSet
 from bitterant.surrogates import Recipe
@@ -73,11 +73,11 @@ def test_the_victim_learns_from_what_is_left(train_set: ImageSet, test_set: Imag
     assert train_set.labels is not None
     assert test_set.labels is not None
     changed = put_on(train_set.images, fixed_pattern(16))
-    job = Job(
+    job = TrainingJob(
         arm="protected", victim="small-cnn", classes=4, images=changed[20:], labels=train_set.labels[20:],
-        test_images=test_set.images[:20], test_labels=test_set.labels[:20], few_images=train_set.images[:20],
-        few_labels=train_set.labels[:20], recipe=Recipe(steps=4, batch_size=16), seed=3, evals=1, device="cpu",
-        few_changed=changed[:20],
+        test_images=test_set.images[:20], test_labels=test_set.labels[:20], clean_subset_images=train_set.images[:20],
+        clean_subset_labels=train_set.labels[:20], recipe=Recipe(steps=4, batch_size=16), seed=3, evals=1, device="cpu",
+        clean_subset_in_arm=changed[:20],
     )  # fmt: skip
     learner = create_adversary("pairs:20").learner()
     assert learner == PairedPurification()
