@@ -64,14 +64,15 @@ def _rows(kind: Kind) -> list[tuple[str, str]]:
         from ..protect.methods import method_class, method_names
 
         return [(name, _first_line(method_class(name))) for name in method_names()]
-    from ..surrogates import surrogate_family, surrogate_names
+    from ..surrogates import surrogate_names, surrogate_spec
 
     names = surrogate_names()
     if kind == "victims":
         from ..attacks import victim_names
 
         names = victim_names()
-    rows = [(name, f"family {surrogate_family(name)}") for name in names]
+    specs = [(name, surrogate_spec(name)) for name in names]
+    rows = [(name, f"{spec.description} (family {spec.family})") for name, spec in specs if spec is not None]
     rows.append(("timm:NAME", "any network of timm"))
     if kind == "surrogates":
         rows += [

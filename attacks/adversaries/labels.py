@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ...errors import ConfigError, LabelError, SetupError
 from ...records.places import read_regular
 from ...records.text import parse_toml, read_json
+from ...surrogates.clustering import fit_kmeans
 from ..terms import Labelling, Pixels
 from .base import Adversary, Material, whole_number
 
@@ -181,13 +182,8 @@ def _normalised(features: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _cluster_centres(points: NDArray[np.float32], count: int, seed: int) -> NDArray[np.float32]:
     """At most ``count`` centres ``[C, D]``; fewer where there are fewer different pictures."""
-    from sklearn.cluster import KMeans
-    from threadpoolctl import threadpool_limits
-
     count = min(count, len(np.unique(points, axis=0)))
-    with threadpool_limits(1):  # sums in one order, so that labels do not depend on the machine's cores
-        model = KMeans(count, n_init=10, random_state=seed)  # pyright: ignore[reportArgumentType]  # a number, too
-        return model.fit(points).cluster_centers_.astype(np.float32)
+    return np.asarray(fit_kmeans(points, count, seed=seed).cluster_centers_, dtype=np.float32)
 
 
 def _nearest_centre(points: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArray[np.int64]:

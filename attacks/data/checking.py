@@ -26,8 +26,8 @@ from ...errors import ImageError
 from ...imaging import Entry, Picture, decode, measure_change
 from ...records.places import read_regular
 from ..facts import FolderFacts, PairIssue, Spread, Stealth
-from .lpips import PictureDistance
 from .pairing import Pair
+from .perceptual import PictureDistance
 
 
 def spread_of(values: Iterable[float | None]) -> Spread | None:

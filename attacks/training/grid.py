@@ -15,10 +15,10 @@ from .cache import CellCache, CellKeys, Identity
 from .cells import Cell, CellResult, CellTask, run_cell
 from .executor import Executor
 from .store import ArrayStore
+from .victims import step_cost
 
-# Rough cost of a step relative to small-cnn, for the progress bar until times were measured.
-_FIRST_GUESS = {"small-cnn": 1.0, "convmixer": 1.0, "mobilenetv2": 9.0, "resnet18": 45.0, "resnet50": 90.0}
 _PROBE = 20.0
+"""Cost of a probe, in steps of small-cnn; no training is taken for cheaper."""
 
 
 @dataclass
@@ -67,7 +67,7 @@ class _Clock:
         victim, fit, cost = kind
         if fit != "network":
             return _PROBE
-        return max(_PROBE, cost * _FIRST_GUESS.get(victim, 10.0) * self._recipes[victim].steps)
+        return max(_PROBE, cost * step_cost(victim) * self._recipes[victim].steps)
 
     def seconds(self, cells: Sequence[Cell]) -> float:
         """Expected wall time of these cells, from measured times where there are any."""

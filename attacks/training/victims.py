@@ -1,8 +1,7 @@
-"""Victims: the networks a trainer would train, always from scratch, and how long.
+"""Victims: the networks that a trainer would train, always from scratch, how, and for how long.
 
-How long a victim is trained: long enough to fit, equally long in every arm.
-
-Victims: the networks a trainer would train. Architectures are those of the surrogates, always from scratch.
+A victim is a row of the table of :mod:`bitterant.surrogates.registry` that brings no trained weights of its own. What
+there is to say about it stands there: architecture, family, recipe, cost.
 """
 
 from __future__ import annotations
@@ -12,7 +11,8 @@ import math
 from dataclasses import dataclass, replace
 
 from ...errors import ConfigError, UnknownNameError
-from ...surrogates import Recipe, Surrogate, create_surrogate, recipe_for, surrogate_family, surrogate_names
+from ...surrogates import Recipe, Surrogate, create_surrogate, recipe_for, surrogate_names, surrogate_spec
+from ...surrogates.registry import SurrogateSpec
 
 EPOCHS = 12.0
 """Passes over the pictures, where that is more steps than small sets get.
@@ -101,13 +101,15 @@ def published_recipe(name: str, images: int, *, epochs: float | None = None) -> 
     return replace(published.recipe, batch_size=batch, steps=max(1, int(passes * images) // batch))
 
 
-# They start from trained weights; a trainer who has those belongs to the tier "prior" (fine-tune, linear-probe).
-_PRETRAINED = frozenset({"efficientnet-lite0"})
-
-
 def victim_names() -> tuple[str, ...]:
     """Names of the registry; besides these, ``timm:NAME`` takes any network of timm, with random weights."""
-    return tuple(name for name in surrogate_names() if name not in _PRETRAINED)
+    return tuple(name for name in surrogate_names() if not _is_pretrained(name))
+
+
+def _is_pretrained(name: str) -> bool:
+    """Whether it starts from trained weights; a trainer who has those belongs to the tier "prior"."""
+    spec = surrogate_spec(name)
+    return spec is not None and spec.embedded
 
 
 def check_victim(name: str) -> str:
@@ -119,7 +121,7 @@ def check_victim(name: str) -> str:
     """
     if not name.startswith("timm:") and name not in surrogate_names():
         raise UnknownNameError("victim", name, [*victim_names(), "timm:NAME"])
-    if name in _PRETRAINED:
+    if _is_pretrained(name):
         raise ConfigError(
             f"{name!r} starts from trained weights, so it is no victim for training from scratch. "
             f"Choose one of {', '.join(victim_names())}."
@@ -127,14 +129,20 @@ def check_victim(name: str) -> str:
     return name
 
 
-def victim_family(name: str) -> str:
-    """The architecture family, to tell a victim that resembles the protector's surrogate from one that does not."""
-    return surrogate_family(name)
+def create_victim(name: str, *, num_classes: int, resolution: int, seed: int) -> Surrogate:
+    """A victim with random weights."""
+    return create_surrogate(name, num_classes=num_classes, resolution=resolution, seed=seed)
 
 
 def victim_recipe(name: str, images: int, *, scale: float = 1.0, epochs: float | None = None) -> Recipe:
     """How this victim is trained on so many images; the same for every arm and every adversary."""
     return fit_recipe(recipe_for(name), images, scale=scale, epochs=epochs)
+
+
+def step_cost(name: str) -> float:
+    """Rough cost of a training step, in those of ``small-cnn``."""
+    spec = surrogate_spec(name)
+    return SurrogateSpec.cost if spec is None else spec.cost
 
 
 def victim_seed(seed: int, index: int) -> int:
@@ -145,8 +153,3 @@ def victim_seed(seed: int, index: int) -> int:
     """
     digest = hashlib.sha256(f"bitterant victim {seed} {index}".encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1
-
-
-def create_victim(name: str, *, num_classes: int, resolution: int, seed: int) -> Surrogate:
-    """A victim with random weights."""
-    return create_surrogate(name, num_classes=num_classes, resolution=resolution, seed=seed)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from bitterant.attacks import verify_folder
 from bitterant.attacks.data.folders import load_labellings
-from bitterant.attacks.data.splits import Grouping, Groups, groupings_for
+from bitterant.attacks.data.splits import PseudoLabeller, PseudoLabelling, pseudo_labellings_for
 from bitterant.attacks.terms import enough_to_hold_out, fewest_for_groups
 from bitterant.errors import LabelError
 from bitterant.surrogates.training import Recipe
@@ -38,22 +38,22 @@ def _images(count: int) -> torch.Tensor:
 @pytest.mark.parametrize("sight", ["colours", "content"])
 def test_groups_are_those_that_the_eye_sees_and_serve_other_pictures(sight: str) -> None:
     images = _images(24)
-    groups = Groups(Grouping(2, sight), images, seed=0, device=torch.device("cpu"))  # type: ignore[arg-type]
-    found = groups.assign(images)
+    labeller = PseudoLabeller(PseudoLabelling(2, sight), images, seed=0, device=torch.device("cpu"))  # type: ignore[arg-type]
+    found = labeller.label(images)
     if sight == "colours":
         assert len({int(found[i]) for i in range(0, 24, 2)}) == 1
         assert found[0] != found[1]
     assert set(found) == {0, 1}
-    assert (groups.assign(images[3:5]) == found[3:5]).all()
+    assert (labeller.label(images[3:5]) == found[3:5]).all()
 
 
 def test_the_number_of_groups_follows_from_that_of_the_pictures() -> None:
-    assert groupings_for(fewest_for_groups() - 1) == ()
+    assert pseudo_labellings_for(fewest_for_groups() - 1) == ()
     for count in (fewest_for_groups(), 200, 5000):
-        found = groupings_for(count)
+        found = pseudo_labellings_for(count)
         assert len(set(found)) == 2
-        assert all(fewest_for_groups(grouping.count) <= count for grouping in found)
-    assert groupings_for(5000)[0].count == 10
+        assert all(fewest_for_groups(grouping.clusters) <= count for grouping in found)
+    assert pseudo_labellings_for(5000)[0].clusters == 10
 
 
 @pytest.mark.parametrize(("counts", "enough"), [([25, 25], True), ([22, 22], False), ([100], False), ([], False)])

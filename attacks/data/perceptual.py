@@ -13,6 +13,7 @@ import re
 import threading
 import warnings
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -78,12 +79,10 @@ class Lpips:
     """
 
     def __init__(self, network: Network, state: State, source: str) -> None:
-        import lpips
-
         self.network, self.source = network, source
         with torch.device("meta"), warnings.catch_warnings():  # no random weights, not even for a moment
             warnings.simplefilter("ignore")  # the package calls torchvision as it was before 0.13
-            model: Any = lpips.LPIPS(net=network, pretrained=False, pnet_rand=True, verbose=False)
+            model: Any = import_module("lpips").LPIPS(net=network, pretrained=False, pnet_rand=True, verbose=False)
         needed: State = {name: tensor for name, tensor in model.state_dict().items() if tensor.is_meta}
         names = {name: _canonical(name) for name in needed}
         wrong = [known for own, known in names.items() if known not in state or state[known].shape != needed[own].shape]
@@ -143,7 +142,7 @@ def find_lpips(file: Path | None = None) -> LpipsFound:
     heads = Path(package.submodule_search_locations[0], "weights", "v0.1")
     if named is not None:
         return LpipsFound(_from_file(named, heads), None)
-    cached = {network: _cache_path(network) for network in BACKBONES}
+    cached: dict[Network, Path] = {network: _cache_path(network) for network in BACKBONES}
     for network, path in cached.items():
         if not path.is_file():
             continue

@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 from torchmetrics.functional.image.lpips import _LPIPS
 from torchvision import models
 
-from bitterant.attacks.data import lpips as module
-from bitterant.attacks.data.lpips import BACKBONES, ENVIRONMENT_VARIABLE, Lpips, Network, find_lpips
+from bitterant.attacks.data import perceptual as module
+from bitterant.attacks.data.perceptual import BACKBONES, ENVIRONMENT_VARIABLE, Lpips, Network, find_lpips
 from bitterant.errors import WeightsError
 
 
