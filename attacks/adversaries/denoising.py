@@ -1,6 +1,6 @@
 """Denoising before training: an autoencoder from disk, or noise and a denoiser that the trainer has trained.
 
-An autoencoder has no room in its latent space for much of a perturbation. Noise drowns a perturbation, and a denoiser
+An autoencoder's latent space is too small for much of a perturbation. Noise drowns a perturbation, and a denoiser
 then gives back what is typical of the pictures it was trained on."""
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ def denoise_nlm(batch: Tensor, strength: float, *, patch: int = NLM_PATCH, searc
     for y in range(2 * search + 1):
         for x in range(2 * search + 1):
             shifted = padded[:, :, y : y + side, x : x + side]
-            apart = (shifted - batch).square().mean(dim=1, keepdim=True)
+            apart = (shifted - batch).square().mean(dim=1, keepdim=True)  # [B, 1, R, R]
             # Patches at the border are averaged over what of them lies inside.
             apart = F.avg_pool2d(apart, 2 * patch + 1, stride=1, padding=patch, count_include_pad=False)
             weight = torch.exp(apart * (-1.0 / strength**2))
@@ -155,13 +155,13 @@ def denoise_tv(batch: Tensor, weight: float, *, iterations: int = TV_ITERATIONS)
         weight: of the total variation; larger is smoother.
         iterations: of the projection; its step is 1/4, which converges.
     """
-    p = batch.new_zeros(2, *batch.shape)
+    p = batch.new_zeros(2, *batch.shape)  # [2, B, 3, R, R]: down and right
     result = batch
     for _ in range(iterations):
         gradient = torch.zeros_like(p)
         gradient[0, :, :, :-1] = result[:, :, 1:] - result[:, :, :-1]
         gradient[1, :, :, :, :-1] = result[:, :, :, 1:] - result[:, :, :, :-1]
-        norm = gradient.square().sum(0).sqrt()
+        norm = gradient.square().sum(0).sqrt()  # [B, 3, R, R]
         p = (p - _TV_STEP * gradient) / (1 + _TV_STEP / weight * norm)
         # Minus the divergence of p, the adjoint of the gradient above.
         d = -p.sum(0)
@@ -252,7 +252,7 @@ class Coin(Adversary):
         def change(batch: Tensor, start: int) -> Tensor:
             moved = np.stack([offsets(start + row, side, self.reach) for row in range(len(batch))])
             down, right = torch.from_numpy(moved).unbind(1)
-            places = torch.stack([span + right, span[:, None] + down], dim=-1)  # x before y
+            places = torch.stack([span + right, span[:, None] + down], dim=-1)  # [B, R, R, 2], x before y
             grid = places * (2 / max(1, side - 1)) - 1
             return F.grid_sample(batch, grid, mode="bilinear", padding_mode="border", align_corners=True)
 

@@ -383,8 +383,8 @@ PROJECTED_WIDTH = 64
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     """The normalised temperature-scaled cross-entropy of two views ``[B, D]`` each: who is whose other half."""
-    both = F.normalize(torch.cat([first, second]), dim=1)
-    likeness = both @ both.T / temperature
+    both = F.normalize(torch.cat([first, second]), dim=1)  # [2 B, D]
+    likeness = both @ both.T / temperature  # [2 B, 2 B]
     likeness.fill_diagonal_(float("-inf"))
     count = len(first)
     partner = torch.arange(2 * count, device=both.device).roll(count)

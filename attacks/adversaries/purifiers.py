@@ -149,7 +149,7 @@ class DisentangledAutoencoder(nn.Module):
             images: float ``[B, 3, R, R]`` in [0, 1].
             rate: in bits a pixel.
         """
-        rows = self.patches(images).permute(0, 2, 3, 1).reshape(-1, PATCH_VALUES).double()
+        rows = self.patches(images).permute(0, 2, 3, 1).reshape(-1, PATCH_VALUES).double()  # one patch each
         mean = rows.mean(0)
         values, vectors = torch.linalg.eigh((rows - mean).T @ (rows - mean) / len(rows))
         values, vectors = values.flip(0)[:LATENTS].clamp(min=1e-8), vectors.flip(1)[:, :LATENTS]

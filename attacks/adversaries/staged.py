@@ -30,9 +30,9 @@ def clustering(activations: Tensor, labels: Tensor) -> float:
     if free < 1 or len(present) < 2:
         return 0.0
     activations = activations.float()
-    sums = add_rows(activations.new_zeros(len(present), activations.shape[1]), index, activations)
+    sums = add_rows(activations.new_zeros(len(present), activations.shape[1]), index, activations)  # [K, D]
     inside = (activations - (sums / counts[:, None])[index]).square().sum(0)
-    total = (activations - activations.mean(0)).square().sum(0)
+    total = (activations - activations.mean(0)).square().sum(0)  # [D]
     alive = total > 1e-12
     if not bool(alive.any()):
         return 0.0

@@ -73,11 +73,11 @@ def equalized(images: Pixels) -> Pixels:
     Args:
         images: uint8 ``[N, 3, R, R]``.
     """
-    channels = images.reshape(-1, images.shape[-2] * images.shape[-1])
+    channels = images.reshape(-1, images.shape[-2] * images.shape[-1])  # [3 N, R R]
     rows = np.arange(len(channels))[:, None]
     counts = np.zeros((len(channels), 256), dtype=np.int64)
     np.add.at(counts, (rows, channels), 1)
-    below = counts.cumsum(axis=1)
+    below = counts.cumsum(axis=1)  # [3 N, 256]: pixels at most as large
     first = below[rows, channels.min(axis=1, keepdims=True)]
     scale = 255.0 / np.maximum(channels.shape[1] - first, 1)
     table = np.rint((below - first).clip(0) * scale).astype(np.uint8)
@@ -125,12 +125,12 @@ def whitened(batch: Tensor, *, channels: bool = False) -> Tensor:
         batch: float ``[B, 3, R, R]`` in [0, 1].
         channels: only standardise, and leave the correlations.
     """
-    values = batch.flatten(2).double()
+    values = batch.flatten(2).double()  # [B, 3, R R]
     values = values - values.mean(dim=2, keepdim=True)
     spread = values.square().mean(dim=2, keepdim=True).sqrt()
     values = values / spread.clamp(min=1e-6)  # of a channel of one value all is zero
     if not channels:
-        correlations = values @ values.mT / values.shape[-1]
+        correlations = values @ values.mT / values.shape[-1]  # [B, 3, 3]
         sizes, axes = torch.linalg.eigh(correlations)
         values = axes @ ((axes.mT @ values) / (sizes[..., None] + _WHITENING_RIDGE).sqrt())
         spread = values.square().mean(dim=2, keepdim=True).sqrt()

@@ -1,7 +1,4 @@
-"""What a verification works on: training pictures in two versions, and clean pictures to test on.
-
-The three arms of every comparison: clean, protected, and random noise of the same size.
-"""
+"""What a verification works on: training pictures, clean, protected or with noise, and clean ones to test on."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A cell of the grid: one training of one victim, or of one probe, on one arm, as a pure function of its task.
-
-Choosing the moment to stop with a few clean pictures, none of which is judged by its own choice.
-"""
+"""A cell of the grid: one training of one victim, or of one probe, on one arm, as a pure function of its task."""
 
 from __future__ import annotations
 
@@ -21,37 +18,6 @@ from ..adversaries.learning import Learner, PlainTraining, TrainingJob
 from ..schema import CellRecord, CurveRow
 from ..terms import Arm, Fit
 from .store import Inputs
-
-VALIDATION = 200
-"""Pictures that a choice rests on, at most: a trainer who had many more would train on them."""
-
-
-def validated_predictions(
-    history: NDArray[np.int64], labels: NDArray[np.int64], *, size: int = VALIDATION
-) -> NDArray[np.int64]:
-    """For each half of the test pictures, the predictions at the moment that is best for pictures of the other half.
-
-    The halves are fixed, at random: they do not depend on the seed of the training, so arms stay paired.
-
-    Args:
-        history: predictions ``[E, M]`` at each moment.
-        labels: int64 ``[M]``.
-        size: pictures a choice rests on, at most.
-
-    Returns:
-        Predictions int64 ``[M]``; of equally good moments, the later.
-    """
-    order = np.random.default_rng(0).permutation(len(labels))
-    halves = order[: len(order) // 2], order[len(order) // 2 :]
-    result = history[-1].copy()
-    for judged, choosing in (halves, halves[::-1]):
-        if len(choosing) == 0:
-            continue
-        rows = choosing[:size]
-        accuracy = (history[:, rows] == labels[rows]).mean(axis=1)
-        best = len(accuracy) - 1 - int(accuracy[::-1].argmax())
-        result[judged] = history[best, judged]
-    return result
 
 
 @dataclass(frozen=True)
@@ -103,8 +69,8 @@ class CellResult:
         steps: optimiser steps; 0 for probes, which are solved and not trained step by step.
         predictions: int64 ``[M]`` on the test pictures at the end.
         peak_predictions: the same at the step with the best test accuracy.
-        validated_predictions: the same at the step that is best for other clean pictures (see ``stopping``); ``None``
-            where the end is all there is.
+        validated_predictions: the same at the step that is best for other clean pictures (see the function of that
+            name); ``None`` where the end is all there is.
     """
 
     cell: Cell
@@ -180,7 +146,30 @@ def _run_probe(
     )
 
 
-def _job(task: CellTask) -> TrainingJob:
+def _run_network(task: CellTask) -> CellResult:
+    job = _job_of(task)
+    with one_thread(task.device):
+        result = (task.learner or PlainTraining())(job)
+    # Without any prediction the loss was not finite before the first look at the test pictures; G7 will say so.
+    predictions = torch.zeros_like(job.test_labels) if result.predictions is None else result.predictions
+    peak_predictions = predictions if result.peak_predictions is None else result.peak_predictions
+    history = predictions[None] if result.history is None else result.history
+    return CellResult(
+        cell=task.cell,
+        steps=result.steps,
+        train_accuracy=result.train_accuracy,
+        final_loss=result.final_loss,
+        finite=result.finite,
+        predictions=predictions.cpu().numpy(),
+        peak_predictions=peak_predictions.cpu().numpy(),
+        peak_step=result.peak_step,
+        curve=result.curve,
+        seconds=result.seconds,
+        validated_predictions=validated_predictions(history.cpu().numpy(), job.test_labels.numpy()),
+    )
+
+
+def _job_of(task: CellTask) -> TrainingJob:
     cell, inputs = task.cell, task.inputs
     assert task.recipe is not None
 
@@ -210,24 +199,33 @@ def _job(task: CellTask) -> TrainingJob:
     )
 
 
-def _run_network(task: CellTask) -> CellResult:
-    job = _job(task)
-    with one_thread(task.device):
-        result = (task.learner or PlainTraining())(job)
-    # Without any prediction the loss was not finite before the first look at the test pictures; G7 will say so.
-    predictions = torch.zeros_like(job.test_labels) if result.predictions is None else result.predictions
-    peak_predictions = predictions if result.peak_predictions is None else result.peak_predictions
-    history = predictions[None] if result.history is None else result.history
-    return CellResult(
-        cell=task.cell,
-        steps=result.steps,
-        train_accuracy=result.train_accuracy,
-        final_loss=result.final_loss,
-        finite=result.finite,
-        predictions=predictions.cpu().numpy(),
-        peak_predictions=peak_predictions.cpu().numpy(),
-        peak_step=result.peak_step,
-        curve=result.curve,
-        seconds=result.seconds,
-        validated_predictions=validated_predictions(history.cpu().numpy(), job.test_labels.numpy()),
-    )
+VALIDATION = 200
+"""Pictures that a choice rests on, at most: a trainer who had many more would train on them."""
+
+
+def validated_predictions(
+    history: NDArray[np.int64], labels: NDArray[np.int64], *, size: int = VALIDATION
+) -> NDArray[np.int64]:
+    """For each half of the test pictures, the predictions at the moment that is best for pictures of the other half.
+
+    The halves are fixed, at random: they do not depend on the seed of the training, so arms stay paired.
+
+    Args:
+        history: predictions ``[E, M]`` at each moment.
+        labels: int64 ``[M]``.
+        size: pictures a choice rests on, at most.
+
+    Returns:
+        Predictions int64 ``[M]``; of equally good moments, the later.
+    """
+    order = np.random.default_rng(0).permutation(len(labels))
+    halves = order[: len(order) // 2], order[len(order) // 2 :]
+    result = history[-1].copy()
+    for judged, choosing in (halves, halves[::-1]):
+        if len(choosing) == 0:
+            continue
+        rows = choosing[:size]
+        accuracy = (history[:, rows] == labels[rows]).mean(axis=1)
+        best = len(accuracy) - 1 - int(accuracy[::-1].argmax())
+        result[judged] = history[best, judged]
+    return result

@@ -106,7 +106,7 @@ def run_grid(
     """
     result = GridResult(dropped=dict(skipped or {}))
     conditions = [condition for condition in plan.conditions if condition.id not in result.dropped]
-    bench = _Bench(plan, store, recipes, adversaries, device, cache)
+    preparation = _CellPreparation(plan, store, recipes, adversaries, device, cache)
     progress = _Progress(plan, conditions, _Clock(recipes, adversaries, executor.workers), step)
     begun = clock()
     batches = [conditions] if plan.max_minutes is None else [[condition] for condition in conditions]
@@ -116,9 +116,9 @@ def run_grid(
         # Only before the first training: later it would take turns with the bar of the trainings.
         staged = _Staging(len(cells), step if number == 0 else None)
         # When the time is over nothing is looked up any more: staging the pictures for that takes time too.
-        kept = {} if full else bench.look_up(cells, staged)
-        missing = [cell for cell in cells if cell not in kept]
-        progress.learn(kept.values())
+        cached = {} if full else preparation.look_up(cells, staged)
+        missing = [cell for cell in cells if cell not in cached]
+        progress.learn(cached.values())
         if plan.max_minutes is not None and number > 0 and missing:
             needed = progress.clock.seconds(missing)
             full = full or clock() - begun + needed > 60 * plan.max_minutes
@@ -127,13 +127,13 @@ def run_grid(
                 result.dropped.update({condition.id: reason for condition in batch})
                 progress.drop(cells)
                 continue
-        tasks = bench.tasks(missing, staged)
-        result.cells.update(kept)
-        result.reused.update(kept)
-        progress.reuse(list(kept))
+        tasks = preparation.tasks(missing, staged)
+        result.cells.update(cached)
+        result.reused.update(cached)
+        progress.reuse(list(cached))
         for _, done in executor.run(run_cell, tasks):
             result.cells[done.cell] = done
-            bench.keep(done)
+            preparation.keep(done)
             progress.add(done)
     return result
 
@@ -155,7 +155,7 @@ class _Staging:
             self._step("prepare", self.done, self._total, what)
 
 
-class _Bench:
+class _CellPreparation:
     """Where cells are made ready: looked up among those that are done, or laid out with all they need."""
 
     def __init__(
@@ -190,9 +190,9 @@ class _Bench:
             if identity is None:
                 continue
             self._identities[cell] = identity
-            kept = self._cache.read(identity, cell, len(self._store.labelling(cell.adversary).test))
-            if kept is not None:
-                found[cell] = kept
+            cached = self._cache.read(identity, cell, len(self._store.labelling(cell.adversary).test))
+            if cached is not None:
+                found[cell] = cached
                 staged.done += 1
         return found
 
@@ -246,9 +246,9 @@ class _Progress:
         self._done = self._shown = 0.0
         self._count, self._reused, self._total = 0, 0, len(self._left)
 
-    def learn(self, kept: Iterable[CellResult]) -> None:
+    def learn(self, cached: Iterable[CellResult]) -> None:
         """What a kept training took is known before the first one here is done."""
-        for result in kept:
+        for result in cached:
             self.clock.note(result)
 
     def reuse(self, cells: Sequence[Cell]) -> None:

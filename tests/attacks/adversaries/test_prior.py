@@ -1,24 +1,25 @@
-"""Trainings that go on from something: from a trained victim, from pretrained weights, from nothing at all."""
+"""Trainers who go on from something: pretrained weights, a trained victim, features learned without labels."""
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from bitterant.attacks.adversaries import adversary_classes, create_adversary
-from bitterant.attacks.adversaries.learning import PlainTraining, TrainingJob, trained_network
+from bitterant.attacks.adversaries.learning import TrainingJob
 from bitterant.attacks.adversaries.prior import (
     Contrastive,
     FineTuning,
     LastLayerRefit,
     Recovery,
     freeze_early,
+    nt_xent,
     renew_head,
 )
 from bitterant.errors import ConfigError, SetupError, UnknownNameError
@@ -41,41 +42,6 @@ def job(train_set: ImageSet, test_set: ImageSet) -> TrainingJob:
 
 def state(network: torch.nn.Module) -> dict[str, Tensor]:
     return {key: value.clone() for key, value in network.state_dict().items()}
-
-
-LEARNERS = [
-    "cutout", "mixup", "ueraser", "fast-adversarial", "adversarial", "last-layer", "recover", "simclr", "rotate",
-    "staged", "noise-denoise", "few-denoise",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("name", LEARNERS)
-def test_learners_travel_and_give_the_same_anywhere(name: str, job: TrainingJob) -> None:
-    job = replace(job, recipe=replace(RECIPE, steps=3))
-    learner = create_adversary(name).learner()
-    assert learner is not None
-    torch.manual_seed(1)
-    first = learner(job)
-    torch.manual_seed(2)
-    second = pickle.loads(pickle.dumps(learner))(job)
-    assert first == replace(second, predictions=first.predictions, peak_predictions=first.peak_predictions,
-                            history=first.history)  # fmt: skip
-    assert first.predictions is not None
-    assert second.predictions is not None
-    assert torch.equal(first.predictions, second.predictions)
-    assert first.finite
-    assert first.seconds > 0
-
-
-def test_a_kept_network_is_the_one_that_would_be_trained(tmp_path: Path, job: TrainingJob) -> None:
-    keeping = replace(job, checkpoint=tmp_path / "network.safetensors")
-    PlainTraining()(keeping)
-    assert [path.name for path in tmp_path.iterdir()] == ["network.safetensors"]
-    read, trained = trained_network(keeping), trained_network(job)
-    assert all(torch.equal(value, trained.state_dict()[key]) for key, value in read.state_dict().items())
-    again = trained_network(replace(job, checkpoint=tmp_path / "other.safetensors"))
-    assert (tmp_path / "other.safetensors").is_file()
-    assert read.fingerprint() == again.fingerprint()
 
 
 def test_the_refit_leaves_the_body_and_the_control_has_none(job: TrainingJob) -> None:
@@ -158,15 +124,6 @@ def test_fine_tuning_names_its_network_and_its_weights(tmp_path: Path) -> None:
         create_adversary("freeze-early:resnet-18")
 
 
-WRONG = ["last-layer:0", "last-layer:2", "recover:x", "simclr:", "ueraser:JPEG", "adversarial:99"]
-
-
-@pytest.mark.parametrize("name", WRONG)
-def test_wrong_parameters_are_told(name: str) -> None:
-    with pytest.raises(ConfigError):
-        create_adversary(name)
-
-
 def test_shares_and_arms_of_those_who_go_on() -> None:
     for name in ("last-layer:0.01", "recover:0.05", "simclr:1"):
         adversary = create_adversary(name)
@@ -174,3 +131,16 @@ def test_shares_and_arms_of_those_who_go_on() -> None:
         assert adversary.clean_share == float(name.partition(":")[2])
         assert adversary.arms == ("clean", "protected", "untrained")
     assert {name for name, cls in adversary_classes().items() if cls.continues} == {"last-layer", "recover"}
+
+
+def test_the_contrastive_loss_is_that_of_the_paper() -> None:
+    generator = torch.Generator().manual_seed(0)
+    first, second = torch.randn(5, 7, generator=generator), torch.randn(5, 7, generator=generator)
+    both = [row / np.linalg.norm(row) for row in torch.cat([first, second]).numpy()]
+    total = 0.0
+    for i in range(10):
+        scores = [np.exp(both[i] @ both[j] / 0.5) for j in range(10) if j != i]
+        total -= np.log(np.exp(both[i] @ both[(i + 5) % 10] / 0.5) / sum(scores))
+    assert float(nt_xent(first, second, 0.5)) == pytest.approx(total / 10, rel=1e-5)
+    same = torch.ones(3, 4)
+    assert float(nt_xent(same, same, 0.5)) == pytest.approx(np.log(5)), "all alike: one of 2 B - 1"
