@@ -69,7 +69,7 @@ Crafting = Literal["seen", "held-out"]
 MUCH_COMPUTE = 3.0
 """Compute of a training, in plain trainings, up to which a trainer is of class W1."""
 
-FEW_CLEAN = 0.01
+SMALL_CLEAN_SHARE = 0.01
 """Share of the pictures that a trainer of class W2 has clean, at most."""
 
 REPORTED_RADII = (4.0, 8.0)

@@ -224,7 +224,7 @@ def verify_folder(
         clean, protected, given, request, labelled[0].resolution, seeds, victims, adversaries, epsilon, device
     )
     context = _Context(str(torch_device), workers, folder, place, resume, command, show, begun)
-    if labelled[0].grouping is None:
+    if labelled[0].pseudo_labelling is None:
         return _verify(labelled[0], request, context).written()
     return _verify_each(labelled, request, context)
 
@@ -311,7 +311,7 @@ def _verify_each(labelled: Sequence[VerificationData], request: Request, context
     worst = min(outcomes, key=_rank)
     results = [
         LabellingResult(
-            grouping=outcome.data.grouping.words if outcome.data.grouping is not None else "",
+            grouping=outcome.data.pseudo_labelling.words if outcome.data.pseudo_labelling is not None else "",
             shown=outcome is worst,
             valid=outcome.report.verdict.valid,
             headline=outcome.report.verdict.headline,

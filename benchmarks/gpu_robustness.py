@@ -265,7 +265,7 @@ def objective_of(adversary: Adversary) -> Objective | None:
     Raises:
         SystemExit: it does something else than to change pictures or the objective.
     """
-    from bitterant.attacks.adversaries.jobs import PlainTraining
+    from bitterant.attacks.adversaries.learning import PlainTraining
 
     learner = adversary.learner()
     plain = adversary.fit == "network" and adversary.readout == "final" and adversary.metric == "rho"

@@ -66,17 +66,21 @@ def _rows(kind: Kind) -> list[tuple[str, str]]:
         return [
             (name, " ".join((_first_line(method_class(name)), *_from(method_origin(name))))) for name in method_names()
         ]
-    from ..surrogates import surrogate_family, surrogate_names
+    from ..surrogates import surrogate_names, surrogate_spec
 
+    names = surrogate_names()
+    if kind == "victims":
+        from ..attacks import victim_names
+
+        names = victim_names()
+    specs = [(name, surrogate_spec(name)) for name in names]
+    rows = [(name, f"{spec.description} (family {spec.family})") for name, spec in specs if spec is not None]
     if kind == "victims":
         from ..attacks.own_victims import victim_origin
-        from ..attacks.training import victim_family, victim_names
+        from ..attacks.training import victim_family
 
-        rows = [
-            (name, " ".join((f"family {victim_family(name)}", *_from(victim_origin(name))))) for name in victim_names()
-        ]
-    else:
-        rows = [(name, f"family {surrogate_family(name)}") for name in surrogate_names()]
+        own = [name for name, spec in specs if spec is None]
+        rows += [(name, " ".join((f"family {victim_family(name)}", *_from(victim_origin(name))))) for name in own]
     rows.append(("timm:NAME", "any network of timm"))
     if kind == "surrogates":
         rows += [

@@ -8,7 +8,6 @@ no optimisation.
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from torch import Tensor
 from ..errors import BankError, ConfigError
 from ..imaging import ImageSet
 from ..surrogates import FrozenSurrogate, Precision, Surrogate, choose_precision, create_surrogate, resolve_device
+from ..surrogates.clustering import fit_kmeans, frozen_features, in_one_order
 from .bank import Bank
 from .cluster_index import ClusterIndex
 from .textures import TextureBank
@@ -77,7 +77,6 @@ class FeatureSpace:
         sides = [side for side in self._sides if side is not None]
         return max(VIEW, *sides) if len(sides) == len(self._sides) else None
 
-    @torch.no_grad()
     def of(self, images: Tensor, *, batch_size: int = 64) -> Tensor:
         """Features float32 ``[N, D]`` on the CPU of uint8 images ``[N, 3, R, R]``.
 
@@ -86,8 +85,9 @@ class FeatureSpace:
         Raises:
             ConfigError: they are not finite.
         """
-        parts = [self.exact(part.to(self.device).float().mul_(1 / 255)).cpu() for part in images.split(batch_size)]
-        features = torch.cat(parts) if parts else torch.empty(0, sum(self.widths))
+        if not len(images):
+            return torch.empty(0, sum(self.widths))
+        features = frozen_features(self.exact, images, device=self.device, batch_size=batch_size)
         if not torch.isfinite(features).all():
             raise ConfigError(
                 "The surrogate's features are not finite for some pictures: its weights may be damaged. Try another."
@@ -219,18 +219,14 @@ def find_clusters(features: Tensor, count: int, *, seed: int) -> Clusters:
 
 
 def _kmeans(points: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Cluster numbers ``[N]``. One thread: sums then run in one order, and the same seed gives the same clusters."""
-    from sklearn.cluster import KMeans, MiniBatchKMeans
+    """Cluster numbers ``[N]``."""
     from sklearn.decomposition import PCA
-    from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about fewer distinct points than clusters, which the caller handles
-        if len(points) > MANY_IMAGES:
-            points = PCA(min(64, points.shape[1]), random_state=seed).fit_transform(points)
-            quick = MiniBatchKMeans(count, batch_size=4096, n_init=3, random_state=seed)  # pyright: ignore[reportArgumentType]
-            return quick.fit_predict(points)
-        return KMeans(count, n_init=10, random_state=seed).fit_predict(points)  # pyright: ignore[reportArgumentType]
+    if len(points) <= MANY_IMAGES:
+        return np.asarray(fit_kmeans(points, count, seed=seed).labels_)
+    with in_one_order():
+        points = PCA(min(64, points.shape[1]), random_state=seed).fit_transform(points)
+    return np.asarray(fit_kmeans(points, count, seed=seed, restarts=3, in_batches=True).labels_)
 
 
 def create_space(

@@ -13,7 +13,16 @@ from .precision import (
     resolve_device,
     supports_bf16,
 )
-from .registry import Ensemble, check_surrogate, check_weights, create_surrogate, surrogate_family, surrogate_names
+from .registry import (
+    Ensemble,
+    check_surrogate,
+    check_weights,
+    create_surrogate,
+    recipe_for,
+    surrogate_family,
+    surrogate_names,
+    surrogate_spec,
+)
 from .training import (
     CurvePoint,
     Objective,
@@ -24,7 +33,6 @@ from .training import (
     epoch_order,
     pad_images,
     predict_logits,
-    recipe_for,
     take_batch,
     train_classifier,
 )
@@ -63,6 +71,7 @@ __all__ = [
     "supports_bf16",
     "surrogate_family",
     "surrogate_names",
+    "surrogate_spec",
     "take_batch",
     "train_classifier",
     "uniform",

@@ -31,6 +31,7 @@ from .networks import (
     build_vgg11,
     find_imagenet_weights,
 )
+from .training import Recipe
 from .weights import LITE0_MEAN, LITE0_STD, build_efficientnet_lite0, load_weights
 
 
@@ -96,15 +97,25 @@ VGG_SIDE = 32
 """VGG halves the side five times."""
 
 
+SGD = Recipe()
+"""For convolutional networks."""
+
+ADAMW = Recipe(optimiser="adamw", lr=4e-3, weight_decay=1e-2)
+"""For networks without a convolutional pyramid, as in their papers."""
+
+
 @dataclass(frozen=True)
 class SurrogateSpec:
-    """A row of the registry.
+    """A row of the registry: all there is to say about a network, as a surrogate and as a victim.
 
     Attributes:
         build: ``(num_classes, resolution) -> network`` with random weights (or embedded ones).
         family: networks of one family share their building blocks; a verifier wants a victim of another.
+        description: one line for people.
+        recipe: how it is trained from scratch.
+        cost: rough cost of a training step, in those of ``small-cnn``; for estimates until something was measured.
         mean, std: normalisation of the [0, 1] input, one value a channel.
-        embedded: whether the builder brings trained weights of its own.
+        embedded: whether the builder brings trained weights of its own. Such a network is no victim.
         bf16_on_cpu: whether bfloat16 pays on a CPU (measured: small-cnn 2.2 times faster, convmixer slower).
         head_only: only the last layer learns: the features are those of a pair of towers.
         at_least: images below this many px are enlarged first: trained weights expect things of some size.
@@ -112,6 +123,9 @@ class SurrogateSpec:
 
     build: Builder
     family: str
+    description: str
+    recipe: Recipe = SGD
+    cost: float = 10.0
     mean: Sequence[float] = (0.5, 0.5, 0.5)
     std: Sequence[float] = (0.25, 0.25, 0.25)
     embedded: bool = False
@@ -121,39 +135,102 @@ class SurrogateSpec:
 
 
 _SPECS: dict[str, SurrogateSpec] = {
-    "small-cnn": SurrogateSpec(lambda k, r: SmallCNN(k, resolution=r), "plain-cnn", bf16_on_cpu=True),
-    "convmixer": SurrogateSpec(lambda k, r: ConvMixer(k, resolution=r), "patch-mixer"),
+    "small-cnn": SurrogateSpec(
+        lambda k, r: SmallCNN(k, resolution=r),
+        "plain-cnn",
+        "five 3 x 3 convolutions with batch norm",
+        cost=1.0,
+        bf16_on_cpu=True,
+    ),
+    "convmixer": SurrogateSpec(
+        lambda k, r: ConvMixer(k, resolution=r),
+        "patch-mixer",
+        "ConvMixer: patches, depthwise and pointwise convolutions",
+        ADAMW,
+        cost=1.0,
+    ),
     "resnet18": SurrogateSpec(
-        lambda k, r: build_resnet(18, k, resolution=r), "resnet", IMAGENET_MEAN, IMAGENET_STD, bf16_on_cpu=True
+        lambda k, r: build_resnet(18, k, resolution=r),
+        "resnet",
+        "ResNet-18 with the stem that the resolution needs",
+        cost=45.0,
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        bf16_on_cpu=True,
     ),
     "resnet18-plain": SurrogateSpec(
-        lambda k, r: build_plain_resnet(18, k, resolution=r), "resnet", (0.0,) * 3, (1.0,) * 3, bf16_on_cpu=True
+        lambda k, r: build_plain_resnet(18, k, resolution=r),
+        "resnet",
+        "ResNet-18 with torch's own initial weights and no normalisation, as published for emn",
+        cost=45.0,
+        mean=(0.0,) * 3,
+        std=(1.0,) * 3,
+        bf16_on_cpu=True,
     ),
     "resnet50": SurrogateSpec(
-        lambda k, r: build_resnet(50, k, resolution=r), "resnet", IMAGENET_MEAN, IMAGENET_STD, bf16_on_cpu=True
+        lambda k, r: build_resnet(50, k, resolution=r),
+        "resnet",
+        "ResNet-50 with the stem that the resolution needs",
+        cost=90.0,
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        bf16_on_cpu=True,
     ),
     "mobilenetv2": SurrogateSpec(
-        lambda k, r: build_mobilenet_v2(k, resolution=r), "inverted-residual", IMAGENET_MEAN, IMAGENET_STD
+        lambda k, r: build_mobilenet_v2(k, resolution=r),
+        "inverted-residual",
+        "MobileNetV2 at half width",
+        Recipe(lr=0.05),
+        cost=9.0,
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
     ),
     "vgg11": SurrogateSpec(
-        lambda k, r: build_vgg11(k), "vgg", IMAGENET_MEAN, IMAGENET_STD, bf16_on_cpu=True, at_least=VGG_SIDE
+        lambda k, r: build_vgg11(k),
+        "vgg",
+        "VGG-11 with batch norm",
+        Recipe(lr=0.05),
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        bf16_on_cpu=True,
+        at_least=VGG_SIDE,
     ),
-    "small-vit": SurrogateSpec(lambda k, r: build_small_vit(k, resolution=r), "vit"),
-    "cifar-resnet20": SurrogateSpec(lambda k, r: CifarResNet(20, k), "resnet", IMAGENET_MEAN, IMAGENET_STD),
-    "cifar-resnet56": SurrogateSpec(lambda k, r: CifarResNet(56, k), "resnet", IMAGENET_MEAN, IMAGENET_STD),
+    "small-vit": SurrogateSpec(
+        lambda k, r: build_small_vit(k, resolution=r),
+        "vit",
+        "a transformer on 8 x 8 patches, four layers",
+        replace(ADAMW, lr=1e-3),
+    ),
+    "cifar-resnet20": SurrogateSpec(
+        lambda k, r: CifarResNet(20, k),
+        "resnet",
+        "the narrow ResNet-20 for CIFAR",
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+    ),
+    "cifar-resnet56": SurrogateSpec(
+        lambda k, r: CifarResNet(56, k),
+        "resnet",
+        "the narrow ResNet-56 for CIFAR",
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+    ),
     "efficientnet-lite0": SurrogateSpec(
         lambda k, r: build_efficientnet_lite0(k),
         "inverted-residual",
-        LITE0_MEAN,
-        LITE0_STD,
+        "EfficientNet-Lite0 with embedded ImageNet weights",
+        Recipe(lr=0.05),
+        mean=LITE0_MEAN,
+        std=LITE0_STD,
         embedded=True,
         at_least=IMAGENET_SIDE,
     ),
     "conse": SurrogateSpec(
         lambda k, r: build_conse(k),
         "inverted-residual",
-        LITE0_MEAN,
-        LITE0_STD,
+        "EfficientNet-Lite0 and a sentence encoder, both embedded: images and captions in one space",
+        mean=LITE0_MEAN,
+        std=LITE0_STD,
         embedded=True,
         at_least=IMAGENET_SIDE,
         head_only=True,
@@ -185,6 +262,26 @@ def surrogate_family(name: str) -> str:
     if name.startswith("clip:"):
         return "clip"
     return _spec(name.partition("/")[0]).family
+
+
+def surrogate_spec(name: str) -> SurrogateSpec | None:
+    """The row of one network, whatever weights the name says; ``None`` for names that are not in the table."""
+    return _SPECS.get(_split_file(name)[0].partition("/")[0])
+
+
+def recipe_for(name: str, **changes: object) -> Recipe:
+    """How a network is trained from scratch; keyword arguments replace fields.
+
+    Of those that are not in the table, the mixers and transformers of timm are trained with AdamW.
+    """
+    spec = surrogate_spec(name)
+    if spec is not None:
+        recipe = spec.recipe
+    elif name.startswith("timm:") and any(word in name for word in ("vit", "mixer", "deit", "swin")):
+        recipe = ADAMW
+    else:
+        recipe = SGD
+    return replace(recipe, **changes)  # type: ignore[arg-type]
 
 
 def check_surrogate(name: str) -> str:
@@ -274,7 +371,7 @@ def create_surrogate(
             return build_clip(name, num_classes=num_classes, weights=weights, allow_download=allow_download)
         if name.startswith("timm:"):
             net, mean, std, source = _build_timm(name[5:], num_classes, resolution, allow_download and weights is None)
-            spec = SurrogateSpec(lambda k, r: net, "", mean, std)
+            spec = SurrogateSpec(lambda k, r: net, "", "", mean=mean, std=std)
         else:
             base, _, tag = name.partition("/")
             spec = _spec(base)

@@ -114,22 +114,6 @@ class Recipe:
         return min(round(self.crop_padding * resolution / 32), resolution - 1)
 
 
-def recipe_for(name: str, **changes: object) -> Recipe:
-    """The recipe of a registry name; keyword arguments replace fields.
-
-    Networks without a convolutional pyramid (``convmixer``, transformers) are trained with AdamW, as their papers do.
-    """
-    adamw = name in ("convmixer", "small-vit") or (
-        name.startswith("timm:") and any(w in name for w in ("vit", "mixer", "deit", "swin"))
-    )
-    base: dict[str, object] = {"optimiser": "adamw", "lr": 4e-3, "weight_decay": 1e-2} if adamw else {}
-    if name == "small-vit":
-        base["lr"] = 1e-3
-    if name.partition("@")[0] in ("mobilenetv2", "efficientnet-lite0", "vgg11"):
-        base["lr"] = 0.05
-    return Recipe(**{**base, **changes})  # type: ignore[arg-type]
-
-
 @dataclass(frozen=True)
 class CurvePoint:
     """One point of the learning curve; accuracies are shares in [0, 1]."""

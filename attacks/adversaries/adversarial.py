@@ -1,12 +1,8 @@
-"""Adversarial training: small perturbations teach nothing to a network that is trained against them.
-
-Adversarial training: on the worst pictures within a ball about each.
-"""
+"""Adversarial training: small perturbations teach little to a network that trains on the worst pictures near each."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -14,9 +10,7 @@ from torch import Tensor, nn
 
 from ...surrogates import uniform
 from .base import Adversary, real_number
-
-if TYPE_CHECKING:
-    from .jobs import Learner
+from .learning import Learner, PlainTraining
 
 
 def worst_in_ball(
@@ -119,8 +113,6 @@ class AdversarialTraining(Adversary):
         return "a trainer who trains adversarially"
 
     def learner(self) -> Learner:
-        from .jobs import PlainTraining
-
         return PlainTraining(AdversarialObjective(self.levels / 255.0, steps=10, step_size=0.25))
 
 
@@ -137,6 +129,4 @@ class FastAdversarialTraining(AdversarialTraining):
         return "a trainer who trains adversarially in one step"
 
     def learner(self) -> Learner:
-        from .jobs import PlainTraining
-
         return PlainTraining(AdversarialObjective(self.levels / 255.0, steps=1, step_size=1.25))

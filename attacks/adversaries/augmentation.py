@@ -1,17 +1,4 @@
-"""Stronger augmentation while training, the same for every arm: each adversary beside its objective.
-
-Augmentations of a batch as objectives: cutout, mixup, CutMix, rotation and TrivialAugment.
-
-UEraser: train on the worst of several strong augmentations (Qin et al. 2023, arXiv 2303.15127).
-
-Cutout: a black square in every picture.
-
-Mixup and CutMix: two pictures in one, with both labels.
-
-Rotation: every picture at a random angle, another one each time it is seen.
-
-TrivialAugment, and UEraser: the worst of several strong augmentations.
-"""
+"""Stronger augmentation while training, the same for every arm: each adversary behind the objective it trains with."""
 
 from __future__ import annotations
 
@@ -26,13 +13,10 @@ from torch import Tensor, nn
 
 from ...surrogates.determinism import seeded
 from .base import Adversary, check_kornia, one_of, real_number
+from .learning import Learner, PlainTraining
 
 if TYPE_CHECKING:
     from torchvision.transforms.v2 import TrivialAugmentWide
-
-    from .jobs import Learner
-
-GROUP = 8
 
 
 def boxes(rows: Tensor, columns: Tensor, sides: Tensor, side: int) -> Tensor:
@@ -78,6 +62,36 @@ class CutoutObjective:
         return F.cross_entropy(logits, target), logits
 
 
+class Cutout(Adversary):
+    """A black square at a random place in every picture of every batch.
+
+    Args:
+        parameter: its side relative to the picture's, 0.1 to 0.9; a half where left out, as 16 of 32 px.
+
+    Raises:
+        ConfigError: it is no number in that range.
+    """
+
+    prefix = "cutout"
+    tier = "training"
+    source = "arXiv 1708.04552; arXiv 2308.03258 (APBench)"
+    description = "trained with a black square in every picture (cutout:0.25 sets its side, 0.5 if left out)"
+
+    def __init__(self, parameter: str | None = None) -> None:
+        self.share = real_number(self.prefix, parameter, default=0.5, least=0.1, most=0.9)
+
+    @property
+    def name(self) -> str:
+        return f"cutout:{self.share:g}"
+
+    @property
+    def phrase(self) -> str:
+        return "a trainer who augments with cutout"
+
+    def learner(self) -> Learner:
+        return PlainTraining(CutoutObjective(self.share))
+
+
 def _mixed_loss(logits: Tensor, target: Tensor, other: Tensor, weight: Tensor) -> Tensor:
     """Cross-entropy with two labels a picture; ``weight`` float ``[B]`` is that of the first."""
     losses = F.cross_entropy(logits, target, reduction="none"), F.cross_entropy(logits, other, reduction="none")
@@ -102,6 +116,22 @@ class MixupObjective:
         return _mixed_loss(logits, target, target[order], weight), logits
 
 
+class Mixup(Adversary):
+    """Every picture blended with another one of the batch, labels alike."""
+
+    prefix = "mixup"
+    tier = "training"
+    source = "arXiv 1710.09412; arXiv 2308.03258 (APBench)"
+    description = "trained on blends of two pictures"
+
+    @property
+    def phrase(self) -> str:
+        return "a trainer who augments with mixup"
+
+    def learner(self) -> Learner:
+        return PlainTraining(MixupObjective())
+
+
 @dataclass(frozen=True)
 class CutMixObjective:
     """A square of another picture in each, labels in proportion to the area (arXiv 1905.04899), which is uniform."""
@@ -120,6 +150,22 @@ class CutMixObjective:
         pasted = torch.where(box, batch[order], batch).contiguous(memory_format=torch.channels_last)
         logits = model(pasted).float()
         return _mixed_loss(logits, target, target[order], weight), logits
+
+
+class CutMix(Adversary):
+    """A square of another picture of the batch in every picture, labels by area."""
+
+    prefix = "cutmix"
+    tier = "training"
+    source = "arXiv 1905.04899; arXiv 2308.03258 (APBench)"
+    description = "trained with a square of another picture in each"
+
+    @property
+    def phrase(self) -> str:
+        return "a trainer who augments with CutMix"
+
+    def learner(self) -> Learner:
+        return PlainTraining(CutMixObjective())
 
 
 def rotated(batch: Tensor, degrees: Tensor) -> Tensor:
@@ -154,8 +200,41 @@ class RotateObjective:
         return F.cross_entropy(logits, target), logits
 
 
+class Rotate(Adversary):
+    """A random rotation about the middle in every picture of every batch; corners are filled by reflection.
+
+    Args:
+        parameter: the largest angle in degrees, 1 to 180, to either side; 30 where left out.
+
+    Raises:
+        ConfigError: it is no number in that range.
+    """
+
+    prefix = "rotate"
+    tier = "training"
+    source = "ours: rotation as augmentation; UEraser (arXiv 2303.15127) has it among others"
+    description = "trained on pictures rotated at random (rotate:15 sets the largest angle in degrees, 30 if left out)"
+
+    def __init__(self, parameter: str | None = None) -> None:
+        self.degrees = real_number(self.prefix, parameter, default=30.0, least=1.0, most=180.0)
+
+    @property
+    def name(self) -> str:
+        return f"rotate:{self.degrees:g}"
+
+    @property
+    def phrase(self) -> str:
+        return f"a trainer who rotates them by up to {self.degrees:g} degrees"
+
+    def learner(self) -> Learner:
+        return PlainTraining(RotateObjective(self.degrees))
+
+
+TRIVIAL_AUGMENT_GROUP = 8
+
+
 @lru_cache(maxsize=1)
-def _trivial() -> TrivialAugmentWide:
+def _trivial_augment_wide() -> TrivialAugmentWide:
     from torchvision.transforms.v2 import TrivialAugmentWide
 
     return TrivialAugmentWide()
@@ -169,7 +248,7 @@ def trivial_augment(batch: Tensor, generator: torch.Generator) -> Tensor:
     """
     levels = batch.mul(255.0).round().clamp(0, 255).to(torch.uint8)
     with seeded(generator, batch.device):
-        levels = torch.cat([_trivial()(group) for group in levels.split(GROUP)])
+        levels = torch.cat([_trivial_augment_wide()(group) for group in levels.split(TRIVIAL_AUGMENT_GROUP)])
     return levels.float().mul_(1.0 / 255.0).contiguous(memory_format=torch.channels_last)
 
 
@@ -185,11 +264,27 @@ class TrivialAugmentObjective:
         return F.cross_entropy(logits, target), logits
 
 
-JPEG_QUALITY = 10.0
+class TrivialAugment(Adversary):
+    """A random operation (colour, contrast, shear, ...) of random strength."""
+
+    prefix = "trivial-augment"
+    tier = "training"
+    source = "arXiv 2103.10158"
+    description = "trained with one random operation of random strength on each picture"
+
+    @property
+    def phrase(self) -> str:
+        return "a trainer who augments with TrivialAugment"
+
+    def learner(self) -> Learner:
+        return PlainTraining(TrivialAugmentObjective())
+
+
+UERASER_JPEG_QUALITY = 10.0
 
 
 @lru_cache(maxsize=2)
-def _plasma() -> nn.Module:
+def _ueraser_colours() -> nn.Module:
     """The settings of the authors' code (lafeat/ueraser)."""
     import kornia.augmentation as K
 
@@ -204,7 +299,7 @@ def _plasma() -> nn.Module:
 def strong_augment(batch: Tensor, generator: torch.Generator, *, jpeg: bool = False) -> Tensor:
     """Plasma brightness and contrast, channels shuffled, TrivialAugment, and if asked for JPEG 10; in [0, 1]."""
     with seeded(generator, batch.device):
-        changed = _plasma()(batch).clamp(0, 1)
+        changed = _ueraser_colours()(batch).clamp(0, 1)
     changed = trivial_augment(changed, generator)
     if jpeg:
         from kornia.enhance import jpeg_codec_differentiable
@@ -212,7 +307,7 @@ def strong_augment(batch: Tensor, generator: torch.Generator, *, jpeg: bool = Fa
         # kornia codes whole blocks of 16 pixels.
         side = changed.shape[-1]
         padded = F.pad(changed, (0, -side % 16, 0, -side % 16), mode="replicate")
-        quality = torch.full((len(batch),), JPEG_QUALITY, device=batch.device)
+        quality = torch.full((len(batch),), UERASER_JPEG_QUALITY, device=batch.device)
         changed = jpeg_codec_differentiable(padded, quality)[:, :, :side, :side].clamp(0, 1)
     return changed.contiguous(memory_format=torch.channels_last)
 
@@ -255,124 +350,6 @@ class UEraserObjective:
         return F.cross_entropy(logits, target), logits
 
 
-class Cutout(Adversary):
-    """A black square at a random place in every picture of every batch.
-
-    Args:
-        parameter: its side relative to the picture's, 0.1 to 0.9; a half where left out, as 16 of 32 px.
-
-    Raises:
-        ConfigError: it is no number in that range.
-    """
-
-    prefix = "cutout"
-    tier = "training"
-    source = "arXiv 1708.04552; arXiv 2308.03258 (APBench)"
-    description = "trained with a black square in every picture (cutout:0.25 sets its side, 0.5 if left out)"
-
-    def __init__(self, parameter: str | None = None) -> None:
-        self.share = real_number(self.prefix, parameter, default=0.5, least=0.1, most=0.9)
-
-    @property
-    def name(self) -> str:
-        return f"cutout:{self.share:g}"
-
-    @property
-    def phrase(self) -> str:
-        return "a trainer who augments with cutout"
-
-    def learner(self) -> Learner:
-        from .jobs import PlainTraining
-
-        return PlainTraining(CutoutObjective(self.share))
-
-
-class Mixup(Adversary):
-    """Every picture blended with another one of the batch, labels alike."""
-
-    prefix = "mixup"
-    tier = "training"
-    source = "arXiv 1710.09412; arXiv 2308.03258 (APBench)"
-    description = "trained on blends of two pictures"
-
-    @property
-    def phrase(self) -> str:
-        return "a trainer who augments with mixup"
-
-    def learner(self) -> Learner:
-        from .jobs import PlainTraining
-
-        return PlainTraining(MixupObjective())
-
-
-class CutMix(Adversary):
-    """A square of another picture of the batch in every picture, labels by area."""
-
-    prefix = "cutmix"
-    tier = "training"
-    source = "arXiv 1905.04899; arXiv 2308.03258 (APBench)"
-    description = "trained with a square of another picture in each"
-
-    @property
-    def phrase(self) -> str:
-        return "a trainer who augments with CutMix"
-
-    def learner(self) -> Learner:
-        from .jobs import PlainTraining
-
-        return PlainTraining(CutMixObjective())
-
-
-class Rotate(Adversary):
-    """A random rotation about the middle in every picture of every batch; corners are filled by reflection.
-
-    Args:
-        parameter: the largest angle in degrees, 1 to 180, to either side; 30 where left out.
-
-    Raises:
-        ConfigError: it is no number in that range.
-    """
-
-    prefix = "rotate"
-    tier = "training"
-    source = "ours: rotation as augmentation; UEraser (arXiv 2303.15127) has it among others"
-    description = "trained on pictures rotated at random (rotate:15 sets the largest angle in degrees, 30 if left out)"
-
-    def __init__(self, parameter: str | None = None) -> None:
-        self.degrees = real_number(self.prefix, parameter, default=30.0, least=1.0, most=180.0)
-
-    @property
-    def name(self) -> str:
-        return f"rotate:{self.degrees:g}"
-
-    @property
-    def phrase(self) -> str:
-        return f"a trainer who rotates them by up to {self.degrees:g} degrees"
-
-    def learner(self) -> Learner:
-        from .jobs import PlainTraining
-
-        return PlainTraining(RotateObjective(self.degrees))
-
-
-class TrivialAugment(Adversary):
-    """A random operation (colour, contrast, shear, ...) of random strength."""
-
-    prefix = "trivial-augment"
-    tier = "training"
-    source = "arXiv 2103.10158"
-    description = "trained with one random operation of random strength on each picture"
-
-    @property
-    def phrase(self) -> str:
-        return "a trainer who augments with TrivialAugment"
-
-    def learner(self) -> Learner:
-        from .jobs import PlainTraining
-
-        return PlainTraining(TrivialAugmentObjective())
-
-
 class UEraser(Adversary):
     """Trains on the worst of five strongly augmented versions for a quarter of the time, then on one of them.
 
@@ -413,7 +390,5 @@ class UEraser(Adversary):
         return super().check(resolution)
 
     def learner(self) -> Learner:
-        from .jobs import PlainTraining
-
         words = (self.variant or "").split("-")
         return PlainTraining(UEraserObjective(worst_until=1.0 if "max" in words else 0.25, jpeg="jpeg" in words))

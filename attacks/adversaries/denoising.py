@@ -1,13 +1,7 @@
-"""Denoising before training by a learned network: an autoencoder from disk, or a denoiser the trainer has trained.
+"""Denoising before training: an autoencoder from disk, or noise and a denoiser that the trainer has trained.
 
-Autoencoders from disk: any of diffusers, and the tiny ones that are kept as two files.
-
-Purification by a learned autoencoder: what its latent space has no room for is gone.
-
-Noise, then a denoiser that the trainer has trained: what is not typical of its pictures is gone.
-
-Noise that drowns the protection, then a denoiser that the trainer has trained.
-"""
+An autoencoder's latent space is too small for much of a perturbation. Noise drowns a perturbation, and a denoiser
+then gives back what is typical of the pictures it was trained on."""
 
 from __future__ import annotations
 
@@ -17,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -28,17 +21,8 @@ from ...records.text import read_json
 from ...surrogates import TrainingResult, load_state, own_randomness
 from ..terms import Pixels
 from .base import Adversary, real_number, share
-from .jobs import Job, PlainTraining
+from .learning import Learner, PlainTraining, TrainingJob
 from .transforms import in_blocks
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from .jobs import Learner
-
-# A folder names its class, and not any of diffusers' classes is fit to be made of a folder from elsewhere.
-_DIFFUSERS = ("AutoencoderKL", "AutoencoderTiny", "AutoencoderDC", "AsymmetricAutoencoderKL", "VQModel")
-_ENCODER, _DECODER = "_encoder.safetensors", "_decoder.safetensors"
 
 
 @dataclass(frozen=True)
@@ -54,6 +38,11 @@ class Autoencoder:
     title: str
     multiple: int
     reconstruct: Callable[[Tensor], Tensor]
+
+
+# A folder names its class, and not any of diffusers' classes is fit to be made of a folder from elsewhere.
+_DIFFUSERS = ("AutoencoderKL", "AutoencoderTiny", "AutoencoderDC", "AsymmetricAutoencoderKL", "VQModel")
+_ENCODER, _DECODER = "_encoder.safetensors", "_decoder.safetensors"
 
 
 @lru_cache(maxsize=1)
@@ -98,9 +87,46 @@ def _from_diffusers(folder: Path) -> Autoencoder:
     return Autoencoder(f"{kind} from {folder.name}", 2 ** max(3, len(channels) - 1), reconstruct)
 
 
-class _Clamp(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.tanh(x / 3) * 3
+def _from_files(first: Path, second: Path) -> Autoencoder:
+    states = [load_state(first), load_state(second)]
+    try:
+        latents, width = states[1]["1.weight"].shape[1], states[1]["1.weight"].shape[0]
+        pooled = any(".pool." in key for key in states[0])
+        networks = _tiny(latents, width, pooled=pooled)
+        for network, state in zip(networks, states, strict=True):
+            network.load_state_dict({key: value.float() for key, value in state.items()})
+            network.eval()
+    except (KeyError, IndexError, RuntimeError) as error:
+        raise WeightsError(f"{first} and {second.name} are no tiny autoencoder: {error}") from error
+    title = f"{first.name.removesuffix(_ENCODER)}, {latents} channels at an eighth of the side"
+    return Autoencoder(title, 8, lambda batch: networks[1](networks[0](batch)).clamp(0, 1))
+
+
+def _tiny(latents: int, width: int, *, pooled: bool) -> tuple[nn.Sequential, nn.Sequential]:
+    """Encoder and decoder of madebyollin/taesd (MIT): three halvings, three blocks at each scale."""
+
+    def blocks(*, deepest: bool = False) -> list[nn.Module]:
+        return [_Block(width, pooled=pooled and deepest) for _ in range(3)]
+
+    encoder = nn.Sequential(
+        nn.Conv2d(3, width, 3, padding=1), _Block(width, pooled=False),
+        _half(width), *blocks(), _half(width), *blocks(), _half(width), *blocks(deepest=True),
+        nn.Conv2d(width, latents, 3, padding=1),
+    )  # fmt: skip
+    decoder = nn.Sequential(
+        _Clamp(), nn.Conv2d(latents, width, 3, padding=1), nn.ReLU(),
+        *blocks(deepest=True), *_double(width), *blocks(), *_double(width), *blocks(), *_double(width),
+        _Block(width, pooled=False), nn.Conv2d(width, 3, 3, padding=1),
+    )  # fmt: skip
+    return encoder, decoder
+
+
+def _half(width: int) -> nn.Module:
+    return nn.Conv2d(width, width, 3, stride=2, padding=1, bias=False)
+
+
+def _double(width: int) -> list[nn.Module]:
+    return [nn.Upsample(scale_factor=2), nn.Conv2d(width, width, 3, padding=1, bias=False)]
 
 
 class _Block(nn.Module):
@@ -124,49 +150,12 @@ class _Block(nn.Module):
         return torch.relu(self.conv(x) + x)
 
 
-def _half(width: int) -> nn.Module:
-    return nn.Conv2d(width, width, 3, stride=2, padding=1, bias=False)
+class _Clamp(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(x / 3) * 3
 
 
-def _double(width: int) -> list[nn.Module]:
-    return [nn.Upsample(scale_factor=2), nn.Conv2d(width, width, 3, padding=1, bias=False)]
-
-
-def _tiny(latents: int, width: int, *, pooled: bool) -> tuple[nn.Sequential, nn.Sequential]:
-    """Encoder and decoder of madebyollin/taesd (MIT): three halvings, three blocks at each scale."""
-
-    def blocks(*, deepest: bool = False) -> list[nn.Module]:
-        return [_Block(width, pooled=pooled and deepest) for _ in range(3)]
-
-    encoder = nn.Sequential(
-        nn.Conv2d(3, width, 3, padding=1), _Block(width, pooled=False),
-        _half(width), *blocks(), _half(width), *blocks(), _half(width), *blocks(deepest=True),
-        nn.Conv2d(width, latents, 3, padding=1),
-    )  # fmt: skip
-    decoder = nn.Sequential(
-        _Clamp(), nn.Conv2d(latents, width, 3, padding=1), nn.ReLU(),
-        *blocks(deepest=True), *_double(width), *blocks(), *_double(width), *blocks(), *_double(width),
-        _Block(width, pooled=False), nn.Conv2d(width, 3, 3, padding=1),
-    )  # fmt: skip
-    return encoder, decoder
-
-
-def _from_files(first: Path, second: Path) -> Autoencoder:
-    states = [load_state(first), load_state(second)]
-    try:
-        latents, width = states[1]["1.weight"].shape[1], states[1]["1.weight"].shape[0]
-        pooled = any(".pool." in key for key in states[0])
-        networks = _tiny(latents, width, pooled=pooled)
-        for network, state in zip(networks, states, strict=True):
-            network.load_state_dict({key: value.float() for key, value in state.items()})
-            network.eval()
-    except (KeyError, IndexError, RuntimeError) as error:
-        raise WeightsError(f"{first} and {second.name} are no tiny autoencoder: {error}") from error
-    title = f"{first.name.removesuffix(_ENCODER)}, {latents} channels at an eighth of the side"
-    return Autoencoder(title, 8, lambda batch: networks[1](networks[0](batch)).clamp(0, 1))
-
-
-BLOCK = 32
+AUTOENCODER_BLOCK = 32
 
 
 class Purify(Adversary):
@@ -206,8 +195,6 @@ class Purify(Adversary):
         return f"autoencoder {self._load().title}"
 
     def transform(self, images: Pixels) -> Pixels:
-        import torch.nn.functional as F
-
         autoencoder = self._load()
         side = images.shape[-1]
         extra = -side % autoencoder.multiple
@@ -217,20 +204,19 @@ class Purify(Adversary):
             padded = F.pad(batch, (near, far, near, far), mode="reflect" if far < side else "replicate")
             return autoencoder.reconstruct(padded)[:, :, near : near + side, near : near + side]
 
-        return in_blocks(images, change, size=BLOCK)
+        return in_blocks(images, change, size=AUTOENCODER_BLOCK)
 
     def _load(self) -> Autoencoder:
-
         return load_autoencoder(self.path)
 
 
-WIDTH = 32
-KERNEL = 5
-BATCH = 32
-CROP = 24
-RATE = 2e-3
-WARM_UP = 0.1
-DENOISING_BLOCK = 64
+DENOISER_WIDTH = 32
+DENOISER_KERNEL = 5
+DENOISER_BATCH = 32
+DENOISER_CROP = 24
+DENOISER_RATE = 2e-3
+DENOISER_WARM_UP = 0.1
+DENOISER_BLOCK = 64
 
 
 class Denoiser(nn.Module):
@@ -243,9 +229,13 @@ class Denoiser(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for inputs in (12, WIDTH, WIDTH):
-            layers += [nn.Conv2d(inputs, WIDTH, 3, padding=1, bias=False), nn.BatchNorm2d(WIDTH), nn.ReLU()]
-        last = nn.Conv2d(WIDTH, 4 * KERNEL**2, 3, padding=1)
+        for inputs in (12, DENOISER_WIDTH, DENOISER_WIDTH):
+            layers += [
+                nn.Conv2d(inputs, DENOISER_WIDTH, 3, padding=1, bias=False),
+                nn.BatchNorm2d(DENOISER_WIDTH),
+                nn.ReLU(),
+            ]
+        last = nn.Conv2d(DENOISER_WIDTH, 4 * DENOISER_KERNEL**2, 3, padding=1)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)  # type: ignore[arg-type]
         self.layers = nn.Sequential(*layers, last)
@@ -256,10 +246,10 @@ class Denoiser(nn.Module):
         even = F.pad(noisy, (0, width % 2, 0, height % 2), mode="replicate")
         scores = F.pixel_shuffle(self.layers(4 * (F.pixel_unshuffle(even, 2) - 0.5)), 2)[..., :height, :width]
         weights = scores.softmax(dim=1)
-        around = F.pad(noisy, (KERNEL // 2,) * 4, mode="reflect")
+        around = F.pad(noisy, (DENOISER_KERNEL // 2,) * 4, mode="reflect")
         result = torch.zeros_like(noisy)
-        for place in range(KERNEL**2):
-            y, x = divmod(place, KERNEL)
+        for place in range(DENOISER_KERNEL**2):
+            y, x = divmod(place, DENOISER_KERNEL)
             result = result + weights[:, place : place + 1] * around[:, :, y : y + height, x : x + width]
         return result
 
@@ -281,11 +271,11 @@ def train_denoiser(images: Tensor, *, sigma: float, steps: int, seed: int, devic
     with own_randomness(seed):
         network = Denoiser()
     network.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    optimiser = torch.optim.Adam(network.parameters(), lr=RATE)
+    optimiser = torch.optim.Adam(network.parameters(), lr=DENOISER_RATE)
     side = images.shape[-1]
-    crop = min(CROP, side)
+    crop = min(DENOISER_CROP, side)
     for step in range(steps):
-        rows = torch.randint(len(images), (BATCH,), generator=generator)
+        rows = torch.randint(len(images), (DENOISER_BATCH,), generator=generator)
         top, left = torch.randint(side - crop + 1, (2,), generator=generator).tolist()
         # One way a step is enough variety, and spares a gather a picture.
         turns, mirror = torch.randint(4, (2,), generator=generator).tolist()
@@ -293,7 +283,8 @@ def train_denoiser(images: Tensor, *, sigma: float, steps: int, seed: int, devic
         given = torch.rot90(given.flip(-1) if mirror % 2 else given, turns, (2, 3))
         noisy = given + sigma * torch.randn(given.shape, generator=generator)
         for group in optimiser.param_groups:
-            group["lr"] = RATE * min(1.0, (step + 1) / (WARM_UP * steps)) * 0.5 * (1 + math.cos(math.pi * step / steps))
+            rise = min(1.0, (step + 1) / (DENOISER_WARM_UP * steps))
+            group["lr"] = DENOISER_RATE * rise * 0.5 * (1 + math.cos(math.pi * step / steps))
         found = network(noisy.to(device).contiguous(memory_format=torch.channels_last))
         loss = F.mse_loss(found, given.to(device)) / sigma**2
         optimiser.zero_grad(set_to_none=True)
@@ -317,7 +308,7 @@ def noised_and_denoised(network: Denoiser, images: Tensor, *, sigma: float, seed
     generator = torch.Generator().manual_seed(seed)
     network.eval()
     parts = []
-    for block in images.split(DENOISING_BLOCK):
+    for block in images.split(DENOISER_BLOCK):
         noisy = block.float() / 255 + sigma * torch.randn(block.shape, generator=generator)
         found = network(noisy.to(device).contiguous(memory_format=torch.channels_last))
         parts.append(found.clamp(0, 1).mul(255).round().to(torch.uint8).cpu())
@@ -330,29 +321,29 @@ class NoiseAndDenoise:
 
     Attributes:
         sigma: standard deviation of the noise, in [0, 1].
-        few: train the denoiser on the few clean pictures, rather than on the training pictures of the arm.
+        clean_subset: train the denoiser on the trainer's clean pictures, rather than on those of the arm.
         length: steps of the denoiser relative to the recipe's.
     """
 
     sigma: float
-    few: bool = False
+    clean_subset: bool = False
     length: float = 0.5
 
-    def __call__(self, job: Job) -> TrainingResult:
+    def __call__(self, job: TrainingJob) -> TrainingResult:
         """See :class:`Learner`."""
         begun = time.perf_counter()
-        known = job.few()[0] if self.few else job.images
+        known = job.clean_subset()[0] if self.clean_subset else job.images
         steps = max(1, round(self.length * job.recipe.steps))
         network = train_denoiser(known, sigma=self.sigma, steps=steps, seed=job.seed, device=job.device)
         images, test_images = (
             noised_and_denoised(network, pictures, sigma=self.sigma, seed=job.seed + number, device=job.device)
             for number, pictures in ((1, job.images), (2, job.test_images))
         )
-        result = PlainTraining()(replace(job, images=images, test_images=test_images, kept=None))
+        result = PlainTraining()(replace(job, images=images, test_images=test_images, checkpoint=None))
         return replace(result, seconds=time.perf_counter() - begun)
 
 
-DEFAULT_LEVELS = 16.0
+DEFAULT_NOISE_LEVELS = 16.0
 
 
 class NoiseDenoise(Adversary):
@@ -361,7 +352,7 @@ class NoiseDenoise(Adversary):
     The denoiser is trained for every victim on the pictures of its own arm: from more noise to what was given. No clean
     picture is needed, but the denoiser holds for typical whatever most of the pictures of the arm share. Noise that
     differs from picture to picture goes; a pattern that fills a class may be restored. AVATAR (arXiv 2303.08500) and
-    ECLIPSE (arXiv 2406.15093) use diffusion models trained on clean pictures: see :class:`FewDenoise`.
+    ECLIPSE (arXiv 2406.15093) use diffusion models trained on clean pictures: see :class:`CleanSubsetDenoise`.
 
     Args:
         parameter: standard deviation of the noise in levels of 255, 1 to 64; 16 where left out, twice the usual
@@ -378,7 +369,7 @@ class NoiseDenoise(Adversary):
     cost = 2.0
 
     def __init__(self, parameter: str | None = None) -> None:
-        self.levels = real_number(self.prefix, parameter, default=DEFAULT_LEVELS, least=1.0, most=64.0)
+        self.levels = real_number(self.prefix, parameter, default=DEFAULT_NOISE_LEVELS, least=1.0, most=64.0)
 
     @property
     def name(self) -> str:
@@ -389,11 +380,10 @@ class NoiseDenoise(Adversary):
         return "a trainer who drowns them in noise and denoises that"
 
     def learner(self) -> Learner:
-
         return NoiseAndDenoise(self.levels / 255.0)
 
 
-class FewDenoise(Adversary):
+class CleanSubsetDenoise(Adversary):
     """The same with a denoiser trained on a few clean pictures, whose labels are not needed.
 
     ECLIPSE trains a diffusion model on 2,000 clean pictures of 50,000, adds noise once and takes it out in many steps.
@@ -420,12 +410,11 @@ class FewDenoise(Adversary):
 
     @property
     def name(self) -> str:
-        return f"few-denoise:{self.clean_share:g}"
+        return f"{self.prefix}:{self.clean_share:g}"
 
     @property
     def phrase(self) -> str:
         return f"a trainer who denoises them with a network trained on {100 * self.clean_share:g} % clean pictures"
 
     def learner(self) -> Learner:
-
-        return NoiseAndDenoise(DEFAULT_LEVELS / 255.0, few=True)
+        return NoiseAndDenoise(DEFAULT_NOISE_LEVELS / 255.0, clean_subset=True)

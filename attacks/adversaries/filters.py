@@ -1,36 +1,22 @@
-"""Filters over the pictures before training: local ones, those that smooth, and bands of frequencies.
-
-Local filters: Gaussian blur and the median.
-
-Non-local means: each pixel averaged with pixels whose surroundings look alike.
-
-Total variation: the smoothest picture near the given one.
-
-Every pixel taken from a random place nearby: made against noise that is a convolution.
-
-Sharpening with random kernels, then a low-pass: made against noise that is a convolution.
-
-Radial filters in cycles per picture: a low-pass, and a band-stop for a trainer who knows where the noise lies.
-"""
+"""Filters of the pictures, made once before training: local ones, denoisers, displacement, bands of frequencies."""
 
 from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ...errors import SetupError
 from ..terms import Pixels
 from .base import Adversary, real_number, real_range
 from .transforms import in_blocks
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-_REACH = 2.0
+_KERNEL_REACH = 2.0
 """The kernel reaches so many sigma to each side, at least one pixel."""
 
 
@@ -67,7 +53,7 @@ class GaussianBlur(Adversary):
         from torchvision.transforms.v2.functional import gaussian_blur
 
         # Reflection at the border cannot reach further than the picture.
-        radius = min(max(1, math.ceil(_REACH * self.sigma)), images.shape[-1] - 1)
+        radius = min(max(1, math.ceil(_KERNEL_REACH * self.sigma)), images.shape[-1] - 1)
         size = 2 * radius + 1
         return in_blocks(images, lambda batch, _: gaussian_blur(batch, [size, size], [self.sigma, self.sigma]))
 
@@ -85,9 +71,6 @@ class Median(Adversary):
         return "a trainer who applies a median filter"
 
     def transform(self, images: Pixels) -> Pixels:
-        import torch
-        import torch.nn.functional as F
-
         side = images.shape[-1]
 
         def change(batch: Tensor, _: int) -> Tensor:
@@ -99,11 +82,11 @@ class Median(Adversary):
         return in_blocks(images, change)
 
 
-PATCH_RADIUS = 1
-SEARCH_RADIUS = 4
+NLM_PATCH = 1
+NLM_SEARCH = 4
 
 
-def denoise_nlm(batch: Tensor, strength: float, *, patch: int = PATCH_RADIUS, search: int = SEARCH_RADIUS) -> Tensor:
+def denoise_nlm(batch: Tensor, strength: float, *, patch: int = NLM_PATCH, search: int = NLM_SEARCH) -> Tensor:
     """Weighted mean of the pixels around each, by the likeness of their patches (Buades, Coll, Morel 2005).
 
     Args:
@@ -112,9 +95,6 @@ def denoise_nlm(batch: Tensor, strength: float, *, patch: int = PATCH_RADIUS, se
         patch: a patch is ``2 patch + 1`` px wide.
         search: and is looked for up to this many px away along each axis.
     """
-    import torch
-    import torch.nn.functional as F
-
     side = batch.shape[-1]
     search = min(search, side - 1)
     padded = F.pad(batch, (search,) * 4, mode="reflect")
@@ -122,7 +102,7 @@ def denoise_nlm(batch: Tensor, strength: float, *, patch: int = PATCH_RADIUS, se
     for y in range(2 * search + 1):
         for x in range(2 * search + 1):
             shifted = padded[:, :, y : y + side, x : x + side]
-            apart = (shifted - batch).square().mean(dim=1, keepdim=True)
+            apart = (shifted - batch).square().mean(dim=1, keepdim=True)  # [B, 1, R, R]
             # Patches at the border are averaged over what of them lies inside.
             apart = F.avg_pool2d(apart, 2 * patch + 1, stride=1, padding=patch, count_include_pad=False)
             weight = torch.exp(apart * (-1.0 / strength**2))
@@ -161,11 +141,11 @@ class NonLocalMeans(Adversary):
         return in_blocks(images, lambda batch, _: denoise_nlm(batch, self.levels / 255.0), size=64)
 
 
-ITERATIONS = 60
-_STEP = 0.25
+TV_ITERATIONS = 60
+_TV_STEP = 0.25
 
 
-def denoise_tv(batch: Tensor, weight: float, *, iterations: int = ITERATIONS) -> Tensor:
+def denoise_tv(batch: Tensor, weight: float, *, iterations: int = TV_ITERATIONS) -> Tensor:
     """The minimiser u of ``|u - batch|^2 / 2 + weight * TV(u)``, each colour by itself.
 
     Chambolle's dual projection (2004, section 3.1), for all pictures at once.
@@ -175,16 +155,14 @@ def denoise_tv(batch: Tensor, weight: float, *, iterations: int = ITERATIONS) ->
         weight: of the total variation; larger is smoother.
         iterations: of the projection; its step is 1/4, which converges.
     """
-    import torch
-
-    p = batch.new_zeros(2, *batch.shape)
+    p = batch.new_zeros(2, *batch.shape)  # [2, B, 3, R, R]: down and right
     result = batch
     for _ in range(iterations):
         gradient = torch.zeros_like(p)
         gradient[0, :, :, :-1] = result[:, :, 1:] - result[:, :, :-1]
         gradient[1, :, :, :, :-1] = result[:, :, :, 1:] - result[:, :, :, :-1]
-        norm = gradient.square().sum(0).sqrt()
-        p = (p - _STEP * gradient) / (1 + _STEP / weight * norm)
+        norm = gradient.square().sum(0).sqrt()  # [B, 3, R, R]
+        p = (p - _TV_STEP * gradient) / (1 + _TV_STEP / weight * norm)
         # Minus the divergence of p, the adjoint of the gradient above.
         d = -p.sum(0)
         d[:, :, 1:] += p[0, :, :, :-1]
@@ -268,30 +246,21 @@ class Coin(Adversary):
         return f"a trainer who displaces every pixel by up to {self.reach:g} px"
 
     def transform(self, images: Pixels) -> Pixels:
-        import torch
-        import torch.nn.functional as F
-
         side = images.shape[-1]
         span = torch.arange(side, dtype=torch.float32)
 
         def change(batch: Tensor, start: int) -> Tensor:
             moved = np.stack([offsets(start + row, side, self.reach) for row in range(len(batch))])
             down, right = torch.from_numpy(moved).unbind(1)
-            places = torch.stack([span + right, span[:, None] + down], dim=-1)  # x before y
+            places = torch.stack([span + right, span[:, None] + down], dim=-1)  # [B, R, R, 2], x before y
             grid = places * (2 / max(1, side - 1)) - 1
             return F.grid_sample(batch, grid, mode="bilinear", padding_mode="border", align_corners=True)
 
         return in_blocks(images, change)
 
 
-STRENGTHS = (0.5, 1.5)
-_SHARPEN_SEED = 0x45B
-
-
 def dct_matrix(side: int) -> Tensor:
     """The orthonormal DCT-II ``[side, side]``: row k holds the k-th cosine, and the transpose is the inverse."""
-    import torch
-
     points = torch.arange(side, dtype=torch.float64)
     matrix = torch.cos(math.pi / side * (points[None, :] + 0.5) * points[:, None]) * math.sqrt(2.0 / side)
     matrix[0] /= math.sqrt(2.0)
@@ -303,6 +272,10 @@ def low_pass(batch: Tensor, kept: int) -> Tensor:
     rows = dct_matrix(batch.shape[-1])[:kept]
     projector = rows.T @ rows
     return projector @ batch @ projector
+
+
+SHARPENING = (0.5, 1.5)
+_SHARPEN_SEED = 0x45B
 
 
 class SharpenLowPass(Adversary):
@@ -335,11 +308,8 @@ class SharpenLowPass(Adversary):
         return "a trainer who sharpens them and drops high frequencies"
 
     def transform(self, images: Pixels) -> Pixels:
-        import torch
-        import torch.nn.functional as F
-
         strengths = torch.from_numpy(
-            np.random.default_rng(_SHARPEN_SEED).uniform(*STRENGTHS, len(images)).astype(np.float32)
+            np.random.default_rng(_SHARPEN_SEED).uniform(*SHARPENING, len(images)).astype(np.float32)
         )
         kept = max(1, round(self.share * images.shape[-1]))
 
@@ -351,7 +321,7 @@ class SharpenLowPass(Adversary):
         return in_blocks(images, change)
 
 
-LEAST, MOST = 0.5, 512.0
+MIN_CYCLES, MAX_CYCLES = 0.5, 512.0
 """A DCT has steps of half a cycle; no picture we work on has more than 512 cycles to a side."""
 
 
@@ -360,8 +330,6 @@ def radii(side: int) -> Tensor:
 
     The k-th cosine of an axis makes k / 2 cycles from one edge of the picture to the other.
     """
-    import torch
-
     cycles = torch.arange(side, dtype=torch.float32) / 2
     return torch.hypot(cycles[:, None], cycles[None, :])
 
@@ -409,7 +377,7 @@ class LowPass(_Radial):
     description = "only low frequencies kept (lowpass:5 sets the limit in cycles per picture, 8 if left out)"
 
     def __init__(self, parameter: str | None = None) -> None:
-        self.radius = real_number(self.prefix, parameter, default=8.0, least=LEAST, most=MOST)
+        self.radius = real_number(self.prefix, parameter, default=8.0, least=MIN_CYCLES, most=MAX_CYCLES)
 
     @property
     def name(self) -> str:
@@ -440,7 +408,7 @@ class BandStop(_Radial):
     description = "a band of frequencies removed (bandstop:4-9 sets it in cycles per picture, 4-9 if left out)"
 
     def __init__(self, parameter: str | None = None) -> None:
-        self.low, self.high = real_range(self.prefix, parameter, default=(4.0, 9.0), least=LEAST, most=MOST)
+        self.low, self.high = real_range(self.prefix, parameter, default=(4.0, 9.0), least=MIN_CYCLES, most=MAX_CYCLES)
 
     @property
     def name(self) -> str:

@@ -1,11 +1,4 @@
-"""Other labels on the same pictures: merged, dealt out anew, or split.
-
-Superclasses: the same pictures, sorted into fewer and larger classes.
-
-Random regrouping: larger classes that nobody had in mind when the pictures were protected.
-
-Finer classes: the trainer splits each class by what the pictures look like.
-"""
+"""Other labels on the same pictures: classes merged by a map, merged at random, or split by what they show."""
 
 from __future__ import annotations
 
@@ -17,6 +10,7 @@ from numpy.typing import NDArray
 from ...errors import ConfigError, LabelError, SetupError
 from ...records.places import read_regular
 from ...records.text import parse_toml, read_json
+from ...surrogates.clustering import fit_kmeans
 from ..terms import Labelling, Pixels
 from .base import Adversary, Material, whole_number
 
@@ -58,14 +52,7 @@ class Superclass(Adversary):
         if len(names) < 2:
             raise LabelError(f"{self.path} puts every class into {names[0]!r}. At least two superclasses are needed.")
         table = np.array([names.index(self.superclass_of[name]) for name in material.classes])
-        return grouped(material, table, names)
-
-
-def grouped(material: Material, table: np.ndarray, names: list[str]) -> Labelling:
-    """The labelling by a table class -> group."""
-    members = [[c for c, group in zip(material.classes, table, strict=True) if group == g] for g in range(len(names))]
-    detail = "; ".join(f"{name}: {', '.join(inside)}" for name, inside in zip(names, members, strict=True))
-    return Labelling(table[material.labels], table[material.test_labels], len(names), detail)
+        return merge_classes(material, table, names)
 
 
 def _read(path: Path) -> dict[str, str]:
@@ -78,6 +65,13 @@ def _read(path: Path) -> dict[str, str]:
     if not isinstance(content, dict) or not all(isinstance(value, str | int) for value in content.values()):
         raise ConfigError(f'{path} must map class names to superclass names, such as {{"cat": "animal"}}.')
     return {name: str(value) for name, value in content.items()}
+
+
+def merge_classes(material: Material, table: np.ndarray, names: list[str]) -> Labelling:
+    """The labelling by a table class -> group."""
+    members = [[c for c, group in zip(material.classes, table, strict=True) if group == g] for g in range(len(names))]
+    detail = "; ".join(f"{name}: {', '.join(inside)}" for name, inside in zip(names, members, strict=True))
+    return Labelling(table[material.labels], table[material.test_labels], len(names), detail)
 
 
 class Regroup(Adversary):
@@ -113,11 +107,11 @@ class Regroup(Adversary):
         order = np.random.default_rng(material.seed).permutation(count)
         table = np.empty(count, dtype=np.int64)
         table[order] = np.arange(count) % self.groups
-        return grouped(material, table, [f"group {number}" for number in range(1, self.groups + 1)])
+        return merge_classes(material, table, [f"group {number}" for number in range(1, self.groups + 1)])
 
 
-SURROGATE = "efficientnet-lite0"
-_PIXEL_SIDE = 8
+FEATURE_NETWORK = "efficientnet-lite0"
+_THUMBNAIL_SIDE = 8
 
 
 class Finer(Adversary):
@@ -152,11 +146,11 @@ class Finer(Adversary):
 
     def relabel(self, material: Material) -> Labelling:
         try:
-            train, test = material.features("clean", SURROGATE), material.features("test", SURROGATE)
-            what = f"features of {SURROGATE}"
+            train, test = material.features("clean", FEATURE_NETWORK), material.features("test", FEATURE_NETWORK)
+            what = f"features of {FEATURE_NETWORK}"
         except SetupError:
             train, test = (_thumbnails(material.pictures(which)) for which in ("clean", "test"))
-            what = f"pictures at {_PIXEL_SIDE} x {_PIXEL_SIDE} pixels, since {SURROGATE} is not installed"
+            what = f"pictures at {_THUMBNAIL_SIDE} x {_THUMBNAIL_SIDE} pixels, since {FEATURE_NETWORK} is not installed"
         train, test = _normalised(train), _normalised(test)
         fine, fine_test = np.empty_like(material.labels), np.empty_like(material.test_labels)
         count = 0
@@ -166,9 +160,9 @@ class Finer(Adversary):
                 fine_test[tested] = count  # no training picture: a class of its own that nobody can learn
                 count += bool(tested.any())
                 continue
-            centres = _centres(train[members], self.parts, material.seed)
-            fine[members] = count + _nearest(train[members], centres)
-            fine_test[tested] = count + _nearest(test[tested], centres)
+            centres = _cluster_centres(train[members], self.parts, material.seed)
+            fine[members] = count + _nearest_centre(train[members], centres)
+            fine_test[tested] = count + _nearest_centre(test[tested], centres)
             count += len(centres)
         detail = f"{len(material.classes)} classes split into {count} by k-means on {what}"
         return Labelling(fine, fine_test, count, detail)
@@ -176,7 +170,7 @@ class Finer(Adversary):
 
 def _thumbnails(images: Pixels) -> NDArray[np.float32]:
     """The pictures at 8 x 8 pixels, each the mean of a patch, as rows ``[N, 192]``."""
-    edges = np.linspace(0, images.shape[-1], _PIXEL_SIDE + 1).astype(int)
+    edges = np.linspace(0, images.shape[-1], _THUMBNAIL_SIDE + 1).astype(int)
     rows = np.add.reduceat(images.astype(np.float32), edges[:-1], axis=2) / np.diff(edges)[:, None]
     return (np.add.reduceat(rows, edges[:-1], axis=3) / np.diff(edges)).reshape(len(images), -1)
 
@@ -186,17 +180,12 @@ def _normalised(features: NDArray[np.float32]) -> NDArray[np.float32]:
     return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
 
 
-def _centres(points: NDArray[np.float32], count: int, seed: int) -> NDArray[np.float32]:
+def _cluster_centres(points: NDArray[np.float32], count: int, seed: int) -> NDArray[np.float32]:
     """At most ``count`` centres ``[C, D]``; fewer where there are fewer different pictures."""
-    from sklearn.cluster import KMeans
-    from threadpoolctl import threadpool_limits
-
     count = min(count, len(np.unique(points, axis=0)))
-    with threadpool_limits(1):  # sums in one order, so that labels do not depend on the machine's cores
-        model = KMeans(count, n_init=10, random_state=seed)  # pyright: ignore[reportArgumentType]  # a number, too
-        return model.fit(points).cluster_centers_.astype(np.float32)
+    return np.asarray(fit_kmeans(points, count, seed=seed).cluster_centers_, dtype=np.float32)
 
 
-def _nearest(points: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArray[np.int64]:
+def _nearest_centre(points: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArray[np.int64]:
     distances = np.square(centres).sum(axis=1) - 2 * points @ centres.T  # less what is the same for all centres
     return distances.argmin(axis=1).astype(np.int64)

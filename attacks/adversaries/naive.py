@@ -1,11 +1,4 @@
-"""The trainer who takes the pictures as they are; stops early; or mixes clean ones in.
-
-The naive trainer: flip and crop, nothing else.
-
-Early stopping: keep the network from the moment it was best.
-
-Mixing: train on clean and protected pictures together.
-"""
+"""The trainer who takes the pictures as they are, stops at the best moment, or mixes clean ones in."""
 
 from __future__ import annotations
 
@@ -73,7 +66,7 @@ class ValidatedStop(EarlyStop):
         return "a trainer who stops by 200 clean validation pictures"
 
 
-DEFAULT_SHARE = 0.5
+DEFAULT_PROTECTED_SHARE = 0.5
 
 
 class Mix(Adversary):
@@ -98,7 +91,7 @@ class Mix(Adversary):
 
     def __init__(self, parameter: str | None = None) -> None:
         try:
-            share = DEFAULT_SHARE if parameter is None else float(parameter)
+            share = DEFAULT_PROTECTED_SHARE if parameter is None else float(parameter)
         except ValueError:
             share = 0.0
         if not 0 < share < 1:

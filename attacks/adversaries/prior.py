@@ -1,21 +1,4 @@
-"""Prior knowledge: pretrained networks, a few clean pictures, features learned without labels.
-
-Names of pretrained networks, checked when they are given and found when they are needed.
-
-Probes: a trainer who has a pretrained network learns on its frozen features.
-
-Fine-tuning a network that somebody else trained.
-
-Fine-tuning: a pretrained network knows what to look at before it sees the first protected picture.
-
-Going on from a trained victim with a few clean pictures: the last layer anew, or all layers a little.
-
-A few clean pictures with labels: the last layer fitted anew, or the whole network trained on for a while.
-
-SimCLR: features learned from pictures without labels (Chen et al. 2020, arXiv 2002.05709).
-
-SimCLR: most protections aim at labels, and this trainer needs none to learn features.
-"""
+"""Prior knowledge: pretrained networks, a few clean pictures with labels, features learned without labels."""
 
 from __future__ import annotations
 
@@ -24,7 +7,7 @@ import time
 import types
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -33,15 +16,20 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from ...errors import ConfigError, SetupError
-from ...surrogates import Surrogate, TrainingResult, own_randomness, predict_logits, train_classifier
+from ...surrogates import (
+    Recipe,
+    Surrogate,
+    TrainingResult,
+    check_surrogate,
+    create_surrogate,
+    own_randomness,
+    predict_logits,
+    train_classifier,
+)
 from ...surrogates.determinism import seeded
 from ...surrogates.probes import linear_probe
 from .base import Adversary, check_kornia, share
-from .jobs import Job, train_job, trained_network
-
-if TYPE_CHECKING:
-    from ...surrogates import Recipe
-    from .jobs import Learner
+from .learning import Learner, TrainingJob, train_job, trained_network
 
 DEFAULT_NETWORK = "efficientnet-lite0"
 
@@ -57,8 +45,6 @@ class Pretrained:
     """
 
     def __init__(self, name: str) -> None:
-        from ...surrogates import check_surrogate  # loads torch; listing adversaries needs none
-
         self.name = name
         self._missing: SetupError | None = None
         try:
@@ -78,8 +64,6 @@ class Pretrained:
             SetupError: weights, or a package, are not on this machine.
             ConfigError: the network has random weights, which are no prior knowledge, or cannot take this resolution.
         """
-        from ...surrogates import create_surrogate
-
         if self._missing is not None:
             raise self._missing
         source = create_surrogate(self.name, num_classes=2, resolution=resolution, seed=0).source
@@ -145,24 +129,6 @@ class NearestNeighbours(_Probe):
     doing = "looks up the nearest neighbours by"
 
 
-@dataclass(frozen=True)
-class FineTuning:
-    """All layers, or the later ones, from pretrained weights with a new last layer.
-
-    Attributes:
-        frozen: share of the layers, from the first on, that keep their weights.
-    """
-
-    frozen: float = 0.0
-
-    def __call__(self, job: Job) -> TrainingResult:
-        """See :class:`Learner`."""
-        network = job.fresh_network()
-        renew_head(network, job.seed)
-        freeze_early(network, self.frozen)
-        return train_job(network, job)
-
-
 def renew_head(network: Surrogate, seed: int) -> None:
     """Random values for the last layer: weights whose classes happen to fit would be an answer and not knowledge."""
     with own_randomness(seed):
@@ -182,7 +148,25 @@ def freeze_early(network: Surrogate, share: float) -> None:
             layer.train = types.MethodType(lambda self, mode=True: self, layer)  # stays as it is
 
 
-RATE, STEPS = 0.1, 0.25
+@dataclass(frozen=True)
+class FineTuning:
+    """All layers, or the later ones, from pretrained weights with a new last layer.
+
+    Attributes:
+        frozen: share of the layers, from the first on, that keep their weights.
+    """
+
+    frozen: float = 0.0
+
+    def __call__(self, job: TrainingJob) -> TrainingResult:
+        """See :class:`Learner`."""
+        network = job.fresh_network()
+        renew_head(network, job.seed)
+        freeze_early(network, self.frozen)
+        return train_job(network, job)
+
+
+FINE_TUNING_RATE, FINE_TUNING_STEPS = 0.1, 0.25
 
 
 class FineTune(Adversary):
@@ -229,10 +213,9 @@ class FineTune(Adversary):
         return f"fine-tuned from {self._pretrained.title}, weights: {self._pretrained.source(resolution)}"
 
     def adapt(self, recipe: Recipe) -> Recipe:
-        return replace(recipe, lr=RATE * recipe.lr, steps=max(1, round(STEPS * recipe.steps)))
+        return replace(recipe, lr=FINE_TUNING_RATE * recipe.lr, steps=max(1, round(FINE_TUNING_STEPS * recipe.steps)))
 
     def learner(self) -> Learner:
-
         return FineTuning()
 
 
@@ -249,7 +232,6 @@ class FreezeEarly(FineTune):
         return f"a trainer who fine-tunes the later layers of the pretrained {self._pretrained.title}"
 
     def learner(self) -> Learner:
-
         return FineTuning(frozen=0.5)
 
 
@@ -259,7 +241,7 @@ def features_of(network: Surrogate, images: Tensor, device: str) -> Tensor:
     return predict_logits(network.trunk().eval().to(device), images)
 
 
-def judged(predictions: Tensor, train_accuracy: float, steps: int, loss: float, begun: float) -> TrainingResult:
+def untimed_result(predictions: Tensor, train_accuracy: float, steps: int, loss: float, begun: float) -> TrainingResult:
     """A result without a learning curve: the best moment is the end."""
     return TrainingResult(
         steps=steps,
@@ -274,68 +256,21 @@ def judged(predictions: Tensor, train_accuracy: float, steps: int, loss: float, 
     )
 
 
-@dataclass(frozen=True)
-class LastLayerRefit:
-    """Freezes the body of the trained victim and fits a new last layer on the clean pictures (arXiv 2305.19254).
-
-    The fit is a logistic regression on standardised features, solved and not stepped. The training accuracy is that on
-    the clean pictures it was fitted on.
-    """
-
-    def __call__(self, job: Job) -> TrainingResult:
-        """See :class:`Learner`."""
-        begun = time.perf_counter()
-        return refit(job, trained_network(job), 0 if job.arm == "untrained" else job.recipe.steps, begun)
-
-
-def refit(job: Job, network: Surrogate, steps: int, begun: float) -> TrainingResult:
+def refit(job: TrainingJob, network: Surrogate, steps: int, begun: float) -> TrainingResult:
     """A new last layer on the few clean pictures."""
-    few_images, few_labels = job.few()
-    features = features_of(network, torch.cat([few_images, job.test_images]), job.device).numpy()
+    clean_subset_images, clean_subset_labels = job.clean_subset()
+    features = features_of(network, torch.cat([clean_subset_images, job.test_images]), job.device).numpy()
     if not np.isfinite(features).all():
-        return judged(torch.zeros(len(job.test_images), dtype=torch.int64), 0.0, steps, math.nan, begun)
+        return untimed_result(torch.zeros(len(job.test_images), dtype=torch.int64), 0.0, steps, math.nan, begun)
     with threadpool_limits(1):  # sums in one order, as everywhere
-        predicted = torch.from_numpy(linear_probe(features[: len(few_images)], few_labels.numpy(), features))
-    fitted, predictions = predicted[: len(few_images)], predicted[len(few_images) :]
-    return judged(predictions, float((fitted == few_labels).float().mean()), steps, 0.0, begun)
-
-
-@dataclass(frozen=True)
-class Recovery:
-    """Trains the trained victim on, on the clean pictures alone, gently (the recovery of arXiv 2405.03316).
-
-    Attributes:
-        rate: learning rate relative to the recipe's.
-        steps: relative to the recipe's.
-    """
-
-    rate: float = 0.2
-    steps: float = 0.25
-
-    def __call__(self, job: Job) -> TrainingResult:
-        """See :class:`Learner`."""
-        begun = time.perf_counter()
-        few_images, few_labels = job.few()
-        steps = max(1, round(self.steps * job.recipe.steps))
-        # The control learns from the clean pictures alone, from scratch: at the full rate, or it would not start.
-        rate = job.recipe.lr * (1.0 if job.arm == "untrained" else self.rate)
-        recipe = replace(job.recipe, lr=rate, steps=steps, batch_size=min(job.recipe.batch_size, len(few_images)))
-        result = train_classifier(
-            trained_network(job),
-            few_images,
-            few_labels,
-            recipe,
-            seed=job.seed,
-            test_images=job.test_images,
-            test_labels=job.test_labels,
-            evals=job.evals,
-            device=job.device,
+        predicted = torch.from_numpy(
+            linear_probe(features[: len(clean_subset_images)], clean_subset_labels.numpy(), features)
         )
-        before = 0 if job.arm == "untrained" else job.recipe.steps
-        return replace(result, steps=before + steps, seconds=time.perf_counter() - begun)
+    fitted, predictions = predicted[: len(clean_subset_images)], predicted[len(clean_subset_images) :]
+    return untimed_result(predictions, float((fitted == clean_subset_labels).float().mean()), steps, 0.0, begun)
 
 
-class _FewClean(Adversary):
+class _CleanSubset(Adversary):
     """Goes on from the victims that ``none`` trained; the arm ``untrained`` goes on from random weights instead.
 
     What the control reaches comes from the clean pictures alone, and no protection can prevent it.
@@ -360,7 +295,21 @@ class _FewClean(Adversary):
         return f"{self.prefix}:{self.clean_share:g}"
 
 
-class LastLayer(_FewClean):
+@dataclass(frozen=True)
+class LastLayerRefit:
+    """Freezes the body of the trained victim and fits a new last layer on the clean pictures (arXiv 2305.19254).
+
+    The fit is a logistic regression on standardised features, solved and not stepped. The training accuracy is that on
+    the clean pictures it was fitted on.
+    """
+
+    def __call__(self, job: TrainingJob) -> TrainingResult:
+        """See :class:`Learner`."""
+        begun = time.perf_counter()
+        return refit(job, trained_network(job), 0 if job.arm == "untrained" else job.recipe.steps, begun)
+
+
+class LastLayer(_CleanSubset):
     """Freezes the body and fits a new last layer (deep feature reweighting)."""
 
     prefix = "last-layer"
@@ -373,11 +322,47 @@ class LastLayer(_FewClean):
         return f"a trainer who refits the last layer on {100 * self.clean_share:g} % clean pictures"
 
     def learner(self) -> Learner:
-
         return LastLayerRefit()
 
 
-class Recover(_FewClean):
+@dataclass(frozen=True)
+class Recovery:
+    """Trains the trained victim on, on the clean pictures alone, gently (the recovery of arXiv 2405.03316).
+
+    Attributes:
+        rate: learning rate relative to the recipe's.
+        steps: relative to the recipe's.
+    """
+
+    rate: float = 0.2
+    steps: float = 0.25
+
+    def __call__(self, job: TrainingJob) -> TrainingResult:
+        """See :class:`Learner`."""
+        begun = time.perf_counter()
+        clean_subset_images, clean_subset_labels = job.clean_subset()
+        steps = max(1, round(self.steps * job.recipe.steps))
+        # The control learns from the clean pictures alone, from scratch: at the full rate, or it would not start.
+        rate = job.recipe.lr * (1.0 if job.arm == "untrained" else self.rate)
+        recipe = replace(
+            job.recipe, lr=rate, steps=steps, batch_size=min(job.recipe.batch_size, len(clean_subset_images))
+        )
+        result = train_classifier(
+            trained_network(job),
+            clean_subset_images,
+            clean_subset_labels,
+            recipe,
+            seed=job.seed,
+            test_images=job.test_images,
+            test_labels=job.test_labels,
+            evals=job.evals,
+            device=job.device,
+        )
+        before = 0 if job.arm == "untrained" else job.recipe.steps
+        return replace(result, steps=before + steps, seconds=time.perf_counter() - begun)
+
+
+class Recover(_CleanSubset):
     """Trains all layers on, gently, on the clean pictures alone."""
 
     prefix = "recover"
@@ -390,17 +375,16 @@ class Recover(_FewClean):
         return f"a trainer who goes on with {100 * self.clean_share:g} % clean pictures"
 
     def learner(self) -> Learner:
-
         return Recovery()
 
 
-PROJECTION = 64
+PROJECTED_WIDTH = 64
 
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     """The normalised temperature-scaled cross-entropy of two views ``[B, D]`` each: who is whose other half."""
-    both = F.normalize(torch.cat([first, second]), dim=1)
-    likeness = both @ both.T / temperature
+    both = F.normalize(torch.cat([first, second]), dim=1)  # [2 B, D]
+    likeness = both @ both.T / temperature  # [2 B, 2 B]
     likeness.fill_diagonal_(float("-inf"))
     count = len(first)
     partner = torch.arange(2 * count, device=both.device).roll(count)
@@ -427,7 +411,7 @@ class _Projected(nn.Module):
         super().__init__()
         self.trunk = network.trunk()
         width = network.head.in_features
-        self.project = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, PROJECTION))
+        self.project = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, PROJECTED_WIDTH))
 
     def forward(self, images: Tensor) -> Tensor:
         return self.project(self.trunk(images))
@@ -462,7 +446,7 @@ class Contrastive:
     rate: float = 1e-3
     temperature: float = 0.5
 
-    def __call__(self, job: Job) -> TrainingResult:
+    def __call__(self, job: TrainingJob) -> TrainingResult:
         """See :class:`Learner`."""
         begun = time.perf_counter()
         network, steps = job.fresh_network(), max(1, round(self.length * job.recipe.steps))
@@ -483,7 +467,7 @@ class Contrastive:
         )
         if not trained.finite:
             empty = torch.zeros(len(job.test_labels), dtype=torch.int64)
-            return judged(empty, 0.0, steps, float("nan"), begun)
+            return untimed_result(empty, 0.0, steps, float("nan"), begun)
         return refit(job, network, steps, begun)
 
 
@@ -525,5 +509,4 @@ class SimClr(Adversary):
         return super().check(resolution)
 
     def learner(self) -> Learner:
-
         return Contrastive()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from ...surrogates.determinism import one_thread
 from ..terms import Arm, Pixels
 from .base import Adversary, Material
 
 EPOCHS = 20
-LEAST_STEPS = 1000
+MIN_STEPS = 1000
 BATCH = 1024
 RATE = 0.1
 
@@ -26,14 +28,10 @@ def linear_weights(images: Pixels, labels: NDArray[np.int64], classes: int) -> N
         labels: int64 ``[N]``.
         classes: K.
     """
-    import torch
-
-    from ...surrogates.determinism import one_thread
-
     count = len(images)
     order = np.random.default_rng(0).permutation(count)  # pictures come class by class
     batches = [order[start : start + BATCH] for start in range(0, count, BATCH)]
-    epochs = max(EPOCHS, -(-LEAST_STEPS // len(batches)))
+    epochs = max(EPOCHS, -(-MIN_STEPS // len(batches)))
     with one_thread("cpu"), torch.no_grad():
         weights = torch.zeros(classes, int(np.prod(images.shape[1:])))
         held = [

@@ -1,22 +1,11 @@
 """Networks that learn the protection and take it away: D-VAE from the protected set alone, another from leaked pairs.
 
-What the networks that purify pictures share: a block, how they are fitted, and pictures at a side they can halve.
+D-VAE (arXiv 2405.01460) needs no clean picture: an autoencoder of limited rate lets through what is cheap to describe,
+which noise of high frequency is not; an auxiliary decoder learns from an embedding of the class what goes with the
+class and does not get through, and that is subtracted.
 
-Purification by a rate-limited autoencoder that learns the noise of each class beside it (D-VAE, arXiv 2405.01460).
-
-No clean picture is needed. What is cheap to describe survives a small rate; noise of high frequency does not. What goes
-with the class but does not get through is what an auxiliary decoder learns from an embedding of the class, and is
-subtracted.
-
-D-VAE: the trainer's own pictures through an autoencoder of limited rate, the noise of each class subtracted.
-
-Purification learned from pairs: a network that takes away what the protection put in (after arXiv 2412.21061).
-
-BridgePure fits a diffusion bridge to pairs of pictures before and after the protection. Here it is a small residual
-network, fitted by squared error, that a CPU trains in a minute.
-
-Leaked pairs: a trainer who has some pictures before and after the protection learns to take it away.
-"""
+BridgePure (arXiv 2412.21061) fits a diffusion bridge to pairs of pictures before and after the protection. Here it is a
+small residual network, fitted by squared error, that a CPU trains in a minute."""
 
 from __future__ import annotations
 
@@ -24,7 +13,6 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -36,17 +24,12 @@ from ...errors import LabelError
 from ...surrogates import TrainingResult, epoch_order, own_randomness
 from ..terms import Arm, Labelling, Pixels
 from .base import Adversary, Material, real_number, whole_number
-from .jobs import Job, PlainTraining
+from .learning import Learner, PlainTraining, TrainingJob
 
-if TYPE_CHECKING:
-    from .jobs import Learner
-
-STEPS, MOST_STEPS = 1.5, 6000
+FIT_LENGTH, MAX_FIT_STEPS = 1.5, 6000
 """Steps of a fit relative to those of the victim's recipe, and at most so many."""
-
-BATCH, RATE_OF_LEARNING, WARM_STEPS = 16, 3e-3, 50
-
-BLOCK = 256
+FIT_BATCH, FIT_RATE, FIT_WARM_UP = 16, 3e-3, 50
+APPLY_BLOCK = 256
 """Pictures that go through a fitted network at once."""
 
 
@@ -75,8 +58,8 @@ def padded(images: Tensor, multiple: int) -> Tensor:
 
 
 def purifier_steps(length: float, recipe_steps: int) -> int:
-    """Steps of a fit whose length is relative to the recipe's, at least 1 and at most :data:`MOST_STEPS`."""
-    return min(max(1, round(length * recipe_steps)), MOST_STEPS)
+    """Steps of a fit whose length is relative to the recipe's, at least 1 and at most :data:`MAX_FIT_STEPS`."""
+    return min(max(1, round(length * recipe_steps)), MAX_FIT_STEPS)
 
 
 def fit_purifier(
@@ -94,15 +77,15 @@ def fit_purifier(
         generator: of the order.
     """
     model.train()
-    optimiser = torch.optim.Adam(model.parameters(), lr=RATE_OF_LEARNING)
+    optimiser = torch.optim.Adam(model.parameters(), lr=FIT_RATE)
     batches: list[Tensor] = []
     for step in range(steps):
         if not batches:
-            batches = epoch_order(count, min(BATCH, count), generator)
+            batches = epoch_order(count, min(FIT_BATCH, count), generator)
         loss = loss_of(batches.pop())
         for group in optimiser.param_groups:
-            warm = min(1.0, (step + 1) / WARM_STEPS)
-            group["lr"] = RATE_OF_LEARNING * warm * 0.5 * (1 + math.cos(math.pi * step / steps))
+            warm = min(1.0, (step + 1) / FIT_WARM_UP)
+            group["lr"] = FIT_RATE * warm * 0.5 * (1 + math.cos(math.pi * step / steps))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -110,26 +93,15 @@ def fit_purifier(
     model.eval()
 
 
-PENALTY = 0.02
-FIRST_SHARE = 1 / 3
+RATE_PENALTY = 0.02
+FIRST_PASS_SHARE = 1 / 3
 """Rate of the first pass relative to the second, as in the paper (1 and 3 in its units)."""
-
-
-CELL = 4
+LATENT_CELL = 4
 """Side in px of what one place of the latent space stands for."""
-
-WIDTH, LATENTS, FINE = 64, 24, 24
-PATCH = 3 * CELL**2
-FITTED = 4096
+VAE_WIDTH, LATENTS, FINE_WIDTH = 64, 24, 24
+PATCH_VALUES = 3 * LATENT_CELL**2
+LINEAR_FIT_PICTURES = 4096
 """So many pictures the linear part is made from."""
-
-
-def _silent(layer: nn.Conv2d) -> nn.Conv2d:
-    """Zero weights: at the beginning nothing is added to what it is added to."""
-    nn.init.zeros_(layer.weight)
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)
-    return layer
 
 
 class DisentangledAutoencoder(nn.Module):
@@ -140,27 +112,30 @@ class DisentangledAutoencoder(nn.Module):
 
     Args:
         classes: number of classes K.
-        side: of the pictures in px; a multiple of :data:`CELL`.
+        side: of the pictures in px; a multiple of :data:`LATENT_CELL`.
     """
 
     def __init__(self, classes: int, side: int) -> None:
         super().__init__()
-        self.patches, self.pixels = nn.PixelUnshuffle(CELL), nn.PixelShuffle(CELL)
-        self.analysis, self.synthesis = nn.Conv2d(PATCH, 2 * LATENTS, 1), nn.Conv2d(LATENTS, PATCH, 1)
+        self.patches, self.pixels = nn.PixelUnshuffle(LATENT_CELL), nn.PixelShuffle(LATENT_CELL)
+        self.analysis, self.synthesis = nn.Conv2d(PATCH_VALUES, 2 * LATENTS, 1), nn.Conv2d(LATENTS, PATCH_VALUES, 1)
         self.encoder = nn.Sequential(
-            nn.Conv2d(PATCH, WIDTH, 3, padding=1),
-            ResidualBlock(WIDTH),
+            nn.Conv2d(PATCH_VALUES, VAE_WIDTH, 3, padding=1),
+            ResidualBlock(VAE_WIDTH),
             nn.ReLU(),
-            _silent(nn.Conv2d(WIDTH, 2 * LATENTS, 1)),
+            _silent(nn.Conv2d(VAE_WIDTH, 2 * LATENTS, 1)),
         )
         self.decoder = nn.Sequential(
-            nn.Conv2d(LATENTS, WIDTH, 3, padding=1), ResidualBlock(WIDTH), nn.ReLU(), nn.Conv2d(WIDTH, 4 * FINE, 1),
-            nn.PixelShuffle(2), nn.Conv2d(FINE, FINE, 3, padding=1), nn.ReLU(),
-            _silent(nn.Conv2d(FINE, 12, 3, padding=1)), nn.PixelShuffle(2),
+            nn.Conv2d(LATENTS, VAE_WIDTH, 3, padding=1), ResidualBlock(VAE_WIDTH), nn.ReLU(),
+            nn.Conv2d(VAE_WIDTH, 4 * FINE_WIDTH, 1), nn.PixelShuffle(2),
+            nn.Conv2d(FINE_WIDTH, FINE_WIDTH, 3, padding=1), nn.ReLU(),
+            _silent(nn.Conv2d(FINE_WIDTH, 12, 3, padding=1)), nn.PixelShuffle(2),
         )  # fmt: skip
-        self.embeddings = nn.Parameter(torch.zeros(classes, PATCH, side // CELL, side // CELL))
+        self.embeddings = nn.Parameter(torch.zeros(classes, PATCH_VALUES, side // LATENT_CELL, side // LATENT_CELL))
         self.auxiliary = nn.Sequential(
-            nn.Conv2d(PATCH + LATENTS, WIDTH, 3, padding=1), nn.ReLU(), _silent(nn.Conv2d(WIDTH, PATCH, 1))
+            nn.Conv2d(PATCH_VALUES + LATENTS, VAE_WIDTH, 3, padding=1),
+            nn.ReLU(),
+            _silent(nn.Conv2d(VAE_WIDTH, PATCH_VALUES, 1)),
         )
 
     @torch.no_grad()
@@ -174,14 +149,14 @@ class DisentangledAutoencoder(nn.Module):
             images: float ``[B, 3, R, R]`` in [0, 1].
             rate: in bits a pixel.
         """
-        rows = self.patches(images).permute(0, 2, 3, 1).reshape(-1, PATCH).double()
+        rows = self.patches(images).permute(0, 2, 3, 1).reshape(-1, PATCH_VALUES).double()  # one patch each
         mean = rows.mean(0)
         values, vectors = torch.linalg.eigh((rows - mean).T @ (rows - mean) / len(rows))
         values, vectors = values.flip(0)[:LATENTS].clamp(min=1e-8), vectors.flip(1)[:, :LATENTS]
         low, high = 1e-12, float(values[0])
         for _ in range(100):
             middle = math.sqrt(low * high)
-            bits = 0.5 * torch.log2((values / middle).clamp(min=1)).sum() / CELL**2
+            bits = 0.5 * torch.log2((values / middle).clamp(min=1)).sum() / LATENT_CELL**2
             low, high = (middle, high) if bits > rate else (low, middle)
         lost = (high / values).clamp(max=1.0)
         gain = (1 - lost).sqrt()
@@ -203,7 +178,7 @@ class DisentangledAutoencoder(nn.Module):
         Args:
             images: float ``[B, 3, R, R]`` in [0, 1].
             labels: int64 ``[B]``.
-            drawn: standard normal ``[B, LATENTS, R / CELL, R / CELL]``.
+            drawn: standard normal ``[B, LATENTS, R / LATENT_CELL, R / LATENT_CELL]``.
 
         Returns:
             Reconstructions and noise, like ``images``, and the rate of each picture in bits a pixel, ``[B]``: the
@@ -220,46 +195,12 @@ class DisentangledAutoencoder(nn.Module):
         return reconstructed, noise, nats / (math.log(2) * images.shape[-1] * images.shape[-2])
 
 
-def _draw(count: int, side: int, generator: torch.Generator, device: torch.device) -> Tensor:
-    return torch.randn(count, LATENTS, side // CELL, side // CELL, generator=generator).to(device)
-
-
-def _fit(
-    images: Tensor, labels: Tensor, classes: int, *, rate: float, steps: int, generator: torch.Generator
-) -> DisentangledAutoencoder:
-    """Train on float pictures ``[N, 3, R, R]``, on their device."""
-    side, device = images.shape[-1], images.device
-    with own_randomness(int(torch.randint(2**62, (), generator=generator))):
-        model = DisentangledAutoencoder(classes, side)
-    some = torch.randperm(len(images), generator=generator)[:FITTED]
-    model.begin_with(images[some.to(device)].cpu(), rate)
-    model.to(device)
-
-    def loss_of(index: Tensor) -> Tensor:
-        drawn = _draw(len(index), side, generator, device)
-        batch, target = images[index.to(device)], labels[index.to(device)]
-        reconstructed, noise, bits = model(batch, target, drawn)
-        # The noise is what the rate left over; the reconstruction does not learn to leave more.
-        residue = F.mse_loss(noise, (batch - reconstructed).detach())
-        return F.mse_loss(reconstructed, batch) + residue + PENALTY * (bits.mean() - rate).clamp(min=0)
-
-    fit_purifier(model, loss_of, len(images), steps=steps, generator=generator)
-    return model
-
-
-@torch.no_grad()
-def _through(
-    model: DisentangledAutoencoder, images: Tensor, labels: Tensor, generator: torch.Generator
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Pictures, reconstructions and noise, a block at a time.
-
-    The latents are drawn, not their means: only then no more than the rate comes through.
-    """
-    for start in range(0, len(images), BLOCK):
-        rows = slice(start, start + BLOCK)
-        drawn = _draw(len(images[rows]), images.shape[-1], generator, images.device)
-        reconstructed, noise, _ = model(images[rows], labels[rows], drawn)
-        yield images[rows], reconstructed, noise
+def _silent(layer: nn.Conv2d) -> nn.Conv2d:
+    """Zero weights: at the beginning nothing is added to what it is added to."""
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
 
 
 def purify_by_rate(
@@ -285,13 +226,55 @@ def purify_by_rate(
     """
     generator = torch.Generator().manual_seed(seed)
     side = images.shape[-1]
-    pictures, labels = padded(images, CELL).to(device), labels.to(device)
-    for allowed in (FIRST_SHARE * rate, rate):
-        model = _fit(pictures, labels, classes, rate=allowed, steps=steps, generator=generator)
-        passed = _through(model, pictures, labels, generator)
+    pictures, labels = padded(images, LATENT_CELL).to(device), labels.to(device)
+    for allowed in (FIRST_PASS_SHARE * rate, rate):
+        model = fit_disentangled(pictures, labels, classes, rate=allowed, steps=steps, generator=generator)
+        passed = pass_through(model, pictures, labels, generator)
         pictures = torch.cat([(batch - noise).clamp(0, 1) for batch, _, noise in passed])
-    whole = torch.cat([found for _, found, _ in _through(model, pictures, labels, generator)])
+    whole = torch.cat([found for _, found, _ in pass_through(model, pictures, labels, generator)])
     return (whole[:, :, :side, :side].clamp(0, 1) * 255.0).round().to(torch.uint8).cpu()
+
+
+def fit_disentangled(
+    images: Tensor, labels: Tensor, classes: int, *, rate: float, steps: int, generator: torch.Generator
+) -> DisentangledAutoencoder:
+    """Train on float pictures ``[N, 3, R, R]``, on their device."""
+    side, device = images.shape[-1], images.device
+    with own_randomness(int(torch.randint(2**62, (), generator=generator))):
+        model = DisentangledAutoencoder(classes, side)
+    some = torch.randperm(len(images), generator=generator)[:LINEAR_FIT_PICTURES]
+    model.begin_with(images[some.to(device)].cpu(), rate)
+    model.to(device)
+
+    def loss_of(index: Tensor) -> Tensor:
+        drawn = _draw(len(index), side, generator, device)
+        batch, target = images[index.to(device)], labels[index.to(device)]
+        reconstructed, noise, bits = model(batch, target, drawn)
+        # The noise is what the rate left over; the reconstruction does not learn to leave more.
+        residue = F.mse_loss(noise, (batch - reconstructed).detach())
+        return F.mse_loss(reconstructed, batch) + residue + RATE_PENALTY * (bits.mean() - rate).clamp(min=0)
+
+    fit_purifier(model, loss_of, len(images), steps=steps, generator=generator)
+    return model
+
+
+@torch.no_grad()
+def pass_through(
+    model: DisentangledAutoencoder, images: Tensor, labels: Tensor, generator: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Pictures, reconstructions and noise, a block at a time.
+
+    The latents are drawn, not their means: only then no more than the rate comes through.
+    """
+    for start in range(0, len(images), APPLY_BLOCK):
+        rows = slice(start, start + APPLY_BLOCK)
+        drawn = _draw(len(images[rows]), images.shape[-1], generator, images.device)
+        reconstructed, noise, _ = model(images[rows], labels[rows], drawn)
+        yield images[rows], reconstructed, noise
+
+
+def _draw(count: int, side: int, generator: torch.Generator, device: torch.device) -> Tensor:
+    return torch.randn(count, LATENTS, side // LATENT_CELL, side // LATENT_CELL, generator=generator).to(device)
 
 
 @dataclass(frozen=True)
@@ -304,16 +287,16 @@ class RateLimitedPurification:
     """
 
     rate: float
-    length: float = STEPS
+    length: float = FIT_LENGTH
 
-    def __call__(self, job: Job) -> TrainingResult:
+    def __call__(self, job: TrainingJob) -> TrainingResult:
         """See :class:`Learner`."""
         begun = time.perf_counter()
         images = purify_by_rate(
             job.images, job.labels, job.classes, rate=self.rate, steps=purifier_steps(self.length, job.recipe.steps),
             seed=job.seed, device=job.device,
         )  # fmt: skip
-        result = PlainTraining()(replace(job, images=images, kept=None))
+        result = PlainTraining()(replace(job, images=images, checkpoint=None))
         return replace(result, seconds=time.perf_counter() - begun)
 
 
@@ -350,13 +333,12 @@ class Dvae(Adversary):
         return "a trainer who purifies them with a rate-limited autoencoder (D-VAE)"
 
     def learner(self) -> Learner:
-
         return RateLimitedPurification(self.rate)
 
 
-STRIDE = 4
-PAIRS_WIDTH, DEEP = 48, 64
-SCALE = 8.0 / 255.0
+REMOVER_STRIDE = 4
+REMOVER_WIDTH, REMOVER_DEEP_WIDTH = 48, 64
+REMOVER_SCALE = 8.0 / 255.0
 """The network counts in units of the usual budget."""
 
 
@@ -367,23 +349,25 @@ class Remover(nn.Module):
     places is added to the features, and one to the result. About 35 MMAC a picture of 32 px.
 
     Args:
-        side: of the pictures in px; a multiple of :data:`STRIDE`.
+        side: of the pictures in px; a multiple of :data:`REMOVER_STRIDE`.
     """
 
     def __init__(self, side: int) -> None:
         super().__init__()
-        self.enter = nn.Conv2d(12, PAIRS_WIDTH, 3, padding=1)
-        self.places = nn.Parameter(torch.zeros(PAIRS_WIDTH, side // 2, side // 2))
-        self.down = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * PAIRS_WIDTH, DEEP, 1), ResidualBlock(DEEP))
-        self.up = nn.Sequential(nn.ReLU(), nn.Conv2d(DEEP, 4 * PAIRS_WIDTH, 1), nn.PixelShuffle(2))
-        self.near, self.joined = ResidualBlock(PAIRS_WIDTH), ResidualBlock(PAIRS_WIDTH)
-        self.leave = nn.Conv2d(PAIRS_WIDTH, 12, 3, padding=1)
+        self.enter = nn.Conv2d(12, REMOVER_WIDTH, 3, padding=1)
+        self.places = nn.Parameter(torch.zeros(REMOVER_WIDTH, side // 2, side // 2))
+        self.down = nn.Sequential(
+            nn.PixelUnshuffle(2), nn.Conv2d(4 * REMOVER_WIDTH, REMOVER_DEEP_WIDTH, 1), ResidualBlock(REMOVER_DEEP_WIDTH)
+        )
+        self.up = nn.Sequential(nn.ReLU(), nn.Conv2d(REMOVER_DEEP_WIDTH, 4 * REMOVER_WIDTH, 1), nn.PixelShuffle(2))
+        self.near, self.joined = ResidualBlock(REMOVER_WIDTH), ResidualBlock(REMOVER_WIDTH)
+        self.leave = nn.Conv2d(REMOVER_WIDTH, 12, 3, padding=1)
         nn.init.zeros_(self.leave.weight)
         self.leave.bias = nn.Parameter(torch.zeros(12))
         self.offset = nn.Parameter(torch.zeros(3, side, side))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Float ``[B, 3, R, R]`` in [0, 1] to what is to be subtracted, in units of :data:`SCALE`."""
+        """Float ``[B, 3, R, R]`` in [0, 1] to what is to be subtracted, in units of :data:`REMOVER_SCALE`."""
         found = self.near(self.enter(F.pixel_unshuffle(images - 0.5, 2)) + self.places)
         found = self.joined(found + self.up(self.down(found)))
         return F.pixel_shuffle(self.leave(F.relu(found)), 2) + self.offset
@@ -399,7 +383,7 @@ def fit_remover(before: Tensor, after: Tensor, *, steps: int, seed: int, device:
         device: where to train.
     """
     generator = torch.Generator().manual_seed(seed)
-    clean, changed = padded(before, STRIDE).to(device), padded(after, STRIDE).to(device)
+    clean, changed = padded(before, REMOVER_STRIDE).to(device), padded(after, REMOVER_STRIDE).to(device)
     with own_randomness(seed):
         model = Remover(clean.shape[-1])
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -407,7 +391,7 @@ def fit_remover(before: Tensor, after: Tensor, *, steps: int, seed: int, device:
     def loss_of(index: Tensor) -> Tensor:
         index = index.to(device)
         batch = changed[index].contiguous(memory_format=torch.channels_last)
-        return F.mse_loss(model(batch), (batch - clean[index]) / SCALE)
+        return F.mse_loss(model(batch), (batch - clean[index]) / REMOVER_SCALE)
 
     fit_purifier(model, loss_of, len(clean), steps=steps, generator=generator)
     return model
@@ -427,10 +411,10 @@ def purify_by_pairs(model: Remover, images: Tensor, *, device: str = "cpu") -> T
     """
     side = images.shape[-1]
     result = torch.empty(images.shape, dtype=torch.uint8)
-    for start in range(0, len(images), BLOCK):
-        batch = padded(images[start : start + BLOCK], STRIDE).to(device)
-        left = (batch - SCALE * model(batch))[:, :, :side, :side].clamp(0, 1)
-        result[start : start + BLOCK] = (left * 255.0).round().to(torch.uint8).cpu()
+    for start in range(0, len(images), APPLY_BLOCK):
+        batch = padded(images[start : start + APPLY_BLOCK], REMOVER_STRIDE).to(device)
+        left = (batch - REMOVER_SCALE * model(batch))[:, :, :side, :side].clamp(0, 1)
+        result[start : start + APPLY_BLOCK] = (left * 255.0).round().to(torch.uint8).cpu()
     return result
 
 
@@ -444,15 +428,15 @@ class PairedPurification:
         length: steps of the network's fit relative to the recipe's; see :func:`purifier_steps`.
     """
 
-    length: float = STEPS
+    length: float = FIT_LENGTH
 
-    def __call__(self, job: Job) -> TrainingResult:
+    def __call__(self, job: TrainingJob) -> TrainingResult:
         """See :class:`Learner`."""
         begun = time.perf_counter()
         steps = purifier_steps(self.length, job.recipe.steps)
         model = fit_remover(*job.pairs(), steps=steps, seed=job.seed, device=job.device)
         images = purify_by_pairs(model, job.images, device=job.device)
-        result = PlainTraining()(replace(job, images=images, kept=None))
+        result = PlainTraining()(replace(job, images=images, checkpoint=None))
         return replace(result, seconds=time.perf_counter() - begun)
 
 
@@ -494,7 +478,6 @@ class LeakedPairs(Adversary):
         return f"a trainer who has {self.count} pictures before and after the protection"
 
     def learner(self) -> Learner:
-
         return PairedPurification()
 
     def relabel(self, material: Material) -> Labelling:

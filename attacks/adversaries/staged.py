@@ -1,14 +1,10 @@
-"""Staged training: the shallow layers learn slowly where they sort the pictures by class.
-
-Staged training: shallow layers that sort the pictures by class learn slowly (after arXiv 2306.02064).
-"""
+"""Staged training (after arXiv 2306.02064): shallow layers learn slowly while they sort the pictures by class."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -16,10 +12,7 @@ from torch import Tensor, nn
 
 from ...surrogates import Surrogate, TrainingResult, add_rows
 from .base import Adversary
-from .jobs import Job, train_job
-
-if TYPE_CHECKING:
-    from .jobs import Learner
+from .learning import Learner, TrainingJob, train_job
 
 
 def clustering(activations: Tensor, labels: Tensor) -> float:
@@ -37,9 +30,9 @@ def clustering(activations: Tensor, labels: Tensor) -> float:
     if free < 1 or len(present) < 2:
         return 0.0
     activations = activations.float()
-    sums = add_rows(activations.new_zeros(len(present), activations.shape[1]), index, activations)
+    sums = add_rows(activations.new_zeros(len(present), activations.shape[1]), index, activations)  # [K, D]
     inside = (activations - (sums / counts[:, None])[index]).square().sum(0)
-    total = (activations - activations.mean(0)).square().sum(0)
+    total = (activations - activations.mean(0)).square().sum(0)  # [D]
     alive = total > 1e-12
     if not bool(alive.any()):
         return 0.0
@@ -167,7 +160,7 @@ class StagedTraining:
             every=self.every,
         )
 
-    def __call__(self, job: Job) -> TrainingResult:
+    def __call__(self, job: TrainingJob) -> TrainingResult:
         """See :class:`Learner`."""
         network = job.fresh_network()
         brake = self.brake(network)
@@ -202,5 +195,4 @@ class Staged(Adversary):
         return "a trainer who slows the shallow layers"
 
     def learner(self) -> Learner:
-
         return StagedTraining()

@@ -1,34 +1,22 @@
-"""Cheap changes of the pictures, made once before training: colours, levels, codecs, sizes.
-
-Tensor operations over all pictures, a block at a time.
-
-Grayscale: colour is where error-minimizing noise hides first.
-
-Colours made alike in every picture: equalised histograms, or whitened channels.
-
-Fewer levels: what is smaller than a step disappears.
-
-Lossy codecs: the cheapest way to wash a perturbation out.
-
-Resampling: smaller and back, or a crop enlarged.
-"""
+"""Cheap changes of the pictures, made once before training: colours, levels, codecs, sizes."""
 
 from __future__ import annotations
 
 import io
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
+from ...surrogates.determinism import one_thread
 from ..terms import Pixels
 from .base import Adversary, one_of, real_number, whole_number
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 BLOCK = 256
 
@@ -45,10 +33,6 @@ def in_blocks(images: Pixels, change: Callable[[Tensor, int], Tensor], *, size: 
     Returns:
         uint8 ``[N, 3, R, R]``, rounded to the nearest level.
     """
-    import torch
-
-    from ...surrogates.determinism import one_thread
-
     result = np.empty(images.shape, dtype=np.uint8)
     with one_thread("cpu"), torch.no_grad():
         for start in range(0, len(images), size):
@@ -80,12 +64,6 @@ class Grayscale(Adversary):
         return result
 
 
-MIDDLE, SPREAD = 0.5, 0.22
-"""Mean and standard deviation of every channel after whitening, in [0, 1]; 2.3 standard deviations fit."""
-_RIDGE = 0.02
-"""Added to the eigenvalues of the correlations: in a gray picture colour noise would otherwise fill the range."""
-
-
 def equalized(images: Pixels) -> Pixels:
     """Each channel of each picture with a flat histogram: a value becomes the share of pixels at most as large.
 
@@ -95,11 +73,11 @@ def equalized(images: Pixels) -> Pixels:
     Args:
         images: uint8 ``[N, 3, R, R]``.
     """
-    channels = images.reshape(-1, images.shape[-2] * images.shape[-1])
+    channels = images.reshape(-1, images.shape[-2] * images.shape[-1])  # [3 N, R R]
     rows = np.arange(len(channels))[:, None]
     counts = np.zeros((len(channels), 256), dtype=np.int64)
     np.add.at(counts, (rows, channels), 1)
-    below = counts.cumsum(axis=1)
+    below = counts.cumsum(axis=1)  # [3 N, 256]: pixels at most as large
     first = below[rows, channels.min(axis=1, keepdims=True)]
     scale = 255.0 / np.maximum(channels.shape[1] - first, 1)
     table = np.rint((below - first).clip(0) * scale).astype(np.uint8)
@@ -130,6 +108,12 @@ class Equalize(Adversary):
         return result
 
 
+WHITENED_MEAN, WHITENED_STD = 0.5, 0.22
+"""Mean and standard deviation of every channel after whitening, in [0, 1]; 2.3 standard deviations fit."""
+_WHITENING_RIDGE = 0.02
+"""Added to the eigenvalues of the correlations: in a gray picture colour noise would otherwise fill the range."""
+
+
 def whitened(batch: Tensor, *, channels: bool = False) -> Tensor:
     """Each channel of each picture at mean 0.5 and standard deviation 0.22; correlations between channels removed.
 
@@ -141,19 +125,17 @@ def whitened(batch: Tensor, *, channels: bool = False) -> Tensor:
         batch: float ``[B, 3, R, R]`` in [0, 1].
         channels: only standardise, and leave the correlations.
     """
-    import torch
-
-    values = batch.flatten(2).double()
+    values = batch.flatten(2).double()  # [B, 3, R R]
     values = values - values.mean(dim=2, keepdim=True)
     spread = values.square().mean(dim=2, keepdim=True).sqrt()
     values = values / spread.clamp(min=1e-6)  # of a channel of one value all is zero
     if not channels:
-        correlations = values @ values.mT / values.shape[-1]
+        correlations = values @ values.mT / values.shape[-1]  # [B, 3, 3]
         sizes, axes = torch.linalg.eigh(correlations)
-        values = axes @ ((axes.mT @ values) / (sizes[..., None] + _RIDGE).sqrt())
+        values = axes @ ((axes.mT @ values) / (sizes[..., None] + _WHITENING_RIDGE).sqrt())
         spread = values.square().mean(dim=2, keepdim=True).sqrt()
         values = values / spread.clamp(min=1e-6)  # what the ridge took
-    return (MIDDLE + SPREAD * values).reshape(batch.shape).to(batch.dtype)
+    return (WHITENED_MEAN + WHITENED_STD * values).reshape(batch.shape).to(batch.dtype)
 
 
 class Whiten(Adversary):
@@ -217,8 +199,8 @@ class BitDepth(Adversary):
         return images & np.uint8(256 - (1 << (8 - self.bits)))
 
 
-RANDOM_RANGE = (10, 95)
-_RANDOM_SEED = 0x1BE9
+RANDOM_QUALITIES = (10, 95)
+_QUALITY_SEED = 0x1BE9
 """The n-th picture has the same random quality in every arm, in every run."""
 
 
@@ -279,8 +261,8 @@ class Jpeg(_Codec):
     def _qualities(self, count: int) -> NDArray[np.int64]:
         if not self.random:
             return np.full(count, self.quality)
-        low, high = RANDOM_RANGE
-        return np.random.default_rng(_RANDOM_SEED).integers(low, high + 1, count)
+        low, high = RANDOM_QUALITIES
+        return np.random.default_rng(_QUALITY_SEED).integers(low, high + 1, count)
 
 
 class Webp(_Codec):
@@ -341,8 +323,6 @@ class DownUp(Adversary):
         return f"a trainer who shrinks them to {100 * self.scale:g} % and back"
 
     def transform(self, images: Pixels) -> Pixels:
-        import torch.nn.functional as F
-
         side = images.shape[-1]
         small = min(side - 1, max(1, round(self.scale * side)))
 
@@ -353,7 +333,7 @@ class DownUp(Adversary):
         return in_blocks(images, change)
 
 
-class CropResize(Adversary):
+class CenterCropResize(Adversary):
     """Cuts the middle out and enlarges it to the full side (bilinear), which shifts every pixel off its grid.
 
     Args:
@@ -380,8 +360,6 @@ class CropResize(Adversary):
         return f"a trainer who crops them to {100 * self.kept:g} % and enlarges that"
 
     def transform(self, images: Pixels) -> Pixels:
-        import torch.nn.functional as F
-
         side = images.shape[-1]
         kept = min(side - 1, max(1, round(self.kept * side)))
         first = (side - kept) // 2

@@ -2,8 +2,8 @@
 
 from .checking import StealthFile, stealth_csv
 from .folders import load_folders, load_labellings
-from .lpips import LpipsFound, find_lpips
 from .oracle import run_tool
+from .perceptual import LpipsFound, find_lpips
 from .sets import ARMS, FEWEST_TESTED, Step, VerificationData, load_sets, noise_arm
 from .splits import deal_labels
 

@@ -1,12 +1,7 @@
 """Decodes every pair of files at full size and compares them; nothing a manifest says is taken on trust.
 
-Quantiles over the files of a folder.
-
-How far one picture is from another, by every measure of the report.
-
-How visible the change is: one row a file, and all of them together.
-
-What kind of files a folder holds: size, mode, format, metadata, and a hash over all of them.
+Read in order: the distances of two pictures, how visible the change of all files is, what kind of files a folder holds,
+and the check of all pairs.
 """
 
 from __future__ import annotations
@@ -26,8 +21,8 @@ from ...errors import ImageError
 from ...imaging import Entry, Picture, decode, measure_change
 from ...records.places import read_regular
 from ..facts import FolderFacts, PairIssue, Spread, Stealth
-from .lpips import PictureDistance
 from .pairing import Pair
+from .perceptual import PictureDistance
 
 
 def spread_of(values: Iterable[float | None]) -> Spread | None:

@@ -15,7 +15,6 @@ from ...records.places import identity_of, lies_in
 from ..facts import FolderFacts, PairIssue
 from ..terms import TEST_SHARE, fewest_for_groups
 from .checking import FileCheck, check_files, describe_files, digest_of
-from .lpips import LpipsFound
 from .pairing import (
     MANIFEST_NAME,
     Pair,
@@ -27,6 +26,7 @@ from .pairing import (
     stated_budget,
     stated_protection,
 )
+from .perceptual import LpipsFound
 from .sets import (
     FEWEST_TESTED,
     NO_LPIPS,
@@ -38,7 +38,7 @@ from .sets import (
     pixel_twins,
     placebo_levels,
 )
-from .splits import Grouping, Groups, groupings_for, stratified_split
+from .splits import PseudoLabeller, PseudoLabelling, pseudo_labellings_for, stratified_split
 
 _FEWEST_CLASSES = 2
 
@@ -62,7 +62,7 @@ def load_labellings(
 ) -> tuple[VerificationData, ...]:
     """Pair two folders, check the files, and load both at one working resolution.
 
-    Pictures without class folders get labels from :mod:`.grouping`, in several ways.
+    Pictures without class folders get labels from :class:`.PseudoLabeller`, in several ways.
 
     Returns:
         One set of data for each labelling; one alone where folders say the class.
@@ -73,10 +73,10 @@ def load_labellings(
             ``FEWEST_TESTED`` test pictures a class.
     """
     clean_scan = scan_pictures(clean, "CLEAN")
-    groupings: tuple[Grouping | None, ...] = (None,)
+    pseudo_labellings: tuple[PseudoLabelling | None, ...] = (None,)
     if len(clean_scan.classes) < _FEWEST_CLASSES:
-        groupings = _groupings(clean_scan)
-    scan = scan_labelled if groupings == (None,) else scan_pictures
+        pseudo_labellings = _pseudo_labellings(clean_scan)
+    scan = scan_labelled if pseudo_labellings == (None,) else scan_pictures
     protected_scan = scan(protected, "PROTECTED")
     if identity_of(clean) == identity_of(protected):
         raise FolderError(
@@ -86,7 +86,7 @@ def load_labellings(
     test_scan = None
     if test is not None:
         others = {"CLEAN": clean, "PROTECTED": protected}
-        test_scan = _scan_test(test, clean_scan if groupings == (None,) else None, others)
+        test_scan = _scan_test(test, clean_scan if pseudo_labellings == (None,) else None, others)
     pairs, found = pair_folders(clean_scan, protected_scan, read_manifest_rows(protected))
     if not pairs:
         raise FolderError(
@@ -111,11 +111,11 @@ def load_labellings(
     run = read_run_settings(protected)
     budget, budget_source = stated_budget(epsilon, run)
     made, problem = [], None
-    for grouping in groupings:
+    for pseudo_labelling in pseudo_labellings:
         try:
             made.append(
                 _Labelled(clean, test, clean_scan.classes, pairs, before, after, tested, seed).data(
-                    grouping,
+                    pseudo_labelling,
                     [*found, *check.issues, *loader.problems],
                     torch.device(device_type),
                     files=check.files,
@@ -136,8 +136,8 @@ def load_labellings(
     return tuple(made)
 
 
-def _groupings(scan: FolderScan) -> tuple[Grouping, ...]:
-    found = groupings_for(len(scan.entries))
+def _pseudo_labellings(scan: FolderScan) -> tuple[PseudoLabelling, ...]:
+    found = pseudo_labellings_for(len(scan.entries))
     if not found:
         raise LabelError(
             f"CLEAN has no two class folders: {scan.root}. Then pictures are sorted into groups that look alike, which "
@@ -162,7 +162,7 @@ class _Labelled:
     seed: int
 
     def data(
-        self, grouping: Grouping | None, issues: list[PairIssue], device: torch.device, **facts: Any
+        self, pseudo_labelling: PseudoLabelling | None, issues: list[PairIssue], device: torch.device, **facts: Any
     ) -> VerificationData:
         """Everything under one labelling.
 
@@ -171,15 +171,15 @@ class _Labelled:
         """
         before, pairs, classes = self.before, self.pairs, self.classes
         tested, names = (None, []) if self.tested is None else (self.tested[0], [e.relative for e in self.tested[1]])
-        if grouping is not None:
-            classes = tuple(f"group {number + 1}" for number in range(grouping.count))
-            if len(before) < grouping.count:
+        if pseudo_labelling is not None:
+            classes = tuple(f"group {number + 1}" for number in range(pseudo_labelling.clusters))
+            if len(before) < pseudo_labelling.clusters:
                 raise LabelError(f"Only {len(before)} pictures of {self.clean} can be compared with their copies.")
-            groups = Groups(grouping, before.images, seed=self.seed, device=device)
-            before = _with_labels(before, groups, classes)
+            labeller = PseudoLabeller(pseudo_labelling, before.images, seed=self.seed, device=device)
+            before = _with_labels(before, labeller, classes)
             if tested is not None and not len(tested):
                 raise LabelError(f"None of the pictures in the test folder {self.test} can be read.")
-            tested = None if tested is None else _with_labels(tested, groups, classes)
+            tested = None if tested is None else _with_labels(tested, labeller, classes)
         if tested is None:
             train, held_out = stratified_split(before.keys, label_array(before.labels).tolist(), seed=self.seed)
             tested, source = before.select(held_out), "split"
@@ -207,13 +207,13 @@ class _Labelled:
             issues=tuple(issues),
             split_seed=self.seed if source == "split" else None,
             test_sha256=None if source == "split" else digest_of(tested.keys),
-            grouping=grouping,
+            pseudo_labelling=pseudo_labelling,
             **facts,
         )
 
 
-def _with_labels(images: ImageSet, groups: Groups, classes: tuple[str, ...]) -> ImageSet:
-    return replace(images, labels=torch.from_numpy(groups.assign(images.images)), classes=classes)
+def _with_labels(images: ImageSet, labeller: PseudoLabeller, classes: tuple[str, ...]) -> ImageSet:
+    return replace(images, labels=torch.from_numpy(labeller.label(images.images)), classes=classes)
 
 
 def _folder_facts(check: FileCheck) -> dict[Literal["clean", "protected"], FolderFacts]:

@@ -1,8 +1,6 @@
 """Which protected file belongs to which original, and what the run file says about how it was made.
 
-Which protected file belongs to which original.
-
-What the run file of a protected folder says about how it was made. It is told, not trusted.
+What a run file says is told and not trusted.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What a verification works on: training pictures in two versions, and clean pictures to test on.
-
-The three arms of every comparison: clean, protected, and random noise of the same size.
-"""
+"""What a verification works on: training pictures, clean, protected or with noise, and clean ones to test on."""
 
 from __future__ import annotations
 
@@ -21,12 +18,11 @@ from ..statistics import chance_level
 from ..terms import FEWEST_TESTED
 from .checking import LPIPS_FILES, SSIM_FILES, StealthFile, chosen_names, measure_distances, summarise_stealth
 from .duplicates import near_duplicates
-from .lpips import LpipsFound
+from .perceptual import LpipsFound
+from .splits import PseudoLabelling
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from .splits import Grouping
 
 ARMS = ("clean", "protected", "noise")
 
@@ -89,7 +85,7 @@ class VerificationData:
         folders: what kind of files the two sides are; empty for sets in memory.
         test_sha256: over the pictures of the test folder; ``None`` without one.
         lpips: the network for the learned distance, or why there is none.
-        grouping: how pictures without classes were sorted; ``None`` where the classes are those of the folders.
+        pseudo_labelling: how pictures without classes were sorted; ``None`` where the classes are those of the folders.
     """
 
     clean: NDArray[np.uint8]
@@ -111,7 +107,7 @@ class VerificationData:
     folders: dict[Literal["clean", "protected"], FolderFacts] = field(default_factory=dict)
     test_sha256: str | None = None
     lpips: LpipsFound = NO_LPIPS
-    grouping: Grouping | None = None
+    pseudo_labelling: PseudoLabelling | None = None
 
     @property
     def resolution(self) -> int:
@@ -138,7 +134,7 @@ class VerificationData:
             chance=chance_level(self.test_labels),
             folders=self.folders,
             test_sha256=self.test_sha256,
-            grouping=None if self.grouping is None else self.grouping.words,
+            grouping=None if self.pseudo_labelling is None else self.pseudo_labelling.words,
             issues=self.issues,
         )
 

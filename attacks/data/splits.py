@@ -1,14 +1,9 @@
-"""Which pictures are held out for the test, and labels made where none came or none should help.
-
-Holding pictures out for the test, fixed by a seed and by what the pictures are.
-
-Labels for pictures that came without any: groups of originals that look alike.
+"""Which pictures are held out for the test, and labels where none came or none should help.
 
 Nobody knows how a trainer will sort a flat folder. What can be asked is whether a network still learns to tell apart
-what differs to the eye: by what the pictures show (features of an embedded ImageNet network), or by where their colours
-lie. Several labellings are tried, since one could be easy or hard by chance.
-
-Labels that do not help, for the control that must not learn anything (gate G4).
+what differs to the eye: by what the pictures show, or by where their colours lie. Several such pseudo-labellings are
+tried, since one could be easy or hard by chance. For the control that must not learn anything (gate G4), labels are
+dealt out that say nothing about the pictures.
 """
 
 from __future__ import annotations
@@ -17,7 +12,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, cast
+from typing import Final, Literal
 
 import numpy as np
 import torch
@@ -25,6 +20,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...surrogates import FrozenSurrogate, create_surrogate
+from ...surrogates.clustering import fit_kmeans, frozen_features, in_one_order
 from ..terms import TEST_SHARE, fewest_for_groups
 
 
@@ -70,90 +67,84 @@ def _draw(seed: int, key: str) -> bytes:
     return hashlib.sha256(f"bitterant split {seed} {key}".encode("utf-8", "surrogateescape")).digest()
 
 
-Sight = Literal["content", "colours"]
+Features = Literal["content", "colours"]
 
 _NETWORK: Final = "efficientnet-lite0"
-_MOST: Final = 10  # groups: as many as a small data set usually has classes
-_DIMENSIONS: Final = 32
+_MOST_CLUSTERS: Final = 10  # as many as a small data set usually has classes
+_COMPONENTS: Final = 32
 
 
 @dataclass(frozen=True)
-class Grouping:
-    """One way to sort pictures.
+class PseudoLabelling:
+    """One way to sort pictures that came without classes: k-means on some features of the originals.
 
     Attributes:
-        count: groups.
-        sight: what is looked at: ``content`` or ``colours``.
+        clusters: how many.
+        features: ``content``, those of an embedded ImageNet network; or ``colours``, where these lie.
     """
 
-    count: int
-    sight: Sight
+    clusters: int
+    features: Features
 
     @property
     def name(self) -> str:
         """For people and for a folder: ``4-by-content``."""
-        return f"{self.count}-by-{self.sight}"
+        return f"{self.clusters}-by-{self.features}"
 
     @property
     def words(self) -> str:
         """For a sentence."""
-        return f"{self.count} groups by {self.sight}"
+        return f"{self.clusters} groups by {self.features}"
 
 
-def groupings_for(images: int) -> tuple[Grouping, ...]:
+def pseudo_labellings_for(images: int) -> tuple[PseudoLabelling, ...]:
     """The labellings that so many pictures allow: two, or none."""
-    most = min(_MOST, images // fewest_for_groups(1))
+    most = min(_MOST_CLUSTERS, images // fewest_for_groups(1))
     if most < 2:
         return ()
-    return Grouping(most, "content"), Grouping(max(2, most // 2), "content" if most > 3 else "colours")
+    return (
+        PseudoLabelling(most, "content"),
+        PseudoLabelling(max(2, most // 2), "content" if most > 3 else "colours"),
+    )
 
 
-class Groups:
-    """Groups of some pictures, to which others can be assigned.
+class PseudoLabeller:
+    """Clusters of some pictures, to which others can be assigned.
 
     Args:
-        grouping: how to sort.
-        images: uint8 ``[N, 3, R, R]``, N at least the number of groups: the originals.
+        labelling: how to sort.
+        images: uint8 ``[N, 3, R, R]``, N at least the number of clusters: the originals.
         seed: of the search.
         device: where the network runs.
     """
 
-    def __init__(self, grouping: Grouping, images: Tensor, *, seed: int, device: torch.device) -> None:
-        from sklearn.cluster import KMeans
+    def __init__(self, labelling: PseudoLabelling, images: Tensor, *, seed: int, device: torch.device) -> None:
         from sklearn.decomposition import PCA
-        from threadpoolctl import threadpool_limits
 
-        self._grouping, self._device = grouping, device
+        self._device = device
+        self._network: FrozenSurrogate | None = None
+        if labelling.features == "content":
+            made = create_surrogate(_NETWORK, num_classes=2, resolution=images.shape[-1], seed=0)
+            self._network = FrozenSurrogate(made.to(device), features=True)
         features = self._features(images)
-        with threadpool_limits(1):  # sums run in one order, whatever the machine
-            self._basis = PCA(min(_DIMENSIONS, *features.shape), svd_solver="full").fit(features)
-            self._means = KMeans(grouping.count, n_init=cast(Any, 4), random_state=seed).fit(
-                self._basis.transform(features)
-            )
+        with in_one_order():
+            self._basis = PCA(min(_COMPONENTS, *features.shape), svd_solver="full").fit(features)
+            reduced = self._basis.transform(features)
+        self._means = fit_kmeans(reduced, labelling.clusters, seed=seed, restarts=4)
 
-    def assign(self, images: Tensor) -> NDArray[np.int64]:
-        """The group int64 ``[N]`` of each picture of uint8 ``[N, 3, R, R]``."""
-        from threadpoolctl import threadpool_limits
-
+    def label(self, images: Tensor) -> NDArray[np.int64]:
+        """The cluster int64 ``[N]`` of each picture of uint8 ``[N, 3, R, R]``."""
         features = self._features(images)
-        with threadpool_limits(1):
+        with in_one_order():
             return np.asarray(self._means.predict(self._basis.transform(features)), dtype=np.int64)
 
     def _features(self, images: Tensor) -> NDArray[np.float32]:
-        parts = [self._look(part) for part in images.split(64)]
-        return F.normalize(torch.cat(parts), dim=1).numpy()
-
-    @torch.no_grad()
-    def _look(self, images: Tensor) -> Tensor:
-        floats = images.float() / 255
-        if self._grouping.sight == "colours":
-            return F.adaptive_avg_pool2d(floats, 4).flatten(1)
-        from ...surrogates import FrozenSurrogate, create_surrogate
-
-        if not hasattr(self, "_network"):
-            made = create_surrogate(_NETWORK, num_classes=2, resolution=images.shape[-1], seed=0)
-            self._network = FrozenSurrogate(made.to(self._device), features=True)
-        return self._network(floats.to(self._device)).cpu()
+        """Rows of length one, float32 ``[N, D]``."""
+        if self._network is None:
+            found = torch.cat([F.adaptive_avg_pool2d(part.float() / 255, 4).flatten(1) for part in images.split(64)])
+        else:
+            found = frozen_features(self._network, images, device=self._device)
+        return F.normalize(found, dim=1).numpy()
 
 
 def deal_labels(labels: NDArray[np.int64], classes: int, *, seed: int) -> NDArray[np.int64]:

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import norm
 
+from ...surrogates import surrogate_family
 from ..adversaries import Adversary
 from ..data import FEWEST_TESTED, VerificationData
 from ..request import Request
 from ..schema import Condition, Gate, Grade, Plan
 from ..terms import TIERS
-from ..training import victim_family
 from .gates import NOT_CHECKED
 from .grading import grade_of
 
@@ -98,12 +98,12 @@ def note_unchecked(gates: Sequence[Gate]) -> list[str]:
 
 def about_labels(data: VerificationData) -> list[str]:
     """What it means that the labels were made here; nothing where folders gave them."""
-    if data.grouping is None:
+    if data.pseudo_labelling is None:
         return []
     return [
         "The folder has no classes, so nobody knows how a trainer would label it. The victims learned to tell apart "
-        f"{data.grouping.words}, made from the originals by how they look; a trainer with other labels may get more, "
-        "or less."
+        f"{data.pseudo_labelling.words}, made from the originals by how they look; a trainer with other labels may get "
+        "more, or less."
     ]
 
 
@@ -172,7 +172,7 @@ def _about_trainers(request: Request, data: VerificationData) -> list[str]:
         )
     if any(a.fit != "network" for a in adversaries):
         notes.append("Probes: their seeds are samples of the training pictures, since they have no random start.")
-    families = {victim_family(victim) for victim in request.victims}
+    families = {surrogate_family(victim) for victim in request.victims}
     if len(families) == 1:
         notes.append("All victims are of one architecture family.")
     return notes

@@ -1,9 +1,7 @@
-"""Trainings that are done, one file each, under a key of all that their result depends on.
+"""Trainings that are done, one file each, under a key of all that their result depends on: equal keys, equal results.
 
-What a training depends on, as a key: equal keys, equal results.
-
-Trainings that are done, one file each, so that nobody has to do them again.
-"""
+Read in order: what a training depends on (:class:`CellKeys`), how a value is described in a key (:func:`describe`), and
+the folder of results (:class:`CellCache`)."""
 
 from __future__ import annotations
 
@@ -32,23 +30,20 @@ from ...errors import OutputError
 from ...imaging import sha256_file, sweep_temporaries_of, write_atomic
 from ...surrogates import CurvePoint, Recipe, create_surrogate, supports_bf16
 from ..adversaries import Adversary
-from ..adversaries.jobs import PlainTraining
+from ..adversaries.learning import PlainTraining
 from ..own_victims import find_victim
 from .cells import Cell, CellResult
 from .store import ArrayStore, Inputs
 
+logger = logging.getLogger(__name__)
+
+
 CELL_FORMAT = 1
 """Version of what is kept of a training, and of what its key is made of."""
-
 _LIBRARIES = ("torchvision", "timm", "kornia", "open_clip_torch", "numpy", "scipy", "scikit-learn")
 _PACKAGE = Path(__file__).resolve().parents[2]
 # What decides about a training. All other code acts on it through the arrays, which have digests of their own.
-_DECIDING = (
-    "surrogates/*.py", "attacks/own_victims.py", "attacks/training/cells.py",
-    *(f"attacks/adversaries/{name}.py" for name in (
-        "adversarial", "augmentation", "denoising", "jobs", "prior", "purifiers", "staged",
-    )),
-)  # fmt: skip
+_DECIDING = ("surrogates/*.py", "attacks/own_victims.py", "attacks/adversaries/*.py", "attacks/training/cells.py")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -261,8 +256,6 @@ def _origin(item: types.FunctionType | type) -> str:
         raise TypeError(f"the source of {name} is not known")
     return f"{name} {sha256_file(Path(file))}"
 
-
-logger = logging.getLogger(__name__)
 
 _FORMAT = "bitterant-cell"
 # https://bford.info/cachedir: programs that make backups know it, and leave out what can be made again.

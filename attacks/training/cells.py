@@ -1,7 +1,4 @@
-"""A cell of the grid: one training of one victim, or of one probe, on one arm, as a pure function of its task.
-
-Choosing the moment to stop with a few clean pictures, none of which is judged by its own choice.
-"""
+"""A cell of the grid: one training of one victim, or of one probe, on one arm, as a pure function of its task."""
 
 from __future__ import annotations
 
@@ -17,42 +14,11 @@ from numpy.typing import NDArray
 from ...surrogates import CurvePoint, Recipe
 from ...surrogates.determinism import one_thread
 from ...surrogates.probes import probe
-from ..adversaries.jobs import Job, Learner, PlainTraining
+from ..adversaries.learning import Learner, PlainTraining, TrainingJob
 from ..own_victims import Victim
 from ..schema import CellRecord, CurveRow
 from ..terms import Arm, Fit
 from .store import Inputs
-
-VALIDATION = 200
-"""Pictures that a choice rests on, at most: a trainer who had many more would train on them."""
-
-
-def validated_predictions(
-    history: NDArray[np.int64], labels: NDArray[np.int64], *, size: int = VALIDATION
-) -> NDArray[np.int64]:
-    """For each half of the test pictures, the predictions at the moment that is best for pictures of the other half.
-
-    The halves are fixed, at random: they do not depend on the seed of the training, so arms stay paired.
-
-    Args:
-        history: predictions ``[E, M]`` at each moment.
-        labels: int64 ``[M]``.
-        size: pictures a choice rests on, at most.
-
-    Returns:
-        Predictions int64 ``[M]``; of equally good moments, the later.
-    """
-    order = np.random.default_rng(0).permutation(len(labels))
-    halves = order[: len(order) // 2], order[len(order) // 2 :]
-    result = history[-1].copy()
-    for judged, choosing in (halves, halves[::-1]):
-        if len(choosing) == 0:
-            continue
-        rows = choosing[:size]
-        accuracy = (history[:, rows] == labels[rows]).mean(axis=1)
-        best = len(accuracy) - 1 - int(accuracy[::-1].argmax())
-        result[judged] = history[best, judged]
-    return result
 
 
 @dataclass(frozen=True)
@@ -83,7 +49,7 @@ class CellTask:
         fit: what learns.
         recipe: how a network is trained; ``None`` for probes.
         learner: who trains it; ``None`` for the plain training.
-        kept: file for the network that adversaries go on from; ``None`` where this cell has to do with none.
+        checkpoint: file for the network that adversaries go on from; ``None`` where this cell has to do with none.
         own: the victim itself, where it is none of ours.
     """
 
@@ -94,7 +60,7 @@ class CellTask:
     device: str
     evals: int
     learner: Learner | None = None
-    kept: Path | None = None
+    checkpoint: Path | None = None
     own: Victim | None = None
 
 
@@ -106,8 +72,8 @@ class CellResult:
         steps: optimiser steps; 0 for probes, which are solved and not trained step by step.
         predictions: int64 ``[M]`` on the test pictures at the end.
         peak_predictions: the same at the step with the best test accuracy.
-        validated_predictions: the same at the step that is best for other clean pictures (see ``stopping``); ``None``
-            where the end is all there is.
+        validated_predictions: the same at the step that is best for other clean pictures (see the function of that
+            name); ``None`` where the end is all there is.
     """
 
     cell: Cell
@@ -183,39 +149,8 @@ def _run_probe(
     )
 
 
-def _job(task: CellTask) -> Job:
-    cell, inputs = task.cell, task.inputs
-    assert task.recipe is not None
-
-    def read(path: Path | None) -> torch.Tensor | None:
-        return None if path is None else torch.from_numpy(np.load(path, allow_pickle=False))
-
-    images, labels, test_images, test_labels = (
-        torch.from_numpy(np.load(path, allow_pickle=False))
-        for path in (inputs.train_images, inputs.train_labels, inputs.test_images, inputs.test_labels)
-    )
-    return Job(
-        arm=cell.arm,
-        victim=cell.victim,
-        classes=inputs.classes,
-        images=images,
-        labels=labels,
-        test_images=test_images,
-        test_labels=test_labels,
-        few_images=read(inputs.few_images),
-        few_labels=read(inputs.few_labels),
-        recipe=task.recipe,
-        seed=cell.victim_seed,
-        evals=task.evals,
-        device=task.device,
-        kept=task.kept,
-        few_changed=read(inputs.few_changed),
-        own=task.own,
-    )
-
-
 def _run_network(task: CellTask) -> CellResult:
-    job = _job(task)
+    job = _job_of(task)
     with one_thread(task.device):
         result = (task.learner or PlainTraining())(job)
     # Without any prediction the loss was not finite before the first look at the test pictures; G7 will say so.
@@ -235,3 +170,65 @@ def _run_network(task: CellTask) -> CellResult:
         seconds=result.seconds,
         validated_predictions=validated_predictions(history.cpu().numpy(), job.test_labels.numpy()),
     )
+
+
+def _job_of(task: CellTask) -> TrainingJob:
+    cell, inputs = task.cell, task.inputs
+    assert task.recipe is not None
+
+    def read(path: Path | None) -> torch.Tensor | None:
+        return None if path is None else torch.from_numpy(np.load(path, allow_pickle=False))
+
+    images, labels, test_images, test_labels = (
+        torch.from_numpy(np.load(path, allow_pickle=False))
+        for path in (inputs.train_images, inputs.train_labels, inputs.test_images, inputs.test_labels)
+    )
+    return TrainingJob(
+        arm=cell.arm,
+        victim=cell.victim,
+        classes=inputs.classes,
+        images=images,
+        labels=labels,
+        test_images=test_images,
+        test_labels=test_labels,
+        clean_subset_images=read(inputs.clean_subset_images),
+        clean_subset_labels=read(inputs.clean_subset_labels),
+        recipe=task.recipe,
+        seed=cell.victim_seed,
+        evals=task.evals,
+        device=task.device,
+        checkpoint=task.checkpoint,
+        clean_subset_in_arm=read(inputs.clean_subset_in_arm),
+    )
+
+
+VALIDATION = 200
+"""Pictures that a choice rests on, at most: a trainer who had many more would train on them."""
+
+
+def validated_predictions(
+    history: NDArray[np.int64], labels: NDArray[np.int64], *, size: int = VALIDATION
+) -> NDArray[np.int64]:
+    """For each half of the test pictures, the predictions at the moment that is best for pictures of the other half.
+
+    The halves are fixed, at random: they do not depend on the seed of the training, so arms stay paired.
+
+    Args:
+        history: predictions ``[E, M]`` at each moment.
+        labels: int64 ``[M]``.
+        size: pictures a choice rests on, at most.
+
+    Returns:
+        Predictions int64 ``[M]``; of equally good moments, the later.
+    """
+    order = np.random.default_rng(0).permutation(len(labels))
+    halves = order[: len(order) // 2], order[len(order) // 2 :]
+    result = history[-1].copy()
+    for judged, choosing in (halves, halves[::-1]):
+        if len(choosing) == 0:
+            continue
+        rows = choosing[:size]
+        accuracy = (history[:, rows] == labels[rows]).mean(axis=1)
+        best = len(accuracy) - 1 - int(accuracy[::-1].argmax())
+        result[judged] = history[best, judged]
+    return result

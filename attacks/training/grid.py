@@ -16,10 +16,10 @@ from .cache import CellCache, CellKeys, Identity
 from .cells import Cell, CellResult, CellTask, run_cell
 from .executor import Executor
 from .store import ArrayStore
+from .victims import step_cost
 
-# Rough cost of a step relative to small-cnn, for the progress bar until times were measured.
-_FIRST_GUESS = {"small-cnn": 1.0, "convmixer": 1.0, "mobilenetv2": 9.0, "resnet18": 45.0, "resnet50": 90.0}
 _PROBE = 20.0
+"""Cost of a probe, in steps of small-cnn; no training is taken for cheaper."""
 
 
 @dataclass
@@ -68,7 +68,7 @@ class _Clock:
         victim, fit, cost = kind
         if fit != "network":
             return _PROBE
-        return max(_PROBE, cost * _FIRST_GUESS.get(victim, 10.0) * self._recipes[victim].steps)
+        return max(_PROBE, cost * step_cost(victim) * self._recipes[victim].steps)
 
     def seconds(self, cells: Sequence[Cell]) -> float:
         """Expected wall time of these cells, from measured times where there are any."""
@@ -107,7 +107,7 @@ def run_grid(
     """
     result = GridResult(dropped=dict(skipped or {}))
     conditions = [condition for condition in plan.conditions if condition.id not in result.dropped]
-    bench = _Bench(plan, store, recipes, adversaries, device, cache)
+    preparation = _CellPreparation(plan, store, recipes, adversaries, device, cache)
     progress = _Progress(plan, conditions, _Clock(recipes, adversaries, executor.workers), step)
     begun = clock()
     batches = [conditions] if plan.max_minutes is None else [[condition] for condition in conditions]
@@ -117,9 +117,9 @@ def run_grid(
         # Only before the first training: later it would take turns with the bar of the trainings.
         staged = _Staging(len(cells), step if number == 0 else None)
         # When the time is over nothing is looked up any more: staging the pictures for that takes time too.
-        kept = {} if full else bench.look_up(cells, staged)
-        missing = [cell for cell in cells if cell not in kept]
-        progress.learn(kept.values())
+        cached = {} if full else preparation.look_up(cells, staged)
+        missing = [cell for cell in cells if cell not in cached]
+        progress.learn(cached.values())
         if plan.max_minutes is not None and number > 0 and missing:
             needed = progress.clock.seconds(missing)
             full = full or clock() - begun + needed > 60 * plan.max_minutes
@@ -128,13 +128,13 @@ def run_grid(
                 result.dropped.update({condition.id: reason for condition in batch})
                 progress.drop(cells)
                 continue
-        tasks = bench.tasks(missing, staged)
-        result.cells.update(kept)
-        result.reused.update(kept)
-        progress.reuse(list(kept))
+        tasks = preparation.tasks(missing, staged)
+        result.cells.update(cached)
+        result.reused.update(cached)
+        progress.reuse(list(cached))
         for _, done in executor.run(run_cell, tasks):
             result.cells[done.cell] = done
-            bench.keep(done)
+            preparation.keep(done)
             progress.add(done)
     return result
 
@@ -156,7 +156,7 @@ class _Staging:
             self._step("prepare", self.done, self._total, what)
 
 
-class _Bench:
+class _CellPreparation:
     """Where cells are made ready: looked up among those that are done, or laid out with all they need."""
 
     def __init__(
@@ -191,9 +191,9 @@ class _Bench:
             if identity is None:
                 continue
             self._identities[cell] = identity
-            kept = self._cache.read(identity, cell, len(self._store.labelling(cell.adversary).test))
-            if kept is not None:
-                found[cell] = kept
+            cached = self._cache.read(identity, cell, len(self._store.labelling(cell.adversary).test))
+            if cached is not None:
+                found[cell] = cached
                 staged.done += 1
         return found
 
@@ -223,11 +223,11 @@ class _Bench:
             device=self._device,
             evals=self._plan.evals,
             learner=adversary.learner() if fit == "network" else None,
-            kept=self._kept(cell),
+            checkpoint=self._checkpoint(cell),
             own=find_victim(cell.victim),
         )
 
-    def _kept(self, cell: Cell) -> Path | None:
+    def _checkpoint(self, cell: Cell) -> Path | None:
         """The file of the network that this cell trains for others, or goes on from."""
         concerned = cell.adversary == "none" or self._adversaries[cell.adversary].continues
         if not concerned or (cell.victim, cell.arm) not in self._wanted:
@@ -248,9 +248,9 @@ class _Progress:
         self._done = self._shown = 0.0
         self._count, self._reused, self._total = 0, 0, len(self._left)
 
-    def learn(self, kept: Iterable[CellResult]) -> None:
+    def learn(self, cached: Iterable[CellResult]) -> None:
         """What a kept training took is known before the first one here is done."""
-        for result in kept:
+        for result in cached:
             self.clock.note(result)
 
     def reuse(self, cells: Sequence[Cell]) -> None:

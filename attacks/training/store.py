@@ -29,8 +29,9 @@ class Inputs:
     """The four arrays of a cell. For probes the two of pictures hold features instead, float32 ``[N, D]``.
 
     Attributes:
-        few_images, few_labels: pictures that the trainer also has clean, for adversaries with a ``clean_share``.
-        few_changed: the same pictures as the arm has them, for adversaries that learn from pairs.
+        clean_subset_images, clean_subset_labels: pictures that the trainer also has clean, for adversaries with a
+            ``clean_share``.
+        clean_subset_in_arm: the same pictures as the arm has them, for adversaries that learn from pairs.
     """
 
     train_images: Path
@@ -38,9 +39,9 @@ class Inputs:
     test_images: Path
     test_labels: Path
     classes: int
-    few_images: Path | None = None
-    few_labels: Path | None = None
-    few_changed: Path | None = None
+    clean_subset_images: Path | None = None
+    clean_subset_labels: Path | None = None
+    clean_subset_in_arm: Path | None = None
 
 
 def temporary_folder_problem(error: OSError) -> OutputError:

@@ -1,9 +1,8 @@
-"""Victims: the networks a trainer would train, always from scratch, and how long.
+"""Victims: the networks that a trainer would train, always from scratch, how, and for how long.
 
-How long a victim is trained: long enough to fit, equally long in every arm.
-
-Victims: the networks a trainer would train, always from scratch. Architectures are those of the surrogates, and what
-others register (:mod:`..own_victims`).
+A victim is a row of the table of :mod:`bitterant.surrogates.registry` that brings no trained weights of its own. What
+there is to say about it stands there: architecture, family, recipe, cost. Others register
+their own (:mod:`bitterant.attacks.own_victims`).
 """
 
 from __future__ import annotations
@@ -13,7 +12,8 @@ import math
 from dataclasses import dataclass, replace
 
 from ...errors import ConfigError, UnknownNameError
-from ...surrogates import Recipe, Surrogate, create_surrogate, recipe_for, surrogate_family, surrogate_names
+from ...surrogates import Recipe, Surrogate, create_surrogate, recipe_for, surrogate_names, surrogate_spec
+from ...surrogates.registry import SurrogateSpec
 from ..own_victims import find_victim, own_victims
 
 EPOCHS = 12.0
@@ -103,13 +103,15 @@ def published_recipe(name: str, images: int, *, epochs: float | None = None) -> 
     return replace(published.recipe, batch_size=batch, steps=max(1, int(passes * images) // batch))
 
 
-# They start from trained weights; a trainer who has those belongs to the tier "prior" (fine-tune, linear-probe).
-_PRETRAINED = frozenset({"efficientnet-lite0"})
-
-
 def victim_names() -> tuple[str, ...]:
     """Names of the registry; besides these, ``timm:NAME`` takes any network of timm, with random weights."""
-    return (*(name for name in surrogate_names() if name not in _PRETRAINED), *own_victims())
+    return (*(name for name in surrogate_names() if not _is_pretrained(name)), *own_victims())
+
+
+def _is_pretrained(name: str) -> bool:
+    """Whether it starts from trained weights; a trainer who has those belongs to the tier "prior"."""
+    spec = surrogate_spec(name)
+    return spec is not None and spec.embedded
 
 
 def check_victim(name: str) -> str:
@@ -121,7 +123,7 @@ def check_victim(name: str) -> str:
     """
     if not name.startswith("timm:") and name not in surrogate_names() and find_victim(name) is None:
         raise UnknownNameError("victim", name, [*victim_names(), "timm:NAME"])
-    if name in _PRETRAINED:
+    if _is_pretrained(name):
         raise ConfigError(
             f"{name!r} starts from trained weights, so it is no victim for training from scratch. "
             f"Choose one of {', '.join(victim_names())}."
@@ -135,11 +137,25 @@ def victim_family(name: str) -> str:
     return surrogate_family(name) if own is None else own.family or own.name
 
 
+def create_victim(name: str, *, num_classes: int, resolution: int, seed: int) -> Surrogate:
+    """A victim with random weights."""
+    own = find_victim(name)
+    if own is not None:
+        return own.make(num_classes, resolution, seed)
+    return create_surrogate(name, num_classes=num_classes, resolution=resolution, seed=seed)
+
+
 def victim_recipe(name: str, images: int, *, scale: float = 1.0, epochs: float | None = None) -> Recipe:
     """How this victim is trained on so many images; the same for every arm and every adversary."""
     own = find_victim(name)
     recipe = recipe_for(name) if own is None or own.recipe is None else own.recipe
     return fit_recipe(recipe, images, scale=scale, epochs=epochs)
+
+
+def step_cost(name: str) -> float:
+    """Rough cost of a training step, in those of ``small-cnn``."""
+    spec = surrogate_spec(name)
+    return SurrogateSpec.cost if spec is None else spec.cost
 
 
 def victim_seed(seed: int, index: int) -> int:
@@ -150,11 +166,3 @@ def victim_seed(seed: int, index: int) -> int:
     """
     digest = hashlib.sha256(f"bitterant victim {seed} {index}".encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1
-
-
-def create_victim(name: str, *, num_classes: int, resolution: int, seed: int) -> Surrogate:
-    """A victim with random weights."""
-    own = find_victim(name)
-    if own is not None:
-        return own.make(num_classes, resolution, seed)
-    return create_surrogate(name, num_classes=num_classes, resolution=resolution, seed=seed)

@@ -1,27 +1,24 @@
-"""Adversaries change pictures as they say, and new ones can be added in a few lines."""
+"""Names of adversaries: new ones are added in a few lines, and several are applied in a row."""
 
 from __future__ import annotations
 
-import io
-from dataclasses import dataclass
-from pathlib import Path
-
 import numpy as np
 import pytest
-from PIL import Image
+import scipy.fft
+import scipy.ndimage
+import scipy.stats
 
 from bitterant.attacks.adversaries import (
     Adversary,
     adversary_classes,
-    adversary_names,
     create_adversaries,
     create_adversary,
     register_adversary,
     registry,
 )
 from bitterant.attacks.presets import PRESETS
-from bitterant.attacks.terms import TIERS, Pixels
-from bitterant.errors import ConfigError, LabelError, UnknownNameError
+from bitterant.attacks.terms import Pixels
+from bitterant.errors import ConfigError, SetupError, UnknownNameError
 
 
 @pytest.fixture
@@ -29,144 +26,10 @@ def images() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (5, 3, 16, 16), dtype=np.uint8)
 
 
-NEW = ["mix", "regroup", "finer", "linear-probe", "knn", "rotate", "staged", "noise-denoise", "few-denoise", "equalize"]
-
-
-@pytest.mark.parametrize("name", ["none", "early-stop", "jpeg", "grayscale", *NEW])
-def test_the_table_of_adversaries(name: str, images: np.ndarray) -> None:
-    adversary = create_adversary(name)
-    assert name in adversary_names()
-    assert adversary.tier in TIERS
-    assert adversary.source
-    assert adversary.description
-    assert adversary.phrase.startswith("a ")
-    before = images.copy()
-    changed = adversary.transform(images)
-    assert changed.shape == images.shape
-    assert changed.dtype == np.uint8
-    assert (images == before).all(), "the cached pictures of an arm must not be written to"
-    assert (changed != images).any() == (adversary.tier == "transforms")
-
-
-def test_grayscale_is_the_luma_of_pillow(images: np.ndarray) -> None:
-    changed = create_adversary("grayscale").transform(images)
-    for before, after in zip(images, changed, strict=True):
-        luma = np.asarray(Image.fromarray(before.transpose(1, 2, 0)).convert("L"))
-        assert (after == luma).all()
-
-
-@pytest.mark.parametrize(("name", "quality"), [("jpeg", 10), ("jpeg:10", 10), ("jpeg:75", 75)])
-def test_jpeg_is_what_a_file_would_be(name: str, quality: int, images: np.ndarray) -> None:
-    adversary = create_adversary(name)
-    assert adversary.name == f"jpeg:{quality}"
-    stream = io.BytesIO()
-    Image.fromarray(images[3].transpose(1, 2, 0)).save(stream, "JPEG", quality=quality)
-    expected = np.asarray(Image.open(stream).convert("RGB")).transpose(2, 0, 1)
-    assert (adversary.transform(images)[3] == expected).all()
-
-
 def test_early_stop_is_free_and_reads_the_plain_trainings() -> None:
     adversary = create_adversary("early-stop")
     assert adversary.readout == "peak"
     assert {adversary.trained_by(arm) for arm in adversary.arms} == {"none"}
-
-
-@pytest.mark.parametrize("name", ["jpeg:0", "jpeg:101", "jpeg:x", "jpeg:", "jpeg:5.5", "grayscale:2", "none:"])
-def test_wrong_parameters(name: str) -> None:
-    with pytest.raises(ConfigError):
-        create_adversary(name)
-
-
-@pytest.mark.parametrize(
-    ("name", "canonical", "tier"),
-    [
-        ("mix", "mix:0.5", "mixing"),
-        ("mix:.80", "mix:0.8", "mixing"),
-        ("regroup", "regroup:2", "relabel"),
-        ("finer:3", "finer:3", "relabel"),
-        ("linear-probe", "linear-probe:efficientnet-lite0", "prior"),
-        ("knn:resnet18", "knn:resnet18", "prior"),
-    ],
-)
-def test_names_are_spelled_out(name: str, canonical: str, tier: str) -> None:
-    adversary = create_adversary(name)
-    assert (adversary.name, adversary.tier) == (canonical, tier)
-    assert create_adversary(canonical).name == canonical
-
-
-@dataclass
-class FakeMaterial:
-    """Four classes, each picture of another one."""
-
-    classes: tuple[str, ...] = ("cat", "dog", "rose", "oak")
-    seed: int = 0
-
-    @property
-    def labels(self) -> np.ndarray:
-        return np.array([0, 1, 2, 3, 0])
-
-    @property
-    def test_labels(self) -> np.ndarray:
-        return np.array([3, 0])
-
-
-@pytest.mark.parametrize(
-    ("suffix", "text"),
-    [
-        ("json", '{"cat": "animal", "dog": "animal", "rose": "plant", "oak": "plant", "unused": "x"}'),
-        ("toml", 'cat = "animal"\ndog = "animal"\nrose = "plant"\noak = "plant"\n'),
-    ],
-)
-def test_superclasses_come_from_a_file(tmp_path: Path, suffix: str, text: str) -> None:
-    path = tmp_path / f"map.{suffix}"
-    path.write_text(text)
-    found = create_adversary(f"superclass:{path}").relabel(FakeMaterial())  # type: ignore[arg-type]
-    assert found.train.tolist() == [0, 0, 1, 1, 0]
-    assert found.test.tolist() == [1, 0]
-    assert (found.classes, found.detail) == (2, "animal: cat, dog; plant: rose, oak")
-
-
-@pytest.mark.parametrize(
-    ("text", "error", "words"),
-    [
-        ("{", ConfigError, "it is no JSON"),
-        ("[1]", ConfigError, "must map"),
-        ('{"cat": ["a"]}', ConfigError, "must map"),
-        ('{"cat": "a", "dog": "b"}', LabelError, "rose, oak"),
-        ('{"cat": "a", "dog": "a", "rose": "a", "oak": "a"}', LabelError, "two superclasses"),
-    ],
-)
-def test_wrong_superclasses(tmp_path: Path, text: str, error: type[Exception], words: str) -> None:
-    path = tmp_path / "map.json"
-    path.write_text(text)
-    with pytest.raises(error, match=words):
-        create_adversary(f"superclass:{path}").relabel(FakeMaterial())  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("name", ["superclass", "superclass:/no/such/file.json", "mix:0", "mix:1", "mix:x", "mix:nan"])
-def test_more_wrong_parameters(name: str) -> None:
-    with pytest.raises(ConfigError):
-        create_adversary(name)
-
-
-@pytest.mark.parametrize("name", ["regroup:1", "regroup:x", "finer:1", "finer:", "linear-probe:resnet-18", "knn:"])
-def test_wrong_numbers_and_networks(name: str) -> None:
-    with pytest.raises(ConfigError):
-        create_adversary(name)
-
-
-def test_groups_are_balanced_and_follow_the_seed() -> None:
-    many = [f"c{i}" for i in range(7)]
-    tables = set()
-    for seed in range(8):
-        material = FakeMaterial(tuple(many), seed)
-        found = create_adversary("regroup:3").relabel(material)  # type: ignore[arg-type]
-        sizes = sorted(len(part.split(":")[1].split(",")) for part in (found.detail or "").split(";"))
-        assert sizes == [2, 2, 3]
-        tables.add(found.detail)
-    assert len(tables) > 5
-    again = create_adversary("regroup:3").relabel(FakeMaterial(tuple(many), 0))  # type: ignore[arg-type]
-    assert again.detail in tables
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
@@ -208,3 +71,96 @@ def test_a_new_adversary_is_one_class(monkeypatch: pytest.MonkeyPatch, images: n
         register_adversary(type("Other", (Mirror,), {}))
     with pytest.raises(ConfigError, match="colon"):
         register_adversary(type("Other", (Mirror,), {"prefix": "a:b"}))
+
+
+SIDE = 64
+
+
+def grating(cycles: float, *, degrees: float = 0.0, phase: float = 0.7, side: int = SIDE) -> np.ndarray:
+    """A wave of 20 levels, ``cycles`` from edge to edge along its own direction, float ``[side, side]``."""
+    y, x = (np.mgrid[0:side, 0:side] + 0.5) / side
+    angle = np.deg2rad(degrees)
+    return 20 * np.sin(2 * np.pi * cycles * (np.cos(angle) * x + np.sin(angle) * y) + phase)
+
+
+def photo(count: int = 3, side: int = 32, seed: int = 0) -> np.ndarray:
+    """Smooth random pictures with different colours, well inside 0..255."""
+    rng = np.random.default_rng(seed)
+    smooth = scipy.ndimage.gaussian_filter(rng.normal(size=(count, 3, side, side)), (0, 0, 3, 3), mode="wrap")
+    smooth[:, 1:] += 0.7 * smooth[:, :1]
+    scaled = smooth / np.abs(smooth).max(axis=(2, 3), keepdims=True)
+    return np.rint(115 + 65 * scaled).astype(np.uint8)
+
+
+def test_a_row_is_its_parts_one_after_the_other() -> None:
+    images = photo(4)
+    row = create_adversary("compose:grayscale+jpeg")
+    assert row.name == "compose:grayscale+jpeg:10", "every parameter is spelled out"
+    assert row.phrase == "a trainer who applies grayscale, then jpeg:10"
+    gray, jpeg = create_adversary("grayscale"), create_adversary("jpeg:10")
+    assert (row.transform(images) == jpeg.transform(gray.transform(images))).all()
+    orders = [create_adversary(f"compose:{names}").transform(images) for names in ("blur+median", "median+blur")]
+    assert (orders[0] != orders[1]).any(), "the order counts"
+    three = create_adversary("compose:down-up:.5+bandstop+bit-depth")
+    assert three.name == "compose:down-up:0.5+bandstop:4-9+bit-depth:2"
+    assert create_adversary(three.name).name == three.name
+    expected = images
+    for name in ("down-up:0.5", "bandstop:4-9", "bit-depth:2"):
+        expected = create_adversary(name).transform(expected)
+    assert (three.transform(images) == expected).all()
+
+
+def test_a_row_undoes_what_neither_part_does() -> None:
+    """A slow wave of pure colour and a faster one of brightness: grayscale leaves the one, the band-stop the other."""
+    colour, brightness = grating(1.5), grating(6)
+    planted = np.stack([brightness + 0.5 * colour, brightness, brightness - 0.5 * 0.299 / 0.114 * colour])
+    both = np.rint(128 + planted).astype(np.uint8)[None]
+    spread = {
+        name: float(np.abs(create_adversary(name).transform(both).astype(float) - 128).mean())
+        for name in ("grayscale", "bandstop:4-9", "compose:grayscale+bandstop:4-9")
+    }
+    assert spread["compose:grayscale+bandstop:4-9"] < 0.3 * min(spread["grayscale"], spread["bandstop:4-9"])
+
+
+def test_a_row_has_the_tier_of_its_hardest_part_and_checks_all() -> None:
+    assert create_adversary("compose:grayscale+median").tier == "transforms"
+    assert create_adversary("compose:grayscale+tv").tier == "training"
+    assert create_adversary("compose:grayscale+median").check(32) is None
+    with pytest.raises(SetupError, match="changes nothing"):
+        create_adversary("compose:grayscale+lowpass:40").check(32)
+
+
+def test_unknown_parts_are_told() -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'grayscale'"):
+        create_adversary("compose:greyscale+jpeg")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("compose", "at least two"),
+        ("compose:", "at least two"),
+        ("compose:jpeg:10", "at least two"),
+        ("compose:jpeg+", "at least two"),
+        ("compose:grayscale+compose:jpeg", "part of itself"),
+        ("compose:grayscale+mixup", "mixup cannot be a part.*These do: jpeg, webp, grayscale"),
+        ("compose:none+jpeg", "cannot be a part"),
+        ("compose:early-stop+jpeg", "cannot be a part"),
+        ("compose:grayscale+projection", "cannot be a part"),
+        ("compose:grayscale+last-layer:0.1", "cannot be a part"),
+        ("compose:grayscale+mix:0.5", "cannot be a part"),
+        ("compose:grayscale+adversarial:8", "cannot be a part"),
+        ("compose:grayscale+noise-denoise", "cannot be a part"),
+        ("compose:grayscale+jpeg:0", "jpeg:0 is not"),
+        ("bandstop:9-4", "A-B"), ("bandstop:4", "A-B"), ("bandstop:0-9", "A-B"), ("bandstop:x-9", "A-B"),
+        ("bandstop:4-nan", "A-B"), ("bandstop:", "A-B"),
+        ("lowpass:0", r"0\.5 to 512"), ("lowpass:x", r"0\.5 to 512"), ("lowpass:inf", r"0\.5 to 512"),
+        ("coin:0", r"0\.25 to 8"), ("coin:9", r"0\.25 to 8"), ("equalize:2", "no parameter"),
+        ("whiten:zca", "whiten:channels"), ("rotate:0", "1 to 180"), ("rotate:181", "1 to 180"),
+        ("staged:1", "no parameter"), ("noise-denoise:0", "1 to 64"), ("noise-denoise:x", "1 to 64"),
+        ("few-denoise:0", "share"), ("few-denoise:1.5", "share"),
+    ],
+)  # fmt: skip
+def test_wrong_parameters_are_told(name: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        create_adversary(name)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from bitterant.attacks.adversaries import create_adversaries
 from bitterant.attacks.adversaries.adversarial import AdversarialObjective
-from bitterant.attacks.adversaries.jobs import PlainTraining
+from bitterant.attacks.adversaries.learning import PlainTraining
 from bitterant.attacks.adversaries.prior import Recovery
 from bitterant.attacks.data.sets import VerificationData, load_sets
 from bitterant.attacks.evaluation import RULE
@@ -394,7 +394,7 @@ def test_a_full_disk_is_told_once_and_stops_nobody(
         if path.name != "CACHEDIR.TAG":
             raise OutputError("the disk is full")
 
-    for place in ("training.cell_cache", "learning.kept"):
+    for place in ("training.cache", "adversaries.learning"):
         monkeypatch.setattr(f"bitterant.attacks.{place}.write_atomic", full)
     with caplog.at_level(logging.WARNING, "bitterant"):
         assert outcome(grid.run(tmp_path / "cells")) == undisturbed

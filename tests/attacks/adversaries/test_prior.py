@@ -1,24 +1,25 @@
-"""Trainings that go on from something: from a trained victim, from pretrained weights, from nothing at all."""
+"""Trainers who go on from something: pretrained weights, a trained victim, features learned without labels."""
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from bitterant.attacks.adversaries import adversary_classes, create_adversary
-from bitterant.attacks.adversaries.jobs import Job, PlainTraining, trained_network
+from bitterant.attacks.adversaries.learning import TrainingJob
 from bitterant.attacks.adversaries.prior import (
     Contrastive,
     FineTuning,
     LastLayerRefit,
     Recovery,
     freeze_early,
+    nt_xent,
     renew_head,
 )
 from bitterant.errors import ConfigError, SetupError, UnknownNameError
@@ -29,13 +30,13 @@ RECIPE = Recipe(steps=40, batch_size=32)
 
 
 @pytest.fixture(scope="module")
-def job(train_set: ImageSet, test_set: ImageSet) -> Job:
+def job(train_set: ImageSet, test_set: ImageSet) -> TrainingJob:
     assert train_set.labels is not None
     assert test_set.labels is not None
-    return Job(
+    return TrainingJob(
         arm="clean", victim="small-cnn", classes=4, images=train_set.images, labels=train_set.labels,
-        test_images=test_set.images[:40], test_labels=test_set.labels[:40], few_images=train_set.images[:40],
-        few_labels=train_set.labels[:40], recipe=RECIPE, seed=5, evals=2, device="cpu",
+        test_images=test_set.images[:40], test_labels=test_set.labels[:40], clean_subset_images=train_set.images[:40],
+        clean_subset_labels=train_set.labels[:40], recipe=RECIPE, seed=5, evals=2, device="cpu",
     )  # fmt: skip
 
 
@@ -43,42 +44,7 @@ def state(network: torch.nn.Module) -> dict[str, Tensor]:
     return {key: value.clone() for key, value in network.state_dict().items()}
 
 
-LEARNERS = [
-    "cutout", "mixup", "ueraser", "fast-adversarial", "adversarial", "last-layer", "recover", "simclr", "rotate",
-    "staged", "noise-denoise", "few-denoise",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("name", LEARNERS)
-def test_learners_travel_and_give_the_same_anywhere(name: str, job: Job) -> None:
-    job = replace(job, recipe=replace(RECIPE, steps=3))
-    learner = create_adversary(name).learner()
-    assert learner is not None
-    torch.manual_seed(1)
-    first = learner(job)
-    torch.manual_seed(2)
-    second = pickle.loads(pickle.dumps(learner))(job)
-    assert first == replace(second, predictions=first.predictions, peak_predictions=first.peak_predictions,
-                            history=first.history)  # fmt: skip
-    assert first.predictions is not None
-    assert second.predictions is not None
-    assert torch.equal(first.predictions, second.predictions)
-    assert first.finite
-    assert first.seconds > 0
-
-
-def test_a_kept_network_is_the_one_that_would_be_trained(tmp_path: Path, job: Job) -> None:
-    keeping = replace(job, kept=tmp_path / "network.safetensors")
-    PlainTraining()(keeping)
-    assert [path.name for path in tmp_path.iterdir()] == ["network.safetensors"]
-    read, trained = trained_network(keeping), trained_network(job)
-    assert all(torch.equal(value, trained.state_dict()[key]) for key, value in read.state_dict().items())
-    again = trained_network(replace(job, kept=tmp_path / "other.safetensors"))
-    assert (tmp_path / "other.safetensors").is_file()
-    assert read.fingerprint() == again.fingerprint()
-
-
-def test_the_refit_leaves_the_body_and_the_control_has_none(job: Job) -> None:
+def test_the_refit_leaves_the_body_and_the_control_has_none(job: TrainingJob) -> None:
     job = replace(job, recipe=replace(RECIPE, steps=100))
     result, control = LastLayerRefit()(job), LastLayerRefit()(replace(job, arm="untrained"))
     assert (result.steps, control.steps) == (100, 0)
@@ -89,13 +55,13 @@ def test_the_refit_leaves_the_body_and_the_control_has_none(job: Job) -> None:
     assert right[0] > right[1] > 0
 
 
-def test_recovery_trains_on_and_its_control_starts_anew(job: Job) -> None:
+def test_recovery_trains_on_and_its_control_starts_anew(job: TrainingJob) -> None:
     result, control = Recovery()(job), Recovery()(replace(job, arm="untrained"))
     assert (result.steps, control.steps) == (50, 10)
     assert len(result.curve) == 2
 
 
-def test_simclr_learns_without_labels(job: Job) -> None:
+def test_simclr_learns_without_labels(job: TrainingJob) -> None:
     job = replace(job, recipe=replace(RECIPE, steps=5))
     shuffled = replace(job, labels=job.labels.flip(0))
     first, second = Contrastive()(job), Contrastive()(shuffled)
@@ -105,7 +71,7 @@ def test_simclr_learns_without_labels(job: Job) -> None:
     assert first.steps == 20
 
 
-def test_early_layers_keep_weights_and_statistics(job: Job) -> None:
+def test_early_layers_keep_weights_and_statistics(job: TrainingJob) -> None:
     network = create_surrogate("small-cnn", num_classes=4, resolution=16, seed=0)
     freeze_early(network, 0.5)
     before = state(network)
@@ -122,7 +88,7 @@ def test_early_layers_keep_weights_and_statistics(job: Job) -> None:
     assert network.head.weight.requires_grad
 
 
-def test_fine_tuning_starts_from_the_weights_with_a_new_head(tmp_path: Path, job: Job) -> None:
+def test_fine_tuning_starts_from_the_weights_with_a_new_head(tmp_path: Path, job: TrainingJob) -> None:
     trained = create_surrogate("cifar-resnet20", num_classes=4, resolution=16, seed=1)
     path = tmp_path / "weights.safetensors"
     save_file(trained.net.state_dict(), path)
@@ -158,15 +124,6 @@ def test_fine_tuning_names_its_network_and_its_weights(tmp_path: Path) -> None:
         create_adversary("freeze-early:resnet-18")
 
 
-WRONG = ["last-layer:0", "last-layer:2", "recover:x", "simclr:", "ueraser:JPEG", "adversarial:99"]
-
-
-@pytest.mark.parametrize("name", WRONG)
-def test_wrong_parameters_are_told(name: str) -> None:
-    with pytest.raises(ConfigError):
-        create_adversary(name)
-
-
 def test_shares_and_arms_of_those_who_go_on() -> None:
     for name in ("last-layer:0.01", "recover:0.05", "simclr:1"):
         adversary = create_adversary(name)
@@ -174,3 +131,16 @@ def test_shares_and_arms_of_those_who_go_on() -> None:
         assert adversary.clean_share == float(name.partition(":")[2])
         assert adversary.arms == ("clean", "protected", "untrained")
     assert {name for name, cls in adversary_classes().items() if cls.continues} == {"last-layer", "recover"}
+
+
+def test_the_contrastive_loss_is_that_of_the_paper() -> None:
+    generator = torch.Generator().manual_seed(0)
+    first, second = torch.randn(5, 7, generator=generator), torch.randn(5, 7, generator=generator)
+    both = [row / np.linalg.norm(row) for row in torch.cat([first, second]).numpy()]
+    total = 0.0
+    for i in range(10):
+        scores = [np.exp(both[i] @ both[j] / 0.5) for j in range(10) if j != i]
+        total -= np.log(np.exp(both[i] @ both[(i + 5) % 10] / 0.5) / sum(scores))
+    assert float(nt_xent(first, second, 0.5)) == pytest.approx(total / 10, rel=1e-5)
+    same = torch.ones(3, 4)
+    assert float(nt_xent(same, same, 0.5)) == pytest.approx(np.log(5)), "all alike: one of 2 B - 1"

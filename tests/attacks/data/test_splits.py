@@ -1,4 +1,4 @@
-"""Pictures without classes: sorted by how they look, in more than one way, and verified under each."""
+"""Pictures held out, pseudo-labels where there are none, and dealt labels that say nothing."""
 
 from __future__ import annotations
 
@@ -8,14 +8,39 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from bitterant.attacks import verify_folder
+from bitterant.attacks.data import deal_labels
 from bitterant.attacks.data.folders import load_labellings
-from bitterant.attacks.data.splits import Grouping, Groups, groupings_for
+from bitterant.attacks.data.splits import PseudoLabeller, PseudoLabelling, pseudo_labellings_for, stratified_split
 from bitterant.attacks.terms import enough_to_hold_out, fewest_for_groups
 from bitterant.errors import LabelError
 from bitterant.surrogates.training import Recipe
+
+
+@given(st.lists(st.integers(1, 12), min_size=2, max_size=4), st.integers(0, 5), st.randoms())
+def test_the_split_is_stratified_and_independent_of_order(counts: list[int], seed: int, random: object) -> None:
+    keys = [f"{label}/{i}" for label, count in enumerate(counts) for i in range(count)]
+    labels = [int(key.split("/")[0]) for key in keys]
+    train, test = stratified_split(keys, labels, seed=seed)
+    assert sorted(train + test) == list(range(len(keys)))
+    for label, count in enumerate(counts):
+        held = sum(labels[i] == label for i in test)
+        assert held == (min(count - 1, max(1, round(0.2 * count))) if count > 1 else 0)
+    order = list(range(len(keys)))
+    random.shuffle(order)  # type: ignore[attr-defined]
+    _, shuffled = stratified_split([keys[i] for i in order], [labels[i] for i in order], seed=seed)
+    assert {keys[order[i]] for i in shuffled} == {keys[i] for i in test}
+
+
+def test_identical_pictures_stay_on_one_side() -> None:
+    keys = ["a/x"] * 5 + ["a/y"] * 5 + ["b/z", "b/w"]
+    labels = [0] * 10 + [1] * 2
+    train, test = stratified_split(keys, labels, seed=0)
+    assert not {keys[i] for i in train} & {keys[i] for i in test}
 
 
 def _flat(root: Path, count: int, side: int = 16) -> Path:
@@ -38,22 +63,22 @@ def _images(count: int) -> torch.Tensor:
 @pytest.mark.parametrize("sight", ["colours", "content"])
 def test_groups_are_those_that_the_eye_sees_and_serve_other_pictures(sight: str) -> None:
     images = _images(24)
-    groups = Groups(Grouping(2, sight), images, seed=0, device=torch.device("cpu"))  # type: ignore[arg-type]
-    found = groups.assign(images)
+    labeller = PseudoLabeller(PseudoLabelling(2, sight), images, seed=0, device=torch.device("cpu"))  # type: ignore[arg-type]
+    found = labeller.label(images)
     if sight == "colours":
         assert len({int(found[i]) for i in range(0, 24, 2)}) == 1
         assert found[0] != found[1]
     assert set(found) == {0, 1}
-    assert (groups.assign(images[3:5]) == found[3:5]).all()
+    assert (labeller.label(images[3:5]) == found[3:5]).all()
 
 
 def test_the_number_of_groups_follows_from_that_of_the_pictures() -> None:
-    assert groupings_for(fewest_for_groups() - 1) == ()
+    assert pseudo_labellings_for(fewest_for_groups() - 1) == ()
     for count in (fewest_for_groups(), 200, 5000):
-        found = groupings_for(count)
+        found = pseudo_labellings_for(count)
         assert len(set(found)) == 2
-        assert all(fewest_for_groups(grouping.count) <= count for grouping in found)
-    assert groupings_for(5000)[0].count == 10
+        assert all(fewest_for_groups(grouping.clusters) <= count for grouping in found)
+    assert pseudo_labellings_for(5000)[0].clusters == 10
 
 
 @pytest.mark.parametrize(("counts", "enough"), [([25, 25], True), ([22, 22], False), ([100], False), ([], False)])
@@ -96,3 +121,22 @@ def test_too_few_pictures_are_refused_with_the_number(tmp_path: Path) -> None:
     shutil.copytree(clean, tmp_path / "copy")
     with pytest.raises(LabelError, match=rf"{fewest_for_groups()} pictures or more; here are 20"):
         verify_folder(clean, tmp_path / "copy")
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=200), st.integers(0, 2**32))
+def test_each_class_is_dealt_evenly_and_its_own_label_last(classes: list[int], seed: int) -> None:
+    labels = np.array(classes, dtype=np.int64)
+    dealt = deal_labels(labels, 5, seed=seed)
+    assert dealt.dtype == np.int64
+    for label in np.unique(labels):
+        counts = np.bincount(dealt[labels == label], minlength=5)
+        assert counts.max() - counts.min() <= 1
+        assert counts[label] == counts.min()
+
+
+def test_the_same_seed_deals_the_same_and_another_does_not() -> None:
+    labels = np.repeat(np.arange(3), 40)
+    first, again, other = (deal_labels(labels, 3, seed=seed) for seed in (1, 1, 2))
+    assert (first == again).all()
+    assert (first != other).any()
+    assert not (labels == first).all()

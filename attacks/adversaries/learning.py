@@ -1,11 +1,4 @@
-"""What a victim is trained on, who trains it, and the networks that are kept.
-
-What a victim is trained on, and who trains it.
-
-Trained networks in files, for adversaries that go on from them.
-
-Training by the recipe, if need be with another objective; and going on from such a training.
-"""
+"""How a victim is trained: the job, the learner that does it, and checkpoints for those that go on from a network."""
 
 from __future__ import annotations
 
@@ -25,9 +18,11 @@ from ...surrogates import Objective, Recipe, Surrogate, TrainingResult, create_s
 from ..own_victims import Victim
 from ..terms import Arm
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
-class Job:
+class TrainingJob:
     """One training.
 
     Attributes:
@@ -36,15 +31,16 @@ class Job:
         classes: number of classes K.
         images, labels: int ``[N, 3, R, R]`` and int64 ``[N]``.
         test_images, test_labels: the same for testing.
-        few_images, few_labels: what the trainer has clean, or ``None``.
-        few_changed: ``few_images`` as the arm has them, for adversaries that learn from such pairs, or ``None``.
+        clean_subset_images, clean_subset_labels: what the trainer has clean, or ``None``.
+        clean_subset_in_arm: the same pictures as the arm has them, for adversaries that learn from such pairs, or
+            ``None``.
         own: the victim itself, where it is none of ours: another process does not know what was registered here.
         recipe: of the plain training.
         seed: of everything random.
         evals: points of the learning curve.
         device: where to train.
-        kept: file for the network of the plain training, written by it and read by adversaries that go on from it;
-            ``None`` where nobody does.
+        checkpoint: file for the network of the plain training, which writes it and adversaries that go on from it
+            read it; ``None`` where nobody does.
     """
 
     arm: Arm
@@ -54,27 +50,27 @@ class Job:
     labels: Tensor
     test_images: Tensor
     test_labels: Tensor
-    few_images: Tensor | None
-    few_labels: Tensor | None
+    clean_subset_images: Tensor | None
+    clean_subset_labels: Tensor | None
     recipe: Recipe
     seed: int
     evals: int
     device: str
-    kept: Path | None = None
-    few_changed: Tensor | None = None
+    checkpoint: Path | None = None
+    clean_subset_in_arm: Tensor | None = None
     own: Victim | None = None
 
-    def few(self) -> tuple[Tensor, Tensor]:
+    def clean_subset(self) -> tuple[Tensor, Tensor]:
         """What the trainer has clean. Only for adversaries with a ``clean_share``."""
-        assert self.few_images is not None
-        assert self.few_labels is not None
-        return self.few_images, self.few_labels
+        assert self.clean_subset_images is not None
+        assert self.clean_subset_labels is not None
+        return self.clean_subset_images, self.clean_subset_labels
 
     def pairs(self) -> tuple[Tensor, Tensor]:
         """Pictures before and after the protection. Only for adversaries with :meth:`Adversary.leaked`."""
-        assert self.few_images is not None
-        assert self.few_changed is not None
-        return self.few_images, self.few_changed
+        assert self.clean_subset_images is not None
+        assert self.clean_subset_in_arm is not None
+        return self.clean_subset_images, self.clean_subset_in_arm
 
     def fresh_network(self) -> Surrogate:
         """The victim before training, on its device."""
@@ -88,15 +84,72 @@ class Job:
 class Learner(Protocol):
     """Trains and tests a victim. Importable by name and picklable: it is sent to other processes."""
 
-    def __call__(self, job: Job) -> TrainingResult:
+    def __call__(self, job: TrainingJob) -> TrainingResult:
         """The same job gives the same result in any process."""
         ...
 
 
-logger = logging.getLogger(__name__)
+@dataclass(frozen=True)
+class PlainTraining:
+    """The recipe from random weights.
+
+    Attributes:
+        objective: what is minimised instead of the cross-entropy of the batch; picklable.
+    """
+
+    objective: Objective | None = None
+
+    def __call__(self, job: TrainingJob) -> TrainingResult:
+        """See :class:`Learner`."""
+        network = job.fresh_network()
+        result = train_job(network, job, objective=self.objective)
+        if self.objective is None and job.checkpoint is not None:
+            save_checkpoint(network, job.checkpoint)
+        return result
 
 
-def keep_network(network: Surrogate, path: Path) -> None:
+def train_job(
+    network: Surrogate,
+    job: TrainingJob,
+    *,
+    objective: Objective | None = None,
+    after_step: Callable[[], None] | None = None,
+) -> TrainingResult:
+    """Train a network in place on what a job says, and test it; see :func:`train_classifier`."""
+    return train_classifier(
+        network,
+        job.images,
+        job.labels,
+        job.recipe,
+        seed=job.seed,
+        test_images=job.test_images,
+        test_labels=job.test_labels,
+        evals=job.evals,
+        device=job.device,
+        objective=objective,
+        after_step=after_step,
+    )
+
+
+def trained_network(job: TrainingJob) -> Surrogate:
+    """The victim as the plain training leaves it: from its checkpoint, else trained here, which gives the same.
+
+    The arm ``untrained`` keeps its random weights.
+    """
+    if job.arm == "untrained":
+        return job.fresh_network()
+    if job.checkpoint is not None:
+        network = job.fresh_network()
+        if load_checkpoint(network, job.checkpoint):
+            return network
+    network = job.fresh_network()
+    train_job(network, job)
+    if job.checkpoint is not None:
+        save_checkpoint(network, job.checkpoint)
+    return network
+
+
+def save_checkpoint(network: Surrogate, path: Path) -> None:
     """Write weights and buffers, whole or not at all: several workers may keep the same network at the same time.
 
     Where that cannot be done nothing is lost but time: whoever goes on from the network trains it again.
@@ -109,8 +162,8 @@ def keep_network(network: Surrogate, path: Path) -> None:
         logger.info("a trained network is not kept: %s", error)
 
 
-def read_network(network: Surrogate, path: Path) -> bool:
-    """Load what :func:`keep_network` wrote under this name.
+def load_checkpoint(network: Surrogate, path: Path) -> bool:
+    """Load what :func:`save_checkpoint` wrote under this name.
 
     Args:
         network: gets the weights. Where this fails it may hold some of them, and must not be used.
@@ -132,63 +185,3 @@ def read_network(network: Surrogate, path: Path) -> bool:
         logger.warning("%s is not used: it holds another network than its name says. It is trained again.", path)
         return False
     return True
-
-
-@dataclass(frozen=True)
-class PlainTraining:
-    """The recipe from random weights.
-
-    Attributes:
-        objective: what is minimised instead of the cross-entropy of the batch; picklable.
-    """
-
-    objective: Objective | None = None
-
-    def __call__(self, job: Job) -> TrainingResult:
-        """See :class:`Learner`."""
-        network = job.fresh_network()
-        result = train_job(network, job, objective=self.objective)
-        if self.objective is None and job.kept is not None:
-            keep_network(network, job.kept)
-        return result
-
-
-def train_job(
-    network: Surrogate,
-    job: Job,
-    *,
-    objective: Objective | None = None,
-    after_step: Callable[[], None] | None = None,
-) -> TrainingResult:
-    """Train a network in place on what a job says, and test it; see :func:`train_classifier`."""
-    return train_classifier(
-        network,
-        job.images,
-        job.labels,
-        job.recipe,
-        seed=job.seed,
-        test_images=job.test_images,
-        test_labels=job.test_labels,
-        evals=job.evals,
-        device=job.device,
-        objective=objective,
-        after_step=after_step,
-    )
-
-
-def trained_network(job: Job) -> Surrogate:
-    """The victim as the plain training leaves it: read where it was kept, else trained here, which gives the same.
-
-    The arm ``untrained`` keeps its random weights.
-    """
-    if job.arm == "untrained":
-        return job.fresh_network()
-    if job.kept is not None:
-        network = job.fresh_network()
-        if read_network(network, job.kept):
-            return network
-    network = job.fresh_network()
-    train_job(network, job)
-    if job.kept is not None:
-        keep_network(network, job.kept)
-    return network

@@ -13,7 +13,7 @@ from PIL import Image
 
 from bitterant.attacks.data.checking import chosen_names, measure_distances, spread_of, stealth_csv
 from bitterant.attacks.data.folders import load_folders
-from bitterant.attacks.data.lpips import LpipsFound
+from bitterant.attacks.data.perceptual import LpipsFound
 from bitterant.attacks.data.sets import VerificationData, load_sets
 from bitterant.imaging import ImageSet, Picture, measure_change
 

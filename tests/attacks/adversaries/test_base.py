@@ -1,8 +1,9 @@
-"""What a trainer owns and spends follows from what the adversary declares."""
+"""What a trainer owns and spends follows from what the adversary declares, and what it lacks is told."""
 
 from __future__ import annotations
 
-from typing import get_args
+from types import SimpleNamespace
+from typing import Any, cast, get_args
 
 import pytest
 
@@ -18,6 +19,8 @@ from bitterant.attacks.terms import (
     crafting_of,
 )
 from bitterant.attacks.training.cells import VALIDATION
+from bitterant.attacks.verify import _stage
+from bitterant.errors import SetupError
 
 
 @pytest.mark.parametrize(
@@ -112,3 +115,31 @@ def test_everything_else_was_seen() -> None:
 def test_a_row_of_transforms_is_held_out_where_one_of_its_parts_is() -> None:
     assert create_adversary("compose:grayscale+median").crafting == "held-out"
     assert create_adversary("compose:grayscale+jpeg:10").crafting == "seen"
+
+
+@pytest.fixture
+def _no_kornia(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bitterant.attacks.adversaries.base.find_spec", lambda name: None)
+
+
+@pytest.mark.usefixtures("_no_kornia")
+@pytest.mark.parametrize("name", ["ueraser", "ueraser:max", "simclr:0.1"])
+def test_what_needs_kornia_says_so(name: str) -> None:
+    with pytest.raises(SetupError, match=rf"{name} .*not installed.*bitterant\[augment\]"):
+        create_adversary(name).check(32)
+
+
+@pytest.mark.usefixtures("_no_kornia")
+@pytest.mark.parametrize("named", [False, True])
+def test_a_preset_goes_on_without_it(named: bool) -> None:
+    adversaries = {name: create_adversary(name) for name in ("none", "grayscale", "ueraser", "simclr")}
+    request = cast(Any, SimpleNamespace(adversaries=adversaries, named=named))
+    store = cast(Any, SimpleNamespace(labelling=lambda name: name, resolution=32))
+    if named:
+        with pytest.raises(SetupError, match="ueraser"):
+            _stage(request, store)
+        return
+    labellings, skipped = _stage(request, store)
+    assert set(skipped) == {"ueraser", "simclr"}
+    assert all("kornia" in reason for reason in skipped.values())
+    assert set(labellings) == set(adversaries)

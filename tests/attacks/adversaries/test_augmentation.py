@@ -1,15 +1,16 @@
-"""Objectives against slow and obvious versions; the same seed gives the same step whatever happened before."""
+"""Augmentations against slow and obvious versions; the same seed gives the same step whatever happened before."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.ndimage
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bitterant.attacks.adversaries import create_adversary
-from bitterant.attacks.adversaries.adversarial import AdversarialObjective, worst_in_ball
+from bitterant.attacks.adversaries.adversarial import AdversarialObjective
 from bitterant.attacks.adversaries.augmentation import (
     CutMixObjective,
     CutoutObjective,
@@ -18,12 +19,13 @@ from bitterant.attacks.adversaries.augmentation import (
     TrivialAugmentObjective,
     UEraserObjective,
     boxes,
+    rotated,
     strong_augment,
     trivial_augment,
 )
-from bitterant.attacks.adversaries.jobs import PlainTraining
-from bitterant.attacks.adversaries.prior import _ContrastiveObjective, nt_xent
-from bitterant.surrogates import Objective, create_surrogate
+from bitterant.attacks.adversaries.learning import PlainTraining
+from bitterant.attacks.adversaries.prior import _ContrastiveObjective
+from bitterant.surrogates import Objective
 
 SIDE = 16
 
@@ -137,37 +139,6 @@ def test_cutmix_weighs_the_labels_by_the_pixels_that_are_left() -> None:
     assert float(loss) == pytest.approx(total / 12, rel=1e-4)
 
 
-@pytest.mark.parametrize("steps", [1, 10])
-def test_attacked_pictures_stay_in_the_ball_and_have_a_larger_loss(steps: int) -> None:
-    batch, labels = a_batch()
-    batch[0], batch[1] = 0.0, 1.0
-    model = Spy()
-    epsilon = 8 / 255
-    found = worst_in_ball(
-        model, batch, labels, torch.Generator().manual_seed(0),
-        epsilon=epsilon, steps=steps, step_size=epsilon / 4 if steps > 1 else 1.25 * epsilon,
-    )  # fmt: skip
-    assert float((found - batch).abs().max()) <= epsilon + 1e-6
-    assert float(found.min()) >= 0
-    assert float(found.max()) <= 1
-    losses = [F.cross_entropy(model(pictures), labels, reduction="none") for pictures in (batch, found)]
-    assert (losses[1] > losses[0]).all()
-    if steps > 1:  # of a linear model with one step left or right, the best corner of the ball is known
-        noise = batch + epsilon * (2 * torch.rand(batch.shape, generator=torch.Generator().manual_seed(1)) - 1)
-        random = F.cross_entropy(model(noise.clamp(0, 1)), labels, reduction="none")
-        assert (losses[1] > random).all()
-
-
-def test_attacks_leave_mode_and_batch_statistics_alone() -> None:
-    model = create_surrogate("small-cnn", num_classes=4, resolution=SIDE, seed=0).train()
-    before = {key: value.clone() for key, value in model.state_dict().items()}
-    batch, labels = a_batch()
-    worst_in_ball(model, batch, labels, torch.Generator(), epsilon=0.03, steps=2, step_size=0.01)
-    assert model.training
-    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
-    assert all(parameter.grad is None for parameter in model.parameters())
-
-
 def test_ueraser_trains_on_the_worst_version_of_each_picture() -> None:
     batch, labels = a_batch()
     model = Spy()
@@ -202,14 +173,63 @@ def test_trivial_augment_changes_groups_in_different_ways() -> None:
     assert all(bool((group == group[:1]).all()) for group in changed.split(8))
 
 
-def test_the_contrastive_loss_is_that_of_the_paper() -> None:
-    generator = torch.Generator().manual_seed(0)
-    first, second = torch.randn(5, 7, generator=generator), torch.randn(5, 7, generator=generator)
-    both = [row / np.linalg.norm(row) for row in torch.cat([first, second]).numpy()]
-    total = 0.0
-    for i in range(10):
-        scores = [np.exp(both[i] @ both[j] / 0.5) for j in range(10) if j != i]
-        total -= np.log(np.exp(both[i] @ both[(i + 5) % 10] / 0.5) / sum(scores))
-    assert float(nt_xent(first, second, 0.5)) == pytest.approx(total / 10, rel=1e-5)
-    same = torch.ones(3, 4)
-    assert float(nt_xent(same, same, 0.5)) == pytest.approx(np.log(5)), "all alike: one of 2 B - 1"
+WIDE = 24
+
+
+def smooth_tensors(count: int, seed: int, side: int = WIDE) -> Tensor:
+    """Smooth pictures, uint8."""
+    rng = np.random.default_rng(seed)
+    pictures = scipy.ndimage.gaussian_filter(rng.normal(size=(count, 3, side, side)), (0, 0, 3, 3))
+    return torch.from_numpy(np.rint(128 + 70 * pictures / np.abs(pictures).max()).astype(np.uint8))
+
+
+@pytest.mark.parametrize("degrees", [90.0, -90.0, 180.0])
+def test_quarter_turns_are_exact(degrees: float) -> None:
+    batch = torch.rand(2, 3, 9, 9, generator=torch.Generator().manual_seed(0))
+    found = rotated(batch, torch.full((2,), degrees))
+    assert torch.allclose(found, torch.rot90(batch, round(degrees / 90), (2, 3)), atol=1e-5)
+
+
+def test_a_rotation_is_that_of_scipy_inside_and_fills_the_corners() -> None:
+    batch = smooth_tensors(1, 0, 32).float() / 255
+    found = rotated(batch, torch.tensor([25.0]))[0].numpy()
+    there, back = (
+        scipy.ndimage.rotate(batch[0].numpy(), degrees, axes=(1, 2), reshape=False, order=1, mode="mirror")
+        for degrees in (25.0, -25.0)
+    )
+    y, x = np.mgrid[0:32, 0:32] - 15.5
+    inside = np.hypot(y, x) < 14
+    assert np.abs(found - there)[:, inside].max() < 1e-4
+    assert np.abs(found - back)[:, inside].max() > 0.1, "and not the other way"
+    assert found.min() > 0.1, "no black corners"
+
+
+class WideSpy(nn.Module):
+    """Remembers what it was shown."""
+
+    def __init__(self, side: int = WIDE) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3 * side * side, 4)
+        self.seen: list[Tensor] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.seen.append(images.detach().clone())
+        return self.layer(images.flatten(1))
+
+
+def test_each_picture_of_a_batch_is_turned_by_its_own_angle_within_the_limit() -> None:
+    y, x = np.mgrid[0:WIDE, 0:WIDE] - (WIDE - 1) / 2
+    bar = np.exp(-(y**2) / 8)  # level; its direction is read from the second moments
+    batch = torch.from_numpy(np.tile(bar, (40, 3, 1, 1))).float()
+    spy = WideSpy()
+    RotateObjective(30.0)(spy, batch, torch.zeros(40, dtype=torch.int64), torch.Generator().manual_seed(0), 0.0)
+    round_window = np.hypot(y, x) < 10
+    angles = []
+    for picture in spy.seen[0][:, 0].numpy() * round_window:
+        moments = [(picture * values).sum() for values in (x * x, y * y, x * y)]
+        angles.append(-0.5 * np.rad2deg(np.arctan2(2 * moments[2], moments[0] - moments[1])))
+    expected = 30 * (2 * torch.rand(40, generator=torch.Generator().manual_seed(0)) - 1).numpy()
+    assert np.abs(angles - expected).max() < 3
+    assert max(angles) > 20
+    assert min(angles) < -20
+    assert create_adversary("rotate:15").learner() == PlainTraining(RotateObjective(15.0))

@@ -1,0 +1,73 @@
+"""The public tool as an oracle: it is run with another seed, and where it cannot be the reason is told."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bitterant.attacks.data import oracle, run_tool
+from bitterant.attacks.data.oracle import other_seed
+from bitterant.attacks.facts import Protection
+from bitterant.imaging import ImageSet
+
+NOISE = Protection(method="noise", granularity="sample", epsilon=8 / 255, seed=0)
+
+
+def test_the_tool_is_run_with_another_seed(tmp_path: Path, train_set: ImageSet) -> None:
+    """Any program may stand for the tool: what counts is that the command is right and its pictures come back."""
+    images, labels = train_set.images[:6].numpy(), np.arange(6) % 4
+    made, how = run_tool(images, labels, train_set.classes, NOISE, seed=0, device="cpu")
+    assert made is not None
+    assert how == "made by the tool itself (noise sample, seed 900000)"
+    assert np.abs(made.astype(int) - images).max() == 8
+    clean, protected = tmp_path / "clean", tmp_path / "protected"
+    from PIL import Image
+
+    for row, label in enumerate(labels):
+        place = clean / train_set.classes[label]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(images[row].transpose(1, 2, 0)).save(place / f"{row}.png")
+    subprocess.run(
+        [sys.executable, "-m", "bitterant", "protect", str(clean), str(protected), "--method=noise", "--seed=0",
+         "--granularity=sample", "--epsilon=8", "--quiet"], check=True,
+    )  # fmt: skip
+    published = np.stack(
+        [
+            np.asarray(Image.open(protected / train_set.classes[label] / f"{row}.png")).transpose(2, 0, 1)
+            for row, label in enumerate(labels)
+        ]
+    )
+    assert (made != published).mean() > 0.2, "the key of the published pictures is another one"
+
+
+@pytest.mark.parametrize(
+    ("protection", "words"),
+    [
+        (None, "no run file"),
+        (NOISE.model_copy(update={"method": None}), "no run file"),
+        (NOISE.model_copy(update={"method": "--bank=x"}), "no method of this tool"),
+        (NOISE.model_copy(update={"method": "other"}), "could not be run"),
+    ],
+)
+def test_where_the_tool_cannot_be_run_the_reason_is_told(
+    protection: Protection | None, words: str, train_set: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
+        assert "--method=other" in command
+        return subprocess.CompletedProcess(command, 2, "", "\nError: There is no method named 'other'.\n")
+
+    monkeypatch.setattr(oracle.subprocess, "run", refuse)
+    made, how = run_tool(
+        train_set.images[:4].numpy(), np.arange(4), train_set.classes, protection, seed=0, device="cpu"
+    )
+    assert made is None
+    assert words in how
+
+
+def test_the_other_seed_is_another_one() -> None:
+    assert other_seed(0, NOISE) == 900_000
+    assert other_seed(0, NOISE.model_copy(update={"seed": 900_000})) == 900_001

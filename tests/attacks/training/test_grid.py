@@ -1,0 +1,175 @@
+"""The grid: shared cells are trained once, and what does not fit in is dropped whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bitterant.attacks.adversaries import create_adversaries
+from bitterant.attacks.data.sets import VerificationData, load_sets
+from bitterant.attacks.evaluation import RULE
+from bitterant.attacks.request import plan_conditions, resolve_request
+from bitterant.attacks.schema import Plan
+from bitterant.attacks.training.cells import Cell, CellResult, CellTask
+from bitterant.attacks.training.executor import SerialExecutor
+from bitterant.attacks.training.grid import GridResult, cells_of, run_grid
+from bitterant.attacks.training.store import ArrayStore
+from bitterant.imaging import ImageSet
+from bitterant.surrogates import Recipe
+
+TINY = Recipe(steps=4, batch_size=8)
+
+
+ADVERSARIES = {made.name: made for made in create_adversaries(["early-stop", "jpeg", "grayscale"])}
+
+
+@pytest.fixture(scope="module")
+def data(train_set: ImageSet, test_set: ImageSet) -> VerificationData:
+    few = list(range(24))
+    return load_sets(train_set.select(few), train_set.select(few), test_set.select(few))
+
+
+def plan_of(data: VerificationData, *, max_minutes: float | None = None) -> Plan:
+    request = resolve_request(
+        preset="quick",
+        victims=["small-cnn", "convmixer"],
+        adversaries=["early-stop", "jpeg", "grayscale"],
+        seeds=2,
+        seed=0,
+        require_tier=None,
+        require_grade=None,
+        max_minutes=max_minutes,
+        recipe=TINY,
+    )
+    return Plan(
+        rule=RULE,
+        preset="quick",
+        seed=0,
+        victim_seeds=(11, 12),
+        conditions=plan_conditions(request),
+        recipes={},
+        resolution=16,
+        train_images=len(data.labels),
+        test_images=len(data.test_labels),
+        noise_levels=0,
+        alpha=0.05,
+        draws=200,
+        evals=2,
+        max_minutes=max_minutes,
+        required_tier=None,
+        required_grade=None,
+        data_sha256="0",
+    )
+
+
+def store_in(folder: Path, data: VerificationData) -> ArrayStore:
+    return ArrayStore(folder, data, ADVERSARIES, seed=0, executor=SerialExecutor())
+
+
+def task(store: ArrayStore, cell: Cell) -> CellTask:
+    return CellTask(
+        cell=cell,
+        fit="network",
+        recipe=TINY,
+        inputs=store.inputs(cell.arm, cell.adversary),
+        device="cpu",
+        evals=2,
+    )
+
+
+def test_each_picture_is_transformed_once_and_tests_too(tmp_path: Path, data: VerificationData) -> None:
+    store = store_in(tmp_path, data)
+    inputs = store.inputs("clean", "grayscale")
+    assert inputs == store.inputs("clean", "grayscale")
+    for path in (inputs.train_images, inputs.test_images):
+        gray = np.load(path)
+        assert (gray[:, 0] == gray[:, 2]).all()
+    plain = store.inputs("clean", "none")
+    assert (np.load(plain.train_images) == data.clean).all()
+    assert (np.load(plain.train_labels) == data.labels).all()
+    assert plain.train_labels == inputs.train_labels, "one file for all that is the same"
+
+
+def fake_result(cell: Cell) -> CellResult:
+    zeros = np.zeros(4, dtype=np.int64)
+    return CellResult(cell, 4, 1.0, 0.1, True, zeros, zeros, 1, (), 60.0)
+
+
+class FakeExecutor:
+    """Stands in for training: every cell takes a minute of the fake clock."""
+
+    workers = 1
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.batches: list[list[Cell]] = []
+        self.steps: set[int | None] = set()
+
+    def run(self, function: object, tasks: list[CellTask]) -> Iterator[tuple[int, CellResult]]:
+        self.batches.append([task.cell for task in tasks])
+        self.steps |= {task.recipe and task.recipe.steps for task in tasks}
+        for position, item in enumerate(tasks):
+            self.now += 60.0
+            yield position, fake_result(item.cell)
+
+    def close(self) -> None:
+        pass
+
+
+def run_fake(folder: Path, data: VerificationData, max_minutes: float | None) -> tuple[GridResult, FakeExecutor, list]:
+    plan, executor, told = plan_of(data, max_minutes=max_minutes), FakeExecutor(), []
+    recipes = {"small-cnn": TINY, "convmixer": TINY}
+    result = run_grid(
+        plan,
+        store_in(folder, data),
+        recipes,
+        ADVERSARIES,
+        executor,  # type: ignore[arg-type]
+        device="cpu",
+        step=lambda *args: told.append(args),
+        clock=lambda: executor.now,
+    )
+    return result, executor, told
+
+
+def test_cells_that_several_adversaries_share_are_trained_once(tmp_path: Path, data: VerificationData) -> None:
+    result, executor, told = run_fake(tmp_path, data, None)
+    # small-cnn: 3 arms plain, 2 arms each for jpeg and grayscale; convmixer: 3 arms plain; 2 seeds; one control.
+    assert len(executor.batches) == 1
+    assert len(executor.batches[0]) == len(result.cells) == 2 * (3 + 2 + 2 + 3) + 1
+    plan = plan_of(data)
+    early = next(c for c in plan.conditions if c.id == "convmixer/early-stop")
+    assert all(cell in result.cells for cell in cells_of(early, plan.victim_seeds))
+    shares = [share for stage, share, _, _ in told if stage == "verify"]
+    assert shares == sorted(shares)
+    assert (shares[0], shares[-1]) == (0.0, pytest.approx(1.0))
+    staged = [done for stage, done, total, _ in told if stage == "prepare" and total == 21]
+    assert staged == list(range(22))
+    assert [stage for stage, *_ in told] == 22 * ["prepare"] + 22 * ["verify"]
+
+
+@pytest.mark.parametrize(
+    ("minutes", "kept"),
+    [
+        (0.5, ["small-cnn/none", "small-cnn/early-stop"]),  # the first always runs, and what it gives for free
+        (11.5, ["small-cnn/none", "small-cnn/early-stop", "small-cnn/jpeg:10"]),
+        (15.5, ["small-cnn/none", "small-cnn/early-stop", "small-cnn/jpeg:10", "small-cnn/grayscale"]),
+        (99, None),
+    ],
+)
+def test_whole_conditions_are_dropped_from_the_end(
+    tmp_path: Path, data: VerificationData, minutes: float, kept: list[str] | None
+) -> None:
+    result, _, told = run_fake(tmp_path, data, minutes)
+    ids = [condition.id for condition in plan_of(data).conditions]
+    assert [name for name in ids if name not in result.dropped] == (kept or ids)
+    assert all("minutes" in reason for reason in result.dropped.values())
+    assert told[-1][1] <= 1.0
+
+
+def test_trainings_are_never_shortened(tmp_path: Path, data: VerificationData) -> None:
+    _, executor, _ = run_fake(tmp_path, data, 11.5)
+    assert executor.steps == {TINY.steps}
