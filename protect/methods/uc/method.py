@@ -414,6 +414,8 @@ class UnlearnableClusters(Method[Bank]):
     needs = "nothing"
     granularities = ("cluster",)
     default_surrogate = CLUSTER_SURROGATE
+    chosen_for = "without classes"
+    without_classes = "needs no classes"
 
     def __init__(
         self,
