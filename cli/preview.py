@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .._version import __version__
+from ..errors import ConfigError
+from ..records.config import Config, Option, checked
+from ..records.shared_options import STRENGTHS, Device, Seed
 from . import options
 from .boundary import guarded, prepare_torch
-from .output import Output
 from .progress import ProgressDisplay
 
 if TYPE_CHECKING:
@@ -22,33 +24,46 @@ if TYPE_CHECKING:
 
 
 TILE_SIDE = 480
+MOST_SHOWN = 12
 ABOUT = (
     "The pattern here is random noise of the same strength, because the real pattern needs a run over the whole "
     "folder. The real one has stripes and patches and is seen more easily on plain areas than this noise."
 )
 
 
+def _check_count(count: int) -> ConfigError | None:
+    return None if 1 <= count <= MOST_SHOWN else ConfigError(f"count must lie in 1..{MOST_SHOWN}, not {count}.")
+
+
+class PreviewConfig(Config):
+    """What ``preview`` is told."""
+
+    output: Annotated[
+        Path, Option(help="The page to write.", metavar="FILE.html", names=("--output", "-o"), everyday=True)
+    ] = Path("bitterant-preview.html")
+    count: Annotated[
+        int, checked(_check_count), Option(help="How many pictures to show.", metavar="N", everyday=True)
+    ] = 4
+    seed: Seed = 0
+    device: Device = "auto"
+
+
+@options.takes_options(PreviewConfig)
 def preview(
     source: Annotated[Path, typer.Argument(metavar="SRC", help="Folder of pictures.")],
-    output_file: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.html", help="The page to write.")] = Path(
-        "bitterant-preview.html"
-    ),
-    count: Annotated[int, typer.Option(min=1, max=12, metavar="N", help="How many pictures to show.")] = 4,
-    seed: options.SeedOption = 0,
-    device: options.DeviceOption = "auto",
-    as_json: options.JsonOption = False,
-    quiet: options.QuietOption = False,
-    debug: options.DebugOption = False,
+    given: options.Given,
+    terminal: options.Terminal,
 ) -> None:
     """Show how visible the three strengths are on your own pictures, before you decide on one."""
-    output = Output(as_json=as_json, quiet=quiet)
-    with guarded(output, debug=debug):
+    output = terminal.output
+    with guarded(output, debug=terminal.debug):
         from ..errors import FolderError
         from ..imaging import scan_source, write_atomic
         from ..imaging.page import is_own_page
         from ..records.files import check_free
 
-        check_free(output_file, overwrite=is_own_page)  # an earlier preview makes room
+        config = PreviewConfig.of(given)
+        check_free(config.output, overwrite=is_own_page)  # an earlier preview makes room
         prepare_torch()
 
         scan = scan_source(source, follow_links=True)
@@ -57,28 +72,28 @@ def preview(
                 f"There is no picture in {source}. Put pictures there (PNG, JPEG, WebP, TIFF, BMP, AVIF, HEIC, ...)."
             )
         with ProgressDisplay(output) as progress:
-            page, shown = _page(scan, count, seed, device, progress)
-        write_atomic(output_file, page.encode("utf-8"), overwrite=is_own_page)
-        output.say(f"{shown} pictures at three strengths: {output_file}", style="bold")
+            page, shown = _page(scan, config, progress)
+        write_atomic(config.output, page.encode("utf-8"), overwrite=is_own_page)
+        output.say(f"{shown} pictures at three strengths: {config.output}", style="bold")
         output.say("It shows how visible the change is, not how well it protects. That is what verify is for.")
-        output.result({"page": str(output_file), "pictures": shown})
+        output.result({"page": str(config.output), "pictures": shown})
 
 
-def _page(scan: FolderScan, count: int, seed: int, device: str, progress: ProgressDisplay) -> tuple[str, int]:
+def _page(scan: FolderScan, config: PreviewConfig, progress: ProgressDisplay) -> tuple[str, int]:
     """The HTML page, and how many pictures it shows. Unreadable pictures are left out."""
     from ..errors import FolderError
     from ..imaging import FLIP_MISSING, Budget, auto_resolution, flip_available, load_image_set, render_page
     from ..protect import create_method
     from ..surrogates import resolve_device
 
-    resolution = auto_resolution(scan, resolve_device(device).type)
-    some = replace(scan, entries=tuple(_spread(scan.entries, count)))
+    resolution = auto_resolution(scan, resolve_device(config.device).type)
+    some = replace(scan, entries=tuple(_spread(scan.entries, config.count)))
     data, entries, problems = load_image_set(some, resolution, with_labels=False)
     if not entries:
         raise FolderError(f"None of the pictures tried in {scan.root} can be read. {problems[0].reason}")
-    budgets = {name: Budget.from_levels(levels) for name, levels in options.STRENGTHS.items()}
+    budgets = {name: Budget.from_levels(levels) for name, levels in STRENGTHS.items()}
     banks = {
-        name: create_method("noise", budget=budget, granularity="sample", seed=seed).fit(data)
+        name: create_method("noise", budget=budget, granularity="sample", seed=config.seed).fit(data)
         for name, budget in budgets.items()
     }
     rows = []

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..protect.request.config import ProtectConfig
 from . import options
 from .boundary import guarded, prepare_torch, stopping
 from .output import Output, after_protect
@@ -30,92 +31,23 @@ OutputArgument = Annotated[
 ]
 
 
+@options.takes_options(ProtectConfig, from_file=True)
 def protect(
-    ctx: typer.Context,
-    source: SourceArgument,
-    output_folder: OutputArgument,
-    strength: options.StrengthOption = None,
-    epsilon: options.EpsilonOption = None,
-    method: options.MethodOption = "auto",
-    granularity: options.GranularityOption = None,
-    file_format: options.FormatOption = "lossless",
-    metadata: options.MetadataOption = "keep",
-    seed: options.SeedOption = 0,
-    device: options.DeviceOption = "auto",
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the plan with time and memory estimates; write nothing.")
-    ] = False,
-    resume: options.ResumeOption = True,
-    strict: options.StrictOption = False,
-    follow_links: options.FollowLinksOption = False,
-    as_json: options.JsonOption = False,
-    quiet: options.QuietOption = False,
-    config: options.ConfigOption = None,
-    keep_bank: Annotated[
-        Path | None,
-        typer.Option(
-            "--bank",
-            metavar="FILE",
-            help="Keep the noise in FILE. Whoever has it can remove the protection: keep it private.",
-            rich_help_panel=options.ADVANCED,
-        ),
-    ] = None,
-    surrogate: options.SurrogateOption = None,
-    resolution: options.ResolutionOption = "auto",
-    preset: options.PaperOption = None,
-    precision: options.PrecisionOption = "auto",
-    parameters: options.ParameterOption = None,
-    generator: options.GeneratorOption = None,
-    for_resolution: options.ForResolutionOption = None,
-    coco: options.CocoOption = None,
-    weights: options.WeightsOption = None,
-    allow_download: options.AllowDownloadOption = False,
-    workers: options.WorkersOption = None,
-    max_pixels: options.MaxPixelsOption = 200_000_000,
-    debug: options.DebugOption = False,
+    source: SourceArgument, output_folder: OutputArgument, given: options.Given, terminal: options.Terminal
 ) -> None:
     """Write protected copies of the pictures in SRC to OUT.
 
     The copies look nearly the same to people. A model trained on them learns little of what they show.
     """
-    output = Output(as_json=as_json, quiet=quiet)
-    with guarded(output, debug=debug):
-        side = options.parse_resolution(resolution)
-        chosen = options.method_parameters(parameters, generator=generator, for_resolution=for_resolution)
+    output = terminal.output
+    with guarded(output, debug=terminal.debug):
         prepare_torch()
         from ..protect import protect_folder
         from ..protect.folder.plan import Plan
         from ..records.progress import interruptible
 
         with ProgressDisplay(output) as progress, interruptible(stopping(output)) as stop:
-            outcome = protect_folder(
-                source,
-                output_folder,
-                method=method,
-                granularity=granularity,
-                epsilon=options.epsilon_levels(ctx, epsilon, strength) / 255,
-                surrogate=surrogate,
-                resolution=side,
-                format=file_format,
-                metadata=metadata,
-                seed=seed,
-                device=device,
-                preset=preset,
-                precision=precision,
-                weights=weights,
-                allow_download=allow_download,
-                coco=coco,
-                parameters=chosen,
-                resume=resume,
-                strict=strict,
-                follow_links=follow_links,
-                dry_run=dry_run,
-                bank=keep_bank,
-                workers=workers,
-                max_pixels=max_pixels,
-                progress=progress,
-                stop=stop,
-            )
+            outcome = protect_folder(source, output_folder, **given, progress=progress, stop=stop)
         if isinstance(outcome, Plan):
             tell_plan(output, outcome)
             return

@@ -33,6 +33,17 @@ _ANY: Final = re.compile(f"[{_HIDDEN}]")
 _ANY_IN_A_LINE: Final = re.compile(f"(?![\t\n])[{_HIDDEN}]")
 
 
+def counted(count: int, thing: str, things: str = "") -> str:
+    """A number of things in words: "1 picture", "2 pictures".
+
+    Args:
+        count: how many.
+        thing: what one of them is called.
+        things: what several are called, where that is not with an "s" at the end.
+    """
+    return f"{count} {thing if count == 1 else things or f'{thing}s'}"
+
+
 def visible(text: str, *, lines: bool = False) -> str:
     """The text with every character shown that acts instead of being seen.
 

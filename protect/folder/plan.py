@@ -30,7 +30,7 @@ from ...imaging.picture import Picture
 from ...imaging.scan import Entry, FolderScan
 from ...imaging.visibility import measure_visibility
 from ...records.progress import ProgressCallback
-from ..request import Request, WriteOptions
+from ..request import Request, WriteConfig
 from ..request.places import existing_parent
 from .inputs import ordered_map
 from .session import Session
@@ -45,7 +45,7 @@ _TRIED: Final = 3
 _SIDE: Final = 64  # of the trial noise: about as fine as a fitted one
 
 
-def foresee_growth(scan: FolderScan, output: Path, budget: Budget, options: WriteOptions) -> list[str]:
+def foresee_growth(scan: FolderScan, output: Path, budget: Budget, options: WriteConfig) -> list[str]:
     """What people should know of the size of OUT; nothing where it is about that of SRC, or small.
 
     A few pictures are written into memory, with random noise.
@@ -80,7 +80,7 @@ def foresee_growth(scan: FolderScan, output: Path, budget: Budget, options: Writ
 
 
 def _measure(
-    entries: Sequence[Entry], encoder: Callable[[Entry], str], budget: Budget, options: WriteOptions
+    entries: Sequence[Entry], encoder: Callable[[Entry], str], budget: Budget, options: WriteConfig
 ) -> float | None:
     """Bytes written for a byte read; ``None`` where none of the pictures can be read."""
     noise = np.random.default_rng(0).uniform(-1, 1, (_SIDE, _SIDE, 3)) * budget.whole_levels
@@ -211,7 +211,7 @@ _PLAIN = (
 
 
 def make_plan(
-    request: Request, options: WriteOptions, output: Path, *, workers: int, progress: ProgressCallback
+    request: Request, options: WriteConfig, output: Path, *, workers: int, progress: ProgressCallback
 ) -> Plan:
     """Measure a sample and extrapolate. Writes nothing.
 
@@ -292,7 +292,7 @@ def _pick(items: Sequence[Entry], count: int) -> list[Entry]:
 
 
 def _measure_reading(
-    request: Request, options: WriteOptions, workers: int
+    request: Request, options: WriteConfig, workers: int
 ) -> tuple[ImageSet, list[Entry], list[FileProblem], float]:
     """Read a sample: the set, its entries, what could not be read, and seconds a picture."""
     scan, describer = request.scan, request.describer()
@@ -370,7 +370,7 @@ class _Rehearsal:
     problems: list[FileProblem]
 
 
-def _rehearse(entries: list[Entry], noise: _Noise, budget: Budget, options: WriteOptions, workers: int) -> _Rehearsal:
+def _rehearse(entries: list[Entry], noise: _Noise, budget: Budget, options: WriteConfig, workers: int) -> _Rehearsal:
     """Do all that writing does, into memory."""
     problems: list[FileProblem] = []
     names = resolve_output_names(entries, options.format)

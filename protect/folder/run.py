@@ -26,7 +26,7 @@ from ...records.places import StillThere
 from ...records.progress import ProgressCallback, StopRequest
 from ...records.run_file import RunFile, Timing, json_safe, measure_stealth, versions
 from ...records.run_state import InputRecord, Journal, RunState, decisive_inputs, plan_hash
-from ..request import Request, WriteOptions
+from ..request import Request, WriteConfig
 from .fitting import FittedBank, doubts, fit_and_keep, load_fitted, read_inputs
 from .inputs import NoiseStore, hash_inputs, make_jobs, ordered_map
 from .report import RunSummary, write_report
@@ -55,7 +55,7 @@ class FolderRun:
     command: Literal["protect", "apply"]
     scan: FolderScan
     output: Path
-    options: WriteOptions
+    options: WriteConfig
     settings: dict[str, Any]
     seed: int
     workers: int

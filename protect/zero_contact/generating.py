@@ -28,11 +28,12 @@ from ...errors import BudgetExceeded, ConfigError, RequestError, UnknownNameErro
 from ...imaging.budget import Budget
 from ...imaging.caption_files import CLASS_TEMPLATES, fill_template
 from ...imaging.encoding import encode
-from ...imaging.perturb import Fit, place_delta, shrink_delta
+from ...imaging.perturb import place_delta, shrink_delta
 from ...imaging.picture import Picture
 from ...records.files import atomic_file, check_free, write_atomic
 from ...records.progress import ProgressCallback, StopRequest, silent
 from ...records.secrets import LEAST_SECRET, seed_of
+from ...records.shared_options import Fit
 from .bundle import (
     SHARD_BYTES,
     BundleInfo,

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from bitterant.attacks.adversaries import create_adversaries
+from bitterant.attacks.config import VerifyConfig
 from bitterant.attacks.data.sets import VerificationData, load_sets
 from bitterant.attacks.evaluation import RULE
 from bitterant.attacks.request import plan_conditions, resolve_request
@@ -38,15 +39,17 @@ def data(train_set: ImageSet, test_set: ImageSet) -> VerificationData:
 
 def plan_of(data: VerificationData, *, max_minutes: float | None = None) -> Plan:
     request = resolve_request(
-        preset="quick",
-        victims=["small-cnn", "convmixer"],
-        adversaries=["early-stop", "jpeg", "grayscale"],
-        seeds=2,
-        seed=0,
-        require_tier=None,
-        require_grade=None,
-        max_minutes=max_minutes,
-        recipe=TINY,
+        VerifyConfig(
+            preset="quick",
+            victims=["small-cnn", "convmixer"],
+            adversaries=["early-stop", "jpeg", "grayscale"],
+            seeds=2,
+            seed=0,
+            require_tier=None,
+            require_grade=None,
+            max_minutes=max_minutes,
+            recipe=TINY,
+        )
     )
     return Plan(
         rule=RULE,
