@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Any, Literal, Self, TypeVar, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
@@ -246,7 +246,7 @@ def spellings(name: str, option: Option) -> tuple[str, ...]:
 
 
 def kinds(field: FieldInfo) -> tuple[type, ...]:
-    """The types that a field takes, beside words out of a ``Literal``."""
+    """The types that a field takes, beside words out of a ``Literal`` and nothing."""
     return tuple(dict.fromkeys(_kinds(field.annotation)))
 
 
@@ -255,7 +255,7 @@ def _kinds(hint: Any) -> Iterator[type]:
     if origin in (Union, UnionType):
         for part in get_args(hint):
             yield from _kinds(part)
-    elif origin is not Literal:
+    elif origin is not Literal and hint is not NoneType:
         yield origin or hint
 
 

@@ -22,7 +22,6 @@ from ...records.config import Problems, takes
 from ...records.progress import ProgressCallback, StopRequest, silent
 from ...records.run_state import InputRecord, StateFiles
 from ..bank_file import open_bank
-from ..clusters import Assigned, assign, open_space, view_of
 from ..request import (
     ApplyConfig,
     ProtectConfig,
@@ -41,6 +40,7 @@ from .run import FolderRun
 
 if TYPE_CHECKING:
     from ..bank import Bank
+    from ..clusters import Assigned
 
 PART = 256
 """Pictures that are in memory at a time."""
@@ -66,6 +66,8 @@ def assign_pictures(
     unknown = [entry for entry in scan.entries if (key := keys.get(entry.relative)) and bank.key_for(key) is None]
     if not unknown:
         return bank
+    from ..clusters import assign, open_space, view_of  # torch, which other banks do without
+
     space = open_space(bank, device=config.device, **config.fetching())
     for start in range(0, len(unknown), PART):
         part = unknown[start : start + PART]

@@ -96,7 +96,7 @@ def test_unknown_names_come_with_what_was_meant(run: Run, make_folder: MakeFolde
     assert "Did you mean 'emn'?" in wrong(run, "protect", src, out, "--method", "enm")
     assert "Did you mean 'resnet18'?" in wrong(run, "protect", src, out, "--surrogate", "resnet-18")
     assert "is not a device" in wrong(run, "protect", src, out, "--device", "toaster")
-    assert "--resolution takes" in wrong(run, "protect", src, out, "--resolution", "big")
+    assert "resolution is a whole number or 'auto'" in wrong(run, "protect", src, out, "--resolution", "big")
 
 
 def test_several_mistakes_are_told_together(run: Run, make_folder: MakeFolder) -> None:
