@@ -96,11 +96,6 @@ class Method(ABC, Generic[_B]):
         granularities: those it offers, the default first.
         without_labels: that which it takes on a folder without classes by itself; ``None``: the default.
         default_surrogate: registry name, or ``None`` for methods without a surrogate.
-        chosen_for: when ``--method auto`` takes it: for a folder with ``classes``, for one ``without classes``, or for
-            one with classes where further options ask for noise that is ``crafted`` on a network.
-        without_classes: what to tell of it to who has no classes; ``None`` where it is no answer to that.
-        alone: how it protects a picture that has no others beside it; ``None`` where it cannot.
-        caution: what everybody must know who uses it.
     """
 
     name: ClassVar[str]
@@ -108,10 +103,6 @@ class Method(ABC, Generic[_B]):
     granularities: ClassVar[tuple[Granularity, ...]]
     without_labels: ClassVar[Granularity | None] = None
     default_surrogate: ClassVar[str | None] = None
-    chosen_for: ClassVar[Literal["classes", "without classes", "crafted"] | None] = None
-    without_classes: ClassVar[str | None] = None
-    alone: ClassVar[str | None] = None
-    caution: ClassVar[str | None] = None
 
     def __init__(
         self,

@@ -25,7 +25,6 @@ class RandomNoise(Method[Bank]):
     name = "noise"
     needs = "nothing"
     granularities = ("sample", "class")
-    caution = "Random noise is a placebo for comparisons: it protects nothing."
 
     def _fit(self, dataset: ImageSet, context: FitContext) -> Tensor:
         keys = dataset.classes if self.granularity == "class" else dataset.keys

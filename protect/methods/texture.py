@@ -130,8 +130,6 @@ class Texture(Method[TextureBank]):
     needs = "labels"
     granularities = ("sample", "cluster")
     without_labels = "cluster"
-    chosen_for = "classes"
-    without_classes = "does, too: it is quicker and hinders a trainer less"
 
     def __init__(
         self,

@@ -330,7 +330,6 @@ class ErrorMinimizing(Method[Bank]):
     needs = "labels"
     granularities = ("class", "sample")
     default_surrogate = SURROGATE
-    chosen_for = "crafted"
 
     def __init__(
         self,

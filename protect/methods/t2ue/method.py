@@ -113,7 +113,6 @@ class TextToUnlearnable(Method[Bank]):
     name = "t2ue"
     needs = "captions"
     granularities = ("sample", "class")
-    alone = "from a caption"
 
     def __init__(
         self,

@@ -414,8 +414,6 @@ class UnlearnableClusters(Method[Bank]):
     needs = "nothing"
     granularities = ("cluster",)
     default_surrogate = CLUSTER_SURROGATE
-    chosen_for = "without classes"
-    without_classes = "needs no classes"
 
     def __init__(
         self,
