@@ -279,13 +279,13 @@ def _warnings(scan: FolderScan, method: Method) -> tuple[str, ...]:
             "than protection for the trainer's own classes would. If you know how one would sort the pictures, put "
             "them in one folder for each class."
         )
-    if method.settings().get("key_file") is False:
+    if method.key_is_seed:
         warnings.append(
             "The key is made of the seed: whoever guesses it can take the protection off. Before you publish, give a "
             "file of random bytes that you keep: --key-file FILE."
         )
-    if method.caution is not None:
-        warnings.append(method.caution)
+    if not method.protects:
+        warnings.append("Random noise is a placebo for comparisons: it protects nothing.")
     if (scan.root / MANIFEST_NAME).exists():
         warnings.append(
             # Its name alone: this text stands in files that are published, where the owner's disk is nobody's business.

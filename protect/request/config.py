@@ -23,7 +23,7 @@ from ...records.shared_options import (
     WeightsConfig,
 )
 from ...records.text import parse_json
-from ..known_methods import KNOWN_METHODS
+from ..methods.table import METHODS
 
 if TYPE_CHECKING:
     from ..methods import Method
@@ -35,7 +35,7 @@ else:
 Granularity = Literal["sample", "class", "cluster"]
 MetadataPolicy = Literal["keep", "private", "strip"]
 
-METHOD_WORDS: Final = ("auto", *KNOWN_METHODS)
+METHOD_WORDS: Final = ("auto", *METHODS)
 RESOLUTIONS: Final = range(16, 1025)
 _MOST_THREADS: Final = 8
 
