@@ -81,7 +81,7 @@ def code_book(bank: BankArgument, given: options.Given, terminal: options.Termin
         from ..errors import ConfigError
         from ..imaging.budget import Budget
         from ..protect.textures import TextureBank
-        from ..records.secrets import read_key
+        from ..records.secrets import secret_of_run
 
         config = CodeBookConfig.of(given)
         if bank.exists():
@@ -91,7 +91,7 @@ def code_book(bank: BankArgument, given: options.Given, terminal: options.Termin
             raise ConfigError("Which classes? Give --classes FILE, one name a line, or --class NAME for each.")
         made = TextureBank.of_classes(
             known,
-            read_key(config.key_file, config.seed, purpose="texture"),
+            secret_of_run(config.key_file, config.seed, purpose="texture"),
             budget=Budget(config.bound),
             for_resolution=config.for_resolution,
             seed=config.seed,
