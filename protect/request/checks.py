@@ -146,12 +146,12 @@ def check_fit(scan: FolderScan | None, config: FitConfig, problems: Problems) ->
     before = len(problems.found)
     name = device = None
     with problems.collecting():
-        crafted = bool(
+        on_network = bool(
             config.surrogate or config.preset or config.granularity == "class" or config.resolution != "auto"
         )
         name = config.method
         if isinstance(name, str):
-            name = choose_method(name, scan, crafted=crafted)
+            name = choose_method(name, scan, on_network=on_network)
     with problems.collecting():
         # Here and not above: what only puts noise on pictures checks SRC and OUT too, and loads no torch.
         from ...surrogates import resolve_device

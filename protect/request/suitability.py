@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from ...errors import ConfigError, FolderError, LabelError, UnknownNameError
 from ...imaging.captions import CaptionOptions, read_captions
@@ -52,37 +52,26 @@ def captions_digest(captions: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(sorted(captions.items())).encode()).hexdigest()
 
 
-def choose_method(name: str, scan: FolderScan | None, *, crafted: bool = False) -> str:
-    """The method of a name; ``auto`` is what is chosen for class folders, or for flat ones.
-
-    That is what has the lowest worst case over a trainer's cheap steps, and changes less that the eye sees:
-    docs/methods/texture.md.
+def choose_method(name: str, scan: FolderScan | None, *, on_network: bool = False) -> str:
+    """The method of a name; ``auto`` is the default for folders of this kind.
 
     Args:
         name: as given.
         scan: what lies in SRC; ``None`` where that was wrong.
-        crafted: what else was asked for (a surrogate, one pattern a class, a paper's settings) means noise that is
-            crafted on a network.
+        on_network: what else was asked for (a surrogate, one pattern a class, a paper's settings) means noise that is
+            crafted on a network: ``auto`` is then another one for class folders.
 
     Raises:
         UnknownNameError: no such method.
     """
-    from ..methods import method_names
+    from ..methods.registry import default_method, method_names
 
     known = method_names()
     if name != "auto":
         if name not in known:
             raise UnknownNameError("method", name, [*known, "auto"])
         return name
-    if scan is not None and not scan.labelled:
-        return _chosen_for("without classes")
-    return _chosen_for("crafted" if crafted else "classes")
-
-
-def _chosen_for(folder: Literal["classes", "without classes", "crafted"]) -> str:
-    from ..methods import method_class, method_names
-
-    return next(name for name in method_names() if method_class(name).chosen_for == folder)
+    return default_method(labelled=scan is None or scan.labelled, on_network=on_network)
 
 
 def check_labels(scan: FolderScan, method: Method) -> None:
@@ -92,13 +81,16 @@ def check_labels(scan: FolderScan, method: Method) -> None:
         LabelError: it has none, only one class, or too few pictures of one.
         FolderError: too few pictures.
     """
+    from ..methods.registry import default_method, method_classes
+
     if len(scan.entries) < method.least_images:
         fewer = ", or ask for fewer clusters" if method.settings().get("clusters") else ""
         if len(scan.entries) == 1 and not scan.labelled:
+            from_caption = next(name for name, cls in method_classes().items() if cls.needs == "captions")
             raise FolderError(
                 f"{scan.entries[0].relative} is one picture alone, and the method {method.name} needs at least "
                 f"{method.least_images} different ones. Add pictures; or protect it with a bank that was fitted on "
-                f"others like it (bitterant apply){_alone()}."
+                f"others like it (bitterant apply), or from a caption (--method {from_caption})."
             )
         raise FolderError(
             f"{scan.root} holds {counted(len(scan.entries), 'picture')}, but the method {method.name} needs at least "
@@ -113,7 +105,7 @@ def check_labels(scan: FolderScan, method: Method) -> None:
         raise LabelError(
             f"There is only one class folder with pictures in {scan.root}: {', '.join(scan.classes)}. The method "
             f"{method.name} needs two or more, since it works on what tells classes apart. "
-            f"Add a second folder of other pictures, or take --method {_chosen_for('without classes')}, which needs no "
+            f"Add a second folder of other pictures, or take --method {default_method(labelled=False)}, which needs no "
             "classes. If the "
             "classes are folders inside that one, give it as SRC."
         )
@@ -156,21 +148,12 @@ def single_picture_warning(scan: FolderScan) -> str | None:
 
 
 def _no_labels(scan: FolderScan, what: str) -> LabelError:
-    from ..methods import method_class, method_names
+    from ..methods.registry import default_method, method_classes
 
-    first = _chosen_for("without classes")
-    remarks = {name: method_class(name).without_classes for name in sorted(method_names(), key=first.__ne__)}
-    others = "; ".join(f"--method {name} {remark}" for name, remark in remarks.items() if remark)
+    quick = next(name for name, cls in method_classes().items() if cls.instant and cls.without_labels is not None)
     return LabelError(
-        f"The pictures in {scan.root} ({len(scan.entries)}) lie in no class folders, and {what} needs to "
-        f"know which pictures belong together. Put them in one folder for each class, such as {scan.root.name}/cats "
-        f"and {scan.root.name}/dogs. {others[:1].upper()}{others[1:]}."
+        f"The {counted(len(scan.entries), 'picture')} in {scan.root} {'lies' if len(scan.entries) == 1 else 'lie'} in "
+        f"no class folders, and {what} needs to know which pictures belong together. Put them in one folder for each "
+        f"class, such as {scan.root.name}/cats and {scan.root.name}/dogs. --method {default_method(labelled=False)} "
+        f"works without classes, and so does --method {quick}, which is quicker and hinders a trainer less."
     )
-
-
-def _alone() -> str:
-    """How methods protect one picture, as the end of a sentence."""
-    from ..methods import method_class, method_names
-
-    ways = {name: method_class(name).alone for name in method_names()}
-    return "".join(f", or {way} (--method {name})" for name, way in ways.items() if way)
