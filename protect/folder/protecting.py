@@ -65,7 +65,8 @@ def assign_pictures(
     keys = {record.relative: record.key for record in records if record.kind == "image"}
     unknown = [entry for entry in scan.entries if (key := keys.get(entry.relative)) and bank.key_for(key) is None]
     if not unknown:
-        return bank    from ..clusters import assign, open_space, view_of  # loads torch, which applying other banks does not
+        return bank
+    from ..clusters import assign, open_space, view_of  # loads torch, which applying other banks does not
 
     space = open_space(bank, device=config.device, **config.fetching())
     for start in range(0, len(unknown), PART):
