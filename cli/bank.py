@@ -1,22 +1,21 @@
-"""``bitterant fit``, ``apply`` and ``code-book``: the noise or the code book kept in a bank between them.
-
-``bitterant fit`` and ``bitterant apply``: the halves of ``protect``, with the noise kept in a bank between them.
-
-``bitterant code-book BANK``: a bank of textures from class names alone, to be handed to who has the pictures.
-"""
+"""``bitterant fit`` and ``apply``, the halves of ``protect`` with the noise kept in a bank between them, and
+``code-book``, which makes a bank of textures from class names alone."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..protect.request.config import ApplyConfig, CodeBookConfig, FitFolderConfig
+from ..records.text import counted
 from . import options
 from .boundary import guarded, prepare_torch, stopping
+from .output import NextStep, free_name, quoted, tell_next
 from .progress import ProgressDisplay
-from .protect import OutputArgument, SourceArgument, tell_problems, tell_summary
+from .protect import OutputArgument, SourceArgument, tell_next_of, tell_problems, tell_summary
 
 BankArgument = Annotated[
     Path, typer.Argument(metavar="BANK", help="File to write, for example noise.safetensors. Keep it private.")
@@ -39,7 +38,17 @@ def fit(source: SourceArgument, bank: BankArgument, given: options.Given, termin
         tell_problems(output, summary.problems)
         output.say(summary.headline, style="bold")
         output.result(summary.to_json())
+        if not summary.exit_code:
+            copies = quoted(_copies_of(source))
+            tell_next(output, NextStep(f"bitterant apply {quoted(source)} {copies} --bank {quoted(bank)}"))
         raise typer.Exit(summary.exit_code)
+
+
+def _copies_of(source: Path) -> Path:
+    """A folder beside SRC that is not there yet."""
+    name = Path(os.path.abspath(source))  # noqa: PTH100 - a name, also where SRC is ".."; links are not followed
+    shown = source if source.name not in ("", "..") else name
+    return shown.with_name(Path(free_name(str(name.with_name(f"{name.stem}-protected")), "")).name)
 
 
 @options.takes_options(ApplyConfig, from_file=True)
@@ -67,6 +76,7 @@ def apply(
         with ProgressDisplay(output) as progress, interruptible(stopping(output)) as stop:
             summary = apply_folder(source, output_folder, bank=bank, **given, progress=progress, stop=stop)
         tell_summary(output, summary)
+        tell_next_of(output, summary, source, output_folder)
         raise typer.Exit(summary.exit_code)
 
 
@@ -102,8 +112,8 @@ def code_book(bank: BankArgument, given: options.Given, terminal: options.Termin
                 "The key is made of the seed: whoever guesses it can take the textures off. Give a --key-file of "
                 "random bytes for pictures that you publish."
             )
-        output.say(f"A code book of {len(known)} classes: {bank}. Keep it private.", style="bold")
-        output.say(f"Next, where the pictures are: bitterant apply PHOTOS OUT --bank {bank}")
+        output.say(f"A code book of {counted(len(known), 'class', 'classes')}: {bank}. Keep it private.", style="bold")
+        output.say(f"Next, where the pictures are: bitterant apply PHOTOS OUT --bank {quoted(bank)}", whole=True)
         output.result({"bank": str(bank), "classes": len(known), **made.report["texture"]})
 
 

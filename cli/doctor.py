@@ -19,6 +19,7 @@ from typing import Literal
 import typer
 
 from ..errors import SetupError
+from ..records.text import counted
 from . import options
 from .boundary import PAIR_REMEDY, explain_import_failure, guarded, prepare_torch
 
@@ -138,7 +139,9 @@ def _check_device() -> Check:
         return Check("device", "ok", f"cuda: {', '.join(names)}")
     if device.type == "mps":
         return Check("device", "ok", "mps: Apple graphics processor")
-    return Check("device", "ok", f"cpu with {torch.get_num_threads()} threads; no graphics processor was found")
+    return Check(
+        "device", "ok", f"cpu with {counted(torch.get_num_threads(), 'thread')}; no graphics processor was found"
+    )
 
 
 def _check_precision() -> Check:

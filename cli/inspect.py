@@ -28,6 +28,13 @@ FLIP_PAIRS = 200
 
 LEAST_GAIN = 0.1
 
+EXPLAINED = (
+    "PSNR and SSIM: the higher, the closer (SSIM 1 is identical). The others: the lower, the closer. CIEDE2000 is the "
+    "difference of colour as the eye has it: its mean, what 95 % of the pixels stay below, and that of small patches, "
+    "where 1 is just noticeable. FLIP goes from 0 to 1."
+)
+"""What the columns mean."""
+
 
 @dataclass(frozen=True)
 class _Pair:
@@ -94,8 +101,14 @@ def inspect(
         measured, problems = _measure(pairs, output)
         worst = max(measured, key=lambda item: item.rank, default=None)
         _tell(output, measured)
+        if measured:
+            output.say(EXPLAINED, style="dim")
         if alone:
-            output.say(f"{len(alone)} files have no partner, for example {alone[0]}.")
+            output.say(
+                f"{alone[0]} has no partner."
+                if len(alone) == 1
+                else f"{len(alone)} files have no partner, for example {alone[0]}."
+            )
         sights = tell_sights([Sight(i.pair.name, i.seen.ciede_patches, i.seen.ciede_flat) for i in measured])
         for text in sights:
             output.say(text)
@@ -220,7 +233,8 @@ def _tell(output: Output, measured: list[_Measured]) -> None:
         ],
     )
     output.say(
-        f"The {SHOWN} pictures in which the change shows most are listed; {same} of {len(measured)} are identical."
+        f"The {SHOWN} pictures in which the change shows most are listed; {same} of {len(measured)} "
+        f"{'is' if same == 1 else 'are'} identical."
     )
 
 

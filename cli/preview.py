@@ -13,6 +13,7 @@ from .._version import __version__
 from ..errors import ConfigError
 from ..records.config import Config, Option, checked
 from ..records.shared_options import STRENGTHS, Device, Seed
+from ..records.text import counted
 from . import options
 from .boundary import guarded, prepare_torch
 from .progress import ProgressDisplay
@@ -74,7 +75,7 @@ def preview(
         with ProgressDisplay(output) as progress:
             page, shown = _page(scan, config, progress)
         write_atomic(config.output, page.encode("utf-8"), overwrite=is_own_page)
-        output.say(f"{shown} pictures at three strengths: {config.output}", style="bold")
+        output.say(f"{counted(shown, 'picture')} at three strengths: {config.output}", style="bold")
         output.say("It shows how visible the change is, not how well it protects. That is what verify is for.")
         output.result({"page": str(config.output), "pictures": shown})
 

@@ -22,6 +22,7 @@ from .output import Output, shown
 
 LABELS = {
     "check": "Checking the folder",
+    "plan": "Trying a few pictures",
     "noise": "Checking the noise",
     "read": "Loading pictures",
     "assign": "Finding clusters",

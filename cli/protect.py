@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..protect.request.config import ProtectConfig
+from ..records.text import counted
 from . import options
 from .boundary import guarded, prepare_torch, stopping
-from .output import Output, after_protect
+from .output import Output, after_protect, tell_next
 from .progress import ProgressDisplay, duration, pace
 
 if TYPE_CHECKING:
@@ -52,11 +53,14 @@ def protect(
             tell_plan(output, outcome)
             return
         tell_summary(output, outcome)
-        if not outcome.exit_code and not outcome.already_done:
-            without = {problem.relative for problem in outcome.problems}
-            if following := after_protect(source, output_folder, without):
-                output.say(f"Next: {following}", style="bold")
+        tell_next_of(output, outcome, source, output_folder)
         raise typer.Exit(outcome.exit_code)
+
+
+def tell_next_of(output: Output, summary: RunSummary, source: Path, copies: Path) -> None:
+    """Print what to do with protected copies, where a run went well and did something."""
+    if not summary.exit_code and not summary.already_done:
+        tell_next(output, after_protect(source, copies, {problem.relative for problem in summary.problems}))
 
 
 def tell_plan(output: Output, plan: Plan) -> None:
@@ -66,13 +70,16 @@ def tell_plan(output: Output, plan: Plan) -> None:
     tell_problems(output, plan.problems)
     output.say(f"Plan for {plan.source} -> {plan.output}. Nothing was written.", style="bold")
     kinds = ", ".join(f"{count} {name}" for name, count in plan.by_format.items())
-    classes = f" in {len(plan.by_class)} classes" if plan.by_class else ", no class folders"
+    classes = f" in {counted(len(plan.by_class), 'class', 'classes')}" if plan.by_class else ", no class folders"
     settings = plan.settings
-    part = plan.seconds
     output.facts(
         [
             ("pictures", f"{plan.images}{classes} ({kinds})"),
-            ("besides", f"{plan.captions} captions and label maps to copy, {plan.skipped} other files left aside"),
+            (
+                "besides",
+                f"{counted(plan.captions, 'caption file or label map', 'caption files and label maps')} to copy, "
+                f"{counted(plan.skipped, 'other file')} left aside",
+            ),
             ("method", f"{plan.method}, one pattern for each {settings['granularity']}, seed {settings['seed']}"),
             ("budget", f"{settings['epsilon'] * 255:g} of 255 levels"),
             *(
@@ -81,16 +88,25 @@ def tell_plan(output: Output, plan: Plan) -> None:
                 else []
             ),
             ("size", f"{_size(plan.bytes_in)} now, about {_size(plan.bytes_out)} protected"),
-            (
-                "time",
-                f"about {duration(part.total)}: reading {duration(part.read)}, making the noise {duration(part.fit)}, "
-                f"writing {duration(part.write)} with {plan.workers} threads",
-            ),
+            ("time", _planned_time(plan)),
             ("memory", f"about {_size(plan.peak_bytes)} at most"),
         ]
     )
-    output.say(f"Measured on {plan.sampled} of the pictures; expect the time within a factor of two.", style="dim")
+    output.say(f"Measured on {counted(plan.sampled, 'picture')}; expect the time within a factor of two.", style="dim")
     output.result(plan.to_json())
+
+
+def _planned_time(plan: Plan) -> str:
+    """How long the stages take, without those that take no time to speak of."""
+    from ..protect.methods import method_class
+
+    making = "making the noise"
+    if method_class(plan.method).instant:  # nothing is optimised: what time there is goes into looking at the pictures
+        making = "finding clusters" if plan.settings["granularity"] == "cluster" else "dealing out textures"
+    stages = {"reading": plan.seconds.read, making: plan.seconds.fit}
+    stages[f"writing with {counted(plan.workers, 'thread')}"] = plan.seconds.write
+    told = ", ".join(f"{name} {duration(seconds)}" for name, seconds in stages.items() if round(seconds))
+    return f"about {duration(plan.seconds.total)}: {told}" if told else "less than a second"
 
 
 def _size(count: float) -> str:

@@ -1,9 +1,4 @@
-"""``bitterant t2ue``: protection from text alone, in steps between which only text and noise travel, and its test.
-
-``bitterant t2ue captions``: what leaves the machine, shown before it is written.
-
-``bitterant t2ue noise``: a bundle of noise for a request, by whoever has the generator.
-"""
+"""``bitterant t2ue``: protection from text alone, in steps between which only text and noise travel, and its test."""
 
 from __future__ import annotations
 
@@ -18,12 +13,13 @@ import typer
 
 from ..protect.request.text_config import ApplyBundleConfig, AskConfig, BundleConfig
 from ..records.config import Option
+from ..records.text import counted
 from . import options
 from .boundary import guarded, prepare_torch, stopping
 from .help import Commands
-from .output import Output, free_name, quoted
+from .output import NextStep, Output, free_name, quoted, tell_next
 from .progress import ProgressDisplay
-from .protect import tell_problems, tell_summary
+from .protect import tell_next_of, tell_problems, tell_summary
 from .t2ue_train import train
 from .t2ue_verify import verify
 
@@ -133,9 +129,8 @@ def captions(
                     key_file.unlink()
             raise
         output.facts([("send", str(request)), ("keep private", f"{map_file} and {key_file}")])
-        output.say(
-            f"Next: bitterant t2ue noise {quoted(request)} -o {free_name('out', '.noise.safetensors')}", style="bold"
-        )
+        bundle = free_name("out", ".noise.safetensors")
+        tell_next(output, NextStep(f"bitterant t2ue noise {quoted(request)} -o {bundle}"))
         output.result(
             {
                 "request": str(request),
@@ -182,8 +177,7 @@ def _preview(output: Output, asked: Asked) -> int:
     """Show the first lines of exactly what will leave; returns its size in bytes."""
     data = asked.request.to_bytes()
     lines = data.decode("utf-8").splitlines()
-    count = "1 line" if len(lines) == 1 else f"{len(lines)} lines"
-    output.say(f"This is what will leave the machine: {count}, {len(data)} bytes.", style="bold")
+    output.say(f"This is what will leave the machine: {counted(len(lines), 'line')}, {len(data)} bytes.", style="bold")
     for line in lines[:SHOWN]:
         output.say(f"  {line}")
     if len(lines) > SHOWN:
@@ -250,13 +244,14 @@ def noise(
                 files = [str(path) for path in _export(bundle, out, config.format)]
         info = bundle.info
         output.say(
-            f"Noise for {info.count} pictures, at most {info.epsilon_levels:g} of 255 levels, by {info.generator_id}.",
+            f"Noise for {counted(info.count, 'picture')}, at most {info.epsilon_levels:g} of 255 levels, "
+            f"by {info.generator_id}.",
             style="bold",
         )
         output.facts([("bundle", str(out if config.format != "safetensors" else bundle.path))])
         if config.format == "safetensors":
             words = shlex.join([str(bundle.path), "--map", private_paths(request)[0].name])
-            output.say(f"Next, by the owner: bitterant t2ue apply IMAGES {words} -o OUT")
+            output.say(f"Next, by the owner: bitterant t2ue apply IMAGES {words} -o OUT", whole=True)
         output.say("Keep it private: whoever has it can take the protection off.", style="dim")
         output.result({"bundle": str(bundle.path) if config.format == "safetensors" else str(out), "files": files,
                        "count": info.count, "metadata": info.to_metadata()})  # fmt: skip
@@ -322,6 +317,7 @@ def apply(
         if report is not None:
             write_summary(report, outcome)
         tell_summary(output, outcome)
+        tell_next_of(output, outcome, images, out)
         raise typer.Exit(outcome.exit_code)
 
 
@@ -332,10 +328,10 @@ def _tell_plan(output: Output, plan: ApplyPlan) -> None:
     output.say("The bundle is sound and made for this request. Nothing was written.", style="bold")
     output.facts(
         [
-            ("protect", f"{plan.protect} pictures"),
-            ("copy", f"{plan.captions} caption files"),
-            ("changed or gone", f"{len(plan.failed)} pictures"),
-            ("not asked for", f"{len(plan.skipped)} pictures"),
+            ("protect", counted(plan.protect, "picture")),
+            ("copy", counted(plan.captions, "caption file")),
+            ("changed or gone", counted(len(plan.failed), "picture")),
+            ("not asked for", counted(len(plan.skipped), "picture")),
             ("budget", f"{plan.epsilon_levels:g} of 255 levels"),
             ("fit", plan.fit),
         ]

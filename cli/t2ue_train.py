@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..protect.request.text_config import GeneratorConfig
+from ..records.text import counted
 from . import options
 from .boundary import guarded, pin_arithmetic, prepare_torch, stopping
 from .output import quoted
@@ -66,7 +67,7 @@ def train(
 
             report = make_generator(request, progress=tell, stop=lambda: stop.requested)
         measures = report.measures
-        output.say(f"A generator after {report.steps} steps: {out}", style="bold")
+        output.say(f"A generator after {counted(report.steps, 'step')}: {out}", style="bold")
         output.facts(
             [
                 ("losses", ", ".join(f"{name} {value:.2f}" for name, value in report.losses.items())),
@@ -80,6 +81,7 @@ def train(
                 "Noises of one caption are nearly the same whatever the random vector: who knows the caption and has "
                 "the generator can subtract them. --diversity 1 keeps them apart."
             )
-        output.say(f"It is used by: bitterant protect PHOTOS PROTECTED --method t2ue -g {quoted(out)}", style="bold")
+        words = f"bitterant protect PHOTOS PROTECTED --method t2ue -g {quoted(out)}"
+        output.say(f"It is used by: {words}", style="bold", whole=True)
         output.result({"generator": str(out), "steps": report.steps, "losses": report.losses,
                        "measures": measures.facts()})  # fmt: skip

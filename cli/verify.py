@@ -13,6 +13,7 @@ import typer
 
 from ..attacks.config import VerifyConfig
 from ..errors import ConfigError
+from ..records.text import counted
 from . import options
 from .boundary import guarded, prepare_torch
 from .output import Output
@@ -51,7 +52,7 @@ def tell_misfits(output: Output, result: VerificationReport) -> None:
         if not files:
             continue
         what, remedy = _KINDS.get(kind, (f"are {kind}", "See the report."))
-        output.say(f"  {len(files)} {'file' if len(files) == 1 else 'files'}: {what}. {remedy}")
+        output.say(f"  {counted(len(files), 'file')}: {what}. {remedy}")
         for path, detail in files[:NAMED]:
             output.say(f"      {path}{': ' if detail else ''}{detail}", style="dim")
         if len(files) > NAMED:
@@ -96,7 +97,10 @@ def verify(
         tell_verdict(output, result, report)
         tell_misfits(output, result)
         if result.reused_cells:
-            output.say(f"  {result.reused_cells} of {len(result.cells)} trainings were done before and kept in {kept}.")
+            output.say(
+                f"  {result.reused_cells} of {counted(len(result.cells), 'training')} "
+                f"{'was' if result.reused_cells == 1 else 'were'} done before and kept in {kept}."
+            )
         output.result(result.model_dump(mode="json"))
         raise typer.Exit(result.exit_code())
 

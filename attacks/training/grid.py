@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ...records.text import counted
 from ...surrogates import Recipe
 from ..adversaries import Adversary
 from ..data import Step
@@ -15,6 +17,8 @@ from .cache import CellCache, CellKeys, Identity
 from .cells import Cell, CellResult, CellTask, run_cell
 from .executor import Executor
 from .store import ArrayStore
+
+logger = logging.getLogger(__name__)
 
 # Rough cost of a step relative to small-cnn, for the progress bar until times were measured.
 _FIRST_GUESS = {"small-cnn": 1.0, "convmixer": 1.0, "mobilenetv2": 9.0, "resnet18": 45.0, "resnet50": 90.0}
@@ -110,7 +114,7 @@ def run_grid(
     progress = _Progress(plan, conditions, _Clock(recipes, adversaries, executor.workers), step)
     begun = clock()
     batches = [conditions] if plan.max_minutes is None else [[condition] for condition in conditions]
-    full = False
+    full, left = False, 0.0
     for number, batch in enumerate(batches):
         cells = _new_cells(batch, plan, result)
         # Only before the first training: later it would take turns with the bar of the trainings.
@@ -125,6 +129,7 @@ def run_grid(
             if full:
                 reason = f"did not fit into {plan.max_minutes:g} minutes"
                 result.dropped.update({condition.id: reason for condition in batch})
+                left += needed
                 progress.drop(cells)
                 continue
         tasks = bench.tasks(missing, staged)
@@ -135,6 +140,16 @@ def run_grid(
             result.cells[done.cell] = done
             bench.keep(done)
             progress.add(done)
+    if full:
+        untested = len(plan.conditions) - len(skipped or {}) - sum(c.id not in result.dropped for c in conditions)
+        logger.warning(
+            "%s did not fit into %g minutes and %s not tested: %s would have taken about %s more.",
+            counted(untested, "condition"),
+            plan.max_minutes,
+            "is" if untested == 1 else "are",
+            "it" if untested == 1 else "they",
+            counted(max(1, round(left / 60)), "minute"),
+        )
     return result
 
 

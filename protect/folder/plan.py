@@ -30,6 +30,7 @@ from ...imaging.picture import Picture
 from ...imaging.scan import Entry, FolderScan
 from ...imaging.visibility import measure_visibility
 from ...records.progress import ProgressCallback
+from ...records.text import counted
 from ..request import Request, WriteConfig
 from ..request.places import existing_parent
 from .inputs import ordered_map
@@ -70,7 +71,7 @@ def foresee_growth(scan: FolderScan, output: Path, budget: Budget, options: Writ
         smaller = "" if options.format == "webp" else " --format webp is lossless, too, and smaller."
         told.append(
             f"The protected copies will take about {_size(size)}, the originals take {_size(scan.total_bytes)}: "
-            f"{len(changing)} pictures are written without loss.{smaller}"
+            f"{counted(len(changing), 'picture is', 'pictures are')} written without loss.{smaller}"
         )
     with contextlib.suppress(OSError):  # some disks do not say
         free = shutil.disk_usage(existing_parent(output)).free
@@ -227,10 +228,10 @@ def make_plan(
     """
     scan = request.scan
     total = len(scan.entries)
-    progress("read", 0, total, "measuring a few pictures")
+    progress("plan", 0, 3, "reading")
     if request.resolution is not None:
         dataset, readable, problems, read_each = _measure_reading(request, options, workers)
-        progress("fit", 0, 1, "measuring the first steps of the fit")
+        progress("plan", 1, 3, "the first steps of the fit")
         estimate = request.method.estimate(dataset, total)
         seconds, peak = estimate.seconds, estimate.peak_bytes
         noise, picked = _random_noise(request.resolution, request.method.budget), _spread(readable, _WRITE_SAMPLE)
@@ -238,7 +239,7 @@ def make_plan(
         picked = readable = _pick(scan.entries, _WRITE_SAMPLE)
         problems, read_each = [], _measure_hashing(picked)
         (seconds, noise), peak = _measure_names(request), 0
-    progress("write", 0, total, "measuring a few pictures")
+    progress("plan", 2, 3, "writing")
     rehearsal = _rehearse(picked, noise, request.method.budget, options, workers)
     if request.resolution is None:
         problems = rehearsal.problems
@@ -325,7 +326,7 @@ def _measure_reading(
 
 def _nothing_readable(scan: FolderScan, problems: Sequence[FileProblem]) -> FolderError:
     return FolderError(
-        f"None of {len(problems)} pictures tried in {scan.root} could be read "
+        f"None of {counted(len(problems), 'picture')} tried in {scan.root} could be read "
         f"({problems[0].relative}: {problems[0].reason})."
     )
 
@@ -423,7 +424,7 @@ def _output_warnings(output: Path, bytes_out: int) -> list[str]:
             elif session.finished is not None:
                 warnings.append(f"{output} holds a finished run.")
             else:
-                warnings.append(f"{output} holds an unfinished run with {len(session.log.rows)} files done.")
+                warnings.append(f"{output} holds an unfinished run with {counted(len(session.log.rows), 'file')} done.")
         except ResumeError as error:
             warnings.append(str(error))
     return warnings

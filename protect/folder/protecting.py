@@ -12,10 +12,11 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
-from ...errors import ConfigError
+from ...errors import BankError, ConfigError, UnknownNameError
 from ...imaging.loading import load_image_set
 from ...imaging.scan import FolderScan
 from ...records.config import Problems, takes
@@ -109,6 +110,8 @@ def apply_folder(
         resume: see :func:`protect_folder`.
         strict: see :func:`protect_folder`.
         follow_links: see :func:`protect_folder`.
+        class_name: for a picture, or a folder without classes: the class of the bank whose noise is put on them; where
+            the bank has one class alone, that.
         device: where the surrogate of a bank of clusters runs; other banks need none.
         weights: weights of that surrogate, where the fit was given a file.
         allow_download: let that surrogate fetch its weights.
@@ -132,6 +135,10 @@ def apply_folder(
     loaded, digest = None, ""
     with problems.collecting():
         loaded, digest = _open_bank(bank)
+    class_name = None
+    with problems.collecting():
+        if scan is not None and loaded is not None:
+            class_name = _class_for(scan, loaded, config.class_name)
     existed = output.exists()
     linked = [entry.path for entry in scan.entries] if scan is not None and config.follow_links else []
     check_write(source, output, problems, create=True, linked=linked)
@@ -147,6 +154,7 @@ def apply_folder(
         "resolution": loaded.resolution or None,
         "seed": loaded.seed,
         "bank_sha256": digest,
+        **({} if class_name is None else {"class": class_name}),
         **config.settings(),
     }
 
@@ -169,8 +177,57 @@ def apply_folder(
         stop=stop or StopRequest(),
         started=started,
     )
+    if class_name is not None:
+        run.key_of = partial(_key_in, class_name)
     with holding(output, StateFiles(output).lock, existed=existed):
         return run.apply(loaded, resume=config.resume, assign=None if loaded.clusters is None else assign)
+
+
+def _key_in(class_name: str, record: InputRecord) -> str | None:
+    """The key of a picture as if it lay in a class folder."""
+    return None if record.key is None else f"{class_name}/{record.key.rpartition('/')[2]}"
+
+
+def _classes_of(bank: Bank | TextureBank) -> tuple[str, ...]:
+    """The classes that a bank holds something for; none where it goes by pictures or clusters."""
+    if bank.clusters is not None:
+        return ()
+    if isinstance(bank, TextureBank):
+        return bank.classes
+    return bank.keys if bank.granularity == "class" else ()
+
+
+def _class_for(scan: FolderScan, bank: Bank | TextureBank, asked: str | None) -> str | None:
+    """The class of the bank that stands for all pictures, or ``None`` where each has its own.
+
+    Pictures without classes and a bank of one class leave no choice.
+
+    Raises:
+        BankError: the bank is of several classes, and nothing says which one it is.
+        ConfigError: the bank is not of classes, or the pictures have some.
+        UnknownNameError: the bank has no such class.
+    """
+    known = _classes_of(bank)
+    if asked is None and known and not scan.labelled:
+        if len(known) == 1:
+            return known[0]
+        names = ", ".join(known[:3]) + (", ..." if len(known) > 3 else "")
+        raise BankError(
+            f"What lies in {scan.root} has no class folders, and the bank goes by {len(known)} classes: {names}. Say "
+            "which one it is with --class NAME (in Python: class_name=), or put the pictures into class folders."
+        )
+    if asked is None:
+        return None
+    if not known:
+        raise ConfigError(f"The bank holds nothing by class, so --class {asked} says nothing. Leave it out.")
+    if scan.labelled:
+        raise ConfigError(
+            f"The pictures in {scan.root} lie in class folders, which say their class. Leave --class {asked} out, or "
+            "give the pictures of one folder alone."
+        )
+    if asked not in known:
+        raise UnknownNameError("class of the bank", asked, known)
+    return asked
 
 
 def _open_bank(bank: Path | str | Bank | TextureBank) -> tuple[Bank | TextureBank, str]:

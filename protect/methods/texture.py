@@ -88,7 +88,8 @@ SAMPLE_A_CLASS, SAMPLE = 64, 2000
 
 @register_method
 class Texture(Method[TextureBank]):
-    """Class-coded textures: waves of brightness whose direction and period are the class. Instant.
+    """Class-coded textures: waves of brightness whose direction and period are the class, or the cluster of pictures
+    that look alike where there are no classes. Instant.
 
     Every class has a code, one wave or two that cross, and every picture a texture of its class's code that follows
     what the picture itself has of that wave. Small turns of it are drawn from a key and the file's content. A fit deals

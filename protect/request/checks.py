@@ -14,6 +14,7 @@ from ...imaging.scan import FolderScan, scan_source
 from ...records.config import Problems
 from ...records.manifest import MANIFEST_NAME
 from ...records.places import lies_in
+from ...records.text import counted
 from .config import FitConfig
 from .places import check_writable, linked_problem, overlap_problem
 from .suitability import (
@@ -73,11 +74,13 @@ def check_source(source: Path, problems: Problems, *, follow_links: bool = False
 def _no_pictures(scan: FolderScan) -> FolderError:
     if scan.links:
         return FolderError(
-            f"There is no picture in {scan.root}, but {scan.links} symbolic links, which are not followed unless you "
+            f"There is no picture in {scan.root}, but {counted(scan.links, 'symbolic link')}, not followed unless you "
             "ask for it: --follow-links, in Python follow_links=True."
         )
-    maps = f" It holds {len(scan.label_maps)} label maps, which need no protection." if scan.label_maps else ""
-    beside = f" It holds {len(scan.skipped)} other files." if scan.skipped else ""
+    maps = (
+        f" It holds {counted(len(scan.label_maps), 'label map')}, not in need of protection." if scan.label_maps else ""
+    )
+    beside = f" It holds {counted(len(scan.skipped), 'other file')}." if scan.skipped else ""
     return FolderError(
         f"There is no picture in {scan.root}.{maps}{beside} "
         "Put pictures there (PNG, JPEG, WebP, TIFF, BMP, AVIF, HEIC, ...), "

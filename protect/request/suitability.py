@@ -41,7 +41,7 @@ def captions_for(scan: FolderScan, method: Method, coco: Path | None) -> tuple[d
     found = read_captions(scan, CaptionOptions(coco=coco), suggest_fallback=False)
     told = tuple(f"{problem.relative}: {problem.reason}" for problem in found.problems[:3])
     if len(found.problems) > len(told):
-        told += (f"{len(found.problems)} caption files or lines of them could not be used.",)
+        told += (f"{len(found.problems)} caption files or lines of them could not be used.",)  # more than three
     if set(found.sources) == {"class"}:
         return None, (*told, *found.warnings)
     return {relative: caption.first for relative, caption in found.captions.items()}, (*told, *found.warnings)
@@ -114,7 +114,8 @@ def check_labels(scan: FolderScan, method: Method) -> None:
     if small:
         raise LabelError(
             f"The method {method.name} needs at least {method.least_images_a_class} pictures of every class, and "
-            f"{len(small)} of {len(scan.classes)} class folders hold fewer: {', '.join(small[:3])}"
+            f"{len(small)} of {len(scan.classes)} class folders "
+            f"{'holds' if len(small) == 1 else 'hold'} fewer: {', '.join(small[:3])}"
             f"{', ...' if len(small) > 3 else ''}. Add pictures to them, or leave them out."
         )
 
@@ -142,7 +143,8 @@ def single_picture_warning(scan: FolderScan) -> str | None:
         return None
     names = ", ".join(single[:3]) + (", ..." if len(single) > 3 else "")
     return (
-        f"{len(single)} of {len(scan.classes)} class folders hold a single picture ({names}). "
+        f"{len(single)} of {counted(len(scan.classes), 'class folder')} {'holds' if len(single) == 1 else 'hold'} a "
+        f"single picture ({names}). "
         "A trainer learns little from one picture anyway, and nothing can be tested on it."
     )
 

@@ -344,7 +344,7 @@ def check_export(path: Path, form: Literal["safetensors", "npz", "png"]) -> None
 
     Raises:
         ConfigError: the name does not fit the form.
-        OutputError: something is there already.
+        ConfigError: something is there already.
     """
     if form == "safetensors":
         bundle_paths(path)

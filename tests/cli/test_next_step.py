@@ -68,3 +68,24 @@ def test_paths_are_told_from_options_and_names_that_are_taken_are_left_alone(
     assert free_name("out", ".bin") == "out.bin"
     Path("out.bin").touch()
     assert free_name("out", ".bin") == "out-2.bin"
+
+
+@pytest.mark.parametrize("granularity", ["class", "sample"])
+def test_what_fit_and_apply_suggest_starts(run: Run, make_folder: MakeFolder, tmp_path: Path, granularity: str) -> None:
+    source = make_folder({"cats": 3, "dogs": 3}, name="my pictures")
+    (tmp_path / "my pictures-protected").mkdir()  # a name that is taken
+    words = _suggested(run("fit", source, tmp_path / "a bank", "--method", "noise", "--granularity", granularity))
+    assert words[0] == "apply"
+    applied = run(*words)
+    assert applied.exit_code == 0
+    assert not any((tmp_path / "my pictures-protected").iterdir())
+    assert run(*_suggested(applied)).exit_code == 0
+
+
+def test_what_is_suggested_instead_of_a_verification_comes_with_the_reason(run: Run, make_folder: MakeFolder) -> None:
+    for classes, needed in (({"cats": 3, "dogs": 3}, "25 pictures of each class"), ({"": 3}, "60 pictures")):
+        source = make_folder(classes, name=f"src{len(classes)}")
+        told = run("protect", source, source.with_name(f"{source.name}-out"), "--method", "noise").stderr
+        assert "too few pictures for 'bitterant verify', which takes" in told
+        assert needed in told
+        assert told.index("too few pictures") < told.index("Next: bitterant inspect")

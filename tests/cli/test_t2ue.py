@@ -241,7 +241,7 @@ class TestRefusals:
             ("noise", "request.jsonl", "-o", "n.noise.safetensors"),
         ):
             result = run("t2ue", *words)
-            assert result.exit_code == 3
+            assert result.exit_code == 2
             assert "exists already and is left alone" in result.stderr
         assert tree(work) == before
 

@@ -55,7 +55,7 @@ def test_an_empty_source(kit: Any) -> None:
     (kit.root / "src").mkdir()
     refuse(FolderError, 2, "no picture", "one folder for each", source=kit.root / "src", output=kit.root / "out")
     (kit.root / "src/notes.pdf").write_text("x")
-    refuse(FolderError, 2, "1 other files", source=kit.root / "src", output=kit.root / "out", **NOISE)
+    refuse(FolderError, 2, "It holds 1 other file.", source=kit.root / "src", output=kit.root / "out", **NOISE)
 
 
 @pytest.mark.parametrize("place", ["src", "src/out", "."])

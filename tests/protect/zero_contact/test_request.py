@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from bitterant.errors import CaptionError, FolderError, Interrupted, OutputError, RequestError
+from bitterant.errors import CaptionError, ConfigError, FolderError, Interrupted, RequestError
 from bitterant.imaging.captions import CaptionOptions
 from bitterant.protect.folder import StopRequest
 from bitterant.protect.zero_contact import (
@@ -245,7 +245,7 @@ class TestFiles:
         kit.captioned()
         asked = ask_for_folder(kit.photos, secret=SECRET)
         kit.request.write_text("mine", encoding="utf-8")
-        with pytest.raises(OutputError):
+        with pytest.raises(ConfigError):
             write_asked(asked, kit.request, kit.map)
         assert kit.request.read_text(encoding="utf-8") == "mine"
         assert not kit.map.exists()
@@ -255,5 +255,5 @@ class TestFiles:
         with pytest.raises(FolderError, match="inside"):
             check_private_places(kit.photos, kit.photos / "r.jsonl")
         kit.request.touch()
-        with pytest.raises(OutputError, match="left alone"):
+        with pytest.raises(ConfigError, match="left alone"):
             check_private_places(kit.photos, kit.request)
