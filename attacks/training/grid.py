@@ -141,7 +141,7 @@ def run_grid(
             bench.keep(done)
             progress.add(done)
     if full:
-        untested = len(plan.conditions) - len(skipped or {}) - sum(c.id not in result.dropped for c in conditions)
+        untested = sum(condition.id in result.dropped for condition in conditions)
         logger.warning(
             "%s did not fit into %g minutes and %s not tested: %s would have taken about %s more.",
             counted(untested, "condition"),

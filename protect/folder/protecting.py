@@ -250,6 +250,16 @@ def protect_folder(
     source: Path | str,
     output: Path | str,
     *,
+    dry_run: Literal[True],
+    progress: ProgressCallback | None = None,
+    stop: StopRequest | None = None,
+    **options: Unpack[ProtectKeywords],
+) -> Plan: ...
+@overload
+def protect_folder(
+    source: Path | str,
+    output: Path | str,
+    *,
     dry_run: bool,
     progress: ProgressCallback | None = None,
     stop: StopRequest | None = None,

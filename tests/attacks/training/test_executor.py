@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -224,13 +225,18 @@ def test_cells_that_several_adversaries_share_are_trained_once(tmp_path: Path, d
     ],
 )
 def test_whole_conditions_are_dropped_from_the_end(
-    tmp_path: Path, data: VerificationData, minutes: float, kept: list[str] | None
+    tmp_path: Path, data: VerificationData, caplog: pytest.LogCaptureFixture, minutes: float, kept: list[str] | None
 ) -> None:
     result, _, told = run_fake(tmp_path, data, minutes)
     ids = [condition.id for condition in plan_of(data).conditions]
     assert [name for name in ids if name not in result.dropped] == (kept or ids)
     assert all("minutes" in reason for reason in result.dropped.values())
     assert told[-1][1] <= 1.0
+    left = [record.getMessage() for record in caplog.records if "would have taken" in record.getMessage()]
+    assert len(left) == bool(result.dropped)
+    for text in left:
+        assert re.match(rf"{len(result.dropped)} conditions? did not fit into {minutes:g} minutes", text)
+        assert re.search(r"about [1-9]\d* minutes? more", text)
 
 
 def test_trainings_are_never_shortened(tmp_path: Path, data: VerificationData) -> None:
