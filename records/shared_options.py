@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypedDict
 
 from pydantic import BeforeValidator
 
@@ -116,6 +116,13 @@ class WeightsConfig(Config):
     def fetching(self) -> dict[str, Any]:
         """Both as the keywords of what makes a network."""
         return {name: getattr(self, name) for name in WeightsConfig.model_fields}
+
+
+class WeightsKeywords(TypedDict, total=False):
+    """Fields of :class:`WeightsConfig`, for type checkers."""
+
+    weights: Path | str | None
+    allow_download: bool
 
 
 class CaptionsConfig(Config):

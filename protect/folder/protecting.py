@@ -306,7 +306,7 @@ def protect_folder(
         allow_download: whether weights may be fetched from the network.
         coco: a COCO captions file, for methods that read captions. Text files beside the pictures and caption tables
             are found by themselves.
-        key_file: for textures, a file of 16 or more secret bytes; without it the key is made of the seed.
+        key_file: for textures and noise from captions, a key file; without it the key is made of the seed.
         generator: for noise from captions, the folder of a generator; the embedded one if left out.
         for_resolution: for textures, the side in px at which a trainer will look at the pictures.
         parameters: hyper-parameters of the method by name, such as ``{"clusters": 20}`` for ``uc``.

@@ -21,6 +21,7 @@ from ...records.shared_options import (
     Seed,
     Strength,
     WeightsConfig,
+    WeightsKeywords,
 )
 from ...records.text import parse_json
 from ..methods.table import METHODS
@@ -141,7 +142,7 @@ class FitConfig(WeightsConfig, BudgetConfig):
     key_file: Annotated[
         Path | None,
         HyperParameter(
-            help="For textures: a file of 16 or more secret bytes that nobody can guess.",
+            help="For textures and noise from captions: a key file, hexadecimal digits that nobody can guess.",
             metavar="FILE",
             default="made of the seed",
         ),
@@ -317,7 +318,7 @@ class CodeBookConfig(BudgetConfig):
     key_file: Annotated[
         Path | None,
         Option(
-            help="Secret bytes, 16 or more, that nobody can guess.",
+            help="A key file: hexadecimal digits that nobody can guess.",
             metavar="FILE",
             everyday=True,
             default="made of the seed",
@@ -331,13 +332,6 @@ class CodeBookConfig(BudgetConfig):
             default=False,
         ),
     ] = None
-
-
-class WeightsKeywords(TypedDict, total=False):
-    """Fields of :class:`WeightsConfig`, for type checkers."""
-
-    weights: Path | str | None
-    allow_download: bool
 
 
 class FitKeywords(WeightsKeywords, total=False):
