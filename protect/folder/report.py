@@ -94,8 +94,8 @@ class RunSummary:
         text = f"{start}{', '.join(parts)}; {counted(self.inputs, 'file')} in all."
         if self.mostly_unprotected:
             pictures = self.unprotected + self.counts["protected"]
-            text += f" Most pictures are NOT protected: of {pictures}, {self.unprotected} "
-            text += f"{'is' if self.unprotected == 1 else 'are'} not in the output."
+            are = "is" if self.unprotected == 1 else "are"
+            text += f" Most pictures are NOT protected: {self.unprotected} of {pictures} {are} not in the output."
         if self.over_budget:
             text += f" {counted(self.over_budget, 'is', 'are')} over the budget on disk: written as JPEG."
         return text
