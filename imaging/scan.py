@@ -129,7 +129,8 @@ def find_layout(relatives: Iterable[str]) -> Layout:
             parts,
             (
                 f"{counted_of(len(loose), len(relatives), 'picture', 'lies', 'lie')} beside the class folders, "
-                f"{where}, and will be protected as a class apart. What belongs to a class should be moved into its folder.",
+                f"{where}, and will be protected as a class apart. What belongs to a class should be moved into "
+                "its folder.",
             ),
         )
     return Layout(
