@@ -16,11 +16,12 @@ from urllib.request import url2pathname
 
 from ..attacks.terms import enough_to_hold_out, fewest_for_groups
 from ..errors import BitterantError, FolderError
-from ..imaging import STRENGTHS, FolderScan, Strength, scan_folder
+from ..imaging import FolderScan, scan_folder
 from ..imaging.formats import format_of_file
 from ..imaging.scan import HIDDEN
 from ..protect import RUN_FILE_NAME, read_run_file
 from ..records.run_state import RunState, StateFiles
+from ..records.shared_options import STRENGTHS, Strength
 from ..records.text import visible
 
 _NAMED: Final = 3

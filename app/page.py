@@ -9,7 +9,7 @@ from fastapi import FastAPI, HTTPException, Response
 from fastapi.responses import FileResponse
 from nicegui import run, ui
 
-from ..imaging import STRENGTHS
+from ..records.shared_options import STRENGTHS
 from ..records.text import visible
 from . import words
 from .desk import PRESETS, Desk, Kind

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..errors import ConfigError, UnknownNameError
-from ..surrogates import Precision, Recipe, check_precision
+from ..records.config import Problems
+from ..surrogates import Precision, Recipe
 from .adversaries import Adversary, create_adversaries
+from .config import VerifyConfig
 from .presets import preset_named
 from .schema import GRADES, Grade, PlannedCondition
 from .terms import TIERS, Arm, Tier
@@ -65,60 +66,58 @@ class Request:
         return victim_recipe(name, images, scale=self.step_scale, epochs=self.epochs)
 
 
-def resolve_request(
-    *,
-    preset: str,
-    victims: Sequence[str] | None,
-    adversaries: Sequence[str] | None,
-    seeds: int | None,
-    seed: int,
-    require_tier: str | None,
-    require_grade: str | None,
-    max_minutes: float | None,
-    recipe: Recipe | None,
-    epochs: float | None = None,
-    precision: Precision = "auto",
-) -> Request:
-    """Fill in the preset and check every name and number.
+def resolve_request(config: VerifyConfig, problems: Problems | None = None) -> Request:
+    """Fill in the preset and check every name.
+
+    Args:
+        config: what was asked for.
+        problems: what is known to be wrong already; it is told together with what is found here.
 
     Raises:
         UnknownNameError: no such preset, victim, adversary, tier or grade.
-        ConfigError: a number is out of range, or what is required cannot be reached by what is tested.
+        ConfigError: what is required cannot be reached by what is tested; or several things are wrong.
+        SetupError: an adversary lacks something on this machine.
     """
-    chosen = preset_named(preset)
-    names = tuple(dict.fromkeys(check_victim(name) for name in (victims or chosen.victims)))
-    made = create_adversaries(chosen.adversaries if adversaries is None else adversaries)
-    count = chosen.seeds if seeds is None else seeds
-    if count < 1:
-        raise ConfigError(f"The number of seeds must be at least 1, not {count}.")
-    if max_minutes is not None and not (max_minutes > 0 and math.isfinite(max_minutes)):
-        raise ConfigError(f"--max-minutes must be a positive number, not {max_minutes:g}.")
-    if epochs is not None and not (epochs > 0 and math.isfinite(epochs)):
-        raise ConfigError(f"--epochs must be a positive number, not {epochs:g}.")
-    if epochs is not None and recipe is not None:
-        raise ConfigError("A recipe says how many steps a training has: give that or epochs, not both.")
-    tier, grade = _required(require_tier, require_grade, made, count)
+    problems = problems or Problems()
+    chosen = preset_named(config.preset)
+    victims: list[str] = []
+    for name in config.victims or chosen.victims:
+        with problems.collecting():
+            victims.append(check_victim(name))
+    made: tuple[Adversary, ...] = ()
+    with problems.collecting():
+        made = tuple(create_adversaries(chosen.adversaries if config.adversaries is None else config.adversaries))
+    seeds = chosen.seeds if config.seeds is None else config.seeds
+    if config.epochs is not None and config.recipe is not None:
+        problems.add(ConfigError("A recipe says how many steps a training has: give that or epochs, not both."))
+    tier: Tier | None = None
+    grade: Grade | None = None
+    with problems.collecting():
+        tier, grade = _required(config.require_tier, config.require_grade, made, seeds)
+    problems.raise_all()
     return Request(
         preset=chosen.name,
-        victims=names,
+        victims=tuple(dict.fromkeys(victims)),
         adversaries={adversary.name: adversary for adversary in made},
-        named=adversaries is not None,
-        seeds=count,
-        seed=seed,
+        named=config.adversaries is not None,
+        seeds=seeds,
+        seed=config.seed,
         step_scale=chosen.step_scale,
         required_tier=tier,
         required_grade=grade,
-        max_minutes=max_minutes,
-        recipe=recipe,
+        max_minutes=config.max_minutes,
+        recipe=config.recipe,
         published=chosen.published,
-        epochs=epochs,
-        precision=check_precision(precision),
+        epochs=config.epochs,
+        precision=config.precision,
     )
 
 
 def _required(
     tier: str | None, grade: str | None, adversaries: Sequence[Adversary], seeds: int
 ) -> tuple[Tier | None, Grade | None]:
+    """The tier and the grade that are required, by their known names; ``adversaries`` are those that are tested, none
+    where that is not known."""
     if tier is None and grade is None:
         return None, None
     if grade is None:
@@ -134,7 +133,7 @@ def _required(
     if known_tier is None:
         raise UnknownNameError("tier", tier, TIERS)
     tested = {adversary.tier for adversary in adversaries}
-    if known_tier not in tested:
+    if adversaries and known_tier not in tested:
         raise ConfigError(
             f"The tier {tier!r} is required but no adversary of it is tested. "
             f"Tested tiers: {', '.join(t for t in TIERS if t in tested)}. Add one with --adversary, or require another."

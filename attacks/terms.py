@@ -124,6 +124,11 @@ def enough_to_hold_out(counts: Sequence[int]) -> bool:
     return len(held) >= 2 and sum(held) >= FEWEST_TESTED * len(held)
 
 
+def fewest_of_a_class() -> int:
+    """Pictures of each class of which enough can be held out to test on."""
+    return round(FEWEST_TESTED / TEST_SHARE)
+
+
 def fewest_for_groups(groups: int = 2) -> int:
     """Pictures without classes that are needed to tell so many groups of them apart."""
     return round(groups * FEWEST_TESTED / TEST_SHARE * _ROOM)

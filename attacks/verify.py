@@ -11,16 +11,19 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol, Unpack
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from ..errors import ConfigError, LabelError, SetupError
-from ..imaging import Budget, ImageSet
-from ..surrogates import ChosenPrecision, Precision, Recipe, choose_precision, create_surrogate, resolve_device
+from ..imaging import ImageSet
+from ..records.config import Problems, takes
+from ..surrogates import ChosenPrecision, Recipe, choose_precision, create_surrogate, resolve_device
+from .config import VerifyConfig, VerifyFolderKeywords, VerifyKeywords
 from .data import VerificationData, find_lpips, load_labellings, load_sets
+from .data.perceptual import LpipsFound
 from .evaluation import (
     FAILURES,
     RULE,
@@ -48,8 +51,6 @@ from .report import (
     measure_separability,
     mix_points,
     plan_digest,
-    sets_command,
-    verify_command,
     write_plan,
     write_report,
 )
@@ -108,31 +109,13 @@ class _Context:
     begun: float
 
 
+@takes(VerifyConfig)
 def verify_folder(
     clean: Path | str,
     protected: Path | str,
     *,
-    test: Path | str | None = None,
-    report: Path | str | None = None,
-    preset: str = "quick",
-    victims: Sequence[str] | None = None,
-    adversaries: Sequence[str] | None = None,
-    seeds: int | None = None,
-    resolution: int | Literal["auto"] = "auto",
-    seed: int = 0,
-    device: str = "auto",
-    epsilon: float | None = None,
-    require_tier: str | None = None,
-    require_grade: str | None = None,
-    max_minutes: float | None = None,
-    workers: int | None = None,
-    recipe: Recipe | None = None,
-    epochs: float | None = None,
-    precision: Precision = "auto",
-    lpips: Path | str | None = None,
-    cells: Path | str | None = None,
-    resume: bool = True,
     progress: ProgressCallback | None = None,
+    **options: Unpack[VerifyFolderKeywords],
 ) -> VerificationReport:
     """Train victims on a folder, on its protected copy and on random noise, and grade what they still learn.
 
@@ -187,72 +170,39 @@ def verify_folder(
     """
     begun = time.perf_counter()
     clean, protected = Path(clean), Path(protected)
-    test, folder, kept = _path(test), _path(report), _path(cells)
-    request = resolve_request(
-        preset=preset,
-        victims=victims,
-        adversaries=adversaries,
-        seeds=seeds,
-        seed=seed,
-        require_tier=require_tier,
-        require_grade=require_grade,
-        max_minutes=max_minutes,
-        recipe=recipe,
-        epochs=epochs,
-        precision=precision,
-    )
-    if resolution != "auto" and resolution < 8:
-        raise ConfigError(f"The working resolution must be at least 8 pixels, not {resolution}.")
-    _check_epsilon(epsilon)
-    place = _cells_folder(kept, folder)
-    check_places(folder, place, REPORT_FILES, (clean, protected, test))
-    torch_device = resolve_device(device)
+    problems = Problems()
+    config = VerifyConfig.collect(options, problems)
+    place = _cells_folder(config)
+    with problems.collecting():
+        check_places(config.report, place, REPORT_FILES, (clean, protected, config.test))
+    request, device, lpips = _prepare(config, problems)
     show = progress or _silent
     labelled = load_labellings(
         clean,
         protected,
-        test=test,
-        resolution=resolution,
-        seed=seed,
-        device_type=torch_device.type,
-        epsilon=epsilon,
+        test=config.test,
+        resolution=config.resolution,
+        seed=config.seed,
+        device_type=device.type,
+        epsilon=config.epsilon,
         step=show,
-        lpips=find_lpips(_path(lpips)),
+        lpips=lpips,
     )
-    given = {"test": test, "report": folder, "cells": kept, "lpips": _path(lpips)}
-    command = verify_command(
-        clean, protected, given, request, labelled[0].resolution, seeds, victims, adversaries, epsilon, device
-    )
-    context = _Context(str(torch_device), workers, folder, place, resume, command, show, begun)
+    command = config.model_copy(update={"resolution": labelled[0].resolution}).command(clean, protected)
+    context = _Context(str(device), config.workers, config.report, place, config.resume, command, show, begun)
     if labelled[0].pseudo_labelling is None:
         return _verify(labelled[0], request, context).written()
     return _verify_each(labelled, request, context)
 
 
+@takes(VerifyConfig)
 def verify_sets(
     clean: ImageSet,
     protected: ImageSet,
     test: ImageSet,
     *,
-    report: Path | str | None = None,
-    preset: str = "quick",
-    victims: Sequence[str] | None = None,
-    adversaries: Sequence[str] | None = None,
-    seeds: int | None = None,
-    seed: int = 0,
-    device: str = "auto",
-    epsilon: float | None = None,
-    require_tier: str | None = None,
-    require_grade: str | None = None,
-    max_minutes: float | None = None,
-    workers: int | None = None,
-    recipe: Recipe | None = None,
-    epochs: float | None = None,
-    precision: Precision = "auto",
-    lpips: Path | str | None = None,
-    cells: Path | str | None = None,
-    resume: bool = True,
     progress: ProgressCallback | None = None,
+    **options: Unpack[VerifyKeywords],
 ) -> VerificationReport:
     """The same as :func:`verify_folder` for sets in memory; ``clean[i]`` and ``protected[i]`` are the same picture.
 
@@ -264,26 +214,14 @@ def verify_sets(
         WeightsError: the weights that ``lpips`` names cannot be used.
     """
     begun = time.perf_counter()
-    request = resolve_request(
-        preset=preset,
-        victims=victims,
-        adversaries=adversaries,
-        seeds=seeds,
-        seed=seed,
-        require_tier=require_tier,
-        require_grade=require_grade,
-        max_minutes=max_minutes,
-        recipe=recipe,
-        epochs=epochs,
-        precision=precision,
-    )
-    _check_epsilon(epsilon)
-    folder = _path(report)
-    place, show = _cells_folder(_path(cells), folder), progress or _silent
-    check_places(folder, place, REPORT_FILES, ())
-    data = load_sets(clean, protected, test, epsilon=epsilon, lpips=find_lpips(_path(lpips)))
-    command = sets_command(request, victims, adversaries, epsilon, device)
-    context = _Context(str(resolve_device(device)), workers, folder, place, resume, command, show, begun)
+    problems = Problems()
+    config = VerifyConfig.collect(options, problems)
+    place, show = _cells_folder(config), progress or _silent
+    with problems.collecting():
+        check_places(config.report, place, REPORT_FILES, ())
+    request, device, lpips = _prepare(config, problems)
+    data = load_sets(clean, protected, test, epsilon=config.epsilon, lpips=lpips)
+    context = _Context(str(device), config.workers, config.report, place, config.resume, config.call(), show, begun)
     return _verify(data, request, context).written()
 
 
@@ -355,17 +293,25 @@ def _rank(outcome: _Outcome) -> tuple[bool, bool, int, float]:
     return not verdict.valid, met, rank, -max(figures, default=0.0)
 
 
-def _path(value: Path | str | None) -> Path | None:
-    return None if value is None else Path(value)
+def _cells_folder(config: VerifyConfig) -> Path | None:
+    return config.report / "cells" if config.cells is None and config.report is not None else config.cells
 
 
-def _cells_folder(given: Path | None, report: Path | None) -> Path | None:
-    return report / "cells" if given is None and report is not None else given
+def _prepare(config: VerifyConfig, problems: Problems) -> tuple[Request, torch.device, LpipsFound]:
+    """What is tried, where, and what measures visibility.
 
-
-def _check_epsilon(epsilon: float | None) -> None:
-    if epsilon is not None:
-        Budget(epsilon)
+    Raises:
+        ConfigError, SetupError: all that is wrong, also what was noted before.
+    """
+    device = lpips = None
+    with problems.collecting():
+        device = resolve_device(config.device)
+    with problems.collecting():
+        lpips = find_lpips(config.lpips)
+    request = resolve_request(config, problems)
+    if device is None or lpips is None:  # a problem was noted whenever one is missing
+        raise ConfigError("The request could not be checked.")
+    return request, device, lpips
 
 
 def _verify(data: VerificationData, request: Request, context: _Context) -> _Outcome:

@@ -1,122 +1,71 @@
-"""``bitterant fit``, ``apply`` and ``code-book``: the noise or the code book kept in a bank between them.
-
-``bitterant fit`` and ``bitterant apply``: the halves of ``protect``, with the noise kept in a bank between them.
-
-``bitterant code-book BANK``: a bank of textures from class names alone, to be handed to who has the pictures.
-"""
+"""``bitterant fit`` and ``apply``, the halves of ``protect`` with the noise kept in a bank between them, and
+``code-book``, which makes a bank of textures from class names alone."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ..protect.request.config import ApplyConfig, CodeBookConfig, FitFolderConfig
+from ..records.text import counted
 from . import options
 from .boundary import guarded, prepare_torch, stopping
-from .output import Output
+from .output import NextStep, free_name, quoted, tell_next
 from .progress import ProgressDisplay
-from .protect import OutputArgument, SourceArgument, tell_problems, tell_summary
+from .protect import OutputArgument, SourceArgument, tell_next_of, tell_problems, tell_summary
+
+BankArgument = Annotated[
+    Path, typer.Argument(metavar="BANK", help="File to write, for example noise.safetensors. Keep it private.")
+]
 
 
-def fit(
-    ctx: typer.Context,
-    source: SourceArgument,
-    bank: Annotated[
-        Path, typer.Argument(metavar="BANK", help="File to write, for example noise.safetensors. Keep it private.")
-    ],
-    strength: options.StrengthOption = None,
-    epsilon: options.EpsilonOption = None,
-    method: options.MethodOption = "auto",
-    granularity: options.GranularityOption = None,
-    seed: options.SeedOption = 0,
-    device: options.DeviceOption = "auto",
-    resume: options.ResumeOption = True,
-    follow_links: options.FollowLinksOption = False,
-    as_json: options.JsonOption = False,
-    quiet: options.QuietOption = False,
-    config: options.ConfigOption = None,
-    surrogate: options.SurrogateOption = None,
-    resolution: options.ResolutionOption = "auto",
-    preset: options.PaperOption = None,
-    precision: options.PrecisionOption = "auto",
-    parameters: options.ParameterOption = None,
-    generator: options.GeneratorOption = None,
-    for_resolution: options.ForResolutionOption = None,
-    coco: options.CocoOption = None,
-    weights: options.WeightsOption = None,
-    allow_download: options.AllowDownloadOption = False,
-    workers: options.WorkersOption = None,
-    max_pixels: options.MaxPixelsOption = 200_000_000,
-    debug: options.DebugOption = False,
-) -> None:
+@options.takes_options(FitFolderConfig, from_file=True)
+def fit(source: SourceArgument, bank: BankArgument, given: options.Given, terminal: options.Terminal) -> None:
     """Make the noise for the pictures in SRC and keep it in the file BANK. Writes no pictures."""
-    output = Output(as_json=as_json, quiet=quiet)
-    with guarded(output, debug=debug):
-        side = options.parse_resolution(resolution)
-        chosen = options.method_parameters(parameters, generator=generator, for_resolution=for_resolution)
+    output = terminal.output
+    with guarded(output, debug=terminal.debug):
         prepare_torch()
         from ..protect import fit_folder
         from ..records.progress import interruptible
 
         with ProgressDisplay(output) as progress, interruptible(stopping(output)) as stop:
-            summary = fit_folder(
-                source,
-                bank,
-                method=method,
-                granularity=granularity,
-                epsilon=options.epsilon_levels(ctx, epsilon, strength) / 255,
-                surrogate=surrogate,
-                resolution=side,
-                seed=seed,
-                device=device,
-                preset=preset,
-                precision=precision,
-                weights=weights,
-                allow_download=allow_download,
-                coco=coco,
-                parameters=chosen,
-                resume=resume,
-                follow_links=follow_links,
-                workers=workers,
-                max_pixels=max_pixels,
-                progress=progress,
-                stop=stop,
-            )
+            summary = fit_folder(source, bank, **given, progress=progress, stop=stop)
         for text in summary.warnings:
             output.warn(text)
         tell_problems(output, summary.problems)
         output.say(summary.headline, style="bold")
         output.result(summary.to_json())
+        if not summary.exit_code:
+            copies = quoted(_copies_of(source))
+            tell_next(output, NextStep(f"bitterant apply {quoted(source)} {copies} --bank {quoted(bank)}"))
         raise typer.Exit(summary.exit_code)
 
 
+def _copies_of(source: Path) -> Path:
+    """A folder beside SRC that is not there yet."""
+    name = Path(os.path.abspath(source))  # noqa: PTH100 - a name, also where SRC is ".."; links are not followed
+    shown = source if source.name not in ("", "..") else name
+    return shown.with_name(Path(free_name(str(name.with_name(f"{name.stem}-protected")), "")).name)
+
+
+@options.takes_options(ApplyConfig, from_file=True)
 def apply(
     source: SourceArgument,
     output_folder: OutputArgument,
     bank: Annotated[Path, typer.Option(metavar="FILE", help="The bank that 'bitterant fit' wrote.")],
-    file_format: options.FormatOption = "lossless",
-    metadata: options.MetadataOption = "keep",
-    resume: options.ResumeOption = True,
-    strict: options.StrictOption = False,
-    follow_links: options.FollowLinksOption = False,
-    device: options.DeviceOption = "auto",
-    as_json: options.JsonOption = False,
-    quiet: options.QuietOption = False,
-    config: options.ConfigOption = None,
-    weights: options.WeightsOption = None,
-    allow_download: options.AllowDownloadOption = False,
-    workers: options.WorkersOption = None,
-    max_pixels: options.MaxPixelsOption = 200_000_000,
-    debug: options.DebugOption = False,
+    given: options.Given,
+    terminal: options.Terminal,
 ) -> None:
     """Protect the pictures in SRC with the noise in a bank, without any optimisation.
 
     A class-wise bank also serves new pictures of its classes, and so does one of textures, without torch; a bank of
     clusters serves any picture. A sample-wise bank only serves the pictures it was made for.
     """
-    output = Output(as_json=as_json, quiet=quiet)
-    with guarded(output, debug=debug):
+    output = terminal.output
+    with guarded(output, debug=terminal.debug):
         from ..protect.bank_file import needs_torch
 
         if needs_torch(bank):
@@ -125,84 +74,46 @@ def apply(
         from ..records.progress import interruptible
 
         with ProgressDisplay(output) as progress, interruptible(stopping(output)) as stop:
-            summary = apply_folder(
-                source,
-                output_folder,
-                bank=bank,
-                format=file_format,
-                metadata=metadata,
-                resume=resume,
-                follow_links=follow_links,
-                strict=strict,
-                device=device,
-                weights=weights,
-                allow_download=allow_download,
-                workers=workers,
-                max_pixels=max_pixels,
-                progress=progress,
-                stop=stop,
-            )
+            summary = apply_folder(source, output_folder, bank=bank, **given, progress=progress, stop=stop)
         tell_summary(output, summary)
+        tell_next_of(output, summary, source, output_folder)
         raise typer.Exit(summary.exit_code)
 
 
-def code_book(
-    ctx: typer.Context,
-    bank: Annotated[
-        Path, typer.Argument(metavar="BANK", help="File to write, for example book.safetensors. Keep it private.")
-    ],
-    classes: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Text file with one class name a line.", show_default=False)
-    ] = None,
-    names: Annotated[
-        list[str] | None,
-        typer.Option("--class", metavar="NAME", help="Name of one class; may be repeated.", show_default=False),
-    ] = None,
-    strength: options.StrengthOption = None,
-    epsilon: options.EpsilonOption = None,
-    seed: options.SeedOption = 0,
-    key_file: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Secret bytes, 16 or more, that nobody can guess.", show_default="made of the seed"
-        ),
-    ] = None,
-    for_resolution: options.ForResolutionOption = None,
-    as_json: options.JsonOption = False,
-    quiet: options.QuietOption = False,
-    debug: options.DebugOption = False,
-) -> None:
+@options.takes_options(CodeBookConfig)
+def code_book(bank: BankArgument, given: options.Given, terminal: options.Terminal) -> None:
     """Make a bank of textures from class names alone. 'bitterant apply' puts it on pictures, without torch.
 
     The names must be those of the folders that the pictures lie in. Pictures never travel: only this file does.
     """
-    output = Output(as_json=as_json, quiet=quiet)
-    with guarded(output, debug=debug):
+    output = terminal.output
+    with guarded(output, debug=terminal.debug):
         from ..errors import ConfigError
         from ..imaging.budget import Budget
         from ..protect.textures import TextureBank
-        from ..records.secrets import read_key
+        from ..records.secrets import secret_of_run
 
+        config = CodeBookConfig.of(given)
         if bank.exists():
             raise ConfigError(f"{bank} exists already and is not replaced. Choose another name or move it away.")
-        known = [*(read_names(classes) if classes is not None else ()), *(names or ())]
+        known = [*(read_names(config.classes) if config.classes is not None else ()), *config.names]
         if not known:
             raise ConfigError("Which classes? Give --classes FILE, one name a line, or --class NAME for each.")
         made = TextureBank.of_classes(
             known,
-            read_key(key_file, seed, purpose="texture"),
-            budget=Budget.from_levels(options.epsilon_levels(ctx, epsilon, strength)),
-            for_resolution=for_resolution,
-            seed=seed,
+            secret_of_run(config.key_file, config.seed, purpose="texture"),
+            budget=Budget(config.bound),
+            for_resolution=config.for_resolution,
+            seed=config.seed,
         )
         made.save(bank, overwrite=False)
-        if key_file is None:
+        if config.key_file is None:
             output.warn(
                 "The key is made of the seed: whoever guesses it can take the textures off. Give a --key-file of "
                 "random bytes for pictures that you publish."
             )
-        output.say(f"A code book of {len(known)} classes: {bank}. Keep it private.", style="bold")
-        output.say(f"Next, where the pictures are: bitterant apply PHOTOS OUT --bank {bank}")
+        output.say(f"A code book of {counted(len(known), 'class', 'classes')}: {bank}. Keep it private.", style="bold")
+        output.say(f"Next, where the pictures are: bitterant apply PHOTOS OUT --bank {quoted(bank)}", whole=True)
         output.result({"bank": str(bank), "classes": len(known), **made.report["texture"]})
 
 

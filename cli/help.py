@@ -111,7 +111,7 @@ def _default(option: Any, *, flag: bool) -> str:
         return f" Default: {shown}."
     if flag or not shown or value is None or callable(value) or value == ():
         return ""
-    return f" Default: {value}."
+    return f" Default: {value}".removesuffix(".") + "."
 
 
 def _commands(command: Any, ctx: Any) -> Iterable[tuple[str, list[Row]]]:

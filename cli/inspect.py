@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import ConfigError
+from ..records.config import Config, Option, checked
 from . import options
 from .boundary import guarded, prepare_torch
 from .output import Output
@@ -23,6 +25,15 @@ SHOWN = 5
 
 #: FLIP takes a tenth of a second a pair; of more pairs than these it is not measured.
 FLIP_PAIRS = 200
+
+LEAST_GAIN = 0.1
+
+EXPLAINED = (
+    "PSNR and SSIM: the higher, the closer (SSIM 1 is identical). The others: the lower, the closer. CIEDE2000 is the "
+    "difference of colour as the eye has it: its mean, what 95 % of the pixels stay below, and that of small patches, "
+    "where 1 is just noticeable. FLIP goes from 0 to 1."
+)
+"""What the columns mean."""
 
 
 @dataclass(frozen=True)
@@ -44,27 +55,42 @@ class _Measured:
         return self.seen.ciede_patches, self.change.linf_levels
 
 
+def _check_gain(gain: float) -> ConfigError | None:
+    return None if gain >= LEAST_GAIN else ConfigError(f"gain must be at least {LEAST_GAIN}, not {gain:g}.")
+
+
+class InspectConfig(Config):
+    """What ``inspect`` is told."""
+
+    picture: Annotated[
+        Path | None,
+        Option(
+            help="Write A, B and their amplified difference side by side. Of two folders: the pair that changed most.",
+            metavar="FILE.png",
+            everyday=True,
+        ),
+    ] = None
+    gain: Annotated[
+        float,
+        checked(_check_gain),
+        Option(help="How much the difference in --picture is amplified.", metavar="X", everyday=True),
+    ] = 10.0
+
+
+@options.takes_options(InspectConfig)
 def inspect(
     before: Annotated[Path, typer.Argument(metavar="A", help="The original: a picture, or a folder.")],
     after: Annotated[Path, typer.Argument(metavar="B", help="The copy: a picture, or a folder.")],
-    picture: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.png",
-            help="Write A, B and their amplified difference side by side. Of two folders: the pair that changed most.",
-        ),
-    ] = None,
-    gain: Annotated[
-        float, typer.Option(min=0.1, metavar="X", help="How much the difference in --picture is amplified.")
-    ] = 10.0,
-    as_json: options.JsonOption = False,
-    quiet: options.QuietOption = False,
-    debug: options.DebugOption = False,
+    given: options.Given,
+    terminal: options.Terminal,
 ) -> None:
     """Measure how much B differs from A: the largest change of any pixel, PSNR, SSIM, CIEDE2000 and FLIP."""
-    output = Output(as_json=as_json, quiet=quiet)
-    with guarded(output, debug=debug):
+    output = terminal.output
+    with guarded(output, debug=terminal.debug):
         from ..records.files import check_free
+
+        config = InspectConfig.of(given)
+        picture = config.picture
 
         if picture is not None:
             check_free(picture)  # before minutes of comparing
@@ -75,16 +101,22 @@ def inspect(
         measured, problems = _measure(pairs, output)
         worst = max(measured, key=lambda item: item.rank, default=None)
         _tell(output, measured)
+        if measured:
+            output.say(EXPLAINED, style="dim")
         if alone:
-            output.say(f"{len(alone)} files have no partner, for example {alone[0]}.")
+            output.say(
+                f"{alone[0]} has no partner."
+                if len(alone) == 1
+                else f"{len(alone)} files have no partner, for example {alone[0]}."
+            )
         sights = tell_sights([Sight(i.pair.name, i.seen.ciede_patches, i.seen.ciede_flat) for i in measured])
         for text in sights:
             output.say(text)
         for problem in problems:
             output.warn(problem)
         if picture is not None and worst is not None:
-            _write_picture(worst.pair, picture, gain)
-            output.say(f"{worst.pair.name} | copy | difference x{gain:g}: {picture}")
+            _write_picture(worst.pair, picture, config.gain)
+            output.say(f"{worst.pair.name} | copy | difference x{config.gain:g}: {picture}")
         output.result(
             {
                 "pairs": [
@@ -201,7 +233,8 @@ def _tell(output: Output, measured: list[_Measured]) -> None:
         ],
     )
     output.say(
-        f"The {SHOWN} pictures in which the change shows most are listed; {same} of {len(measured)} are identical."
+        f"The {SHOWN} pictures in which the change shows most are listed; {same} of {len(measured)} "
+        f"{'is' if same == 1 else 'are'} identical."
     )
 
 

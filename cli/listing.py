@@ -13,14 +13,14 @@ from .output import Output
 Kind = Literal["methods", "surrogates", "victims", "adversaries"]
 
 
+@options.takes_options(quiet=False)
 def list_names(
     kind: Annotated[Kind, typer.Argument(metavar="KIND", help="methods, surrogates, victims or adversaries.")],
-    as_json: options.JsonOption = False,
-    debug: options.DebugOption = False,
+    terminal: options.Terminal,
 ) -> None:
     """List the names of methods, surrogates, victims or adversaries, each with one line about it."""
-    output = Output(as_json=as_json)
-    with guarded(output, debug=debug):
+    output = terminal.output
+    with guarded(output, debug=terminal.debug):
         prepare_torch()
         if kind == "adversaries":
             _list_adversaries(output)

@@ -1,53 +1,185 @@
-"""Options that several commands share: one wording, one default, one check; also from a configuration file.
+"""Fields of configuration objects as options of a command, and what was given back as values of these fields.
 
-Names that the shell completes.
-
-``--config FILE.toml``: defaults for a command's options. What is typed on the command line wins.
-
-Options that several commands share: one wording, one default, one check.
+``--config FILE.toml`` gives the same fields; what is typed on the command line wins.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
+from pydantic.fields import FieldInfo
 
 from ..errors import ConfigError
-from ..imaging.budget import STRENGTHS, Strength
-from ..records.text import parse_json
+from ..records.config import Config, Option, Problems, choices, kinds, spellings
 from .help import ADVANCED
+from .output import Output
 
-#: Names of ``--method``, in the order in which they are told; listing them from the registry would load torch.
-METHODS = ("auto", "texture", "emn", "uc", "beo", "t2ue", "noise")
-
-
-def complete_method(incomplete: str) -> list[str]:
-    """Methods that begin like this."""
-    return _beginning(METHODS, incomplete)
+Given = dict[str, Any]
+"""Values of a configuration object by the names of its fields: those that were typed or stand in a file."""
 
 
-def complete_adversary(incomplete: str) -> list[str]:
-    """Adversaries that begin like this."""
-    from ..attacks import adversary_names
+class TerminalConfig(Config):
+    """How a command talks."""
 
-    return _beginning(adversary_names(), incomplete)
-
-
-def _beginning(names: Iterable[str], incomplete: str) -> list[str]:
-    return [name for name in names if name.startswith(incomplete)]
+    as_json: Annotated[bool, Option(help="Print the summary as one JSON object on stdout.", names=("--json",))] = False
+    quiet: Annotated[bool, Option(help="Print errors only.", names=("--quiet", "-q"))] = False
+    debug: Annotated[bool, Option(help="Print the log and full tracebacks.")] = False
 
 
-def load_defaults(ctx: typer.Context, path: Path | None) -> Path | None:
+Fields = Mapping[str, tuple[FieldInfo, Option]]
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """The two channels of a command, and whether faults are told at length."""
+
+    output: Output
+    debug: bool
+
+
+def takes_options(
+    model: type[Config] | None = None, *, as_json: bool = True, quiet: bool = True, from_file: bool = False
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Decorator: make a command out of a function.
+
+    Its own parameters that Typer knows come first. Beside them it is handed ``terminal: Terminal`` and, where there is
+    a model, ``given: Given``.
+
+    Args:
+        model: whose fields become options.
+        as_json: offer ``--json``.
+        quiet: offer ``--quiet``.
+        from_file: offer ``--config``.
+    """
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(function, eval_str=True)
+        own = [found for name, found in signature.parameters.items() if name not in ("given", "terminal")]
+        fields = {} if model is None else model.options()
+        left_out = {name for name, offered in {"as_json": as_json, "quiet": quiet}.items() if not offered}
+        talk = {name: found for name, found in TerminalConfig.options().items() if name not in left_out}
+
+        @functools.wraps(function)
+        def command(ctx: typer.Context, **values: Any) -> None:
+            values.pop("config", None)
+            told = {name: values.pop(name, False) for name in TerminalConfig.model_fields}
+            terminal = Terminal(Output(as_json=told["as_json"], quiet=told["quiet"]), told["debug"])
+            handed = {} if model is None else {"given": _taken(ctx, fields, values)}
+            function(**values, **handed, terminal=terminal)
+
+        file = [_config_parameter(model)] if from_file else []
+        shown = [
+            inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context),
+            *(found.replace(kind=inspect.Parameter.KEYWORD_ONLY) for found in own),
+            *(_as_parameter(name, *found) for name, found in fields.items()),
+            *file,
+            *(_as_parameter(name, *found) for name, found in talk.items()),
+        ]
+        command.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
+        command.__annotations__ = {found.name: found.annotation for found in shown}
+        return command
+
+    return decorate
+
+
+def _as_parameter(name: str, field: FieldInfo, option: Option) -> inspect.Parameter:
+    default = field.get_default(call_default_factory=True)
+    kind = _word(field, option)
+    if kind is _LIST:
+        default = None
+    info = typer.Option(
+        *spellings(name, option),
+        metavar=option.metavar or None,
+        help=option.help,
+        show_default=option.default,
+        autocompletion=option.complete or _completes(choices(field)),
+        rich_help_panel=None if option.everyday else ADVANCED,
+    )
+    annotation = kind | None if default is None else kind
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation, info]
+    )
+
+
+_LIST = list[str]
+
+
+def _word(field: FieldInfo, option: Option) -> Any:
+    """The type of what the command line takes for a field; a word where the field takes one of several."""
+    kind = option.word or next(iter(kinds(field)), str)
+    return _LIST if kind in (tuple, list) else kind
+
+
+def _completes(words: tuple[str, ...]) -> Callable[[str], list[str]] | None:
+    if not words:
+        return None
+
+    def complete(incomplete: str) -> list[str]:
+        return [word for word in words if word.startswith(incomplete)]
+
+    return complete
+
+
+def _taken(ctx: typer.Context, fields: Fields, values: dict[str, Any]) -> Given:
+    """Take the values of the fields out of ``values``: those that were given."""
+    told: dict[str, Any] = {}
+    for name, (_, option) in fields.items():
+        value = values.pop(name)
+        if _source(ctx, name) == "DEFAULT":
+            continue
+        loses = any(
+            other.before == name and typed(ctx, winner) and not typed(ctx, name)
+            for winner, (_, other) in fields.items()
+        )
+        if not loses:
+            try:
+                told[name] = value if option.read is None or value is None else option.read(value)
+            except ConfigError as error:
+                raise typer.BadParameter(str(error), ctx=ctx) from error
+    return told
+
+
+def _source(ctx: typer.Context, name: str) -> str:
+    source = ctx.get_parameter_source(name)
+    return "DEFAULT" if source is None else source.name
+
+
+def typed(ctx: typer.Context, name: str) -> bool:
+    """Whether an option was typed on the command line, rather than read from a file or left at its default."""
+    return _source(ctx, name) == "COMMANDLINE"
+
+
+def _config_parameter(model: type[Config] | None) -> inspect.Parameter:
+    def read(ctx: typer.Context, path: Path | None) -> Path | None:
+        return load_defaults(ctx, path, [TerminalConfig] if model is None else [model, TerminalConfig])
+
+    info = typer.Option(
+        "--config",
+        metavar="FILE.toml",
+        is_eager=True,
+        callback=read,
+        help="Read options from the table of this command; the command line wins.",
+        rich_help_panel=ADVANCED,
+    )
+    return inspect.Parameter(
+        "config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[Path | None, info]
+    )
+
+
+def load_defaults(ctx: typer.Context, path: Path | None, models: Sequence[type[Config]]) -> Path | None:
     """Read the table named like the command and make its values the defaults of the options.
 
     All mistakes of the file are told at once.
 
     Raises:
-        typer.BadParameter: the file cannot be read, is no TOML, or names something that is not an option.
+        typer.BadParameter: the file cannot be read, is no TOML, or holds something that an option does not take.
     """
     if path is None or ctx.resilient_parsing:
         return path
@@ -65,7 +197,7 @@ def load_defaults(ctx: typer.Context, path: Path | None) -> Path | None:
     if not isinstance(table, dict):
         raise typer.BadParameter(f"{path} has no table [{command}]. Options of this command stand below that line.")
     names = {
-        option.lstrip("-").replace("-", "_"): parameter.name
+        option.lstrip("-").replace("-", "_"): str(parameter.name)
         for parameter in ctx.command.params
         for option in parameter.opts
         if option.startswith("--") and option not in ("--help", "--config")
@@ -82,295 +214,26 @@ def load_defaults(ctx: typer.Context, path: Path | None) -> Path | None:
             mistakes.append(f"{key!r} holds a table; an option has one value")
         else:
             defaults[name] = value
+    for model in models:
+        for name, (field, option) in model.options().items():
+            if isinstance(value := defaults.get(name), str) and _word(field, option) is _LIST:
+                defaults[name] = [value]
+        mistakes += _mistakes(model, defaults)
     if mistakes:
         raise typer.BadParameter(f"{path}: " + "; ".join(mistakes) + ".")
     ctx.default_map = {**(ctx.default_map or {}), **defaults}
     return path
 
 
-def typed(ctx: typer.Context, name: str) -> bool:
-    """Whether an option was typed on the command line, rather than read from a file or left at its default."""
-    source = ctx.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
-
-
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        metavar="FILE.toml",
-        is_eager=True,
-        callback=load_defaults,
-        help="Read options from the table of this command; the command line wins.",
-        rich_help_panel=ADVANCED,
-    ),
-]
-
-
-StrengthOption = Annotated[
-    Strength | None,
-    typer.Option(
-        metavar="WORD",
-        help="subtle, balanced or strong: a pixel may move by 4, 8 or 16 of 255 levels. Default: balanced.",
-        show_default=False,
-    ),
-]
-EpsilonOption = Annotated[
-    float | None,
-    typer.Option(
-        metavar="LEVELS",
-        help="The same as a number, 1 to 255; wins over --strength.",
-        show_default=False,
-        rich_help_panel=ADVANCED,
-    ),
-]
-PromisedEpsilonOption = Annotated[
-    float | None,
-    typer.Option(
-        metavar="LEVELS",
-        help="How far a pixel of PROTECTED may have moved, 1 to 255: for copies that another tool made.",
-        show_default="what the run file says",
-        rich_help_panel=ADVANCED,
-    ),
-]
-MethodOption = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME",
-        help=f"{', '.join(METHODS[:-1])} or {METHODS[-1]}. 'bitterant list methods' explains them.",
-        autocompletion=complete_method,
-    ),
-]
-GranularityOption = Annotated[
-    Literal["sample", "class", "cluster"] | None,
-    typer.Option(
-        metavar="WORD",
-        help="One pattern a picture (sample), a class, or a cluster of pictures that look alike.",
-        show_default="the method's own",
-        rich_help_panel=ADVANCED,
-    ),
-]
-SurrogateOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="The model the noise is made on. See 'bitterant list surrogates'.",
-        show_default="the method's own",
-        rich_help_panel=ADVANCED,
-    ),
-]
-ResolutionOption = Annotated[
-    str,
-    typer.Option(
-        metavar="R|auto",
-        help="Side in pixels at which models see the pictures. Files keep their own size.",
-        rich_help_panel=ADVANCED,
-    ),
-]
-ForResolutionOption = Annotated[
-    int | None,
-    typer.Option(
-        metavar="R",
-        help="texture: side in pixels at which a trainer will look at the pictures, where you know it.",
-        show_default=False,
-        rich_help_panel=ADVANCED,
-    ),
-]
-FormatOption = Annotated[
-    Literal["lossless", "webp", "same"],
-    typer.Option(
-        "--format",
-        metavar="WORD",
-        help="lossless: JPEG becomes PNG, the change stays exact. webp: lossless WebP instead, smaller. "
-        "same: keep JPEG, which weakens it.",
-    ),
-]
-MetadataOption = Annotated[
-    Literal["keep", "private", "strip"],
-    typer.Option(metavar="WORD", help="keep all; private drops place, serial numbers and thumbnail; strip drops all."),
-]
-SeedOption = Annotated[
-    int,
-    typer.Option(min=0, metavar="N", help="The same seed gives the same result.", rich_help_panel=ADVANCED),
-]
-DeviceOption = Annotated[
-    str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps.", rich_help_panel=ADVANCED)
-]
-ResumeOption = Annotated[
-    bool,
-    typer.Option(
-        "--resume/--no-resume",
-        help="Go on with what an earlier run left in OUT, or start over. Default: go on.",
-        rich_help_panel=ADVANCED,
-    ),
-]
-FollowLinksOption = Annotated[
-    bool,
-    typer.Option(
-        "--follow-links",
-        help="Read what symbolic links lead to, as in data sets kept by hash.",
-        rich_help_panel=ADVANCED,
-    ),
-]
-StrictOption = Annotated[
-    bool, typer.Option("--strict", help="Count skipped files as failures: exit code 1.", rich_help_panel=ADVANCED)
-]
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print the summary as one JSON object on stdout.", rich_help_panel=ADVANCED)
-]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.", rich_help_panel=ADVANCED)]
-DebugOption = Annotated[
-    bool, typer.Option("--debug", help="Print the log and full tracebacks.", rich_help_panel=ADVANCED)
-]
-PaperOption = Annotated[
-    Literal["paper"] | None,
-    typer.Option(
-        "--preset",
-        metavar="paper",
-        help="paper: the published schedule instead of ours; much slower.",
-        show_default=False,
-        rich_help_panel=ADVANCED,
-    ),
-]
-PrecisionOption = Annotated[
-    Literal["auto", "float32", "bfloat16"],
-    typer.Option(
-        metavar="WORD",
-        help="What networks are computed in: auto, float32 or bfloat16. auto: bfloat16 where it is faster and keeps "
-        "95 % of the gradient's signs.",
-        rich_help_panel=ADVANCED,
-    ),
-]
-ParameterOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="NAME=VALUE",
-        help="A hyper-parameter of the method, such as clusters=20; may be repeated. See docs/methods.",
-        show_default=False,
-        rich_help_panel=ADVANCED,
-    ),
-]
-CocoOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--coco", metavar="FILE", help="t2ue: a COCO captions file for the pictures.", rich_help_panel=ADVANCED
-    ),
-]
-GeneratorOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--generator",
-        "-g",
-        metavar="DIR",
-        help="t2ue: folder of a generator that 't2ue train' wrote.",
-        show_default="the embedded one",
-        rich_help_panel=ADVANCED,
-    ),
-]
-WeightsOption = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE", help="Weights for the surrogate: safetensors, or a plain state dict.", rich_help_panel=ADVANCED
-    ),
-]
-AllowDownloadOption = Annotated[
-    bool,
-    typer.Option(
-        "--allow-download", help="Let a surrogate fetch its weights; never otherwise.", rich_help_panel=ADVANCED
-    ),
-]
-WorkersOption = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        metavar="N",
-        help="Threads that read and write files.",
-        show_default="by machine",
-        rich_help_panel=ADVANCED,
-    ),
-]
-MaxPixelsOption = Annotated[
-    int,
-    typer.Option(
-        min=1, metavar="PIXELS", help="Larger pictures are refused before decoding.", rich_help_panel=ADVANCED
-    ),
-]
-
-
-def parse_parameters(given: Sequence[str]) -> dict[str, Any]:
-    """The values of ``--set``: numbers, true, false and null as in JSON, everything else a word.
-
-    Raises:
-        ConfigError: no ``=``, or the same name twice.
-    """
-    found: dict[str, Any] = {}
-    for text in given:
-        name, equals, value = (part.strip() for part in text.partition("="))
-        if not (name and equals and value):
-            raise ConfigError(f"--set {text}: write it as NAME=VALUE, for example --set clusters=20.")
-        if name in found:
-            raise ConfigError(f"--set gives {name} twice.")
-        try:
-            found[name] = parse_json(value)
-        except ValueError as error:
-            if _is_number(value):
-                raise ConfigError(f"--set {text}: {error}.") from error
-            found[name] = value
-    return found
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def method_parameters(
-    given: Sequence[str] | None, *, generator: Path | None, for_resolution: int | None
-) -> dict[str, Any]:
-    """The hyper-parameters of the method: those of ``--set``, and those that have an option of their own."""
-    chosen = parse_parameters(given or [])
-    if generator is not None:
-        chosen["generator"] = str(generator)
-    if for_resolution is not None:
-        chosen["for_resolution"] = for_resolution
-    return chosen
-
-
-def epsilon_levels(ctx: typer.Context, epsilon: float | None, strength: Strength | None) -> float:
-    """The budget in 1/255 levels: ``--epsilon`` where given, else the word of ``--strength``, else 8.
-
-    A word that was typed wins over a number that a configuration file holds.
-    """
-    if epsilon is None or (typed(ctx, "strength") and not typed(ctx, "epsilon")):
-        return STRENGTHS[strength or "balanced"]
-    return epsilon
-
-
-def promised_epsilon(levels: float | None) -> float | None:
-    """The budget as a fraction, where one was given in 1/255 levels.
-
-    Raises:
-        ConfigError: it is outside 1..255 levels.
-    """
-    if levels is None:
-        return None
-    from ..imaging import Budget
-
-    return Budget.from_levels(levels).epsilon
-
-
-def parse_resolution(text: str) -> int | Literal["auto"]:
-    """``auto`` or a whole number of pixels.
-
-    Raises:
-        ConfigError: anything else.
-    """
-    if text == "auto":
-        return "auto"
-    if text.isdecimal() and int(text) > 0:
-        return int(text)
-    raise ConfigError(f"--resolution takes 'auto' or a number of pixels such as 64, not {text!r}.")
+def _mistakes(model: type[Config], values: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the values of a model's fields."""
+    problems = Problems()
+    given: dict[str, Any] = {}
+    for name, (_, option) in model.options().items():
+        if name not in values:
+            continue
+        value = values[name]
+        with problems.collecting():
+            given[name] = value if option.read is None else option.read(value)
+    model.collect(given, problems)
+    return [str(error).rstrip(".") for error in problems.found]

@@ -1,24 +1,23 @@
 """Where words go: people read stderr, programs one JSON object on stdout; and which command comes next.
 
-Where words go: people read stderr, programs read one JSON object on stdout.
-
 Everything that people see passes through here, and nothing of it acts on their terminal: names of files and captions
 may hold whatever their maker liked.
-
-The command that comes next, as it can be typed: suggested only where it would start.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 import traceback
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple
 
+from rich.cells import cell_len
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -26,8 +25,7 @@ from ..imaging.phrases import quoted
 
 
 def shown(text: str) -> str:
-    """The text as a terminal may have it; see :func:`visible`, which comes with numpy, so that ``--help`` waits for
-    nothing."""
+    """The text as a terminal may have it; see :func:`visible`."""
     from ..records.text import visible
 
     return visible(text)
@@ -48,26 +46,45 @@ class Output:
     def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
         self.as_json, self.quiet = as_json, quiet
         self.interrupted = False
-        # Paths must stay on one line, so that they can be copied; the terminal wraps them.
         self.people = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._warned: set[str] = set()
 
-    def say(self, text: str = "", style: str = "") -> None:
+    def say(self, text: str = "", style: str = "", *, whole: bool = False) -> None:
         """A line for people, on stderr, after as many empty ones as it begins with line breaks. Square brackets in it
-        are text, not markup."""
+        are text, not markup. ``whole`` leaves the line in one, for what is to be copied."""
         if not self.quiet:
             line = text.lstrip("\n")
-            self.people.print(Text("\n" * (len(text) - len(line)) + shown(line), style=style))
+            told = Text(shown(line), style=style)
+            self.people.print(Text("\n" * (len(text) - len(line))) + (told if whole else self._folded(told)))
+
+    def _folded(self, text: Text, hang: int | None = None) -> Text:
+        """The text in lines that fit the terminal, broken between words alone, so that paths stay in one piece.
+
+        Args:
+            text: one line.
+            hang: columns by which further lines are indented; as the first if left out.
+        """
+        width = self.people.width
+        if not self.people.is_terminal or text.cell_len <= width:
+            return text
+        if hang is None:
+            hang = len(text.plain) - len(text.plain.lstrip(" "))
+        lines = text.divide(_line_starts(text.plain, max(_LEAST_WIDTH, width - hang)))
+        for line in lines:
+            line.rstrip()
+        return Text("\n" + " " * hang).join(lines)
 
     def error(self, text: str, *more: str) -> None:
         """An error for people, on stderr, also when quiet; ``more`` lines belong to it."""
-        self.people.print(Text.assemble(("error: ", "bold red"), shown(text)))
+        self.people.print(self._folded(Text.assemble(("error: ", "bold red"), shown(text))))
         for line in more:
-            self.people.print(Text(shown(line)))
+            self.people.print(self._folded(Text(shown(line))))
 
     def warn(self, text: str) -> None:
-        """A warning for people, on stderr."""
-        if not self.quiet:
-            self.people.print(Text.assemble(("warning: ", "bold yellow"), shown(text)))
+        """A warning for people, on stderr; the same one is told once."""
+        if not self.quiet and text not in self._warned:
+            self._warned.add(text)
+            self.people.print(self._folded(Text.assemble(("warning: ", "bold yellow"), shown(text))))
 
     def trace(self, error: BaseException, style: str = "") -> None:
         """A traceback for people, on stderr, set apart from what is said: its last lines may quote anything."""
@@ -84,8 +101,9 @@ class Output:
     def facts(self, rows: Sequence[tuple[str, str]]) -> None:
         """Aligned ``name  value`` lines for people, on stderr."""
         width = max((len(name) for name, _ in rows), default=0)
-        for name, value in rows:
-            self.say(f"  {name.ljust(width)}  {value}")
+        if not self.quiet:
+            for name, value in rows:
+                self.people.print(self._folded(Text(shown(f"  {name.ljust(width)}  {value}")), hang=width + 4))
 
     def answer(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """The table that a question such as ``list`` was asked for: on stdout, since it is the product."""
@@ -93,9 +111,13 @@ class Output:
             return
         out = Console(highlight=False)
         if out.is_terminal:
+            plain = [[shown(cell) for cell in row] for row in rows]
+            if len(columns) > _MOST_FOLDED and _natural_width([columns, *plain]) > out.width:
+                _print_blocks(out, columns, plain)
+                return
             table = Table(*columns, box=None, pad_edge=False, header_style="bold")
-            for row in rows:
-                table.add_row(*(Text(shown(cell)) for cell in row))
+            for row in plain:
+                table.add_row(*map(Text, row))
             out.print(table)
             return
         # A pipe has no width to fold at: one line a row, for grep and the like.
@@ -107,6 +129,41 @@ class Output:
             sys.stdout.write(row_text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
 
 
+_LEAST_WIDTH: Final = 20
+"""Columns of text however narrow the terminal is."""
+
+_MOST_FOLDED: Final = 3
+"""Columns of a table whose cells can be folded and still be read."""
+
+_SHORT: Final = 16
+"""Letters of a cell that stands in a row with others."""
+
+
+def _line_starts(text: str, width: int) -> list[int]:
+    """Where lines begin, but for the first, that are no wider than this unless a word alone is."""
+    starts, start = [], 0
+    for word in re.finditer(r"\S+", text):
+        if cell_len(text[start : word.end()]) > width and text[start : word.start()].strip():
+            start = word.start()
+            starts.append(start)
+    return starts
+
+
+def _natural_width(lines: Sequence[Sequence[str]]) -> int:
+    return sum(max(cell_len(line[i]) for line in lines) + 2 for i in range(len(lines[0])))
+
+
+def _print_blocks(out: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table too wide for the terminal: of each row its name, then what is short in one line, then the rest."""
+    short = [i for i in range(1, len(columns)) if max(cell_len(row[i]) for row in rows) <= _SHORT]
+    for row in rows:
+        out.print(Text(row[0], style="bold"))
+        told = [", ".join(f"{columns[i]} {row[i]}" for i in short)]
+        told += [f"{columns[i]}: {row[i]}" for i in range(1, len(columns)) if i not in short and row[i]]
+        for text in filter(None, told):
+            out.print(Padding(Text(text), (0, 0, 0, 2)))
+
+
 def free_name(stem: str, suffix: str) -> str:
     """``stem + suffix``, or with a number between them where a file of that name is there already."""
     number, name = 2, f"{stem}{suffix}"
@@ -115,7 +172,14 @@ def free_name(stem: str, suffix: str) -> str:
     return name
 
 
-def after_protect(source: Path, output: Path, without: Collection[str]) -> str:
+class NextStep(NamedTuple):
+    """A command that starts as it can be typed, and why it is this one, where that may surprise."""
+
+    command: str
+    reason: str = ""
+
+
+def after_protect(source: Path, output: Path, without: Collection[str]) -> NextStep | None:
     """What to do with protected copies: verify them where there are enough pictures, else look at them. Nothing where
     SRC is a single picture, which no command compares with a folder.
 
@@ -125,12 +189,33 @@ def after_protect(source: Path, output: Path, without: Collection[str]) -> str:
         without: paths below SRC of which there is no copy.
     """
     if not source.is_dir():
-        return ""
-    from ..attacks.terms import enough_to_hold_out, fewest_for_groups
+        return None
+    from ..attacks.terms import enough_to_hold_out, fewest_for_groups, fewest_of_a_class
     from ..imaging import scan_source
 
     # Only counted, so that links may lead anywhere.
     entries = scan_source(source, follow_links=True).entries
     counts = Counter(entry.class_name for entry in entries if entry.relative not in without)
     enough = enough_to_hold_out(list(counts.values())) if len(counts) > 1 else counts.total() >= fewest_for_groups()
-    return f"bitterant {'verify' if enough else 'inspect'} {quoted(source)} {quoted(output)}"
+    words = f"{quoted(source)} {quoted(output)}"
+    if enough:
+        return NextStep(f"bitterant verify {words}")
+    needed = (
+        f"about {fewest_of_a_class()} pictures of each class"
+        if len(counts) > 1
+        else f"{fewest_for_groups()} pictures where there are no two classes"
+    )
+    return NextStep(
+        f"bitterant inspect {words}",
+        f"These are too few pictures for 'bitterant verify', which takes {needed}. What can be done is to look at the "
+        "change:",
+    )
+
+
+def tell_next(output: Output, step: NextStep | None) -> None:
+    """Print the command that comes next, in one piece, so that it can be copied."""
+    if step is None:
+        return
+    if step.reason:
+        output.say(step.reason)
+    output.say(f"Next: {step.command}", style="bold", whole=True)

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .._version import __version__
-from ..imaging.budget import STRENGTHS
+from ..errors import ConfigError
+from ..records.config import Config, Option, checked
+from ..records.shared_options import STRENGTHS, Device, Seed
+from ..records.text import counted
 from . import options
 from .boundary import guarded, prepare_torch
-from .output import Output
 from .progress import ProgressDisplay
 
 if TYPE_CHECKING:
@@ -20,39 +22,52 @@ if TYPE_CHECKING:
 
 
 TILE_SIDE = 480
+MOST_SHOWN = 12
 
 
+def _check_count(count: int) -> ConfigError | None:
+    return None if 1 <= count <= MOST_SHOWN else ConfigError(f"count must lie in 1..{MOST_SHOWN}, not {count}.")
+
+
+class PreviewConfig(Config):
+    """What ``preview`` is told."""
+
+    output: Annotated[
+        Path, Option(help="The page to write.", metavar="FILE.html", names=("--output", "-o"), everyday=True)
+    ] = Path("bitterant-preview.html")
+    count: Annotated[
+        int, checked(_check_count), Option(help="How many pictures to show.", metavar="N", everyday=True)
+    ] = 4
+    seed: Seed = 0
+    device: Device = "auto"
+
+
+@options.takes_options(PreviewConfig)
 def preview(
     source: Annotated[Path, typer.Argument(metavar="SRC", help="Folder of pictures.")],
-    output_file: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.html", help="The page to write.")] = Path(
-        "bitterant-preview.html"
-    ),
-    count: Annotated[int, typer.Option(min=1, max=12, metavar="N", help="How many pictures to show.")] = 4,
-    seed: options.SeedOption = 0,
-    device: options.DeviceOption = "auto",
-    as_json: options.JsonOption = False,
-    quiet: options.QuietOption = False,
-    debug: options.DebugOption = False,
+    given: options.Given,
+    terminal: options.Terminal,
 ) -> None:
     """Show how visible the three strengths are on your own pictures, before you decide on one."""
-    output = Output(as_json=as_json, quiet=quiet)
-    with guarded(output, debug=debug):
+    output = terminal.output
+    with guarded(output, debug=terminal.debug):
         from ..imaging import Budget, write_atomic
         from ..imaging.page import is_own_page
         from ..records.files import check_free
 
-        check_free(output_file, overwrite=is_own_page)  # an earlier preview makes room
+        config = PreviewConfig.of(given)
+        check_free(config.output, overwrite=is_own_page)  # an earlier preview makes room
         prepare_torch()
         from ..protect import Preview
 
         budgets = {name: Budget.from_levels(levels) for name, levels in STRENGTHS.items()}
-        preview = Preview(source, budgets, seed=seed, device=device)
+        preview = Preview(source, budgets, seed=config.seed, device=config.device)
         with ProgressDisplay(output) as progress:
-            page, shown = _page(preview, count, progress)
-        write_atomic(output_file, page.encode("utf-8"), overwrite=is_own_page)
-        output.say(f"{shown} pictures at three strengths: {output_file}", style="bold")
+            page, shown = _page(preview, config.count, progress)
+        write_atomic(config.output, page.encode("utf-8"), overwrite=is_own_page)
+        output.say(f"{counted(shown, 'picture')} at three strengths: {config.output}", style="bold")
         output.say("It shows how visible the change is, not how well it protects. That is what verify is for.")
-        output.result({"page": str(output_file), "pictures": shown})
+        output.result({"page": str(config.output), "pictures": shown})
 
 
 def _page(preview: Preview, count: int, progress: ProgressDisplay) -> tuple[str, int]:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..imaging.phrases import duration, pace, size
+from ..protect.request.config import ProtectConfig
+from ..records.text import counted
 from . import options
 from .boundary import guarded, prepare_torch, stopping
-from .output import Output, after_protect
+from .output import Output, after_protect, tell_next
 from .progress import ProgressDisplay
 
 if TYPE_CHECKING:
@@ -31,101 +33,35 @@ OutputArgument = Annotated[
 ]
 
 
+@options.takes_options(ProtectConfig, from_file=True)
 def protect(
-    ctx: typer.Context,
-    source: SourceArgument,
-    output_folder: OutputArgument,
-    strength: options.StrengthOption = None,
-    epsilon: options.EpsilonOption = None,
-    method: options.MethodOption = "auto",
-    granularity: options.GranularityOption = None,
-    file_format: options.FormatOption = "lossless",
-    metadata: options.MetadataOption = "keep",
-    seed: options.SeedOption = 0,
-    device: options.DeviceOption = "auto",
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the plan with time and memory estimates; write nothing.")
-    ] = False,
-    resume: options.ResumeOption = True,
-    strict: options.StrictOption = False,
-    follow_links: options.FollowLinksOption = False,
-    as_json: options.JsonOption = False,
-    quiet: options.QuietOption = False,
-    config: options.ConfigOption = None,
-    keep_bank: Annotated[
-        Path | None,
-        typer.Option(
-            "--bank",
-            metavar="FILE",
-            help="Keep the noise in FILE. Whoever has it can remove the protection: keep it private.",
-            rich_help_panel=options.ADVANCED,
-        ),
-    ] = None,
-    surrogate: options.SurrogateOption = None,
-    resolution: options.ResolutionOption = "auto",
-    preset: options.PaperOption = None,
-    precision: options.PrecisionOption = "auto",
-    parameters: options.ParameterOption = None,
-    generator: options.GeneratorOption = None,
-    for_resolution: options.ForResolutionOption = None,
-    coco: options.CocoOption = None,
-    weights: options.WeightsOption = None,
-    allow_download: options.AllowDownloadOption = False,
-    workers: options.WorkersOption = None,
-    max_pixels: options.MaxPixelsOption = 200_000_000,
-    debug: options.DebugOption = False,
+    source: SourceArgument, output_folder: OutputArgument, given: options.Given, terminal: options.Terminal
 ) -> None:
     """Write protected copies of the pictures in SRC to OUT.
 
     The copies look nearly the same to people. A model trained on them learns little of what they show.
     """
-    output = Output(as_json=as_json, quiet=quiet)
-    with guarded(output, debug=debug):
-        side = options.parse_resolution(resolution)
-        chosen = options.method_parameters(parameters, generator=generator, for_resolution=for_resolution)
+    output = terminal.output
+    with guarded(output, debug=terminal.debug):
         prepare_torch()
         from ..protect import protect_folder
         from ..protect.folder.plan import Plan
         from ..records.progress import interruptible
 
         with ProgressDisplay(output) as progress, interruptible(stopping(output)) as stop:
-            outcome = protect_folder(
-                source,
-                output_folder,
-                method=method,
-                granularity=granularity,
-                epsilon=options.epsilon_levels(ctx, epsilon, strength) / 255,
-                surrogate=surrogate,
-                resolution=side,
-                format=file_format,
-                metadata=metadata,
-                seed=seed,
-                device=device,
-                preset=preset,
-                precision=precision,
-                weights=weights,
-                allow_download=allow_download,
-                coco=coco,
-                parameters=chosen,
-                resume=resume,
-                strict=strict,
-                follow_links=follow_links,
-                dry_run=dry_run,
-                bank=keep_bank,
-                workers=workers,
-                max_pixels=max_pixels,
-                progress=progress,
-                stop=stop,
-            )
+            outcome = protect_folder(source, output_folder, **given, progress=progress, stop=stop)
         if isinstance(outcome, Plan):
             tell_plan(output, outcome)
             return
         tell_summary(output, outcome)
-        if not outcome.exit_code and not outcome.already_done:
-            without = {problem.relative for problem in outcome.problems}
-            if following := after_protect(source, output_folder, without):
-                output.say(f"Next: {following}", style="bold")
+        tell_next_of(output, outcome, source, output_folder)
         raise typer.Exit(outcome.exit_code)
+
+
+def tell_next_of(output: Output, summary: RunSummary, source: Path, copies: Path) -> None:
+    """Print what to do with protected copies, where a run went well and did something."""
+    if not summary.exit_code and not summary.already_done:
+        tell_next(output, after_protect(source, copies, {problem.relative for problem in summary.problems}))
 
 
 def tell_plan(output: Output, plan: Plan) -> None:
@@ -135,13 +71,16 @@ def tell_plan(output: Output, plan: Plan) -> None:
     tell_problems(output, plan.problems)
     output.say(f"Plan for {plan.source} -> {plan.output}. Nothing was written.", style="bold")
     kinds = ", ".join(f"{count} {name}" for name, count in plan.by_format.items())
-    classes = f" in {len(plan.by_class)} classes" if plan.by_class else ", no class folders"
+    classes = f" in {counted(len(plan.by_class), 'class', 'classes')}" if plan.by_class else ", no class folders"
     settings = plan.settings
-    part = plan.seconds
     output.facts(
         [
             ("pictures", f"{plan.images}{classes} ({kinds})"),
-            ("besides", f"{plan.captions} captions and label maps to copy, {plan.skipped} other files left aside"),
+            (
+                "besides",
+                f"{counted(plan.captions, 'caption file or label map', 'caption files and label maps')} to copy, "
+                f"{counted(plan.skipped, 'other file')} left aside",
+            ),
             ("method", f"{plan.method}, one pattern for each {settings['granularity']}, seed {settings['seed']}"),
             ("budget", f"{settings['epsilon'] * 255:g} of 255 levels"),
             *(
@@ -150,16 +89,25 @@ def tell_plan(output: Output, plan: Plan) -> None:
                 else []
             ),
             ("size", f"{size(plan.bytes_in)} now, about {size(plan.bytes_out)} protected"),
-            (
-                "time",
-                f"about {duration(part.total)}: reading {duration(part.read)}, making the noise {duration(part.fit)}, "
-                f"writing {duration(part.write)} with {plan.workers} threads",
-            ),
+            ("time", _planned_time(plan)),
             ("memory", f"about {size(plan.peak_bytes)} at most"),
         ]
     )
-    output.say(f"Measured on {plan.sampled} of the pictures; expect the time within a factor of two.", style="dim")
+    output.say(f"Measured on {counted(plan.sampled, 'picture')}; expect the time within a factor of two.", style="dim")
     output.result(plan.to_json())
+
+
+def _planned_time(plan: Plan) -> str:
+    """How long the stages take, without those that take no time to speak of."""
+    from ..protect.methods import method_class
+
+    making = "making the noise"
+    if method_class(plan.method).instant:  # nothing is optimised: what time there is goes into looking at the pictures
+        making = "finding clusters" if plan.settings["granularity"] == "cluster" else "dealing out textures"
+    stages = {"reading": plan.seconds.read, making: plan.seconds.fit}
+    stages[f"writing with {counted(plan.workers, 'thread')}"] = plan.seconds.write
+    told = ", ".join(f"{name} {duration(seconds)}" for name, seconds in stages.items() if round(seconds))
+    return f"about {duration(plan.seconds.total)}: {told}" if told else "less than a second"
 
 
 def tell_summary(output: Output, summary: RunSummary) -> None:

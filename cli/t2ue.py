@@ -1,9 +1,4 @@
-"""``bitterant t2ue``: protection from text alone, in steps between which only text and noise travel, and its test.
-
-``bitterant t2ue captions``: what leaves the machine, shown before it is written.
-
-``bitterant t2ue noise``: a bundle of noise for a request, by whoever has the generator.
-"""
+"""``bitterant t2ue``: protection from text alone, in steps between which only text and noise travel, and its test."""
 
 from __future__ import annotations
 
@@ -12,16 +7,19 @@ import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..protect.request.text_config import ApplyBundleConfig, AskConfig, BundleConfig
+from ..records.config import Option
+from ..records.text import counted
 from . import options
 from .boundary import guarded, prepare_torch, stopping
 from .help import Commands
-from .output import Output, free_name, quoted
+from .output import NextStep, Output, free_name, quoted, tell_next
 from .progress import ProgressDisplay
-from .protect import tell_problems, tell_summary
+from .protect import tell_next_of, tell_problems, tell_summary
 from .t2ue_train import train
 from .t2ue_verify import verify
 
@@ -41,75 +39,45 @@ PLACES = {
 DECLINED = 130
 
 
-def captions(
-    images: Annotated[Path, typer.Argument(metavar="IMAGES", help="Folder of pictures. Only text about them leaves.")],
+class CaptionsCommand(AskConfig):
+    """What ``t2ue captions`` is told: also where it writes, and whether it asks first."""
+
     request: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FILE", help="The request to write; the one file to send.")
-    ] = Path("request.jsonl"),
-    source: Annotated[
-        Literal["auto", "sidecar", "metadata", "coco", "class", "captioner"],
-        typer.Option(
-            metavar="auto|sidecar|metadata|coco|class|captioner",
-            help="Where captions come from; auto takes the first that has one, in this order.",
+        Path,
+        Option(
+            help="The request to write; the one file to send.", metavar="FILE", names=("--out", "-o"), everyday=True
         ),
-    ] = "auto",
-    template: Annotated[
-        str, typer.Option(metavar="TEXT", help="The sentence for the names of class folders.")
-    ] = "a photo of a {}.",
-    column: Annotated[
-        str | None, typer.Option("--caption-column", metavar="NAME", help="Column of captions in metadata tables.")
-    ] = None,
-    coco: Annotated[Path | None, typer.Option(metavar="FILE", help="A COCO captions_*.json.")] = None,
-    class_names: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="What class folders are called: lines such as 'n01440764 tench'."),
-    ] = None,
-    captioner: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="A local image-to-text model for pictures without a caption. Runs here."),
-    ] = None,
-    fallback: Annotated[
-        str | None,
-        typer.Option(
-            "--fallback-caption", metavar="TEXT", help="For pictures without a caption; else they are an error."
-        ),
-    ] = None,
-    generic: Annotated[
-        bool, typer.Option("--generic", help="Take proper names, numbers and addresses out of captions. Simple rules.")
-    ] = False,
-    deny: Annotated[
-        list[str] | None, typer.Option(metavar="WORD", help="With --generic: a word to take out; may be repeated.")
-    ] = None,
-    send_size: Annotated[
-        bool, typer.Option("--send-size", help="Send width and height too, for noise made to measure.")
-    ] = False,
-    send_seed: Annotated[
-        bool,
-        typer.Option("--send-seed", help="Choose the seeds here, from the key, instead of leaving them to the server."),
-    ] = False,
+    ] = Path("request.jsonl")
     key_file: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Secret behind the ids; made if missing.", show_default="REQUEST.key"),
-    ] = None,
+        Option(help="Secret behind the ids; made if missing.", metavar="FILE", everyday=True, default="REQUEST.key"),
+    ] = None
     map_file: Annotated[
         Path | None,
-        typer.Option(
-            "--map", metavar="FILE", help="Which id is which picture; stays here.", show_default="REQUEST.map.json"
+        Option(
+            help="Which id is which picture; stays here.",
+            metavar="FILE",
+            names=("--map",),
+            everyday=True,
+            default="REQUEST.map.json",
         ),
-    ] = None,
-    follow_links: options.FollowLinksOption = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask after the preview.")] = False,
-    as_json: options.JsonOption = False,
-    quiet: options.QuietOption = False,
-    debug: options.DebugOption = False,
+    ] = None
+    yes: Annotated[bool, Option(help="Do not ask after the preview.", names=("--yes", "-y"), everyday=True)] = False
+
+
+@options.takes_options(CaptionsCommand)
+def captions(
+    images: Annotated[Path, typer.Argument(metavar="IMAGES", help="Folder of pictures. Only text about them leaves.")],
+    given: options.Given,
+    terminal: options.Terminal,
 ) -> None:
     """Step 1, by the owner: write a request with a caption for each picture of IMAGES.
 
     The request holds opaque ids and text. No picture, file name or metadata is in it. A private map and a key stay
     beside it; do not send them.
     """
-    output = Output(as_json=as_json, quiet=quiet)
-    with guarded(output, debug=debug, stopped="Stopped. Nothing was written."):
+    output = terminal.output
+    with guarded(output, debug=terminal.debug, stopped="Stopped. Nothing was written."):
         from ..protect.zero_contact import (
             ask_for_folder,
             check_private_places,
@@ -120,31 +88,33 @@ def captions(
         from ..protect.zero_contact.build_request import write_asked
         from ..records.progress import interruptible
 
+        config = CaptionsCommand.of(given)
+        request = config.request
         usual_map, usual_key = private_paths(request)
-        map_file, key_file = map_file or usual_map, key_file or usual_key
+        map_file, key_file = config.map_file or usual_map, config.key_file or usual_key
         check_private_places(images, request, map_file)
         kept = read_secret(key_file)
         if kept is None:
             check_private_places(images, key_file)
         secret = kept or new_secret()
-        chosen = _caption_options(source, template, column, coco, class_names, captioner, fallback)
+        chosen = _caption_options(config)
         with ProgressDisplay(output) as progress, interruptible(stopping(output)) as stop:
             asked = ask_for_folder(
                 images,
                 secret=secret,
                 captions=chosen,
-                generic=generic,
-                deny=deny or (),
-                send_size=send_size,
-                send_seed=send_seed,
-                follow_links=follow_links,
+                generic=config.generic,
+                deny=config.deny,
+                send_size=config.send_size,
+                send_seed=config.send_seed,
+                follow_links=config.follow_links,
                 progress=progress,
                 stop=stop,
             )
         for text in asked.warnings:
             output.warn(text)
         tell_problems(output, asked.problems, listed="--json")
-        asking = not yes and sys.stdin.isatty()
+        asking = not config.yes and sys.stdin.isatty()
         size = _preview(Output() if asking else output, asked)  # nobody can agree to what was not shown
         if asking and not typer.confirm("Write this request?", default=False, err=True):
             output.say("Nothing was written.")
@@ -159,9 +129,8 @@ def captions(
                     key_file.unlink()
             raise
         output.facts([("send", str(request)), ("keep private", f"{map_file} and {key_file}")])
-        output.say(
-            f"Next: bitterant t2ue noise {quoted(request)} -o {free_name('out', '.noise.safetensors')}", style="bold"
-        )
+        bundle = free_name("out", ".noise.safetensors")
+        tell_next(output, NextStep(f"bitterant t2ue noise {quoted(request)} -o {bundle}"))
         output.result(
             {
                 "request": str(request),
@@ -184,31 +153,23 @@ def private_paths(request: Path) -> tuple[Path, Path]:
     return request.with_name(f"{stem}.map.json"), request.with_name(f"{stem}.key")
 
 
-def _caption_options(
-    source: str,
-    template: str,
-    column: str | None,
-    coco: Path | None,
-    class_names: Path | None,
-    captioner: Path | None,
-    fallback: str | None,
-) -> CaptionOptions:
+def _caption_options(config: AskConfig) -> CaptionOptions:
     from ..imaging.caption_files import read_class_names
     from ..imaging.captions import CaptionOptions
 
     describe = None
-    if captioner is not None:
+    if config.captioner is not None:
         from ..protect.zero_contact.build_request import load_captioner
 
-        describe = load_captioner(captioner)
+        describe = load_captioner(config.captioner)
     return CaptionOptions(
-        source=source,
-        template=template,
-        column=column,
-        coco=coco,
-        class_names={} if class_names is None else read_class_names(class_names),
+        source=config.source,
+        template=config.template,
+        column=config.column,
+        coco=config.coco,
+        class_names={} if config.class_names is None else read_class_names(config.class_names),
         captioner=describe,
-        fallback=fallback,
+        fallback=config.fallback,
     )
 
 
@@ -216,8 +177,7 @@ def _preview(output: Output, asked: Asked) -> int:
     """Show the first lines of exactly what will leave; returns its size in bytes."""
     data = asked.request.to_bytes()
     lines = data.decode("utf-8").splitlines()
-    count = "1 line" if len(lines) == 1 else f"{len(lines)} lines"
-    output.say(f"This is what will leave the machine: {count}, {len(data)} bytes.", style="bold")
+    output.say(f"This is what will leave the machine: {counted(len(lines), 'line')}, {len(data)} bytes.", style="bold")
     for line in lines[:SHOWN]:
         output.say(f"  {line}")
     if len(lines) > SHOWN:
@@ -227,99 +187,35 @@ def _preview(output: Output, asked: Asked) -> int:
     return len(data)
 
 
-GeneratorOption = Annotated[
-    Path | None,
-    typer.Option("--generator", "-g", metavar="DIR", help="Folder of a generator.", show_default="the embedded one"),
-]
-
-
+@options.takes_options(BundleConfig)
 def noise(
-    ctx: typer.Context,
     request: Annotated[Path, typer.Argument(metavar="REQUEST", help="The request.jsonl of 't2ue captions'.")],
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="FILE", help="The bundle to write: NAME.noise.safetensors.")
     ],
-    generator: GeneratorOption = None,
-    strength: options.StrengthOption = None,
-    epsilon: options.EpsilonOption = None,
-    z_mode: Annotated[
-        Literal["class", "codebook", "sample"],
-        typer.Option(
-            metavar="class|codebook|sample",
-            help="One seed a class, a few seeds shared by all, or a seed of its own for each picture.",
-        ),
-    ] = "sample",
-    codebook: Annotated[int, typer.Option(min=1, metavar="K", help="Seeds of --z-mode codebook.")] = 32,
-    prompt_mode: Annotated[
-        Literal["fixed", "cycle"],
-        typer.Option(
-            metavar="fixed|cycle", help="fixed: the captions as they came. cycle: class names in 18 changing sentences."
-        ),
-    ] = "fixed",
-    fit: Annotated[
-        Literal["center", "stretch"],
-        typer.Option(
-            metavar="center|stretch",
-            help="How noise is meant to meet a picture: on its centred square, mirrored outside; or stretched.",
-        ),
-    ] = "center",
-    key_file: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Secret behind the seeds; made if missing.", show_default="new each time"),
-    ] = None,
-    file_format: Annotated[
-        Literal["safetensors", "npz", "png"],
-        typer.Option(
-            "--format",
-            metavar="safetensors|npz|png",
-            help="'t2ue apply' reads safetensors; npz and png are for other programs and eyes.",
-        ),
-    ] = "safetensors",
-    batch_size: Annotated[
-        int,
-        typer.Option(
-            min=1, metavar="N", help="Captions at a time; the result is the same.", rich_help_panel=options.ADVANCED
-        ),
-    ] = 8,
-    weights: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Weights of a generator's CLIP text tower.", rich_help_panel=options.ADVANCED
-        ),
-    ] = None,
-    allow_download: Annotated[
-        bool,
-        typer.Option(
-            "--allow-download",
-            help="Let a generator's CLIP text tower be fetched; never otherwise.",
-            rich_help_panel=options.ADVANCED,
-        ),
-    ] = False,
-    device: options.DeviceOption = "auto",
-    as_json: options.JsonOption = False,
-    quiet: options.QuietOption = False,
-    debug: options.DebugOption = False,
+    given: options.Given,
+    terminal: options.Terminal,
 ) -> None:
     """Step 2, by whoever has the generator, best by the owner: make the noise for a request.
 
     Sees captions only. Whoever runs this can compute the noise again and take it off.
     """
-    output = Output(as_json=as_json, quiet=quiet)
-    with guarded(output, debug=debug, stopped="Stopped. Nothing was written."):
+    output = terminal.output
+    with guarded(output, debug=terminal.debug, stopped="Stopped. Nothing was written."):
         from ..protect.zero_contact import NoiseRequest, generate_bundle, new_secret, read_or_create_secret
         from ..protect.zero_contact.bundle import SUFFIX
         from ..protect.zero_contact.generating import check_export
         from ..records.files import TEMPORARY_PREFIX
         from ..records.progress import interruptible
 
+        config = BundleConfig.of(given)
         asked = NoiseRequest.read(request)
-        check_export(out, file_format)
+        check_export(out, config.format)
         prepare_torch()
         from ..protect.methods.t2ue import load_source
 
-        source: NoiseSource = load_source(generator, device, weights=weights, allow_download=allow_download)
-        secret = new_secret() if key_file is None else read_or_create_secret(key_file)
-        levels = options.epsilon_levels(ctx, epsilon, strength)
+        source: NoiseSource = load_source(config.generator, config.device, **config.fetching())
+        secret = new_secret() if config.key_file is None else read_or_create_secret(config.key_file)
 
         def make(path: Path) -> NoiseBundle:
             with ProgressDisplay(output) as progress, interruptible(stopping(output)) as stop:
@@ -327,36 +223,37 @@ def noise(
                     asked,
                     source,
                     path,
-                    epsilon=levels / 255,
-                    z_mode=z_mode,
-                    prompt_mode=prompt_mode,
+                    epsilon=config.bound,
+                    z_mode=config.z_mode,
+                    prompt_mode=config.prompt_mode,
                     secret=secret,
-                    codebook=codebook,
-                    fit=fit,
-                    batch_size=batch_size,
+                    codebook=config.codebook,
+                    fit=config.fit,
+                    batch_size=config.batch_size,
                     progress=progress,
                     stop=stop,
                 )
 
-        if file_format == "safetensors":
+        if config.format == "safetensors":
             bundle = make(out)
             files = [str(path) for path in bundle.files]
         else:
             out.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=out.parent) as folder:
                 bundle = make(Path(folder) / f"bundle{SUFFIX}")
-                files = [str(path) for path in _export(bundle, out, file_format)]
+                files = [str(path) for path in _export(bundle, out, config.format)]
         info = bundle.info
         output.say(
-            f"Noise for {info.count} pictures, at most {info.epsilon_levels:g} of 255 levels, by {info.generator_id}.",
+            f"Noise for {counted(info.count, 'picture')}, at most {info.epsilon_levels:g} of 255 levels, "
+            f"by {info.generator_id}.",
             style="bold",
         )
-        output.facts([("bundle", str(out if file_format != "safetensors" else bundle.path))])
-        if file_format == "safetensors":
+        output.facts([("bundle", str(out if config.format != "safetensors" else bundle.path))])
+        if config.format == "safetensors":
             words = shlex.join([str(bundle.path), "--map", private_paths(request)[0].name])
-            output.say(f"Next, by the owner: bitterant t2ue apply IMAGES {words} -o OUT")
+            output.say(f"Next, by the owner: bitterant t2ue apply IMAGES {words} -o OUT", whole=True)
         output.say("Keep it private: whoever has it can take the protection off.", style="dim")
-        output.result({"bundle": str(bundle.path) if file_format == "safetensors" else str(out), "files": files,
+        output.result({"bundle": str(bundle.path) if config.format == "safetensors" else str(out), "files": files,
                        "count": info.count, "metadata": info.to_metadata()})  # fmt: skip
 
 
@@ -380,6 +277,7 @@ BundleArgument = Annotated[
 ]
 
 
+@options.takes_options(ApplyBundleConfig)
 def apply(
     images: Annotated[Path, typer.Argument(metavar="IMAGES", help="The folder that the request was made for.")],
     bundle: BundleArgument,
@@ -389,41 +287,22 @@ def apply(
             "--out", "-o", metavar="OUT", help="New folder for the protected copies. IMAGES is never changed."
         ),
     ],
+    given: options.Given,
+    terminal: options.Terminal,
     map_file: Annotated[
         Path, typer.Option("--map", metavar="FILE", help="The private map that 't2ue captions' wrote.")
     ] = Path("request.map.json"),
-    fit: Annotated[
-        Literal["center", "stretch"] | None,
-        typer.Option(
-            metavar="center|stretch", help="How noise meets a picture.", show_default="what the bundle was made for"
-        ),
-    ] = None,
-    strength: Annotated[float, typer.Option(metavar="SHARE", help="Share of the noise to use, above 0 up to 1.")] = 1.0,
-    max_epsilon: Annotated[
-        float, typer.Option(metavar="LEVELS", help="Refuse a bundle that changes pixels by more of 255 levels.")
-    ] = 16.0,
-    file_format: options.FormatOption = "lossless",
-    metadata: options.MetadataOption = "private",
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write the summary to this JSON file.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Verify, say what would be done, write nothing.")] = False,
-    resume: options.ResumeOption = True,
-    strict: options.StrictOption = False,
-    follow_links: options.FollowLinksOption = False,
-    as_json: options.JsonOption = False,
-    quiet: options.QuietOption = False,
-    workers: options.WorkersOption = None,
-    max_pixels: options.MaxPixelsOption = 200_000_000,
-    debug: options.DebugOption = False,
 ) -> None:
     """Step 3, by the owner: put the noise of BUNDLE on the pictures. Needs no torch.
 
     The bundle is verified first; a damaged one is refused and nothing is written. Pictures that changed since the
     request was made are reported and not protected.
     """
-    output = Output(as_json=as_json, quiet=quiet)
-    with guarded(output, debug=debug):
+    output = terminal.output
+    with guarded(output, debug=terminal.debug):
         from ..protect.zero_contact import ApplyPlan, apply_bundle, check_private_places, write_summary
         from ..records.progress import interruptible
 
@@ -431,31 +310,14 @@ def apply(
             check_private_places(images, report)
             check_private_places(out, report)
         with ProgressDisplay(output) as progress, interruptible(stopping(output)) as stop:
-            outcome = apply_bundle(
-                images,
-                bundle,
-                map_file,
-                out,
-                dry_run=dry_run,
-                fit=fit,
-                strength=strength,
-                max_epsilon=max_epsilon,
-                format=file_format,
-                metadata=metadata,
-                resume=resume,
-                strict=strict,
-                follow_links=follow_links,
-                workers=workers,
-                max_pixels=max_pixels,
-                progress=progress,
-                stop=stop,
-            )
+            outcome = apply_bundle(images, bundle, map_file, out, **given, progress=progress, stop=stop)
         if isinstance(outcome, ApplyPlan):
             _tell_plan(output, outcome)
             raise typer.Exit(outcome.exit_code)
         if report is not None:
             write_summary(report, outcome)
         tell_summary(output, outcome)
+        tell_next_of(output, outcome, images, out)
         raise typer.Exit(outcome.exit_code)
 
 
@@ -466,10 +328,10 @@ def _tell_plan(output: Output, plan: ApplyPlan) -> None:
     output.say("The bundle is sound and made for this request. Nothing was written.", style="bold")
     output.facts(
         [
-            ("protect", f"{plan.protect} pictures"),
-            ("copy", f"{plan.captions} caption files"),
-            ("changed or gone", f"{len(plan.failed)} pictures"),
-            ("not asked for", f"{len(plan.skipped)} pictures"),
+            ("protect", counted(plan.protect, "picture")),
+            ("copy", counted(plan.captions, "caption file")),
+            ("changed or gone", counted(len(plan.failed), "picture")),
+            ("not asked for", counted(len(plan.skipped), "picture")),
             ("budget", f"{plan.epsilon_levels:g} of 255 levels"),
             ("fit", plan.fit),
         ]
@@ -477,21 +339,20 @@ def _tell_plan(output: Output, plan: ApplyPlan) -> None:
     output.result(plan.to_json())
 
 
+@options.takes_options()
 def inspect(
     bundle: BundleArgument,
+    terminal: options.Terminal,
     request: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Check that it is for this request.jsonl.")
     ] = None,
     map_file: Annotated[
         Path | None, typer.Option("--map", metavar="FILE", help="Check that it is for the request of this map.")
     ] = None,
-    as_json: options.JsonOption = False,
-    quiet: options.QuietOption = False,
-    debug: options.DebugOption = False,
 ) -> None:
     """Read all of a bundle, check it, and say how it was made."""
-    output = Output(as_json=as_json, quiet=quiet)
-    with guarded(output, debug=debug):
+    output = terminal.output
+    with guarded(output, debug=terminal.debug):
         from ..protect.zero_contact import NoiseBundle, NoiseRequest, RequestMap
 
         opened = NoiseBundle.load(bundle)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..attacks.config import RetrievalConfig
 from . import options
 from .boundary import guarded, prepare_torch
 from .output import Output
@@ -23,77 +24,12 @@ SHOWN_CAVEATS = 5
 TOLD_AS_CAVEATS = ("missing", "leaked", "near")
 
 
+@options.takes_options(RetrievalConfig)
 def verify(
     clean: Annotated[Path, typer.Argument(metavar="CLEAN", help="The originals, with their captions.")],
     protected: Annotated[Path, typer.Argument(metavar="PROTECTED", help="The protected copies of the same pictures.")],
-    test: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="Clean captioned pictures to test on. Without it a fifth of CLEAN is held out."
-        ),
-    ] = None,
-    victim: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME", help="What is trained: clip-small, scratch:ARCH (such as scratch:RN50), or clip:ARCH/TAG."
-        ),
-    ] = "clip-small",
-    seeds: Annotated[int, typer.Option(min=1, metavar="N", help="How often each training is repeated.")] = 3,
-    epochs: Annotated[
-        int | None,
-        typer.Option(
-            min=1, metavar="N", help="Passes over the pictures.", show_default="30, more for fewer than 1,800 pictures"
-        ),
-    ] = None,
-    source: Annotated[
-        Literal["auto", "sidecar", "metadata", "coco", "class"],
-        typer.Option(
-            metavar="auto|sidecar|metadata|coco|class",
-            help="Where captions come from; auto takes the first that has one, in this order.",
-        ),
-    ] = "auto",
-    coco: Annotated[Path | None, typer.Option(metavar="FILE", help="A COCO captions_*.json.")] = None,
-    column: Annotated[
-        str | None, typer.Option("--caption-column", metavar="NAME", help="Column of captions in metadata tables.")
-    ] = None,
-    report: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder for report.html and report.json.", show_default="none")
-    ] = None,
-    seed: options.SeedOption = 0,
-    device: options.DeviceOption = "auto",
-    as_json: options.JsonOption = False,
-    quiet: options.QuietOption = False,
-    resolution: options.ResolutionOption = "auto",
-    test_coco: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="The COCO captions of --test.",
-            show_default="those of --coco",
-            rich_help_panel=options.ADVANCED,
-        ),
-    ] = None,
-    class_names: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="What class folders are called: lines such as 'n01440764 tench'.",
-            rich_help_panel=options.ADVANCED,
-        ),
-    ] = None,
-    weights: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Weights for a clip:ARCH victim.", rich_help_panel=options.ADVANCED),
-    ] = None,
-    allow_download: Annotated[
-        bool,
-        typer.Option(
-            "--allow-download",
-            help="Let a clip:ARCH/TAG victim fetch its weights; never otherwise.",
-            rich_help_panel=options.ADVANCED,
-        ),
-    ] = False,
-    debug: options.DebugOption = False,
+    given: options.Given,
+    terminal: options.Terminal,
 ) -> None:
     """Step 4, by the owner: train a CLIP on CLEAN, on PROTECTED and on random noise, and compare what it finds.
 
@@ -101,9 +37,9 @@ def verify(
     caption. For class folders there is also 'bitterant verify'. Exit code 5: the result is not valid, since copies are
     not as they should be or the clean CLIP itself learned too little.
     """
-    output = Output(as_json=as_json, quiet=quiet)
-    with guarded(output, debug=debug, stopped="Stopped. Nothing was decided; the same command starts over."):
-        side = options.parse_resolution(resolution)
+    output = terminal.output
+    with guarded(output, debug=terminal.debug, stopped="Stopped. Nothing was decided; the same command starts over."):
+        config = RetrievalConfig.of(given)
         prepare_torch()
         from dataclasses import replace
 
@@ -112,30 +48,29 @@ def verify(
         from ..imaging.captions import CaptionOptions
 
         captions = CaptionOptions(
-            source=source,
-            column=column,
-            coco=coco,
-            class_names={} if class_names is None else read_class_names(class_names),
+            source=config.source,
+            column=config.column,
+            coco=config.coco,
+            class_names={} if config.class_names is None else read_class_names(config.class_names),
         )
         with ProgressDisplay(output) as progress:
             result = attacks.verify_retrieval(
                 clean,
                 protected,
-                test=test,
+                test=config.test,
                 captions=captions,
-                test_captions=None if test_coco is None else replace(captions, coco=test_coco),
-                report=report,
-                victim=victim,
-                seeds=seeds,
-                epochs=epochs,
-                resolution=side,
-                seed=seed,
-                device=device,
-                weights=weights,
-                allow_download=allow_download,
+                test_captions=None if config.test_coco is None else replace(captions, coco=config.test_coco),
+                report=config.report,
+                victim=config.victim,
+                seeds=config.seeds,
+                epochs=config.epochs,
+                resolution=config.resolution,
+                seed=config.seed,
+                device=config.device,
+                **config.fetching(),
                 progress=progress,
             )
-        tell_retrieval(output, result, report)
+        tell_retrieval(output, result, config.report)
         output.result(result.model_dump(mode="json"))
         raise typer.Exit(result.exit_code())
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..attacks.beside import report_beside
+from ..attacks.config import VerifyConfig
 from ..errors import ConfigError
+from ..records.text import counted
 from . import options
 from .boundary import guarded, prepare_torch
-from .options import complete_adversary
 from .output import Output
 from .progress import ProgressDisplay
 
@@ -51,7 +52,7 @@ def tell_misfits(output: Output, result: VerificationReport) -> None:
         if not files:
             continue
         what, remedy = _KINDS.get(kind, (f"are {kind}", "See the report."))
-        output.say(f"  {len(files)} {'file' if len(files) == 1 else 'files'}: {what}. {remedy}")
+        output.say(f"  {counted(len(files), 'file')}: {what}. {remedy}")
         for path, detail in files[:NAMED]:
             output.say(f"      {path}{': ' if detail else ''}{detail}", style="dim")
         if len(files) > NAMED:
@@ -61,183 +62,45 @@ def tell_misfits(output: Output, result: VerificationReport) -> None:
 SHOWN_CAVEATS = 4
 
 
+@options.takes_options(VerifyConfig, from_file=True)
 def verify(
     clean: Annotated[
         Path, typer.Argument(metavar="CLEAN", help="The originals; in class folders, or else sorted by how they look.")
     ],
     protected: Annotated[Path, typer.Argument(metavar="PROTECTED", help="The protected copies of the same pictures.")],
-    test: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Clean pictures to test on, in the same class folders. Without it a part of CLEAN is held out.",
-        ),
-    ] = None,
-    report: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Folder for report.html, report.json and the tables beside them.",
-            show_default="PROTECTED-report, beside PROTECTED",
-        ),
-    ] = None,
+    given: options.Given,
+    terminal: options.Terminal,
     no_report: Annotated[
         bool, typer.Option("--no-report", help="Keep no report.", rich_help_panel=options.ADVANCED)
     ] = False,
-    preset: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="How much to try: smoke (about a minute), quick, standard, full; or emn, apbench: as in a paper.",
-        ),
-    ] = "quick",
-    epsilon: options.PromisedEpsilonOption = None,
-    require_tier: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIER",
-            help="With --require-grade: the trainer to withstand, such as naive or transforms.",
-            rich_help_panel=options.ADVANCED,
-        ),
-    ] = None,
-    require_grade: Annotated[
-        str | None, typer.Option(metavar="GRADE", help="Exit code 4 unless reached: weak, moderate or strong.")
-    ] = None,
-    max_minutes: Annotated[
-        float | None,
-        typer.Option(metavar="M", help="Leave out conditions that do not fit in; the report says which."),
-    ] = None,
-    cells: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Keep finished trainings here. Verifications that share a folder share those on the clean pictures.",
-            show_default="cells in the report's folder",
-            rich_help_panel=options.ADVANCED,
-        ),
-    ] = None,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume/--no-resume",
-            help="Use trainings that an earlier run kept, or do all anew. Default: use them.",
-            rich_help_panel=options.ADVANCED,
-        ),
-    ] = True,
-    seed: options.SeedOption = 0,
-    device: options.DeviceOption = "auto",
-    as_json: options.JsonOption = False,
-    quiet: options.QuietOption = False,
-    config: options.ConfigOption = None,
-    victim: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="Train this model; may be given several times. See 'bitterant list victims'.",
-            show_default="the preset's",
-            rich_help_panel=options.ADVANCED,
-        ),
-    ] = None,
-    adversary: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="Try this against the protection; may be given several times. See 'bitterant list adversaries'.",
-            autocompletion=complete_adversary,
-            show_default="the preset's",
-            rich_help_panel=options.ADVANCED,
-        ),
-    ] = None,
-    seeds: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            metavar="N",
-            help="How often each training is repeated.",
-            show_default="the preset's",
-            rich_help_panel=options.ADVANCED,
-        ),
-    ] = None,
-    epochs: Annotated[
-        float | None,
-        typer.Option(
-            min=0.01,
-            metavar="N",
-            help="How often each training sees every picture.",
-            show_default="the preset's: 12 for quick and standard, 48 for full, more for few pictures",
-            rich_help_panel=options.ADVANCED,
-        ),
-    ] = None,
-    precision: options.PrecisionOption = "auto",
-    resolution: options.ResolutionOption = "auto",
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            metavar="N",
-            help="Trainings at the same time.",
-            show_default="one a processor",
-            rich_help_panel=options.ADVANCED,
-        ),
-    ] = None,
-    lpips: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Weights for LPIPS, a measure of how visible the change is; see docs/file-formats.md.",
-            show_default="torch's cache",
-            rich_help_panel=options.ADVANCED,
-        ),
-    ] = None,
-    debug: options.DebugOption = False,
 ) -> None:
     """Train models on CLEAN, on PROTECTED and on random noise, and say how much a trainer still learns.
 
     Exit code 4: the required grade was not reached. 5: the test itself is not valid, see the report.
     """
-    output = Output(as_json=as_json, quiet=quiet)
-    if report is None and not no_report:
-        report, cells = report_beside(protected, cells)
-    kept = report / "cells" if cells is None and report is not None else cells
-    with guarded(output, debug=debug, stopped=_stopped(kept, resume=resume)):
-        if no_report and report is not None:
+    output = terminal.output
+    named: Path | None = given.get("report")
+    if named is None and not no_report:
+        given["report"], given["cells"] = report_beside(protected, given.get("cells"))
+    report: Path | None = given.get("report")
+    kept = given.get("cells") or (None if report is None else report / "cells")
+    with guarded(output, debug=terminal.debug, stopped=_stopped(kept, resume=given.get("resume", True))):
+        if no_report and named is not None:
             raise ConfigError("Give --report or --no-report, not both.")
         if report is not None and (report / "report.json").exists():
             output.warn(f"The report that is in {report} will be replaced; give another --report to keep it.")
-        side = options.parse_resolution(resolution)
-        promised = options.promised_epsilon(epsilon)
         prepare_torch()
         from ..attacks import verify_folder
 
         with ProgressDisplay(output) as progress:
-            result = verify_folder(
-                clean,
-                protected,
-                test=test,
-                report=report,
-                preset=preset,
-                victims=victim or None,
-                adversaries=adversary or None,
-                seeds=seeds,
-                epochs=epochs,
-                precision=precision,
-                resolution=side,
-                seed=seed,
-                device=device,
-                epsilon=promised,
-                require_tier=require_tier,
-                require_grade=require_grade,
-                max_minutes=max_minutes,
-                workers=workers,
-                lpips=lpips,
-                cells=cells,
-                resume=resume,
-                progress=progress,
-            )
+            result = verify_folder(clean, protected, **given, progress=progress)
         tell_verdict(output, result, report)
         tell_misfits(output, result)
         if result.reused_cells:
-            output.say(f"  {result.reused_cells} of {len(result.cells)} trainings were done before and kept in {kept}.")
+            output.say(
+                f"  {result.reused_cells} of {counted(len(result.cells), 'training')} "
+                f"{'was' if result.reused_cells == 1 else 'were'} done before and kept in {kept}."
+            )
         output.result(result.model_dump(mode="json"))
         raise typer.Exit(result.exit_code())
 

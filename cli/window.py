@@ -8,10 +8,11 @@ import typer
 
 from . import options
 from .boundary import guarded
-from .output import Output
 
 
+@options.takes_options(as_json=False, quiet=False)
 def window(
+    terminal: options.Terminal,
     port: Annotated[
         int,
         typer.Option(min=0, max=65535, metavar="N", help="Port of the page.", show_default="a free one"),
@@ -25,11 +26,10 @@ def window(
         ),
     ] = None,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Open nothing; print the address.")] = False,
-    debug: options.DebugOption = False,
 ) -> None:
     """Choose, protect and verify a folder on a page of this machine. Nothing leaves it, and nobody else can open it."""
-    output = Output()
-    with guarded(output, debug=debug, stopped="Stopped. Start the app again to go on: finished files are kept."):
+    output = terminal.output
+    with guarded(output, debug=terminal.debug, stopped="Stopped. Start the app again to go on: finished files are kept."):
         from ..app import serve
 
         show = "nothing" if no_browser else {None: "auto", True: "window", False: "browser"}[in_window]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from .._lazy import lazy_exports
 from ..records.files import sweep_temporaries, sweep_temporaries_of, write_atomic
 from ..records.manifest import image_key
-from .budget import STRENGTHS, Budget, Strength
+from .budget import Budget
 from .codec import MAX_PIXELS, Header, decode, read_header
 from .encoding import encode, output_name, resolve_output_names
 from .formats import EXTENSIONS
@@ -31,7 +31,6 @@ __all__ = [
     "EXTENSIONS",
     "FLIP_MISSING",
     "MAX_PIXELS",
-    "STRENGTHS",
     "Budget",
     "Change",
     "Describer",
@@ -45,7 +44,6 @@ __all__ = [
     "Picture",
     "Sight",
     "SkippedPath",
-    "Strength",
     "Visibility",
     "add_delta",
     "amplitude",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Literal
 
 from ..errors import ConfigError
 
@@ -12,10 +12,6 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-
-Strength = Literal["subtle", "balanced", "strong"]
-STRENGTHS: Final[dict[Strength, float]] = {"subtle": 4.0, "balanced": 8.0, "strong": 16.0}
-"""How far a pixel may move, in 1/255 levels, for each word of strength."""
 
 # Room for rounding: of 8 / 255 * 255 in float64, and of a float32 perturbation in levels. Far below one level.
 EXACT_SLACK = 1e-6

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 from ..errors import CaptionError, ImageError, UnknownNameError
+from ..records.text import counted, counted_of
 from .caption_files import (
     DEFAULT_TEMPLATE,
     SOME_TOKENS,
@@ -228,7 +229,7 @@ class _Reader:
 
 def _say_missing(scan: FolderScan, missing: list[str], reader: _Reader, *, suggest_fallback: bool) -> str:
     names = ", ".join(missing[:_LISTED]) + (f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else "")
-    text = f"{len(missing)} of {len(scan.entries)} pictures have no caption: {names}."
+    text = f"{counted_of(len(missing), len(scan.entries), 'picture', 'has', 'have')} no caption: {names}."
     if reader.unnamed:
         folders = ", ".join(sorted(reader.unnamed)[:3])
         text += f" Folder names such as {folders} are ids: give their names with --class-names FILE."
@@ -255,7 +256,7 @@ def _warnings(scan: FolderScan, captions: Mapping[str, ImageCaption]) -> list[st
     long = sum(token_estimate(caption) > SOME_TOKENS for caption in free.elements())
     if long:
         warnings.append(
-            f"{long} captions are longer than the {SOME_TOKENS} tokens that a CLIP text encoder reads; "
-            "it cuts off the rest."
+            f"{counted(long, 'caption is', 'captions are')} longer than the {SOME_TOKENS} tokens that a CLIP "
+            "text encoder reads; it cuts off the rest."
         )
     return warnings

@@ -15,19 +15,19 @@ import struct
 import unicodedata
 from collections.abc import Iterable
 from pathlib import PurePosixPath
-from typing import Any, Final, Literal, cast, get_args
+from typing import Any, Final, cast, get_args
 
 import numpy as np
 from PIL import Image, PngImagePlugin
 
 from ..errors import ConfigError, ImageError
+from ..records.shared_options import FormatPolicy
 from .exif import Directory, Tag, graft_into_tiff, parse_exif
 from .formats import EXTENSIONS, format_of_file
 from .metadata import insert_chunks
 from .picture import Picture
 from .scan import Entry
 
-FormatPolicy = Literal["lossless", "webp", "same"]
 _POLICIES: Final = get_args(FormatPolicy)
 
 #: Formats that are read and written as another one, lossless: to write them again would wash the perturbation out.

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
+from ..records.text import counted
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -95,8 +97,8 @@ def find_label_maps(files: Mapping[str, Path]) -> LabelMaps:
 
 def _say(names: Sequence[str], where: str) -> str:
     return (
-        f"{len(names)} label maps {where} (such as {names[0]}) hold numbers, not pictures: they are copied as they "
-        "are, without protection. If they are pictures of yours, rename them and their folder."
+        f"{counted(len(names), 'label map')} {where} (such as {names[0]}) with numbers instead of a picture: copied "
+        "without any change, so not protected. Pictures of yours need another name, and another name of their folder."
     )
 
 

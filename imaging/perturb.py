@@ -9,18 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from PIL import Image
 
 from ..errors import BudgetExceeded, ConfigError
+from ..records.shared_options import Fit
 from .budget import Budget
 from .picture import FULLY_TRANSPARENT, Picture
 from .visibility import structural_similarity
-
-#: How a perturbation of another size meets a picture; see :func:`add_delta`.
-Fit = Literal["center", "stretch"]
 
 #: Values (pixels times channels) worked on at once: bounds the memory of a 50-megapixel photo to some tens of MB.
 BLOCK_VALUES: Final = 1 << 20

@@ -9,6 +9,7 @@ from typing import Final
 #: What a stage of any run is called.
 STAGE_LABELS: Final = {
     "check": "Checking the folder",
+    "plan": "Trying a few pictures",
     "noise": "Checking the noise",
     "read": "Loading pictures",
     "assign": "Finding clusters",

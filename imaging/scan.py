@@ -18,6 +18,7 @@ from typing import Final, Literal
 from ..errors import FolderError
 from ..records.files import TEMPORARY_PREFIX
 from ..records.manifest import HIDDEN
+from ..records.text import counted_of
 from .formats import EXTENSIONS
 from .label_maps import find_label_maps
 from .tables import TABLE_NAMES
@@ -127,17 +128,18 @@ def find_layout(relatives: Iterable[str]) -> Layout:
             {relative: name or LOOSE for relative, name in class_of.items()},
             parts,
             (
-                f"{len(loose)} of {len(relatives)} pictures lie beside the class folders, {where}: they are protected "
-                "as a class of their own. If they belong to a class, move them into its folder.",
+                f"{counted_of(len(loose), len(relatives), 'picture', 'lies', 'lie')} beside the class folders, "
+                f"{where}, and will be protected as a class apart. What belongs to a class should be moved into "
+                "its folder.",
             ),
         )
     return Layout(
         dict.fromkeys(relatives),
         parts,
         (
-            f"{len(loose)} of {len(relatives)} pictures lie in no class folder, {where}, so all are taken as one "
-            f"folder without classes, those in {_some(sorted(classes))} too. If the sub-folders are classes, sort the "
-            "other pictures into such folders.",
+            f"{counted_of(len(loose), len(relatives), 'picture', 'lies', 'lie')} in no class folder, {where}, so all "
+            f"are taken as one folder without classes, those in {_some(sorted(classes))} too. If the sub-folders are "
+            "classes, sort the other pictures into such folders.",
         ),
     )
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from ..errors import OutputError
+from ..errors import ConfigError, OutputError
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,8 @@ def write_atomic(path: Path, data: bytes, *, overwrite: Overwrite, private: bool
         private: nobody but its owner may read it, whatever the umask says.
 
     Raises:
-        OutputError: the file is there already and is not to be replaced, or the place cannot be written.
+        ConfigError: the file is there already and is not to be replaced.
+        OutputError: the place cannot be written.
     """
     with atomic_file(path, overwrite=overwrite, private=private) as file:
         file.write(data)
@@ -108,7 +109,7 @@ def check_free(path: Path, *, overwrite: Overwrite = False) -> None:
     """Make sure that a file may be written, before the work of making it.
 
     Raises:
-        OutputError: something is there that is not to be replaced.
+        ConfigError: something is there that is not to be replaced.
     """
     if os.path.lexists(path) and not _may_replace(path, overwrite):
         raise _exists_already(path)
@@ -118,7 +119,7 @@ def put_in_place(temporary: Path, path: Path, *, overwrite: Overwrite) -> None:
     """Give a finished file its name, in one step: another that appeared under it meanwhile is not lost.
 
     Raises:
-        OutputError: something is there that is not to be replaced.
+        ConfigError: something is there that is not to be replaced.
         OSError: the disk does not let it be renamed.
     """
     if os.path.lexists(path) and _may_replace(path, overwrite):
@@ -148,8 +149,8 @@ def _may_replace(path: Path, overwrite: Overwrite) -> bool:
         return False
 
 
-def _exists_already(path: Path) -> OutputError:
-    return OutputError(f"{path} exists already and is left alone. Choose another name, or move it away.")
+def _exists_already(path: Path) -> ConfigError:
+    return ConfigError(f"{path} exists already and is left alone. Choose another name, or move it away.")
 
 
 def _temporary_stem(path: Path) -> str:

@@ -33,6 +33,30 @@ _ANY: Final = re.compile(f"[{_HIDDEN}]")
 _ANY_IN_A_LINE: Final = re.compile(f"(?![\t\n])[{_HIDDEN}]")
 
 
+def counted(count: int, thing: str, things: str = "") -> str:
+    """A number of things in words: "1 picture", "2 pictures".
+
+    Args:
+        count: how many.
+        thing: what one of them is called.
+        things: what several are called, where that is not with an "s" at the end.
+    """
+    return f"{count} {thing if count == 1 else things or f'{thing}s'}"
+
+
+def counted_of(count: int, total: int, thing: str, does: str, do: str) -> str:
+    """A part of a number of things, and what it does: "1 of 3 pictures lies", "2 of 3 pictures lie".
+
+    Args:
+        count: how many do it.
+        total: of how many.
+        thing: what one of them is called.
+        does: the verb for one.
+        do: the verb for several.
+    """
+    return f"{count} of {counted(total, thing)} {does if count == 1 else do}"
+
+
 def visible(text: str, *, lines: bool = False) -> str:
     """The text with every character shown that acts instead of being seen.
 

@@ -21,8 +21,8 @@ from bitterant.attacks import PRESETS, create_adversary, victim_names
 from bitterant.attacks.adversaries import adversary_classes
 from bitterant.attacks.terms import TIERS
 from bitterant.cli.app import app
-from bitterant.cli.options import STRENGTHS
 from bitterant.protect import method_names
+from bitterant.records.shared_options import STRENGTHS
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"

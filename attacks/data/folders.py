@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
 from ...errors import FolderError, LabelError
 from ...imaging import Entry, FolderScan, ImageSet, auto_resolution, load_image_set
 from ...records.places import identity_of, lies_in
 from ..facts import FolderFacts, PairIssue
-from ..terms import TEST_SHARE, fewest_for_groups
+from ..terms import enough_to_hold_out, fewest_for_groups, fewest_of_a_class
 from .checking import FileCheck, check_files, describe_files, digest_of
 from .pairing import (
     MANIFEST_NAME,
@@ -41,6 +42,12 @@ from .sets import (
 from .splits import PseudoLabeller, PseudoLabelling, pseudo_labellings_for, stratified_split
 
 _FEWEST_CLASSES = 2
+
+_ENOUGH = (
+    f"with {fewest_of_a_class()} pictures each; or with fewer, and {FEWEST_TESTED} others of each class to test on, "
+    "in a folder that --test names"
+)
+"""What takes a verification of class folders past every check of numbers."""
 
 
 def load_folders(clean: Path, protected: Path, **options: Any) -> VerificationData:
@@ -141,8 +148,9 @@ def _pseudo_labellings(scan: FolderScan) -> tuple[PseudoLabelling, ...]:
     if not found:
         raise LabelError(
             f"CLEAN has no two class folders: {scan.root}. Then pictures are sorted into groups that look alike, which "
-            f"takes {fewest_for_groups()} pictures or more; here are {len(scan.entries)}. Give more, or put each class "
-            "into a folder of its own, in CLEAN and PROTECTED alike. 'bitterant inspect' compares any two folders."
+            f"takes {fewest_for_groups()} pictures or more, and there {'is' if len(scan.entries) == 1 else 'are'} "
+            f"{len(scan.entries)}. Give more; or put each class into a folder of its own, in CLEAN and PROTECTED "
+            f"alike, {_ENOUGH}. 'bitterant inspect' compares any two folders."
         )
     return found
 
@@ -325,20 +333,19 @@ def _check_enough(
     if len(set(labels.tolist())) < _FEWEST_CLASSES:
         raise LabelError(
             f"After pairing there are {len(labels)} pictures of {len(set(labels.tolist()))} classes left to train on, "
-            f"from {clean}, and {len(asked)} to test on. At least two classes with a few pictures each are needed. "
+            f"from {clean}, and {len(asked)} to test on. Two classes are needed, {_ENOUGH}. "
             f"Give more pictures, or mend those left out{_first_of(issues)}."
         )
     if len(set(asked.tolist())) < _FEWEST_CLASSES:
         raise LabelError(
             f"The pictures {place} are of one class only, so a victim could be right without looking. "
-            "Give more pictures a class, or a test folder with --test."
+            f"Give two classes or more, {_ENOUGH}."
         )
-    wanted = round(FEWEST_TESTED / TEST_SHARE)
-    check_test_size(
-        asked,
-        place,
-        f"A fifth of each class is held out, so give at least {wanted} pictures a class, or other pictures to test on "
-        "with --test."
-        if test is None
-        else "Put more pictures into it, or leave --test out to hold a fifth of CLEAN out.",
-    )
+    if test is None:
+        remedy = f"A fifth of each class is held out: give classes {_ENOUGH}."
+    else:
+        remedy = f"Put more pictures into it, {FEWEST_TESTED} of each class"
+        # Only where that would do: what is told must not end in the next refusal.
+        instead = enough_to_hold_out([int(count) for count in np.bincount(label_array(before.labels))])
+        remedy += ", or leave --test out to hold a fifth of CLEAN out." if instead else "."
+    check_test_size(asked, place, remedy)

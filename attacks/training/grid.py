@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ...records.text import counted
 from ...surrogates import Recipe
 from ..adversaries import Adversary
 from ..data import Step
@@ -17,6 +19,8 @@ from .cells import Cell, CellResult, CellTask, run_cell
 from .executor import Executor
 from .store import ArrayStore
 from .victims import step_cost
+
+logger = logging.getLogger(__name__)
 
 _PROBE = 20.0
 """Cost of a probe, in steps of small-cnn; no training is taken for cheaper."""
@@ -111,7 +115,7 @@ def run_grid(
     progress = _Progress(plan, conditions, _Clock(recipes, adversaries, executor.workers), step)
     begun = clock()
     batches = [conditions] if plan.max_minutes is None else [[condition] for condition in conditions]
-    full = False
+    full, left = False, 0.0
     for number, batch in enumerate(batches):
         cells = _new_cells(batch, plan, result)
         # Only before the first training: later it would take turns with the bar of the trainings.
@@ -126,6 +130,7 @@ def run_grid(
             if full:
                 reason = f"did not fit into {plan.max_minutes:g} minutes"
                 result.dropped.update({condition.id: reason for condition in batch})
+                left += needed
                 progress.drop(cells)
                 continue
         tasks = preparation.tasks(missing, staged)
@@ -136,6 +141,16 @@ def run_grid(
             result.cells[done.cell] = done
             preparation.keep(done)
             progress.add(done)
+    if full:
+        untested = sum(condition.id in result.dropped for condition in conditions)
+        logger.warning(
+            "%s did not fit into %g minutes and %s not tested: %s would have taken about %s more.",
+            counted(untested, "condition"),
+            plan.max_minutes,
+            "is" if untested == 1 else "are",
+            "it" if untested == 1 else "they",
+            counted(max(1, round(left / 60)), "minute"),
+        )
     return result
 
 

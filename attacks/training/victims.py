@@ -12,7 +12,15 @@ import math
 from dataclasses import dataclass, replace
 
 from ...errors import ConfigError, UnknownNameError
-from ...surrogates import Recipe, Surrogate, create_surrogate, recipe_for, surrogate_names, surrogate_spec
+from ...surrogates import (
+    Recipe,
+    Surrogate,
+    create_surrogate,
+    recipe_for,
+    surrogate_family,
+    surrogate_names,
+    surrogate_spec,
+)
 from ...surrogates.registry import SurrogateSpec
 from ..own_victims import find_victim, own_victims
 

@@ -13,12 +13,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Unpack
 
 from ...errors import ConfigError, FolderError, LabelError, OutputError, ResumeError
 from ...imaging.allocator import giving_back
-from ...imaging.codec import MAX_PIXELS
 from ...imaging.loading import FileProblem, auto_resolution, load_image_set, sha256_file
+from ...records.config import Problems, takes
 from ...records.files import put_in_place, sweep_temporaries_of, write_atomic
 from ...records.places import StillThere
 from ...records.progress import ProgressCallback, StopRequest, silent
@@ -34,23 +34,15 @@ from ...records.run_state import (
 )
 from ...records.text import read_json
 from ..bank_file import made_for, open_bank
-from ..request import (
-    FitOptions,
-    Problems,
-    Request,
-    WriteOptions,
-    check_bank_place,
-    check_fit,
-    check_source,
-    exclusive,
-)
+from ..request import FitFolderConfig, Request, check_bank_place, check_fit, check_source, exclusive
+from ..request.config import FitFolderKeywords
 from .inputs import NoiseStore, hash_inputs, hash_paths, list_inputs, tell_found
 from .report import FitSummary
 
 if TYPE_CHECKING:
     from ...imaging.image_set import ImageSet
     from ...imaging.scan import Entry
-    from ..methods import FitProgress, Method
+    from ..methods import FitProgress
 
 logger = logging.getLogger(__name__)
 
@@ -252,29 +244,14 @@ def doubts(report: Mapping[str, Any]) -> list[str]:
     ]
 
 
+@takes(FitFolderConfig)
 def fit_folder(
     source: Path | str,
     bank_path: Path | str,
     *,
-    method: str | Method = "auto",
-    granularity: Literal["sample", "class", "cluster"] | None = None,
-    epsilon: float = 8 / 255,
-    surrogate: str | None = None,
-    resolution: int | Literal["auto"] = "auto",
-    seed: int = 0,
-    device: str = "auto",
-    preset: Literal["paper"] | None = None,
-    precision: Literal["auto", "float32", "bfloat16"] = "auto",
-    weights: Path | str | None = None,
-    allow_download: bool = False,
-    coco: Path | str | None = None,
-    parameters: Mapping[str, Any] | None = None,
-    resume: bool = True,
-    follow_links: bool = False,
-    workers: int | None = None,
-    max_pixels: int = MAX_PIXELS,
     progress: ProgressCallback | None = None,
     stop: StopRequest | None = None,
+    **options: Unpack[FitFolderKeywords],
 ) -> FitSummary:
     """The optimisation alone: fit a method to a folder and save the bank.
 
@@ -282,25 +259,10 @@ def fit_folder(
         source: SRC.
         bank_path: the bank file to write; may not lie in SRC. One that is there is left as it is: if it was made for
             this very request there is nothing to do, and otherwise that is an error. Keep it private.
-        method: as all others, see :func:`protect_folder`.
-        granularity: see there.
-        epsilon: see there.
-        surrogate: see there.
-        resolution: see there.
-        seed: see there.
-        device: see there.
-        preset: see there.
-        precision: see there.
-        weights: see there.
-        allow_download: see there.
-        coco: see there.
-        parameters: see there.
         resume: go on with a fit that was interrupted; False starts again.
-        follow_links: see there.
-        workers: see there.
-        max_pixels: see there.
-        progress: see there.
+        progress: see :func:`protect_folder`.
         stop: see there.
+        options: the method, its options, and how files are read, see there.
 
     Raises:
         ConfigError: as :func:`protect_folder`; also where another bank exists already.
@@ -310,26 +272,11 @@ def fit_folder(
     """
     started = time.perf_counter()
     source, bank_path = Path(source), Path(bank_path)
-    options = FitOptions(
-        method=method,
-        granularity=granularity,
-        epsilon=epsilon,
-        surrogate=surrogate,
-        resolution=resolution,
-        seed=seed,
-        device=device,
-        preset=preset,
-        precision=precision,
-        weights=None if weights is None else Path(weights),
-        allow_download=allow_download,
-        coco=None if coco is None else Path(coco),
-        parameters=parameters or {},
-    )
     problems = Problems()
-    scan = check_source(source, problems, follow_links=follow_links)
-    request = check_fit(scan, options, problems)
-    threads = WriteOptions(max_pixels=max_pixels, workers=workers).check(problems)
-    if bank_path.is_file() and not resume:
+    config = FitFolderConfig.collect(options, problems)
+    scan = check_source(source, problems, follow_links=config.follow_links)
+    request = check_fit(scan, config, problems)
+    if bank_path.is_file() and not config.resume:
         problems.add(_exists_already(bank_path))
     check_bank_place(bank_path, source, None, problems, create=True)
     problems.raise_all()
@@ -339,9 +286,9 @@ def fit_folder(
     return _fit_to_bank(
         request,
         bank_path,
-        resume=resume,
-        workers=threads,
-        max_pixels=max_pixels,
+        resume=config.resume,
+        workers=config.threads,
+        max_pixels=config.max_pixels,
         progress=progress or silent,
         stop=stop or StopRequest(),
         started=started,

@@ -30,7 +30,8 @@ from ...imaging.picture import Picture
 from ...imaging.scan import Entry, FolderScan
 from ...imaging.visibility import measure_visibility
 from ...records.progress import ProgressCallback
-from ..request import Request, WriteOptions
+from ...records.text import counted
+from ..request import Request, WriteConfig
 from ..request.places import existing_parent
 from .inputs import ordered_map
 from .session import Session
@@ -45,7 +46,7 @@ _TRIED: Final = 3
 _SIDE: Final = 64  # of the trial noise: about as fine as a fitted one
 
 
-def foresee_growth(scan: FolderScan, output: Path, budget: Budget, options: WriteOptions) -> list[str]:
+def foresee_growth(scan: FolderScan, output: Path, budget: Budget, options: WriteConfig) -> list[str]:
     """What people should know of the size of OUT; nothing where it is about that of SRC, or small.
 
     A few pictures are written into memory, with random noise.
@@ -70,7 +71,7 @@ def foresee_growth(scan: FolderScan, output: Path, budget: Budget, options: Writ
         smaller = "" if options.format == "webp" else " --format webp is lossless, too, and smaller."
         told.append(
             f"The protected copies will take about {_size(size)}, the originals take {_size(scan.total_bytes)}: "
-            f"{len(changing)} pictures are written without loss.{smaller}"
+            f"{counted(len(changing), 'picture is', 'pictures are')} written without loss.{smaller}"
         )
     with contextlib.suppress(OSError):  # some disks do not say
         free = shutil.disk_usage(existing_parent(output)).free
@@ -80,7 +81,7 @@ def foresee_growth(scan: FolderScan, output: Path, budget: Budget, options: Writ
 
 
 def _measure(
-    entries: Sequence[Entry], encoder: Callable[[Entry], str], budget: Budget, options: WriteOptions
+    entries: Sequence[Entry], encoder: Callable[[Entry], str], budget: Budget, options: WriteConfig
 ) -> float | None:
     """Bytes written for a byte read; ``None`` where none of the pictures can be read."""
     noise = np.random.default_rng(0).uniform(-1, 1, (_SIDE, _SIDE, 3)) * budget.whole_levels
@@ -211,7 +212,7 @@ _PLAIN = (
 
 
 def make_plan(
-    request: Request, options: WriteOptions, output: Path, *, workers: int, progress: ProgressCallback
+    request: Request, options: WriteConfig, output: Path, *, workers: int, progress: ProgressCallback
 ) -> Plan:
     """Measure a sample and extrapolate. Writes nothing.
 
@@ -227,10 +228,10 @@ def make_plan(
     """
     scan = request.scan
     total = len(scan.entries)
-    progress("read", 0, total, "measuring a few pictures")
+    progress("plan", 0, 3, "reading")
     if request.resolution is not None:
         dataset, readable, problems, read_each = _measure_reading(request, options, workers)
-        progress("fit", 0, 1, "measuring the first steps of the fit")
+        progress("plan", 1, 3, "the first steps of the fit")
         estimate = request.method.estimate(dataset, total)
         seconds, peak = estimate.seconds, estimate.peak_bytes
         noise, picked = _random_noise(request.resolution, request.method.budget), _spread(readable, _WRITE_SAMPLE)
@@ -238,7 +239,7 @@ def make_plan(
         picked = readable = _pick(scan.entries, _WRITE_SAMPLE)
         problems, read_each = [], _measure_hashing(picked)
         (seconds, noise), peak = _measure_names(request), 0
-    progress("write", 0, total, "measuring a few pictures")
+    progress("plan", 2, 3, "writing")
     rehearsal = _rehearse(picked, noise, request.method.budget, options, workers)
     if request.resolution is None:
         problems = rehearsal.problems
@@ -292,7 +293,7 @@ def _pick(items: Sequence[Entry], count: int) -> list[Entry]:
 
 
 def _measure_reading(
-    request: Request, options: WriteOptions, workers: int
+    request: Request, options: WriteConfig, workers: int
 ) -> tuple[ImageSet, list[Entry], list[FileProblem], float]:
     """Read a sample: the set, its entries, what could not be read, and seconds a picture."""
     scan, describer = request.scan, request.describer()
@@ -325,7 +326,7 @@ def _measure_reading(
 
 def _nothing_readable(scan: FolderScan, problems: Sequence[FileProblem]) -> FolderError:
     return FolderError(
-        f"None of {len(problems)} pictures tried in {scan.root} could be read "
+        f"None of {counted(len(problems), 'picture')} tried in {scan.root} could be read "
         f"({problems[0].relative}: {problems[0].reason})."
     )
 
@@ -370,7 +371,7 @@ class _Rehearsal:
     problems: list[FileProblem]
 
 
-def _rehearse(entries: list[Entry], noise: _Noise, budget: Budget, options: WriteOptions, workers: int) -> _Rehearsal:
+def _rehearse(entries: list[Entry], noise: _Noise, budget: Budget, options: WriteConfig, workers: int) -> _Rehearsal:
     """Do all that writing does, into memory."""
     problems: list[FileProblem] = []
     names = resolve_output_names(entries, options.format)
@@ -423,7 +424,7 @@ def _output_warnings(output: Path, bytes_out: int) -> list[str]:
             elif session.finished is not None:
                 warnings.append(f"{output} holds a finished run.")
             else:
-                warnings.append(f"{output} holds an unfinished run with {len(session.log.rows)} files done.")
+                warnings.append(f"{output} holds an unfinished run with {counted(len(session.log.rows), 'file')} done.")
         except ResumeError as error:
             warnings.append(str(error))
     return warnings

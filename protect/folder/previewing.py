@@ -17,7 +17,7 @@ from ...imaging.perturb import add_delta
 from ...imaging.picture import Picture
 from ...imaging.scan import Entry, FolderScan, scan_source
 from ..request import FitOptions, Problems, check_fit
-from ..request.options import choose_method
+from ..request.suitability import choose_method
 
 #: What a picture gets at the budget of a name, in 8-bit levels.
 _Noise = Callable[[Picture, str], np.ndarray]

@@ -10,31 +10,29 @@ The whole job: fit a method to a folder and write the protected copies.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
-from ...errors import ConfigError
-from ...imaging.codec import MAX_PIXELS
+from ...errors import BankError, ConfigError, UnknownNameError
 from ...imaging.loading import load_image_set
 from ...imaging.scan import FolderScan
+from ...records.config import Problems, takes
 from ...records.progress import ProgressCallback, StopRequest, silent
 from ...records.run_state import InputRecord, StateFiles
 from ..bank_file import open_bank
-from ..clusters import Assigned, assign, open_space, view_of
 from ..request import (
-    FitOptions,
-    FormatPolicy,
-    MetadataPolicy,
-    Problems,
-    WriteOptions,
+    ApplyConfig,
+    ProtectConfig,
     check_bank_place,
     check_fit,
     check_source,
     check_write,
     holding,
 )
+from ..request.config import ApplyKeywords, ProtectKeywords
 from ..textures import TextureBank
 from .inputs import tell_found
 from .plan import Plan, foresee_growth, make_plan
@@ -43,7 +41,7 @@ from .run import FolderRun
 
 if TYPE_CHECKING:
     from ..bank import Bank
-    from ..methods import Method
+    from ..clusters import Assigned
 
 PART = 256
 """Pictures that are in memory at a time."""
@@ -53,12 +51,8 @@ def assign_pictures(
     bank: Assigned,
     scan: FolderScan,
     records: Sequence[InputRecord],
+    config: ApplyConfig,
     *,
-    weights: Path | None,
-    allow_download: bool,
-    device: str,
-    workers: int,
-    max_pixels: int,
     progress: ProgressCallback,
     stop: StopRequest,
 ) -> Assigned:
@@ -73,13 +67,15 @@ def assign_pictures(
     unknown = [entry for entry in scan.entries if (key := keys.get(entry.relative)) and bank.key_for(key) is None]
     if not unknown:
         return bank
-    space = open_space(bank, weights=weights, allow_download=allow_download, device=device)
+    from ..clusters import assign, open_space, view_of  # loads torch, which applying other banks does not
+
+    space = open_space(bank, device=config.device, **config.fetching())
     for start in range(0, len(unknown), PART):
         part = unknown[start : start + PART]
         progress("assign", start, len(unknown), "finding the cluster of each picture")
         stop.check("Nothing was written yet.")
         dataset, entries, _ = load_image_set(
-            replace(scan, entries=tuple(part)), bank.resolution, workers=workers, max_pixels=max_pixels,
+            replace(scan, entries=tuple(part)), bank.resolution, workers=config.threads, max_pixels=config.max_pixels,
             with_labels=False, describe=view_of(bank, space),
         )  # fmt: skip
         if entries:
@@ -88,23 +84,15 @@ def assign_pictures(
     return bank
 
 
+@takes(ApplyConfig)
 def apply_folder(
     source: Path | str,
     output: Path | str,
     *,
     bank: Path | str | Bank | TextureBank,
-    format: FormatPolicy = "lossless",
-    metadata: MetadataPolicy = "keep",
-    resume: bool = True,
-    strict: bool = False,
-    follow_links: bool = False,
-    device: str = "auto",
-    weights: Path | str | None = None,
-    allow_download: bool = False,
-    workers: int | None = None,
-    max_pixels: int = MAX_PIXELS,
     progress: ProgressCallback | None = None,
     stop: StopRequest | None = None,
+    **options: Unpack[ApplyKeywords],
 ) -> RunSummary:
     """Protect a folder with a bank fitted before, without any optimisation.
 
@@ -122,6 +110,8 @@ def apply_folder(
         resume: see :func:`protect_folder`.
         strict: see :func:`protect_folder`.
         follow_links: see :func:`protect_folder`.
+        class_name: for a picture, or a folder without classes: the class of the bank whose noise is put on them; where
+            the bank has one class alone, that.
         device: where the surrogate of a bank of clusters runs; other banks need none.
         weights: weights of that surrogate, where the fit was given a file.
         allow_download: let that surrogate fetch its weights.
@@ -139,15 +129,19 @@ def apply_folder(
     """
     started = time.perf_counter()
     source, output = Path(source), Path(output)
-    options = WriteOptions(format=format, metadata=metadata, max_pixels=max_pixels, workers=workers)
     problems = Problems()
-    scan = check_source(source, problems, follow_links=follow_links)
+    config = ApplyConfig.collect(options, problems)
+    scan = check_source(source, problems, follow_links=config.follow_links)
     loaded, digest = None, ""
     with problems.collecting():
         loaded, digest = _open_bank(bank)
+    class_name = None
+    with problems.collecting():
+        if scan is not None and loaded is not None:
+            class_name = _class_for(scan, loaded, config.class_name)
     existed = output.exists()
-    linked = [entry.path for entry in scan.entries] if scan is not None and follow_links else []
-    threads = check_write(source, output, options, problems, create=True, linked=linked)
+    linked = [entry.path for entry in scan.entries] if scan is not None and config.follow_links else []
+    check_write(source, output, problems, create=True, linked=linked)
     problems.raise_all()
     if scan is None or loaded is None:  # a problem was noted whenever one is missing
         raise ConfigError("The request could not be checked.")
@@ -160,42 +154,80 @@ def apply_folder(
         "resolution": loaded.resolution or None,
         "seed": loaded.seed,
         "bank_sha256": digest,
-        **options.settings(),
+        **({} if class_name is None else {"class": class_name}),
+        **config.settings(),
     }
 
     def assign(bank: Bank | TextureBank, records: Sequence[InputRecord]) -> Bank | TextureBank:
+        return assign_pictures(bank, scan, records, config, progress=progress or silent, stop=stop or StopRequest())
 
-        return assign_pictures(
-            bank,
-            scan,
-            records,
-            weights=None if weights is None else Path(weights),
-            allow_download=allow_download,
-            device=device,
-            workers=threads,
-            max_pixels=max_pixels,
-            progress=progress or silent,
-            stop=stop or StopRequest(),
-        )
-
-    for message in foresee_growth(scan, output, loaded.budget, options):
+    for message in foresee_growth(scan, output, loaded.budget, config):
         (progress or silent)("found", 0, 0, message)
     run = FolderRun(
         command="apply",
         scan=scan,
         output=output,
-        options=options,
+        options=config,
         settings=settings,
         seed=loaded.seed,
-        workers=threads,
-        strict=strict,
-        warnings=[*scan.notes, *options.warnings()],
+        workers=config.threads,
+        strict=config.strict,
+        warnings=[*scan.notes, *config.warnings()],
         progress=progress or silent,
         stop=stop or StopRequest(),
         started=started,
     )
+    if class_name is not None:
+        run.key_of = partial(_key_in, class_name)
     with holding(output, StateFiles(output).lock, existed=existed):
-        return run.apply(loaded, resume=resume, assign=None if loaded.clusters is None else assign)
+        return run.apply(loaded, resume=config.resume, assign=None if loaded.clusters is None else assign)
+
+
+def _key_in(class_name: str, record: InputRecord) -> str | None:
+    """The key of a picture as if it lay in a class folder."""
+    return None if record.key is None else f"{class_name}/{record.key.rpartition('/')[2]}"
+
+
+def _classes_of(bank: Bank | TextureBank) -> tuple[str, ...]:
+    """The classes that a bank holds something for; none where it goes by pictures or clusters."""
+    if bank.clusters is not None:
+        return ()
+    if isinstance(bank, TextureBank):
+        return bank.classes
+    return bank.keys if bank.granularity == "class" else ()
+
+
+def _class_for(scan: FolderScan, bank: Bank | TextureBank, asked: str | None) -> str | None:
+    """The class of the bank that stands for all pictures, or ``None`` where each has its own.
+
+    Pictures without classes and a bank of one class leave no choice.
+
+    Raises:
+        BankError: the bank is of several classes, and nothing says which one it is.
+        ConfigError: the bank is not of classes, or the pictures have some.
+        UnknownNameError: the bank has no such class.
+    """
+    known = _classes_of(bank)
+    if asked is None and known and not scan.labelled:
+        if len(known) == 1:
+            return known[0]
+        names = ", ".join(known[:3]) + (", ..." if len(known) > 3 else "")
+        raise BankError(
+            f"What lies in {scan.root} has no class folders, and the bank goes by {len(known)} classes: {names}. Say "
+            "which one it is with --class NAME (in Python: class_name=), or put the pictures into class folders."
+        )
+    if asked is None:
+        return None
+    if not known:
+        raise ConfigError(f"The bank holds nothing by class, so --class {asked} says nothing. Leave it out.")
+    if scan.labelled:
+        raise ConfigError(
+            f"The pictures in {scan.root} lie in class folders, which say their class. Leave --class {asked} out, or "
+            "give the pictures of one folder alone."
+        )
+    if asked not in known:
+        raise UnknownNameError("class of the bank", asked, known)
+    return asked
 
 
 def _open_bank(bank: Path | str | Bank | TextureBank) -> tuple[Bank | TextureBank, str]:
@@ -203,72 +235,45 @@ def _open_bank(bank: Path | str | Bank | TextureBank) -> tuple[Bank | TextureBan
     return loaded, loaded.digest()
 
 
-class _ProtectOptions(TypedDict, total=False):
-    method: str | Method
-    granularity: Literal["sample", "class", "cluster"] | None
-    epsilon: float
-    surrogate: str | None
-    resolution: int | Literal["auto"]
-    format: FormatPolicy
-    metadata: MetadataPolicy
-    seed: int
-    device: str
-    preset: Literal["paper"] | None
-    precision: Literal["auto", "float32", "bfloat16"]
-    weights: Path | str | None
-    allow_download: bool
-    coco: Path | str | None
-    parameters: Mapping[str, Any] | None
-    resume: bool
-    strict: bool
-    follow_links: bool
-    bank: Path | str | None
-    workers: int | None
-    max_pixels: int
-    progress: ProgressCallback | None
-    stop: StopRequest | None
-
-
 @overload
-def protect_folder(
-    source: Path | str, output: Path | str, *, dry_run: Literal[False] = False, **options: Unpack[_ProtectOptions]
-) -> RunSummary: ...
-@overload
-def protect_folder(
-    source: Path | str, output: Path | str, *, dry_run: Literal[True], **options: Unpack[_ProtectOptions]
-) -> Plan: ...
-@overload
-def protect_folder(
-    source: Path | str, output: Path | str, *, dry_run: bool, **options: Unpack[_ProtectOptions]
-) -> RunSummary | Plan: ...
 def protect_folder(
     source: Path | str,
     output: Path | str,
     *,
-    method: str | Method = "auto",
-    granularity: Literal["sample", "class", "cluster"] | None = None,
-    epsilon: float = 8 / 255,
-    surrogate: str | None = None,
-    resolution: int | Literal["auto"] = "auto",
-    format: FormatPolicy = "lossless",
-    metadata: MetadataPolicy = "keep",
-    seed: int = 0,
-    device: str = "auto",
-    preset: Literal["paper"] | None = None,
-    precision: Literal["auto", "float32", "bfloat16"] = "auto",
-    weights: Path | str | None = None,
-    allow_download: bool = False,
-    coco: Path | str | None = None,
-    parameters: Mapping[str, Any] | None = None,
-    resume: bool = True,
-    strict: bool = False,
-    follow_links: bool = False,
-    dry_run: bool = False,
-    bank: Path | str | None = None,
-    workers: int | None = None,
-    max_pixels: int = MAX_PIXELS,
+    dry_run: Literal[False] = False,
     progress: ProgressCallback | None = None,
     stop: StopRequest | None = None,
+    **options: Unpack[ProtectKeywords],
+) -> RunSummary: ...
+@overload
+def protect_folder(
+    source: Path | str,
+    output: Path | str,
+    *,
+    dry_run: Literal[True],
+    progress: ProgressCallback | None = None,
+    stop: StopRequest | None = None,
+    **options: Unpack[ProtectKeywords],
+) -> Plan: ...
+@overload
+def protect_folder(
+    source: Path | str,
+    output: Path | str,
+    *,
+    dry_run: bool,
+    progress: ProgressCallback | None = None,
+    stop: StopRequest | None = None,
+    **options: Unpack[ProtectKeywords],
+) -> RunSummary | Plan: ...
+@takes(ProtectConfig)
+def protect_folder(
+    source: Path | str,
+    output: Path | str,
+    *,
+    dry_run: bool = False,
+    progress: ProgressCallback | None = None,
+    stop: StopRequest | None = None,
+    **options: Unpack[ProtectKeywords],
 ) -> RunSummary | Plan:
     """Write a copy of an image folder from which a trainer learns little.
 
@@ -284,7 +289,8 @@ def protect_folder(
         output: OUT; new, empty, or begun by an earlier call. It may not be, contain or lie in SRC.
         method: name of a method, ``"auto"``, or a method object (which then brings its own budget, surrogate and seed).
         granularity: ``"sample"`` or ``"class"``; the method's default if left out.
-        epsilon: largest change of any channel of any pixel, as a fraction of the full range.
+        strength: ``"subtle"``, ``"balanced"`` or ``"strong"``: 4, 8 or 16 levels of 255.
+        epsilon: largest change of any channel of any pixel, as a fraction of the full range; wins over ``strength``.
         surrogate: the protector's model; the method's default if left out.
         resolution: working resolution R in pixels, 16 to 1024; ``"auto"`` takes the side that pictures share up to 96,
             else 64 on a CPU and 224 on a GPU.
@@ -300,6 +306,9 @@ def protect_folder(
         allow_download: whether weights may be fetched from the network.
         coco: a COCO captions file, for methods that read captions. Text files beside the pictures and caption tables
             are found by themselves.
+        key_file: for textures and noise from captions, a key file; without it the key is made of the seed.
+        generator: for noise from captions, the folder of a generator; the embedded one if left out.
+        for_resolution: for textures, the side in px at which a trainer will look at the pictures.
         parameters: hyper-parameters of the method by name, such as ``{"clusters": 20}`` for ``uc``.
         resume: go on with what OUT holds; False starts again and replaces only files that are provably ours.
         strict: skipped files make the exit code 1, too.
@@ -320,52 +329,36 @@ def protect_folder(
     """
     started = time.perf_counter()
     source, output = Path(source), Path(output)
-    fit_options = FitOptions(
-        method=method,
-        granularity=granularity,
-        epsilon=epsilon,
-        surrogate=surrogate,
-        resolution=resolution,
-        seed=seed,
-        device=device,
-        preset=preset,
-        precision=precision,
-        weights=None if weights is None else Path(weights),
-        allow_download=allow_download,
-        coco=None if coco is None else Path(coco),
-        parameters=parameters or {},
-    )
-    write_options = WriteOptions(format=format, metadata=metadata, max_pixels=max_pixels, workers=workers)
     problems = Problems()
-    scan = check_source(source, problems, follow_links=follow_links)
-    request = check_fit(scan, fit_options, problems)
-    keep = None if bank is None else Path(bank)
-    check_bank_place(keep, source, output, problems)
+    config = ProtectConfig.collect({**options, "dry_run": dry_run}, problems)
+    scan = check_source(source, problems, follow_links=config.follow_links)
+    request = check_fit(scan, config, problems)
+    check_bank_place(config.bank, source, output, problems)
     existed = output.exists()
-    linked = [entry.path for entry in scan.entries] if scan is not None and follow_links else []
-    threads = check_write(source, output, write_options, problems, create=not dry_run, linked=linked)
+    linked = [entry.path for entry in scan.entries] if scan is not None and config.follow_links else []
+    check_write(source, output, problems, create=not config.dry_run, linked=linked)
     problems.raise_all()
     if request is None:  # the check notes a problem whenever it gives none
         raise ConfigError("The request could not be checked.")
     tell_found(request.scan, progress or silent)
-    if dry_run:
-        return make_plan(request, write_options, output, workers=threads, progress=progress or silent)
-    growth = foresee_growth(request.scan, output, request.method.budget, write_options)
+    if config.dry_run:
+        return make_plan(request, config, output, workers=config.threads, progress=progress or silent)
+    growth = foresee_growth(request.scan, output, request.method.budget, config)
     for message in growth:
         (progress or silent)("found", 0, 0, message)
     run = FolderRun(
         command="protect",
         scan=request.scan,
         output=output,
-        options=write_options,
-        settings={**request.settings, **write_options.settings()},
+        options=config,
+        settings={**request.settings, **config.settings()},
         seed=request.method.seed,
-        workers=threads,
-        strict=strict,
-        warnings=[*request.warnings, *write_options.warnings()],
+        workers=config.threads,
+        strict=config.strict,
+        warnings=[*request.warnings, *config.warnings()],
         progress=progress or silent,
         stop=stop or StopRequest(),
         started=started,
     )
     with holding(output, StateFiles(output).lock, existed=existed):
-        return run.protect(request, resume=resume, keep=keep)
+        return run.protect(request, resume=config.resume, keep=config.bank)

@@ -19,6 +19,7 @@ from ...imaging.codec import decode
 from ...imaging.loading import FileProblem
 from ...imaging.page import difference_tile, is_own_page, png_data_uri, render_page, thumbnail
 from ...records.files import write_atomic
+from ...records.text import counted
 
 if TYPE_CHECKING:
     from ...records.manifest import ManifestRow
@@ -87,15 +88,16 @@ class RunSummary:
     def headline(self) -> str:
         """The outcome in one or two sentences."""
         counts = self.counts
-        parts = [f"{counts['protected']} pictures protected"]
-        parts += [f"{counts[name]} {word}" for name, word in _WORDS if counts[name]]
+        parts = [f"{counted(counts['protected'], 'picture')} protected"]
+        parts += [counted(counts[name], *words) for name, words in _WORDS.items() if counts[name]]
         start = "Nothing to do, the folder is finished: " if self.already_done else ""
-        text = f"{start}{', '.join(parts)}; {self.inputs} files in all."
+        text = f"{start}{', '.join(parts)}; {counted(self.inputs, 'file')} in all."
         if self.mostly_unprotected:
             pictures = self.unprotected + self.counts["protected"]
-            text += f" Most pictures are NOT protected: {self.unprotected} of {pictures} are not in the output."
+            are = "is" if self.unprotected == 1 else "are"
+            text += f" Most pictures are NOT protected: {self.unprotected} of {pictures} {are} not in the output."
         if self.over_budget:
-            text += f" {self.over_budget} are over the budget on disk, because they were written as JPEG."
+            text += f" {counted(self.over_budget, 'is', 'are')} over the budget on disk: written as JPEG."
         return text
 
     def to_json(self) -> dict[str, Any]:
@@ -121,7 +123,11 @@ class RunSummary:
         }
 
 
-_WORDS = (("copied", "captions and label maps copied"), ("skipped", "skipped"), ("failed", "failed"))
+_WORDS = {
+    "copied": ("caption file or label map copied", "captions and label maps copied"),
+    "skipped": ("skipped", "skipped"),
+    "failed": ("failed", "failed"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +163,7 @@ class FitSummary:
         unread = f", {len(self.problems)} could not be read" if self.problems else ""
         if self.already_done:
             return f"Nothing to do: the bank {self.bank} was made for these pictures and settings. Keep it private."
-        return f"Fitted on {self.images} pictures{unread}; the bank is {self.bank}. Keep it private."
+        return f"Fitted on {counted(self.images, 'picture')}{unread}; the bank is {self.bank}. Keep it private."
 
     def to_json(self) -> dict[str, Any]:
         """JSON-safe, for ``--json``."""

@@ -26,7 +26,8 @@ from ...records.places import StillThere
 from ...records.progress import ProgressCallback, StopRequest
 from ...records.run_file import RunFile, Timing, json_safe, measure_stealth, versions
 from ...records.run_state import InputRecord, Journal, RunState, decisive_inputs, plan_hash
-from ..request import Request, WriteOptions
+from ...records.text import counted
+from ..request import Request, WriteConfig
 from .fitting import FittedBank, doubts, fit_and_keep, load_fitted, read_inputs
 from .inputs import NoiseStore, hash_inputs, make_jobs, ordered_map
 from .report import RunSummary, write_report
@@ -55,7 +56,7 @@ class FolderRun:
     command: Literal["protect", "apply"]
     scan: FolderScan
     output: Path
-    options: WriteOptions
+    options: WriteConfig
     settings: dict[str, Any]
     seed: int
     workers: int
@@ -114,9 +115,10 @@ class FolderRun:
             bank = assign(bank, records)
         keys = [self.key_of(record) for record in records if record.kind == "image"]
         if not any(key is not None and bank.key_for(key) is not None for key in keys):
+            which = "the picture" if len(keys) == 1 else f"any of the {len(keys)} pictures"
             raise BankError(
-                f"The bank holds no perturbation for any of the {len(keys)} pictures in {self.scan.root}. A class-wise "
-                "bank needs folders of the same class names; a sample-wise one the very files it was fitted on."
+                f"The bank holds no perturbation for {which} in {self.scan.root}. A class-wise bank needs folders of "
+                "the same class names; a sample-wise one the very files it was fitted on."
             )
         records = self._begin(session, records, resume)
         return self._write(session, records, FittedBank(bank, json_safe(bank.report), 0.0), None)
@@ -326,7 +328,7 @@ def _sights(rows: Sequence[ManifestRow], levels: float) -> list[str]:
     if faint:
         some = f"{', '.join(faint[:3])}{', ...' if len(faint) > 3 else ''}"
         told.append(
-            f"{len(faint)} pictures could take little or nothing of the noise, since they are plain, gray, "
+            f"{counted(len(faint), 'picture')} could take little or nothing of the noise, being plain, gray, "
             f"transparent, black or white: {some}. A trainer learns from them nearly as from the originals."
         )
     return told

@@ -23,6 +23,7 @@ from ...records.run_state import (
     explain_inputs,
     explain_settings,
 )
+from ...records.text import counted
 from ..request.places import remove_empty_folders, survey_output
 from .inputs import hash_paths
 from .report import REPORT_NAME
@@ -150,7 +151,7 @@ class Session:
         wrong = [str(row.output) for row, digest in zip(rows, digests, strict=True) if digest != row.sha256_out]
         if wrong:
             raise ResumeError(
-                f"{len(wrong)} files that the manifest lists are missing or were changed in {self.output}: "
+                f"{counted(len(wrong), 'file')} of the manifest, now missing or changed in {self.output}: "
                 f"{', '.join(wrong[:3])}{', ...' if len(wrong) > 3 else ''}. {_START_AGAIN}"
             )
 
@@ -207,8 +208,8 @@ class Session:
         if foreign:
             names = ", ".join(foreign[:3]) + (", ..." if len(foreign) > 3 else "")
             raise ResumeError(
-                f"{self.output} holds {len(foreign)} files that bitterant did not write: {names}. They are left alone. "
-                "Give an empty or new output folder, or move them away."
+                f"{self.output} holds {counted(len(foreign), 'file')} that bitterant did not write: {names}. "
+                "Nothing of that is touched. Give an empty or new output folder, or move it away."
             )
 
 

@@ -30,13 +30,14 @@ from ...imaging.budget import Budget
 from ...imaging.codec import Picture, decode
 from ...imaging.encoding import encode
 from ...imaging.metadata import apply_metadata_policy
-from ...imaging.perturb import Change, Fit, add_delta, measure_change, share_kept, shrink_delta
+from ...imaging.perturb import Change, add_delta, measure_change, share_kept, shrink_delta
 from ...imaging.tables import TABLE_NAMES, visit_names
 from ...imaging.visibility import measure_visibility
 from ...records.files import write_atomic
 from ...records.manifest import ManifestRow
 from ...records.places import StillThere, read_regular
 from ...records.run_state import InputRecord, Journal
+from ...records.shared_options import Fit
 from .inputs import Job, NoiseStore
 
 _URL: Final = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)

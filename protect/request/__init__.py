@@ -1,16 +1,27 @@
-"""What was asked for, checked as a whole before any work begins."""
+"""What was asked for, checked as a whole before any work begins.
 
-from .checks import Request, check_bank_place, check_fit, check_source, check_write
-from .options import FitOptions, FormatPolicy, MetadataPolicy, Problems, WriteOptions
-from .places import check_writable, exclusive, holding
+Names are fetched when first used: :mod:`.config` is what help and completion read, without numpy and torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..._lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from .checks import Request, check_bank_place, check_fit, check_source, check_write
+    from .config import ApplyConfig, FitConfig, FitFolderConfig, MetadataPolicy, ProtectConfig, WriteConfig
+    from .places import check_writable, exclusive, holding
 
 __all__ = [
-    "FitOptions",
-    "FormatPolicy",
+    "ApplyConfig",
+    "FitConfig",
+    "FitFolderConfig",
     "MetadataPolicy",
-    "Problems",
+    "ProtectConfig",
     "Request",
-    "WriteOptions",
+    "WriteConfig",
     "check_bank_place",
     "check_fit",
     "check_source",
@@ -19,3 +30,12 @@ __all__ = [
     "exclusive",
     "holding",
 ]
+
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "checks": ("Request", "check_bank_place", "check_fit", "check_source", "check_write"),
+        "config": ("ApplyConfig", "FitConfig", "FitFolderConfig", "MetadataPolicy", "ProtectConfig", "WriteConfig"),
+        "places": ("check_writable", "exclusive", "holding"),
+    },
+)

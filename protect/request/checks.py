@@ -11,28 +11,23 @@ from ...errors import ConfigError, FolderError
 from ...imaging.budget import Budget
 from ...imaging.loading import Describer, auto_resolution, common_size, sha256_file
 from ...imaging.scan import FolderScan, scan_source
+from ...records.config import Problems
 from ...records.manifest import MANIFEST_NAME
 from ...records.places import lies_in
-from .options import (
-    FitOptions,
-    Problems,
-    WriteOptions,
+from ...records.text import counted
+from .config import FitConfig
+from .places import check_writable, linked_problem, overlap_problem
+from .suitability import (
     captions_digest,
     captions_for,
-    check_choice,
     check_class_names,
     check_labels,
     choose_method,
     single_picture_warning,
 )
-from .places import check_writable, linked_problem, overlap_problem
 
 if TYPE_CHECKING:
     from ..methods import Method
-
-
-_GRANULARITIES = ("sample", "class", "cluster")
-_RESOLUTIONS = range(16, 1025)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,11 +74,13 @@ def check_source(source: Path, problems: Problems, *, follow_links: bool = False
 def _no_pictures(scan: FolderScan) -> FolderError:
     if scan.links:
         return FolderError(
-            f"There is no picture in {scan.root}, but {scan.links} symbolic links, which are not followed unless you "
+            f"There is no picture in {scan.root}, but {counted(scan.links, 'symbolic link')}, not followed unless you "
             "ask for it: --follow-links, in Python follow_links=True."
         )
-    maps = f" It holds {len(scan.label_maps)} label maps, which need no protection." if scan.label_maps else ""
-    beside = f" It holds {len(scan.skipped)} other files." if scan.skipped else ""
+    maps = (
+        f" It holds {counted(len(scan.label_maps), 'label map')}, not in need of protection." if scan.label_maps else ""
+    )
+    beside = f" It holds {counted(len(scan.skipped), 'other file')}." if scan.skipped else ""
     return FolderError(
         f"There is no picture in {scan.root}.{maps}{beside} "
         "Put pictures there (PNG, JPEG, WebP, TIFF, BMP, AVIF, HEIC, ...), "
@@ -94,32 +91,25 @@ def _no_pictures(scan: FolderScan) -> FolderError:
 def check_write(
     source: Path,
     output: Path,
-    options: WriteOptions,
     problems: Problems,
     *,
     create: bool,
     linked: Sequence[Path] = (),
-) -> int:
-    """Check OUT and how to write into it.
+) -> None:
+    """Check OUT.
 
     Args:
         source: SRC.
         output: OUT.
-        options: how to write.
         problems: where errors are noted.
         create: make OUT and test it by writing a file; not done while there are other problems.
         linked: pictures that followed links may lead to.
-
-    Returns:
-        The number of threads.
     """
-    workers = options.check(problems)
     overlap = overlap_problem(source, output) or linked_problem(linked, output)
     problems.add(overlap)
     if overlap is None:
         with problems.collecting():
             check_writable(output, create=create and not problems.found)
-    return workers
 
 
 def check_bank_place(
@@ -148,47 +138,34 @@ def check_bank_place(
         check_writable(bank.parent, create=create and not problems.found, what="folder of the bank")
 
 
-def check_fit(scan: FolderScan | None, options: FitOptions, problems: Problems) -> Request | None:
+def check_fit(scan: FolderScan | None, config: FitConfig, problems: Problems) -> Request | None:
     """Check what to fit and make the method. Errors are noted in ``problems``; ``None`` if there are any.
 
     Args:
         scan: what lies in SRC, ``None`` where that was wrong.
-        options: what was asked for.
+        config: what was asked for.
         problems: where errors are noted; earlier ones are kept.
     """
     before = len(problems.found)
-    budget = _budget(options.epsilon, problems)
-    problems.add(check_choice("granularity", options.granularity, _GRANULARITIES) if options.granularity else None)
-    problems.add(check_choice("preset", options.preset, ("paper",)) if options.preset else None)
-    if options.resolution != "auto" and options.resolution not in _RESOLUTIONS:
-        problems.add(
-            ConfigError(f"resolution {options.resolution} is outside 16..1024 pixels. Leave it out to have it chosen.")
-        )
-    if not 0 <= options.seed < 2**31:
-        problems.add(ConfigError(f"seed {options.seed} is outside 0..{2**31 - 1}."))
-    if options.weights is not None and not options.weights.is_file():
-        problems.add(ConfigError(f"There is no weights file {options.weights}. Check the path."))
     name = device = None
     with problems.collecting():
-        crafted = bool(
-            options.surrogate or options.preset or options.granularity == "class" or options.resolution != "auto"
+        on_network = bool(
+            config.surrogate or config.preset or config.granularity == "class" or config.resolution != "auto"
         )
-        name = (
-            choose_method(options.method, scan, with_surrogate=crafted)
-            if isinstance(options.method, str)
-            else options.method
-        )
+        name = config.method
+        if isinstance(name, str):
+            name = choose_method(name, scan, on_network=on_network)
     with problems.collecting():
         # Here and not above: what only puts noise on pictures checks SRC and OUT too, and loads no torch.
         from ...surrogates import resolve_device
 
-        device = resolve_device(options.device)
-    _check_surrogate(options.surrogate, problems)
-    if name is None or scan is None or budget is None or device is None or len(problems.found) > before:
+        device = resolve_device(config.device)
+    _check_surrogate(config.surrogate, problems)
+    if name is None or scan is None or device is None or len(problems.found) > before:
         return None
     method = None
     with problems.collecting():
-        method = _make_method(name, options, budget, str(device), labelled=scan.labelled)
+        method = _make_method(name, config, str(device), labelled=scan.labelled)
         from ...surrogates import check_weights
 
         check_labels(scan, method)
@@ -197,11 +174,11 @@ def check_fit(scan: FolderScan | None, options: FitOptions, problems: Problems) 
             check_weights(network, weights=given, allow_download=method.allow_download)
     if method is None or len(problems.found) > before:
         return None
-    resolution = _resolution(scan, method, options, problems)
+    resolution = _resolution(scan, method, config, problems)
     view = captions = None
     told: tuple[str, ...] = ()
     with problems.collecting():
-        captions, told = captions_for(scan, method, options.coco)
+        captions, told = captions_for(scan, method, config.coco)
         if not method.needs_pixels:
             method.fit_classes(scan.classes)  # costs nothing: what is wrong with the names is told at once
         if resolution is not None and method.weights is not None and method.surrogate is not None:
@@ -220,7 +197,7 @@ def check_fit(scan: FolderScan | None, options: FitOptions, problems: Problems) 
         "epsilon": method.budget.epsilon,
         "norm": method.budget.norm,
         "seed": method.seed,
-        "preset": options.preset,
+        "preset": config.preset,
         "resolution": resolution,
         "view": view,
         "weights_sha256": None if method.weights is None else sha256_file(method.weights),
@@ -232,42 +209,42 @@ def check_fit(scan: FolderScan | None, options: FitOptions, problems: Problems) 
     )  # fmt: skip
 
 
-def _resolution(scan: FolderScan, method: Method, options: FitOptions, problems: Problems) -> int | None:
+def _resolution(scan: FolderScan, method: Method, config: FitConfig, problems: Problems) -> int | None:
     """The working resolution; ``None`` for a method that has none."""
     if method.needs_pixels:
-        return options.resolution if options.resolution != "auto" else auto_resolution(scan, method.device.type)
-    if options.resolution != "auto":
+        return config.resolution if config.resolution != "auto" else auto_resolution(scan, method.device.type)
+    if config.resolution != "auto":
         problems.add(
             ConfigError(
-                f"The method {method.name} has no working resolution, so one of {options.resolution} would do "
+                f"The method {method.name} has no working resolution, so one of {config.resolution} would do "
                 "nothing. Leave it out."
             )
         )
     return None
 
 
-def _make_method(name: str | Method, options: FitOptions, budget: Budget, device: str, *, labelled: bool) -> Method:
+def _make_method(name: str | Method, config: FitConfig, device: str, *, labelled: bool) -> Method:
+    parameters = config.hyper_parameters()
     if not isinstance(name, str):
-        if options.parameters:
+        if parameters:
             raise ConfigError("A method object brings its own hyper-parameters; give them to its constructor.")
         return name
     from ..methods import create_method
     from ..methods.registry import check_settable, method_class
 
     cls = method_class(name)
-    check_settable(name, cls.__init__, options.parameters)
+    check_settable(name, cls.__init__, parameters)
     return create_method(
         name,
-        surrogate=options.surrogate,
-        budget=budget,
-        granularity=options.granularity or (None if labelled else cls.without_labels),
-        seed=options.seed,
+        surrogate=config.surrogate,
+        budget=Budget(config.bound),
+        granularity=config.granularity or (None if labelled else cls.without_labels),
+        seed=config.seed,
         device=device,
-        preset=options.preset,
-        precision=options.precision,
-        weights=options.weights,
-        allow_download=options.allow_download,
-        **options.parameters,
+        preset=config.preset,
+        precision=config.precision,
+        **config.fetching(),
+        **parameters,
     )
 
 
@@ -289,22 +266,6 @@ def _check_weights_fit(surrogate: str, weights: Path, scan: FolderScan, resoluti
     )  # fmt: skip
 
 
-def _budget(epsilon: float, problems: Problems) -> Budget | None:
-    try:
-        if not 0 < epsilon * 255 < 1 - 1e-6:  # less than a level would be rounded away
-            return Budget(epsilon)
-    except (ConfigError, TypeError):
-        pass
-    levels = f"{epsilon * 255:g} levels" if isinstance(epsilon, int | float) else repr(epsilon)
-    problems.add(
-        ConfigError(
-            f"epsilon of {levels} is outside 1..255 levels. Usual values lie between 4 and 16: "
-            "--epsilon 8, in Python epsilon=8/255."
-        )
-    )
-    return None
-
-
 def _warnings(scan: FolderScan, method: Method) -> tuple[str, ...]:
     warnings = list(scan.notes)
     single = single_picture_warning(scan)
@@ -321,12 +282,12 @@ def _warnings(scan: FolderScan, method: Method) -> tuple[str, ...]:
             "than protection for the trainer's own classes would. If you know how one would sort the pictures, put "
             "them in one folder for each class."
         )
-    if method.settings().get("key_file") is False:
+    if method.key_is_seed:
         warnings.append(
             "The key is made of the seed: whoever guesses it can take the protection off. Before you publish, give a "
-            "file of random bytes that you keep: --set key_file=FILE."
+            "file of random bytes that you keep: --key-file FILE."
         )
-    if method.name == "noise":
+    if not method.protects:
         warnings.append("Random noise is a placebo for comparisons: it protects nothing.")
     if (scan.root / MANIFEST_NAME).exists():
         warnings.append(

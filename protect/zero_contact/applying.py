@@ -13,23 +13,24 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias, TypedDict, Unpack, get_args, overload
+from typing import Any, Final, Literal, TypeAlias, Unpack, overload
 
 import numpy as np
 
-from ...errors import BundleError, ConfigError, UnknownNameError
+from ...errors import BundleError, ConfigError
 from ...imaging.budget import Budget
-from ...imaging.codec import MAX_PIXELS
-from ...imaging.perturb import Fit
 from ...imaging.picture import Picture
+from ...records.config import Problems, takes
 from ...records.files import write_atomic
 from ...records.progress import ProgressCallback, StopRequest, silent
 from ...records.run_file import json_safe, read_run_file
 from ...records.run_state import InputRecord, StateFiles
+from ...records.shared_options import Fit
 from ..folder.inputs import hash_inputs
 from ..folder.report import RunSummary
 from ..folder.run import FolderRun
-from ..request import FormatPolicy, MetadataPolicy, Problems, WriteOptions, check_source, check_write, holding
+from ..request import check_source, check_write, holding
+from ..request.text_config import ApplyBundleConfig, ApplyBundleKeywords
 from .bundle import NoiseBundle
 from .request import RequestMap
 
@@ -118,10 +119,6 @@ class Vetting:
         return replace(record, kind="failed", reason=_CHANGED) if changed else record
 
 
-#: Levels of 255 that are accepted from elsewhere unless asked otherwise: what ``--strength strong`` means here.
-MAX_EPSILON: Final = 16.0
-
-
 @dataclass(frozen=True, kw_only=True)
 class ApplyPlan:
     """What :func:`apply_bundle` would do.
@@ -153,21 +150,6 @@ class ApplyPlan:
         return {**asdict(self), "failed": failed, "skipped": list(self.skipped), "exit_code": self.exit_code}
 
 
-class _ApplyOptions(TypedDict, total=False):
-    fit: Fit | None
-    strength: float
-    max_epsilon: float
-    format: FormatPolicy
-    metadata: MetadataPolicy
-    resume: bool
-    strict: bool
-    follow_links: bool
-    workers: int | None
-    max_pixels: int
-    progress: ProgressCallback | None
-    stop: StopRequest | None
-
-
 _Bundle: TypeAlias = Path | str | NoiseBundle
 _Map: TypeAlias = Path | str | RequestMap
 
@@ -180,7 +162,9 @@ def apply_bundle(
     out: Path | str,
     *,
     dry_run: Literal[False] = False,
-    **options: Unpack[_ApplyOptions],
+    progress: ProgressCallback | None = None,
+    stop: StopRequest | None = None,
+    **options: Unpack[ApplyBundleKeywords],
 ) -> RunSummary: ...
 @overload
 def apply_bundle(
@@ -190,8 +174,11 @@ def apply_bundle(
     out: Path | str,
     *,
     dry_run: bool,
-    **options: Unpack[_ApplyOptions],
+    progress: ProgressCallback | None = None,
+    stop: StopRequest | None = None,
+    **options: Unpack[ApplyBundleKeywords],
 ) -> RunSummary | ApplyPlan: ...
+@takes(ApplyBundleConfig)
 def apply_bundle(
     images: Path | str,
     bundle: _Bundle,
@@ -199,18 +186,9 @@ def apply_bundle(
     out: Path | str,
     *,
     dry_run: bool = False,
-    fit: Fit | None = None,
-    strength: float = 1.0,
-    max_epsilon: float = MAX_EPSILON,
-    format: FormatPolicy = "lossless",
-    metadata: MetadataPolicy = "private",
-    resume: bool = True,
-    strict: bool = False,
-    follow_links: bool = False,
-    workers: int | None = None,
-    max_pixels: int = MAX_PIXELS,
     progress: ProgressCallback | None = None,
     stop: StopRequest | None = None,
+    **options: Unpack[ApplyBundleKeywords],
 ) -> RunSummary | ApplyPlan:
     """Protect a folder with noise that was made from its captions. Needs no torch.
 
@@ -248,14 +226,9 @@ def apply_bundle(
     started = time.perf_counter()
     images, out = Path(images), Path(out)
     tell, stop = progress or silent, stop or StopRequest()
-    options = WriteOptions(format=format, metadata=metadata, max_pixels=max_pixels, workers=workers)
     problems = Problems()
-    with problems.collecting():
-        if not 0 < strength <= 1:
-            raise ConfigError(f"strength {strength:g} is outside (0, 1]: more than all of the noise breaks its bound.")
-        if fit is not None and fit not in get_args(Fit):
-            raise UnknownNameError("fit", fit, get_args(Fit))
-    scan = check_source(images, problems, follow_links=follow_links)
+    config = ApplyBundleConfig.collect({**options, "dry_run": dry_run}, problems)
+    scan = check_source(images, problems, follow_links=config.follow_links)
     known = loaded = None
     with problems.collecting():
         known = map if isinstance(map, RequestMap) else RequestMap.read(Path(map))
@@ -263,30 +236,30 @@ def apply_bundle(
         loaded = bundle if isinstance(bundle, NoiseBundle) else NoiseBundle.load(bundle)
     if known is not None and loaded is not None and not problems.found:
         with problems.collecting():
-            loaded.verify(known, max_epsilon=max_epsilon, progress=tell)
-            if loaded.info.epsilon_levels * strength < 1:
+            loaded.verify(known, max_epsilon=config.max_epsilon, progress=tell)
+            if loaded.info.epsilon_levels * config.strength < 1:
                 raise ConfigError("Less than one of 255 levels would be left of the noise: nothing. Raise --strength.")
     existed = out.exists()
-    linked = [entry.path for entry in scan.entries] if scan is not None and follow_links else []
-    threads = check_write(images, out, options, problems, create=not dry_run, linked=linked)
+    linked = [entry.path for entry in scan.entries] if scan is not None and config.follow_links else []
+    check_write(images, out, problems, create=not config.dry_run, linked=linked)
     problems.raise_all()
     if scan is None or known is None or loaded is None:  # a problem was noted whenever one is missing
         raise ConfigError("The request could not be checked.")
-    noise, fit = BundleNoise(loaded, strength), fit or loaded.info.resize
+    noise, fit = BundleNoise(loaded, config.strength), config.fit or loaded.info.resize
     vetting = Vetting(known, images)
-    if dry_run:
-        records = vetting(hash_inputs(scan, workers=threads, stop=stop, progress=tell))
+    if config.dry_run:
+        records = vetting(hash_inputs(scan, workers=config.threads, stop=stop, progress=tell))
         return _plan(records, vetting, noise, fit)
     run = FolderRun(
         command="apply",
         scan=scan,
         output=out,
-        options=options,
-        settings={**_settings(noise, fit), **options.settings()},
+        options=config,
+        settings={**_settings(noise, fit), **config.settings()},
         seed=0,  # those that count are secret, and the bundle's maker has them
-        workers=threads,
-        strict=strict,
-        warnings=[*scan.notes, *options.warnings()],
+        workers=config.threads,
+        strict=config.strict,
+        warnings=[*scan.notes, *config.warnings()],
         progress=tell,
         stop=stop,
         started=started,
@@ -295,7 +268,7 @@ def apply_bundle(
         vet=vetting,
     )
     with holding(out, StateFiles(out).lock, existed=existed):
-        return run.apply(noise, resume=resume)
+        return run.apply(noise, resume=config.resume)
 
 
 def _settings(noise: BundleNoise, fit: Fit) -> dict[str, Any]:

@@ -26,13 +26,14 @@ from ...imaging.captions import Captioner, CaptionOptions, ImageCaption, read_ca
 from ...imaging.codec import decode, read_header
 from ...imaging.loading import FileProblem, sha256_file
 from ...imaging.scan import Entry, FolderScan
+from ...records.config import Problems
 from ...records.files import check_free, write_atomic
 from ...records.places import lies_in
 from ...records.progress import ProgressCallback, StopRequest, silent
 from ...records.secrets import opaque_id, seed_of
 from ..folder.inputs import ordered_map
-from ..request import Problems, check_source
-from ..request.options import default_workers
+from ..request import check_source
+from ..request.config import default_workers
 from .request import MappedPicture, NoiseRequest, RequestLimits, RequestMap, RequestRow
 
 #: Frequent given names: at the start of a sentence a capital tells nothing. Names that are words as well (Rose, Mark)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import secrets
+import shutil
 import stat
 import subprocess
 import sys
@@ -45,6 +47,27 @@ def test_a_book_differs_from_a_fit_only_in_who_has_which_code(
     assert sorted(book.codes) == sorted(fitted.codes)
     assert replace(book, codes=fitted.codes) == fitted
     assert [code[0].cycles for code in book.codes] == pytest.approx([20 / 6.15] * 2)
+
+
+def test_one_key_file_gives_the_same_textures_in_every_way(run: Run, make_folder: MakeFolder, tmp_path: Path) -> None:
+    source, secret = make_folder({"cats": 1, "dogs": 1}), bytes(range(128, 160))
+    written = tmp_path / "asked.key"
+    asked = run("t2ue", "captions", source, "--yes", "-o", tmp_path / "r.jsonl", "--key-file", written)
+    assert asked.exit_code == 0, asked.stderr
+    (tmp_path / "hex.key").write_text(secret.hex())
+    (tmp_path / "raw.key").write_bytes(secret)
+    found = {}
+    for name in ("asked", "hex", "raw"):
+        key = tmp_path / f"{name}.key"
+        book, bank, out = tmp_path / f"{name}.book", tmp_path / f"{name}.bank", tmp_path / name
+        made = run("code-book", book, "--class", "cats", "--class", "dogs", "--key-file", key)
+        assert made.exit_code == 0, made.stderr
+        fitted = run("protect", source, out, "--method", "texture", "--set", f"key_file={key}", "--bank", bank)
+        assert fitted.exit_code == 0, fitted.stderr
+        one, other = TextureBank.load(book), TextureBank.load(bank)
+        assert one.secret == other.secret
+        found[name] = (one.secret, [path.read_bytes() for path in sorted(out.rglob("*.png"))])
+    assert found["hex"] == found["raw"] != found["asked"]
 
 
 @pytest.mark.parametrize(
@@ -104,3 +127,45 @@ def test_the_commands_of_the_owner_load_no_torch(
     script = "import sys; sys.modules['torch'] = None; from bitterant.cli import main; sys.exit(main(sys.argv[1:]))"
     done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("classes", "words", "code"), [(1, (), 0), (2, (), 2), (2, ("--class", "b"), 0), (2, ("--class", "c"), 2)]
+)
+def test_a_picture_alone_gets_the_noise_of_a_class(
+    run: Run, make_folder: MakeFolder, tmp_path: Path, classes: int, words: tuple[str, ...], code: int
+) -> None:
+    source = make_folder(dict.fromkeys("ab"[:classes], 2))
+    bank, picture = tmp_path / "bank", source / "a/000.png"
+    assert run("fit", source, bank, "--method", "noise", "--granularity", "class").exit_code == 0
+    result = run("apply", picture, tmp_path / "out", "--bank", bank, *words)
+    assert result.exit_code == code, result.stderr
+    assert (tmp_path / "out/000.png").exists() == (code == 0)
+    if code == 0 and words:
+        both = make_folder({"b": 2}, name="other", seed=5)
+        shutil.copy(picture, both / "b/000.png")
+        assert run("apply", both, tmp_path / "all", "--bank", bank).exit_code == 0
+        assert (tmp_path / "all/b/000.png").read_bytes() == (tmp_path / "out/000.png").read_bytes()
+    if code:
+        assert "a, b" in result.stderr
+
+
+def test_a_class_for_pictures_that_have_classes_is_refused(run: Run, make_folder: MakeFolder, tmp_path: Path) -> None:
+    source = make_folder({"a": 2, "b": 2})
+    assert run("code-book", tmp_path / "book", "--class", "a", "--class", "b").exit_code == 0
+    result = run("apply", source, tmp_path / "out", "--bank", tmp_path / "book", "--class", "a")
+    assert result.exit_code == 2
+    assert "which say their class" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_key_file_is_an_option_of_protect(run: Run, make_folder: MakeFolder, tmp_path: Path) -> None:
+    source, key = make_folder({"a": 2, "b": 2}), tmp_path / "key"
+    key.write_text(secrets.token_hex(32))
+    with_key = run("protect", source, tmp_path / "one", "--method", "texture", "--key-file", key)
+    assert with_key.exit_code == 0
+    assert "whoever guesses it" not in with_key.stderr
+    without = run("protect", source, tmp_path / "two", "--method", "texture")
+    assert "--key-file FILE" in without.stderr
+    assert (tmp_path / "one/a/000.png").read_bytes() != (tmp_path / "two/a/000.png").read_bytes()
+    assert run("protect", source, tmp_path / "three", "--method", "noise", "--key-file", key).exit_code == 2

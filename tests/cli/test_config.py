@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pytest
 import typer
+from pydantic import BeforeValidator
 from typer.testing import CliRunner
 
-from bitterant.cli import options
-from bitterant.cli.options import ConfigOption
+from bitterant.cli.options import Given, Terminal, takes_options
+from bitterant.errors import ConfigError
+from bitterant.records.config import Config, Option, at_least, one_or_more
+from bitterant.records.shared_options import BudgetConfig
 
 seen: dict[str, Any] = {}
 app = typer.Typer()
+
+
+class Baking(Config):
+    format: Annotated[Literal["round", "square"], Option(help="", called="shape")] = "round"
+    count: Annotated[int, at_least("count", 1), Option(help="")] = 1
+    weight: Annotated[float, Option(help="")] = 1.0
+    dry_run: Annotated[bool, Option(help="")] = False
+    resume: Annotated[bool, Option(help="", names=("--resume/--no-resume",))] = True
+    name: Annotated[tuple[str, ...], BeforeValidator(one_or_more), Option(help="")] = ()
 
 
 @app.callback()
@@ -22,17 +34,10 @@ def top() -> None:
 
 
 @app.command()
-def bake(
-    source: Path,
-    kind: Annotated[str, typer.Option("--format")] = "round",
-    count: Annotated[int, typer.Option()] = 1,
-    dry_run: Annotated[bool, typer.Option("--dry-run")] = False,
-    resume: Annotated[bool, typer.Option("--resume/--no-resume")] = True,
-    name: Annotated[list[str] | None, typer.Option()] = None,
-    config: ConfigOption = None,
-) -> None:
+@takes_options(Baking, from_file=True)
+def bake(source: Path, given: Given, terminal: Terminal) -> None:
     seen.clear()
-    seen.update(kind=kind, count=count, dry_run=dry_run, resume=resume, name=name)
+    seen.update(Baking.of(given).model_dump(), json=terminal.output.as_json)
 
 
 @app.command()
@@ -59,19 +64,62 @@ def test_the_table_of_the_command_gives_defaults_and_the_command_line_wins(tmp_p
     count = 9
     """
     assert run(tmp_path, text, "--count", "7")[0] == 0
-    assert seen == {"kind": "square", "count": 7, "dry_run": True, "resume": False, "name": ["a", "b"]}
+    assert seen == {
+        "format": "square", "count": 7, "weight": 1.0, "dry_run": True, "resume": False, "name": ("a", "b"),
+        "json": False,
+    }  # fmt: skip
+
+
+def test_one_word_is_a_list_of_one_and_a_command_may_talk_as_the_file_says(tmp_path: Path) -> None:
+    assert run(tmp_path, '[bake]\nname = "abc"\njson = true\n')[0] == 0
+    assert (seen["name"], seen["json"]) == (("abc",), True)
 
 
 def test_all_mistakes_are_told_at_once_with_what_was_meant(tmp_path: Path) -> None:
-    code, told = run(tmp_path, '[bake]\ncuont = 3\nformat = "x"\nzebra = 1\n[bake.name]\na = 1\n')
+    text = """
+    [bake]
+    cuont = 3
+    count = 0
+    format = "x"
+    weight = "much"
+    dry-run = "perhaps"
+    zebra = 1
+    quiet = 7
+    [bake.name]
+    a = 1
+    """
+    code, told = run(tmp_path, text)
     assert code == 2
-    for part in ("'cuont'", "did you mean 'count'", "'zebra'", "'name' holds a table"):
+    told = " ".join(told.replace("│", " ").split())
+    for part in (
+        "'cuont'", "did you mean 'count'", "'zebra'", "'name' holds a table", "count must be at least 1, not 0",
+        "no shape named 'x'", "weight is a number, not 'much'", "dry_run is true or false, not 'perhaps'",
+        "quiet is true or false, not 7",
+    ):  # fmt: skip
         assert part in told
+
+
+@pytest.mark.parametrize("value", ["1.5", "true", "[1]", '"1.5"'])
+def test_a_whole_number_is_one(tmp_path: Path, value: str) -> None:
+    code, told = run(tmp_path, f"[bake]\ncount = {value}\n")
+    assert code == 2
+    assert "count is a whole number" in told
+
+
+def test_what_is_typed_is_checked_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        CliRunner().invoke(app, ["bake", "here", "--count", "0", "--format", "sqare"], catch_exceptions=False)
+    assert "2 things are wrong" in str(caught.value)
+    assert "Did you mean 'square'" in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("text", "part"),
-    [("[eat]\n", "no table [bake]"), ("[bake\n", "not valid TOML"), ('[bake]\ncount = "many"\n', "'--count'")],
+    [
+        ("[eat]\n", "no table [bake]"),
+        ("[bake\n", "not valid TOML"),
+        ('[bake]\ncount = "many"\n', "count is a whole number"),
+    ],
 )
 def test_what_cannot_be_read_is_a_usage_error(tmp_path: Path, text: str, part: str) -> None:
     code, told = run(tmp_path, text)
@@ -107,15 +155,11 @@ def test_a_strength_that_is_typed_wins_over_an_epsilon_from_the_file(
         """Two levels, as the real one."""
 
     @tool.command()
-    def bake(
-        ctx: typer.Context,
-        strength: options.StrengthOption = None,
-        epsilon: options.EpsilonOption = None,
-        config: ConfigOption = None,
-    ) -> None:
-        found.append(options.epsilon_levels(ctx, epsilon, strength))
+    @takes_options(BudgetConfig, from_file=True)
+    def bake(given: Given, terminal: Terminal) -> None:
+        found.append(BudgetConfig.of(given).levels)
 
     (tmp_path / "settings.toml").write_text(f"[bake]\n{text}\n", encoding="utf-8")
     result = CliRunner().invoke(tool, ["bake", "--config", str(tmp_path / "settings.toml"), *words])
     assert result.exit_code == 0, result.output
-    assert found == [levels]
+    assert found == [pytest.approx(levels)]

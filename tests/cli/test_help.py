@@ -8,9 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from bitterant.attacks import adversary_names
+from bitterant.attacks.config import complete_adversary
 from bitterant.cli.app import app
-from bitterant.cli.options import METHODS, complete_adversary, complete_method
 from bitterant.protect import method_class, method_names
+from bitterant.protect.request.config import METHOD_WORDS, complete_method
 
 COMMANDS = ["protect", "verify", "fit", "apply", "code-book", "demo", "app"]
 COMMANDS += ["preview", "inspect", "list", "doctor", "t2ue"]
@@ -52,9 +53,9 @@ def test_help_of_a_command_is_not_taken_for_that_of_the_group() -> None:
 
 def test_methods_are_all_named_and_completed() -> None:
     ours = {name for name in method_names() if method_class(name).__module__.startswith("bitterant.protect.")}
-    assert set(METHODS) == {"auto", *ours}
+    assert set(METHOD_WORDS) == {"auto", *ours}
     text = " ".join(page("protect", "--help").split())
-    assert all(name in text for name in METHODS)
+    assert all(name in text for name in METHOD_WORDS)
     assert complete_method("t") == ["texture", "t2ue"]
 
 

@@ -212,3 +212,18 @@ def test_names_that_are_no_text_are_told_without_a_crash(make_folder: MakeFolder
 
     assert any("odd-" in pair["name"] for pair in json.loads(inspect("--json"))["pairs"])
     assert "largest" in inspect()
+
+
+def test_the_list_says_that_textures_do_without_classes(run: Run) -> None:
+    (line,) = [line for line in run("list", "methods").stdout.splitlines() if line.startswith("texture")]
+    assert "cluster" in line
+
+
+def test_the_columns_of_inspect_are_explained(run: Run, tmp_path: Path) -> None:
+    a = save(tmp_path / "a.png", np.full((16, 16, 3), 90))
+    b = save(tmp_path / "b.png", np.full((16, 16, 3), 92))
+    result = run("inspect", a, b)
+    columns = result.stdout.splitlines()[0]
+    for name in ("PSNR", "SSIM", "CIEDE2000", "95 %", "patches"):
+        assert name in columns
+        assert name in result.stderr

@@ -68,3 +68,55 @@ def test_paths_are_told_from_options_and_names_that_are_taken_are_left_alone(
     assert free_name("out", ".bin") == "out.bin"
     Path("out.bin").touch()
     assert free_name("out", ".bin") == "out-2.bin"
+
+
+@pytest.mark.parametrize("granularity", ["class", "sample"])
+def test_what_fit_and_apply_suggest_starts(run: Run, make_folder: MakeFolder, tmp_path: Path, granularity: str) -> None:
+    source = make_folder({"cats": 3, "dogs": 3}, name="my pictures")
+    (tmp_path / "my pictures-protected").mkdir()  # a name that is taken
+    words = _suggested(run("fit", source, tmp_path / "a bank", "--method", "noise", "--granularity", granularity))
+    assert words[0] == "apply"
+    applied = run(*words)
+    assert applied.exit_code == 0
+    assert not any((tmp_path / "my pictures-protected").iterdir())
+    assert run(*_suggested(applied)).exit_code == 0
+
+
+def test_what_is_suggested_instead_of_a_verification_comes_with_the_reason(run: Run, make_folder: MakeFolder) -> None:
+    for classes, needed in (({"cats": 3, "dogs": 3}, "25 pictures of each class"), ({"": 3}, "60 pictures")):
+        source = make_folder(classes, name=f"src{len(classes)}")
+        told = run("protect", source, source.with_name(f"{source.name}-out"), "--method", "noise").stderr
+        assert "too few pictures for 'bitterant verify', which takes" in told
+        assert needed in told
+        assert told.index("too few pictures") < told.index("Next: bitterant inspect")
+
+
+def test_what_a_refusal_of_verify_names_is_not_refused_again(run: Run, make_folder: MakeFolder) -> None:
+    """From a few pictures without classes, by either way that the message names, to a start."""
+    flat = make_folder({"": 6}, name="flat")
+    protect_noise = ("--method", "noise", "--quiet")
+    assert run("protect", flat, flat.parent / "flat-out", *protect_noise).exit_code == 0
+    refused = run("verify", flat, flat.parent / "flat-out", "--no-report")
+    assert refused.exit_code == 2
+    told = " ".join(refused.stderr.split())
+    found = re.search(r"with (\d+) pictures each; or with fewer, and (\d+) others of each class", told)
+    assert found is not None, told
+    many, others = int(found[1]), int(found[2])
+    test = make_folder({"a": others, "b": others}, name="test", seed=7)
+    for name, count, words in (("many", many, ()), ("few", 3, ("--test", test))):
+        source = make_folder({"a": count, "b": count}, name=name)
+        assert run("protect", source, source.parent / f"{name}-out", *protect_noise).exit_code == 0
+        with pytest.raises(Started):
+            run("verify", source, source.parent / f"{name}-out", "--no-report", *words)
+
+
+def test_a_test_folder_that_is_too_small_is_not_to_be_left_out_where_that_is_refused_too(
+    run: Run, make_folder: MakeFolder
+) -> None:
+    test = make_folder({"a": 1, "b": 1}, name="test", seed=7)
+    for count in (3, 25):
+        source = make_folder({"a": count, "b": count}, name=f"src{count}")
+        assert run("protect", source, source.parent / f"{count}-out", "--method", "noise").exit_code == 0
+        told = run("verify", source, source.parent / f"{count}-out", "--no-report", "--test", test).stderr
+        assert "Put more pictures into it, 5 of each class" in " ".join(told.split())
+        assert ("leave --test out" in told) == (count == 25)

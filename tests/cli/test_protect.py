@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,7 @@ def test_unknown_names_come_with_what_was_meant(run: Run, make_folder: MakeFolde
     assert "Did you mean 'emn'?" in wrong(run, "protect", src, out, "--method", "enm")
     assert "Did you mean 'resnet18'?" in wrong(run, "protect", src, out, "--surrogate", "resnet-18")
     assert "is not a device" in wrong(run, "protect", src, out, "--device", "toaster")
-    assert "--resolution takes" in wrong(run, "protect", src, out, "--resolution", "big")
+    assert "resolution is a whole number or 'auto'" in wrong(run, "protect", src, out, "--resolution", "big")
 
 
 def test_several_mistakes_are_told_together(run: Run, make_folder: MakeFolder) -> None:
@@ -253,3 +254,12 @@ def test_a_second_run_does_nothing_and_another_strength_is_refused(run: Run, mak
     assert "epsilon" in wrong(run, *words, "--epsilon", "4")
     assert run(*words, "--epsilon", "4", "--no-resume").exit_code == 0
     assert abs(read(src / "cats/000.png") - read(out / "cats/000.png")).max() == 4
+
+
+def test_the_plan_of_textures_without_classes_speaks_of_clusters(run: Run, make_folder: MakeFolder) -> None:
+    source = make_folder({"": 8})
+    told = run("protect", source, source.parent / "out", "--method", "texture", "--dry-run").stderr
+    assert "Making the noise" not in told
+    assert "making the noise" not in told
+    assert not re.search(r"\b0 s\b", told)
+    assert "one pattern for each cluster" in told

@@ -219,7 +219,7 @@ BEFORE = {
     "5 pictures a class": Row(
         held_out,
         2,
-        ("3 pictures of 3 classes held out from", "1.0 a class", "At least 5", "at least 25 pictures a class"),
+        ("3 pictures of 3 classes held out from", "1.0 a class", "At least 5", "with 25 pictures each"),
     ),
     "2 test pictures a class": Row(
         keep(2, "test"), 2, ("6 pictures of 3 classes in the test folder", "2.0 a class", "15 in all", "Put more")

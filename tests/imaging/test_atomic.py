@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bitterant.errors import OutputError
+from bitterant.errors import ConfigError, OutputError
 from bitterant.imaging import sweep_temporaries, sweep_temporaries_of, write_atomic
 
 
@@ -27,7 +27,7 @@ def test_writes_the_bytes_and_makes_the_folders(tmp_path):
 def test_an_existing_file_is_left_alone_unless_overwriting(tmp_path):
     path = tmp_path / "x"
     path.write_bytes(b"old")
-    with pytest.raises(OutputError, match="exists already"):
+    with pytest.raises(ConfigError, match="exists already"):
         write_atomic(path, b"new", overwrite=False)
     assert path.read_bytes() == b"old"
     write_atomic(path, b"new", overwrite=True)
@@ -39,7 +39,7 @@ def test_a_dangling_link_counts_as_existing(tmp_path):
         (tmp_path / "x").symlink_to(tmp_path / "gone")
     except OSError:
         pytest.skip("this system makes no symbolic links")
-    with pytest.raises(OutputError, match="exists already"):
+    with pytest.raises(ConfigError, match="exists already"):
         write_atomic(tmp_path / "x", b"new", overwrite=False)
 
 
@@ -194,7 +194,7 @@ def test_a_name_that_is_taken_meanwhile_is_not_lost(tmp_path, monkeypatch):
         real(descriptor)
 
     monkeypatch.setattr(os, "fsync", meanwhile)
-    with pytest.raises(OutputError, match="exists already"):
+    with pytest.raises(ConfigError, match="exists already"):
         write_atomic(path, b"new", overwrite=False)
     assert path.read_bytes() == b"another's"
     assert names(tmp_path) == ["x"]
@@ -213,7 +213,7 @@ def test_a_disk_without_second_names_is_written_all_the_same(tmp_path, monkeypat
 def test_only_a_file_of_its_kind_is_replaced(tmp_path):
     path = tmp_path / "x"
     path.write_bytes(b"mine")
-    with pytest.raises(OutputError, match="left alone"):
+    with pytest.raises(ConfigError, match="left alone"):
         write_atomic(path, b"new", overwrite=lambda file: file.read_bytes().startswith(b"ours"))
     path.write_bytes(b"ours, old")
     write_atomic(path, b"ours, new", overwrite=lambda file: file.read_bytes().startswith(b"ours"))
@@ -230,7 +230,7 @@ def test_what_a_link_leads_to_is_never_written(tmp_path, overwrite):
         assert path.read_bytes() == b"new"
         assert not path.is_symlink()
     else:
-        with pytest.raises(OutputError):
+        with pytest.raises(ConfigError):
             write_atomic(path, b"new", overwrite=overwrite)
     assert victim.read_bytes() == b"precious"
 

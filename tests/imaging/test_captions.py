@@ -70,7 +70,7 @@ class TestPrecedence:
         root = put(tmp_path, "pets/a.png")
         (root / "pets/a.txt").write_text("text", encoding="utf-8")
         assert firsts(captions(root, source="class"))["pets/a.png"][1] == "class"
-        with pytest.raises(CaptionError, match=r"1 of 1 pictures have no caption: pets/a\.png"):
+        with pytest.raises(CaptionError, match=r"1 of 1 picture has no caption: pets/a\.png"):
             captions(root, source="metadata")
 
     def test_captioner_then_fallback(self, tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ class TestTables:
 
     def test_pictures_beside_the_class_folders_have_no_class_to_be_called_by(self, tmp_path: Path) -> None:
         root = put(tmp_path, "cat/a.png", "dog/b.png", "c.png")
-        with pytest.raises(CaptionError, match=r"1 of 3 pictures have no caption: c\.png\. Put"):
+        with pytest.raises(CaptionError, match=r"1 of 3 pictures has no caption: c\.png\. Put"):
             captions(root)
 
     def test_several_pictures_of_a_row_share_its_caption(self, tmp_path: Path) -> None:
@@ -286,7 +286,7 @@ class TestWarnings:
         root = put(tmp_path, "a.png")
         (root / "a.txt").write_text("word " * 90, encoding="utf-8")
         (warning,) = captions(root).warnings
-        assert "1 captions are longer" in warning
+        assert "1 caption is longer" in warning
 
 
 @given(st.text())

@@ -12,8 +12,8 @@ from PIL import Image
 
 from bitterant.errors import ConfigError
 from bitterant.imaging import Entry, output_name, resolve_output_names, scan_folder
-from bitterant.imaging.encoding import FormatPolicy
 from bitterant.imaging.formats import format_of_file
+from bitterant.records.shared_options import FormatPolicy
 
 
 def entries(*names: str) -> list[Entry]:

@@ -63,7 +63,7 @@ def test_images_beside_class_folders_are_a_class_of_their_own(tmp_path):
     ]
     assert scan.classes == (".", "a", "b")
     assert scan.skipped == ()
-    assert "1 of 3 pictures lie beside the class folders" in scan.notes[0]
+    assert "1 of 3 pictures lies beside the class folders" in scan.notes[0]
 
 
 def test_a_folder_that_is_mostly_loose_is_flat(tmp_path):

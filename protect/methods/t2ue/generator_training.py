@@ -259,7 +259,7 @@ def _pairs(request: TrainRequest, recipe: TrainRecipe) -> CaptionPairs:
 def _write(out: Path, pipeline: T2UEPipeline, report: TrainReport, recipe: TrainRecipe, about: dict[str, Any]) -> None:
     made = out.with_name(f".bitterant-{out.name}")
     if made.is_symlink() or (made.exists() and not made.is_dir()):
-        raise OutputError(f"{made} is in the way and is left alone. Move it away.")
+        raise ConfigError(f"{made} is in the way and is left alone. Move it away.")
     try:
         shutil.rmtree(made, ignore_errors=True)
         pipeline.save_pretrained(str(made))

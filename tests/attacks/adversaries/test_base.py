@@ -8,6 +8,7 @@ from typing import Any, cast, get_args
 import pytest
 
 from bitterant.attacks.adversaries import Adversary, adversary_classes, create_adversary
+from bitterant.attacks.config import VerifyConfig
 from bitterant.attacks.request import plan_conditions, resolve_request
 from bitterant.attacks.terms import (
     CRAFTING_MEANINGS,
@@ -65,10 +66,10 @@ def test_two_hundred_clean_pictures_are_few_among_many(images: int | None, train
     adversary = create_adversary("validated-stop")
     assert adversary.clean_pictures == VALIDATION
     assert adversary.trainer_among(images) == trainer
-    request = resolve_request(
-        preset="quick", victims=None, adversaries=["validated-stop"], seeds=None, seed=0,
+    request = resolve_request(VerifyConfig(
+        preset="quick", victims=None, adversaries=("validated-stop",), seeds=None, seed=0,
         require_tier=None, require_grade=None, max_minutes=None, recipe=None,
-    )  # fmt: skip
+    ))  # fmt: skip
     assert [planned.trainer for planned in plan_conditions(request, images=images)][:2] == ["W1", trainer]
 
 

@@ -288,7 +288,7 @@ class TestBadInput:
     def test_captions(self, places: Path) -> None:
         clean, same = places / "clean", places / "same"
         (clean / "007.txt").unlink()
-        self.refuse(CaptionError, r"1 of 96 pictures have no caption: 007\.png", clean, same)
+        self.refuse(CaptionError, r"1 of 96 pictures has no caption: 007\.png", clean, same)
         with pytest.raises(CaptionError) as raised:
             verify_retrieval(clean, same)
         assert "--fallback-caption" not in str(raised.value), "there is no such option here"

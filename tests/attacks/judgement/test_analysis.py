@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bitterant.attacks.adversaries import create_adversaries
+from bitterant.attacks.config import VerifyConfig
 from bitterant.attacks.evaluation.analysis import analyse
 from bitterant.attacks.evaluation.caveats import note_power
 from bitterant.attacks.evaluation.grading import RULE
@@ -22,15 +23,17 @@ SEEDS = (1, 2, 3)
 
 def plan_of(*adversaries: str) -> Plan:
     request = resolve_request(
-        preset="quick",
-        victims=["small-cnn"],
-        adversaries=list(adversaries),
-        seeds=len(SEEDS),
-        seed=0,
-        require_tier=None,
-        require_grade=None,
-        max_minutes=None,
-        recipe=None,
+        VerifyConfig(
+            preset="quick",
+            victims=("small-cnn",),
+            adversaries=tuple(adversaries),
+            seeds=len(SEEDS),
+            seed=0,
+            require_tier=None,
+            require_grade=None,
+            max_minutes=None,
+            recipe=None,
+        )
     )
     return Plan(
         rule=RULE,

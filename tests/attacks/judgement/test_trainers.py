@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bitterant.attacks.adversaries import create_adversaries
+from bitterant.attacks.config import VerifyConfig
 from bitterant.attacks.evaluation.analysis import analyse
 from bitterant.attacks.evaluation.grading import RULE
 from bitterant.attacks.evaluation.verdict import trainer_results
@@ -104,10 +105,10 @@ def test_equal_figures_are_those_of_the_end() -> None:
 
 def readings(labels: np.ndarray, *adversaries: str, curve: bool = True) -> dict[str, Condition]:
     """Every victim is right about all at the end on clean pictures; on protected ones about 30 %, at the peak 60 %."""
-    request = resolve_request(
-        preset="quick", victims=["small-cnn"], adversaries=list(adversaries), seeds=3, seed=0,
+    request = resolve_request(VerifyConfig(
+        preset="quick", victims=("small-cnn",), adversaries=tuple(adversaries), seeds=3, seed=0,
         require_tier=None, require_grade=None, max_minutes=None, recipe=None,
-    )  # fmt: skip
+    ))  # fmt: skip
     plan = Plan(
         rule=RULE, preset="quick", seed=0, victim_seeds=(1, 2, 3), conditions=plan_conditions(request), recipes={},
         resolution=16, train_images=1, test_images=len(labels), noise_levels=0, alpha=0.05, draws=500, evals=2,

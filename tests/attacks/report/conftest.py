@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from bitterant.attacks.config import VerifyConfig
 from bitterant.attacks.data import VerificationData, load_sets
 from bitterant.attacks.evaluation import RULE, analyse, check_data, check_gates, judge, set_aside, trainer_results
 from bitterant.attacks.report import (
@@ -103,10 +104,10 @@ def make_report(
     """
     if delta is None:
         delta = np.rint(8 * np.cos(2 * np.pi * np.arange(SIDE) * 6 / SIDE)).astype(int)[None, :].repeat(SIDE, axis=0)
-    request = resolve_request(
-        preset="quick", victims=list(victims), adversaries=list(adversaries), seeds=len(SEEDS), seed=0,
+    request = resolve_request(VerifyConfig(
+        preset="quick", victims=tuple(victims), adversaries=tuple(adversaries), seeds=len(SEEDS), seed=0,
         require_tier=None, require_grade=None, max_minutes=None, recipe=None,
-    )  # fmt: skip
+    ))  # fmt: skip
     clean, after = sets_of(classes, per_class, 0, delta)
     data = load_sets(clean, after, sets_of(classes, per_class, 1, None)[0], epsilon=8 / 255)
     plan = Plan(

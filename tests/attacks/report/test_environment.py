@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from bitterant.attacks.config import VerifyConfig
 from bitterant.attacks.report import describe_environment
-from bitterant.attacks.report.environment import _commit, sets_command
-from bitterant.attacks.request import resolve_request
+from bitterant.attacks.report.environment import _commit
 from bitterant.surrogates import Recipe
 
 
@@ -51,16 +51,15 @@ def test_the_environment_names_no_machine_and_is_whole() -> None:
 
 
 def test_the_call_on_sets_repeats_what_was_asked_for() -> None:
-    request = resolve_request(
-        preset="smoke", victims=None, adversaries=["jpeg:10"], seeds=2, seed=7, require_tier=None, require_grade=None,
-        max_minutes=None, recipe=Recipe(steps=3),
-    )  # fmt: skip
+    config = VerifyConfig(
+        preset="smoke", adversaries=("jpeg:10",), seeds=2, seed=7, epsilon=0.03, recipe=Recipe(steps=3)
+    )
     seen: dict[str, Any] = {}
 
     def verify_sets(*sets: object, **options: object) -> None:
         seen.update(options)
 
-    call = sets_command(request, None, ["jpeg:10"], 0.03, "auto").removeprefix("bitterant.attacks.")
+    call = config.call().removeprefix("bitterant.attacks.")
     names = {"verify_sets": verify_sets, "Recipe": Recipe, "clean": 0, "protected": 0, "test": 0}
     eval(call, names)  # it is our own text
     assert seen == {

@@ -23,6 +23,7 @@ from bitterant.attacks.adversaries import create_adversaries
 from bitterant.attacks.adversaries.adversarial import AdversarialObjective
 from bitterant.attacks.adversaries.learning import PlainTraining
 from bitterant.attacks.adversaries.prior import Recovery
+from bitterant.attacks.config import VerifyConfig
 from bitterant.attacks.data.sets import VerificationData, load_sets
 from bitterant.attacks.evaluation import RULE
 from bitterant.attacks.request import plan_conditions, resolve_request
@@ -54,10 +55,10 @@ class Grid:
     def __init__(self, data: VerificationData, place: Path, *, max_minutes: float | None = None) -> None:
         self.data, self.place, self.runs = data, place, 0
         self.adversaries = {made.name: made for made in create_adversaries(NAMES)}
-        request = resolve_request(
-            preset="quick", victims=["small-cnn"], adversaries=NAMES, seeds=2, seed=0, require_tier=None,
+        request = resolve_request(VerifyConfig(
+            preset="quick", victims=("small-cnn",), adversaries=NAMES, seeds=2, seed=0, require_tier=None,
             require_grade=None, max_minutes=max_minutes, recipe=TINY,
-        )  # fmt: skip
+        ))  # fmt: skip
         self.plan = Plan(
             rule=RULE, preset="quick", seed=0, victim_seeds=(11, 12), conditions=plan_conditions(request), recipes={},
             resolution=16, train_images=24, test_images=24, noise_levels=8, alpha=0.05, draws=200, evals=2,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from bitterant.attacks.adversaries import create_adversaries
+from bitterant.attacks.config import VerifyConfig
 from bitterant.attacks.data.sets import VerificationData, load_sets
 from bitterant.attacks.evaluation import RULE
 from bitterant.attacks.request import plan_conditions, resolve_request
@@ -34,15 +36,17 @@ def data(train_set: ImageSet, test_set: ImageSet) -> VerificationData:
 
 def plan_of(data: VerificationData, *, max_minutes: float | None = None) -> Plan:
     request = resolve_request(
-        preset="quick",
-        victims=["small-cnn", "convmixer"],
-        adversaries=["early-stop", "jpeg", "grayscale"],
-        seeds=2,
-        seed=0,
-        require_tier=None,
-        require_grade=None,
-        max_minutes=max_minutes,
-        recipe=TINY,
+        VerifyConfig(
+            preset="quick",
+            victims=("small-cnn", "convmixer"),
+            adversaries=("early-stop", "jpeg", "grayscale"),
+            seeds=2,
+            seed=0,
+            require_tier=None,
+            require_grade=None,
+            max_minutes=max_minutes,
+            recipe=TINY,
+        )
     )
     return Plan(
         rule=RULE,
@@ -161,13 +165,18 @@ def test_cells_that_several_adversaries_share_are_trained_once(tmp_path: Path, d
     ],
 )
 def test_whole_conditions_are_dropped_from_the_end(
-    tmp_path: Path, data: VerificationData, minutes: float, kept: list[str] | None
+    tmp_path: Path, data: VerificationData, caplog: pytest.LogCaptureFixture, minutes: float, kept: list[str] | None
 ) -> None:
     result, _, told = run_fake(tmp_path, data, minutes)
     ids = [condition.id for condition in plan_of(data).conditions]
     assert [name for name in ids if name not in result.dropped] == (kept or ids)
     assert all("minutes" in reason for reason in result.dropped.values())
     assert told[-1][1] <= 1.0
+    left = [record.getMessage() for record in caplog.records if "would have taken" in record.getMessage()]
+    assert len(left) == bool(result.dropped)
+    for text in left:
+        assert re.match(rf"{len(result.dropped)} conditions? did not fit into {minutes:g} minutes", text)
+        assert re.search(r"about [1-9]\d* minutes? more", text)
 
 
 def test_trainings_are_never_shortened(tmp_path: Path, data: VerificationData) -> None:

@@ -12,7 +12,8 @@ from bitterant.imaging import Budget, Picture, scan_folder
 from bitterant.imaging.perturb import share_kept
 from bitterant.protect.folder import plan as growth
 from bitterant.protect.folder import protect_folder
-from bitterant.protect.request import FormatPolicy, WriteOptions
+from bitterant.protect.request import WriteConfig
+from bitterant.records.shared_options import FormatPolicy
 
 NOISE: dict[str, Any] = {"method": "noise", "device": "cpu", "resolution": 16}
 
@@ -30,13 +31,13 @@ def photos(kit: Any) -> Any:
 
 def test_a_folder_that_grows_much_is_told_before_the_work(photos: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     scan = scan_folder(photos.root / "src")
-    assert growth.foresee_growth(scan, photos.root / "out", Budget(8 / 255), WriteOptions()) == []
+    assert growth.foresee_growth(scan, photos.root / "out", Budget(8 / 255), WriteConfig()) == []
     monkeypatch.setattr(growth, "WORTH_TELLING", 1000)
-    (told,) = growth.foresee_growth(scan, photos.root / "out", Budget(8 / 255), WriteOptions())
+    (told,) = growth.foresee_growth(scan, photos.root / "out", Budget(8 / 255), WriteConfig())
     assert "4 pictures are written without loss. --format webp" in told
-    (told,) = growth.foresee_growth(scan, photos.root / "out", Budget(8 / 255), WriteOptions(format="webp"))
+    (told,) = growth.foresee_growth(scan, photos.root / "out", Budget(8 / 255), WriteConfig(format="webp"))
     assert "--format" not in told
-    assert growth.foresee_growth(scan, photos.root / "out", Budget(8 / 255), WriteOptions(format="same")) == []
+    assert growth.foresee_growth(scan, photos.root / "out", Budget(8 / 255), WriteConfig(format="same")) == []
     stages: list[str] = []
     protect_folder(
         photos.root / "src", photos.root / "out", **NOISE, progress=lambda *step: stages.append(step[0] + step[3])

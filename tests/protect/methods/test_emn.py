@@ -8,7 +8,7 @@ from typing import Literal
 import pytest
 import torch
 
-from bitterant.errors import ConfigError, OutputError
+from bitterant.errors import ConfigError
 from bitterant.imaging import Budget, ImageSet
 from bitterant.protect import ErrorMinimizing, FitProgress
 from bitterant.protect.methods.checkpoint import Checkpoint
@@ -74,7 +74,7 @@ def test_damaged_state_is_ignored(tiny: ImageSet, tmp_path: Path) -> None:
         path.write_bytes(b"\x08\x00\x00\x00 cut short")
     bank = ErrorMinimizing(attempts=0, **QUICK).fit(tiny, checkpoint=state)  # type: ignore[arg-type]
     assert torch.equal(bank.levels, ErrorMinimizing(attempts=0, **QUICK).fit(tiny).levels)  # type: ignore[arg-type]
-    with pytest.raises(OutputError, match="exists already and is left alone"):
+    with pytest.raises(ConfigError, match="exists already and is left alone"):
         ErrorMinimizing(attempts=0, **QUICK).fit(tiny, checkpoint=other)  # type: ignore[arg-type]
 
 

@@ -21,9 +21,9 @@ from bitterant.errors import (
     UnknownNameError,
 )
 from bitterant.protect.folder import apply_folder, fit_folder, protect_folder
-from bitterant.protect.request import FitOptions, check_fit, check_source
-from bitterant.protect.request.checks import Problems
-from bitterant.protect.request.options import choose_method
+from bitterant.protect.request import FitConfig, check_fit, check_source
+from bitterant.protect.request.suitability import choose_method
+from bitterant.records.config import Problems
 
 NOISE: dict[str, Any] = {"method": "noise", "device": "cpu", "resolution": 16}
 
@@ -55,7 +55,7 @@ def test_an_empty_source(kit: Any) -> None:
     (kit.root / "src").mkdir()
     refuse(FolderError, 2, "no picture", "one folder for each", source=kit.root / "src", output=kit.root / "out")
     (kit.root / "src/notes.pdf").write_text("x")
-    refuse(FolderError, 2, "1 other files", source=kit.root / "src", output=kit.root / "out", **NOISE)
+    refuse(FolderError, 2, "It holds 1 other file.", source=kit.root / "src", output=kit.root / "out", **NOISE)
 
 
 @pytest.mark.parametrize("place", ["src", "src/out", "."])
@@ -284,7 +284,7 @@ def test_auto_takes_what_was_asked_for_into_account(kit: Any, options: dict[str,
     """Textures have no network, no pattern a class and no working resolution: who names one wants crafted noise."""
     problems = Problems()
     scan = check_source(kit.folder(), problems)
-    request = check_fit(scan, FitOptions(method="auto", device="cpu", **options), problems)
+    request = check_fit(scan, FitConfig(method="auto", device="cpu", **options), problems)
     problems.raise_all()
     assert request is not None
     assert request.method.name == chosen

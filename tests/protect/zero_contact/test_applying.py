@@ -19,7 +19,6 @@ from bitterant.errors import (
     ConfigError,
     FolderError,
     Interrupted,
-    OutputError,
     RequestError,
     SetupError,
 )
@@ -325,7 +324,7 @@ class TestRecords:
         body = json.loads(path.read_text(encoding="ascii"))
         assert body["counts"]["protected"] == 4
         assert max(body["stealth"]["linf_levels"].values()) <= 8
-        with pytest.raises(OutputError):
+        with pytest.raises(ConfigError):
             write_summary(path, summary)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitterant.errors import BudgetExceeded, ConfigError, Interrupted, OutputError, RequestError, WeightsError
+from bitterant.errors import BudgetExceeded, ConfigError, Interrupted, RequestError, WeightsError
 from bitterant.imaging import Budget, Picture, add_delta
 from bitterant.imaging.perturb import place_delta, shrink_delta
 from bitterant.protect.folder import StopRequest
@@ -183,7 +183,7 @@ class TestFiles:
         second = kit.root / "out-00002-of-00004.noise.safetensors"
         second.write_text("mine", encoding="utf-8")
         before = sorted(kit.root.rglob("*"))
-        with pytest.raises(OutputError, match="00002"):
+        with pytest.raises(ConfigError, match="00002"):
             kit.make(asked, shard_bytes=1)
         assert sorted(kit.root.rglob("*")) == before
         second.unlink()
@@ -217,7 +217,7 @@ class TestFiles:
         pixels = np.asarray(Image.open(files[0])).astype(int) - 128
         np.testing.assert_array_equal(pixels, np.rint(bundle.levels_of(name)))
         for write in (lambda: export_npz(bundle, kit.root / "n.npz"), lambda: export_png(bundle, kit.root / "pngs")):
-            with pytest.raises(OutputError):
+            with pytest.raises(ConfigError):
                 write()
 
 

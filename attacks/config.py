@@ -1,0 +1,307 @@
+"""What ``verify`` and ``t2ue verify`` are told: each option once, for the command line, files, Python, and the command
+that repeats a run."""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
+
+from pydantic import BeforeValidator
+
+from ..errors import BitterantError, ConfigError, UnknownNameError
+from ..records.config import Config, Option, at_least, checked, one_or_more
+from ..records.shared_options import CaptionsConfig, Device, Precision, Resolution, Seed, WeightsConfig, levels_of
+from .presets import PRESETS
+
+if TYPE_CHECKING:
+    from ..surrogates import Recipe
+
+    AnyRecipe = Recipe
+else:
+    AnyRecipe = Any
+
+_LEAST_RESOLUTION = 8
+
+
+def complete_adversary(incomplete: str) -> list[str]:
+    """Adversaries that begin like this."""
+    from .adversaries import adversary_names
+
+    return [name for name in adversary_names() if name.startswith(incomplete)]
+
+
+def _check_preset(name: str) -> BitterantError | None:
+    return None if name in PRESETS else UnknownNameError("preset", name, PRESETS)
+
+
+def _check_seeds(seeds: int) -> ConfigError | None:
+    return None if seeds >= 1 else ConfigError(f"The number of seeds must be at least 1, not {seeds}.")
+
+
+def _positive(option: str) -> Any:
+    def check(value: float) -> ConfigError | None:
+        if value > 0 and math.isfinite(value):
+            return None
+        return ConfigError(f"{option} must be a positive number, not {value:g}.")
+
+    return checked(check)
+
+
+def _check_resolution(resolution: int | str) -> ConfigError | None:
+    if isinstance(resolution, str) or resolution >= _LEAST_RESOLUTION:
+        return None
+    return ConfigError(f"The working resolution must be at least {_LEAST_RESOLUTION} pixels, not {resolution}.")
+
+
+def _check_promise(epsilon: float) -> ConfigError | None:
+    return None if 0 < epsilon <= 1 else _no_promise(epsilon * 255)
+
+
+def _no_promise(levels: float) -> ConfigError:
+    return ConfigError(f"epsilon of {levels:g} levels is outside 1..255 levels: --epsilon 8, in Python epsilon=8/255.")
+
+
+def _promise_of(levels: Any) -> Any:
+    """Levels of 255 as a fraction. Less than a level, which Python takes, is a slip on the command line."""
+    if isinstance(levels, int | float) and not 1 <= levels <= 255:
+        raise _no_promise(levels)
+    return levels_of(levels)
+
+
+Names = Annotated[tuple[str, ...] | None, BeforeValidator(one_or_more)]
+
+
+class VerifyConfig(Config):
+    """What ``verify`` is told; the meaning of each field stands at :func:`bitterant.verify_folder`."""
+
+    test: Annotated[
+        Path | None,
+        Option(
+            help="Clean pictures to test on, in the same class folders. Without it a part of CLEAN is held out.",
+            metavar="DIR",
+            everyday=True,
+        ),
+    ] = None
+    report: Annotated[
+        Path | None,
+        Option(
+            help="Folder for report.html, report.json and the tables beside them.",
+            metavar="DIR",
+            everyday=True,
+            default="PROTECTED-report, beside PROTECTED",
+        ),
+    ] = None
+    cells: Annotated[
+        Path | None,
+        Option(
+            help="Keep finished trainings here. Verifications that share a folder share those on the clean pictures.",
+            metavar="DIR",
+            default="cells in the report's folder",
+        ),
+    ] = None
+    lpips: Annotated[
+        Path | None,
+        Option(
+            help="Weights for LPIPS, a measure of how visible the change is; see docs/file-formats.md.",
+            metavar="FILE",
+            default="torch's cache",
+        ),
+    ] = None
+    preset: Annotated[
+        str,
+        checked(_check_preset),
+        Option(
+            help="How much to try: smoke (about a minute), quick, standard, full; or emn, apbench: as in a paper.",
+            metavar="NAME",
+            everyday=True,
+            complete=lambda incomplete: [name for name in PRESETS if name.startswith(incomplete)],
+        ),
+    ] = "quick"
+    resolution: Annotated[Resolution, checked(_check_resolution)] = "auto"
+    seed: Seed = 0
+    device: Device = "auto"
+    seeds: Annotated[
+        int | None,
+        checked(_check_seeds),
+        Option(help="How often each training is repeated.", metavar="N", default="the preset's"),
+    ] = None
+    victims: Annotated[
+        Names,
+        Option(
+            help="Train this model; may be given several times. See 'bitterant list victims'.",
+            metavar="NAME",
+            names=("--victim",),
+            default="the preset's",
+        ),
+    ] = None
+    adversaries: Annotated[
+        Names,
+        Option(
+            help="Try this against the protection; may be given several times. See 'bitterant list adversaries'.",
+            metavar="NAME",
+            names=("--adversary",),
+            complete=complete_adversary,
+            default="the preset's",
+        ),
+    ] = None
+    epsilon: Annotated[
+        float | None,
+        checked(_check_promise),
+        Option(
+            help="How far a pixel of PROTECTED may have moved, 1 to 255: for copies that another tool made.",
+            metavar="LEVELS",
+            default="what the run file says",
+            read=_promise_of,
+            write=lambda epsilon: 255 * epsilon,
+        ),
+    ] = None
+    require_tier: Annotated[
+        str | None,
+        Option(help="With --require-grade: the trainer to withstand, such as naive or transforms.", metavar="TIER"),
+    ] = None
+    require_grade: Annotated[
+        str | None,
+        Option(help="Exit code 4 unless reached: weak, moderate or strong.", metavar="GRADE", everyday=True),
+    ] = None
+    max_minutes: Annotated[
+        float | None,
+        _positive("--max-minutes"),
+        Option(help="Leave out conditions that do not fit in; the report says which.", metavar="M", everyday=True),
+    ] = None
+    epochs: Annotated[
+        float | None,
+        _positive("--epochs"),
+        Option(
+            help="How often each training sees every picture.",
+            metavar="N",
+            default="the preset's: 12 for quick and standard, 48 for full, more for few pictures",
+        ),
+    ] = None
+    precision: Precision = "auto"
+    resume: Annotated[
+        bool,
+        Option(
+            help="Use trainings that an earlier run kept, or do all anew. Default: use them.",
+            names=("--resume/--no-resume",),
+        ),
+    ] = True
+    workers: Annotated[
+        int | None,
+        at_least("workers", 1, "Leave it out to have it chosen."),
+        Option(help="Trainings at the same time.", metavar="N", default="one a processor"),
+    ] = None
+    recipe: AnyRecipe | None = None
+
+    def command(self, clean: Path, protected: Path) -> str:
+        """The command line that asks for the same.
+
+        Args:
+            clean, protected: the folders.
+        """
+        # What neither decides about the result nor names a place is left to whoever repeats it, and what the command
+        # line has no word for is told beside it: less than a level it refuses, and a recipe is a Python object.
+        told = {"resume": True, "workers": None}
+        notes = [] if self.recipe is None else ["a recipe of its own, see plan.json"]
+        if self.epsilon is not None and 255 * self.epsilon < 1:
+            told["epsilon"] = None
+            notes.append(f"epsilon={self.epsilon:g}")
+        if self.adversaries == ():
+            told["adversaries"] = ("none",)
+        words = self.model_copy(update=told).words(always=("preset", "resolution", "seed"))
+        line = shlex.join(["bitterant", "verify", os.fspath(clean), os.fspath(protected), *words])
+        return line + (f"  # called from Python with {', '.join(notes)}" if notes else "")
+
+    def call(self) -> str:
+        """The call that asks for the same of sets in memory."""
+        given = {
+            name: list(value) if isinstance(value := getattr(self, name), tuple) else value
+            for name, field in type(self).model_fields.items()
+            if name not in _NOT_OF_SETS and (getattr(self, name) != field.default or name in ("preset", "seed"))
+        }
+        words = [f"{name}={value!r}" for name, value in given.items()]
+        return f"bitterant.attacks.verify_sets(clean, protected, test, {', '.join(words)})"
+
+
+_NOT_OF_SETS = frozenset({"test", "report", "cells", "lpips", "resolution", "resume", "workers"})
+"""Of folders, or without a say in the result."""
+
+
+class RetrievalConfig(WeightsConfig, CaptionsConfig):
+    """What ``t2ue verify`` is told."""
+
+    test: Annotated[
+        Path | None,
+        Option(
+            help="Clean captioned pictures to test on. Without it a fifth of CLEAN is held out.",
+            metavar="DIR",
+            everyday=True,
+        ),
+    ] = None
+    victim: Annotated[
+        str,
+        Option(
+            help="What is trained: clip-small, scratch:ARCH (such as scratch:RN50), or clip:ARCH/TAG.",
+            metavar="NAME",
+            everyday=True,
+        ),
+    ] = "clip-small"
+    seeds: Annotated[
+        int,
+        checked(_check_seeds),
+        Option(help="How often each training is repeated.", metavar="N", everyday=True),
+    ] = 3
+    epochs: Annotated[
+        int | None,
+        at_least("epochs", 1),
+        Option(
+            help="Passes over the pictures.",
+            metavar="N",
+            everyday=True,
+            default="30, more for fewer than 1,800 pictures",
+        ),
+    ] = None
+    report: Annotated[
+        Path | None,
+        Option(help="Folder for report.html and report.json.", metavar="DIR", everyday=True, default="none"),
+    ] = None
+    seed: Seed = 0
+    device: Device = "auto"
+    resolution: Annotated[Resolution, checked(_check_resolution)] = "auto"
+    test_coco: Annotated[
+        Path | None,
+        Option(help="The COCO captions of --test.", metavar="FILE", default="those of --coco"),
+    ] = None
+
+
+class VerifyKeywords(TypedDict, total=False):
+    """Fields of :class:`VerifyConfig` that also sets in memory take, for type checkers."""
+
+    report: Path | str | None
+    preset: str
+    victims: Sequence[str] | None
+    adversaries: Sequence[str] | None
+    seeds: int | None
+    seed: int
+    device: str
+    epsilon: float | None
+    require_tier: str | None
+    require_grade: str | None
+    max_minutes: float | None
+    workers: int | None
+    recipe: Recipe | None
+    epochs: float | None
+    precision: Literal["auto", "float32", "bfloat16"]
+    lpips: Path | str | None
+    cells: Path | str | None
+    resume: bool
+
+
+class VerifyFolderKeywords(VerifyKeywords, total=False):
+    """Fields of :class:`VerifyConfig`, for type checkers."""
+
+    test: Path | str | None
+    resolution: int | Literal["auto"]

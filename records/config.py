@@ -1,0 +1,317 @@
+"""Configuration objects: each option of a command or a function is written once, as a field of a frozen model.
+
+The field says how it is asked for on the command line and in a file, what it may be, and whether it decides about the
+result. :mod:`bitterant.cli.options` turns the fields into options of a command, and the functions that the commands
+call build the same models out of their keyword arguments. Importing this module loads neither numpy nor torch.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Self, TypeVar, Union, get_args, get_origin
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+
+from ..errors import BitterantError, ConfigError, SetupError, UnknownNameError
+
+
+class Problems:
+    """Collects what is wrong, to raise it together."""
+
+    def __init__(self) -> None:
+        self.found: list[BitterantError] = []
+
+    def add(self, error: BitterantError | None) -> None:
+        """Note an error; ``None`` is no error."""
+        if error is not None:
+            self.found.append(error)
+
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Note a configuration or environment error of the block instead of raising it."""
+        try:
+            yield
+        except (ConfigError, SetupError) as error:
+            self.found.append(error)
+
+    def raise_all(self) -> None:
+        """Raise what was found: one error as it is, several as one ConfigError with a line each.
+
+        Raises:
+            ConfigError: something is wrong with what was asked for.
+            SetupError: only the machine is to blame.
+        """
+        if not self.found:
+            return
+        if len(self.found) == 1:
+            raise self.found[0]
+        lines = [f"{len(self.found)} things are wrong:", *(f"  - {error}" for error in self.found)]
+        only_setup = all(isinstance(error, SetupError) for error in self.found)
+        together = (SetupError if only_setup else ConfigError)("\n".join(lines))
+        together.lines = tuple(lines)
+        raise together
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """How a field is asked for; metadata of the field.
+
+    Attributes:
+        help: one or two sentences.
+        metavar: what stands for the value in help; empty for a switch.
+        names: on the command line; by default ``--`` and the field's name. ``"--a/--no-a"`` is a switch with two ends.
+        everyday: shown by ``--help`` and not only by ``--help-all``.
+        default: what help calls the default; ``True`` shows the value itself, ``False`` none.
+        complete: names that begin like a word, for the shell.
+        word: what the command line takes where that is not the field's own type.
+        read: the field's value out of that word; raises ConfigError.
+        write: the word out of the field's value, for the command that repeats a run.
+        before: a field that gives way where this one was typed and the other only stands in a file.
+        called: what messages call it; by default the field's name.
+        decisive: whether it decides about the result, and so stands in the run file.
+    """
+
+    help: str
+    metavar: str = ""
+    names: tuple[str, ...] = ()
+    everyday: bool = False
+    default: bool | str = True
+    complete: Callable[[str], list[str]] | None = None
+    word: type | None = None
+    read: Callable[[Any], Any] | None = None
+    write: Callable[[Any], Any] | None = None
+    before: str | None = None
+    called: str = ""
+    decisive: bool = False
+
+
+class _Refusal(ValueError):
+    """Carries an error of ours through pydantic, which collects only ValueErrors."""
+
+    def __init__(self, error: BitterantError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def checked(check: Callable[[Any], BitterantError | None]) -> AfterValidator:
+    """Metadata of a field: ``check`` gives an error for a value that will not do."""
+
+    def validate(value: Any) -> Any:
+        error = None if value is None else check(value)
+        if error is not None:
+            raise _Refusal(error)
+        return value
+
+    return AfterValidator(validate)
+
+
+def reading(read: Callable[[Any], Any]) -> BeforeValidator:
+    """Metadata of a field: ``read`` makes its value of what was given, or raises ConfigError."""
+
+    def validate(given: Any) -> Any:
+        try:
+            return read(given)
+        except ConfigError as error:
+            raise _Refusal(error) from error
+
+    return BeforeValidator(validate)
+
+
+def at_least(name: str, least: int, remedy: str = "") -> AfterValidator:
+    """Metadata of a field: a number from ``least`` on."""
+
+    def check(value: float) -> ConfigError | None:
+        if value >= least:
+            return None
+        return ConfigError(f"{name} must be at least {least}, not {value}.{remedy and ' '}{remedy}")
+
+    return checked(check)
+
+
+class Config(BaseModel):
+    """Base of the models: frozen, and strict about names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, defer_build=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain_numbers(cls, given: Any) -> Any:
+        """Numbers of numpy and the like as Python's own; what is no number is none by way of ``true`` either."""
+        if not isinstance(given, Mapping):
+            return given
+        return {name: cls._plain(name, value) for name, value in given.items()}
+
+    @classmethod
+    def _plain(cls, name: str, value: Any) -> Any:
+        if _is_scalar(value):
+            value = value.item()
+        if isinstance(value, bool) and name in cls.model_fields and bool not in kinds(cls.model_fields[name]):
+            return str(value)  # pydantic would take it for 0 or 1
+        return value
+
+    @classmethod
+    def collect(cls, given: Mapping[str, Any], problems: Problems) -> Self:
+        """The configuration. All that is wrong is noted, and a default stands for it, so that the rest can be checked.
+
+        Args:
+            given: values by name.
+            problems: where errors are noted.
+        """
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            wrong: dict[str, BitterantError] = {}
+            for item in error.errors(include_url=False):
+                name = str(item["loc"][0]) if item["loc"] else ""
+                wrong.setdefault(name, cls._explain(name, item, given))
+            for found in wrong.values():
+                problems.add(found)
+            return cls(**{name: value for name, value in given.items() if name not in wrong})
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """The configuration.
+
+        Raises:
+            ConfigError: all that is wrong with it.
+        """
+        problems = Problems()
+        made = cls.collect(given, problems)
+        problems.raise_all()
+        return made
+
+    @classmethod
+    def _explain(cls, name: str, item: Any, given: Mapping[str, Any]) -> BitterantError:
+        refusal = item.get("ctx", {}).get("error")
+        if isinstance(refusal, _Refusal):
+            return refusal.error
+        if item["type"] == "extra_forbidden":
+            return UnknownNameError("option", name, cls.model_fields)
+        field, value = cls.model_fields[name], given.get(name)
+        option = cls.options().get(name)
+        said = option[1].called if option is not None and option[1].called else name
+        words, types = choices(field), [kind for kind in kinds(field) if kind in _KINDS]
+        if words and not types and isinstance(value, str):
+            return UnknownNameError(said, value, words)
+        wanted = [*(_KINDS[kind] for kind in types), *(repr(word) for word in words)]
+        return ConfigError(f"{said} is {' or '.join(wanted)}, not {value!r}.")
+
+    @classmethod
+    def options(cls) -> dict[str, tuple[FieldInfo, Option]]:
+        """The fields that the command line asks for, by name."""
+        found = {}
+        for name, field in cls.model_fields.items():
+            for part in field.metadata:
+                if isinstance(part, Option):
+                    found[name] = (field, part)
+        return found
+
+    def settings(self) -> dict[str, Any]:
+        """The fields that decide about the result, JSON-safe."""
+        return {name: getattr(self, name) for name, (_, option) in self.options().items() if option.decisive}
+
+    def words(self, always: Iterable[str] = ()) -> list[str]:
+        """The options of the command line that ask for the same.
+
+        Args:
+            always: fields that are told even where they have their default.
+        """
+        told: list[str] = []
+        for name, (field, option) in self.options().items():
+            value = getattr(self, name)
+            if value == field.get_default(call_default_factory=True) and name not in always:
+                continue
+            spelling = spellings(name, option)[0]
+            if isinstance(value, bool):
+                on, _, off = spelling.partition("/")
+                told.append(on if value else off)
+                continue
+            values = list(value.items()) if isinstance(value, Mapping) else value
+            values = [] if values is None else values if isinstance(values, tuple | list) else [values]
+            for one in values:
+                word = one if option.write is None else option.write(one)
+                told += [spelling, f"{word:.10g}" if isinstance(word, float) else str(word)]
+        return told
+
+
+def spellings(name: str, option: Option) -> tuple[str, ...]:
+    """What an option is called on the command line."""
+    return option.names or (f"--{name.replace('_', '-')}",)
+
+
+def kinds(field: FieldInfo) -> tuple[type, ...]:
+    """The types that a field takes, beside words out of a ``Literal`` and nothing."""
+    return tuple(dict.fromkeys(_kinds(field.annotation)))
+
+
+def _kinds(hint: Any) -> Iterator[type]:
+    origin = get_origin(hint)
+    if origin in (Union, UnionType):
+        for part in get_args(hint):
+            yield from _kinds(part)
+    elif origin is not Literal and hint is not NoneType:
+        yield origin or hint
+
+
+def choices(field: FieldInfo) -> tuple[str, ...]:
+    """The words out of which a field takes one; none where it takes any."""
+    return tuple(_choices(field.annotation))
+
+
+def _choices(hint: Any) -> Iterator[str]:
+    if get_origin(hint) is Literal:
+        yield from get_args(hint)
+    elif get_origin(hint) in (Union, UnionType):
+        for part in get_args(hint):
+            yield from _choices(part)
+
+
+_KINDS: dict[Any, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a word",
+    Path: "a path",
+    tuple: "a list of words",
+}
+
+
+def _is_scalar(value: Any) -> bool:
+    return hasattr(value, "dtype") and getattr(value, "ndim", None) == 0 and hasattr(value, "item")
+
+
+def one_or_more(value: Any) -> Any:
+    """A word alone as a list of one."""
+    return (value,) if isinstance(value, str) else value
+
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def takes(model: type[Config]) -> Callable[[_F], _F]:
+    """Decorator: show the fields of ``model`` in the signature of a function that takes them as keywords."""
+
+    def decorate(function: _F) -> _F:
+        shown = inspect.signature(function)
+        plain = [found for found in shown.parameters.values() if found.kind is not found.VAR_KEYWORD]
+        named = {found.name for found in plain}
+        fields = [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=field.get_default(call_default_factory=True),
+                annotation=field.annotation,
+            )
+            for name, field in model.model_fields.items()
+            if name not in named
+        ]
+        function.__signature__ = shown.replace(parameters=[*plain, *fields])  # type: ignore[attr-defined]
+        return function
+
+    return decorate

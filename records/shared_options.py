@@ -1,0 +1,150 @@
+"""Options that several commands share: one wording, one default, one check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, TypedDict
+
+from pydantic import BeforeValidator
+
+from ..errors import ConfigError
+from .config import Config, Option, checked
+
+Strength = Literal["subtle", "balanced", "strong"]
+STRENGTHS: Final[dict[Strength, float]] = {"subtle": 4.0, "balanced": 8.0, "strong": 16.0}
+"""How far a pixel may move, in 1/255 levels, for each word of ``--strength``."""
+
+FormatPolicy = Literal["lossless", "webp", "same"]
+"""How files are written whose format loses something: as PNG, as lossless WebP, or in their own format."""
+
+Fit = Literal["center", "stretch"]
+"""How noise meets a picture of another shape: on its centred square, mirrored outside; or stretched."""
+
+MOST_SEED: Final = 2**31 - 1
+
+
+def _check_seed(seed: int) -> ConfigError | None:
+    return None if 0 <= seed <= MOST_SEED else ConfigError(f"seed {seed} is outside 0..{MOST_SEED}.")
+
+
+def _check_epsilon(epsilon: float) -> ConfigError | None:
+    if 1 - 1e-6 <= epsilon * 255 <= 255:  # less than a level would be rounded away
+        return None
+    return ConfigError(
+        f"epsilon of {epsilon * 255:g} levels is outside 1..255 levels. Usual values lie between 4 and 16: "
+        "--epsilon 8, in Python epsilon=8/255."
+    )
+
+
+def _check_weights(weights: Path) -> ConfigError | None:
+    return None if weights.is_file() else ConfigError(f"There is no weights file {weights}. Check the path.")
+
+
+def levels_of(levels: Any) -> Any:
+    """Levels of 255 as a fraction; what is no number is left for the check of the field."""
+    return levels / 255 if isinstance(levels, int | float) and not isinstance(levels, bool) else levels
+
+
+def _whole_number(value: Any) -> Any:
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
+Seed = Annotated[int, checked(_check_seed), Option(help="The same seed gives the same result.", metavar="N")]
+Device = Annotated[str, Option(help="auto, cpu, cuda, cuda:1 or mps.", metavar="NAME")]
+Precision = Annotated[
+    Literal["auto", "float32", "bfloat16"],
+    Option(
+        help="What networks are computed in: auto, float32 or bfloat16. auto: bfloat16 where it is faster and keeps "
+        "95 % of the gradient's signs.",
+        metavar="WORD",
+    ),
+]
+Resolution = Annotated[
+    int | Literal["auto"],
+    BeforeValidator(_whole_number),
+    Option(
+        help="Side in pixels at which models see the pictures. Files keep their own size.", metavar="R|auto", word=str
+    ),
+]
+
+
+class BudgetConfig(Config):
+    """How far a pixel may move: a word, or a number that wins over it."""
+
+    strength: Annotated[
+        Strength,
+        Option(
+            help="subtle, balanced or strong: a pixel may move by 4, 8 or 16 of 255 levels.",
+            metavar="WORD",
+            everyday=True,
+            before="epsilon",
+        ),
+    ] = "balanced"
+    epsilon: Annotated[
+        float | None,
+        checked(_check_epsilon),
+        Option(
+            help="The same as a number, 1 to 255; wins over --strength.",
+            metavar="LEVELS",
+            default=False,
+            read=levels_of,
+            write=lambda epsilon: 255 * epsilon,
+        ),
+    ] = None
+
+    @property
+    def levels(self) -> float:
+        """The largest change of a channel, in 1/255 levels."""
+        return STRENGTHS[self.strength] if self.epsilon is None else 255 * self.epsilon
+
+    @property
+    def bound(self) -> float:
+        """The same as a fraction of the full range."""
+        return STRENGTHS[self.strength] / 255 if self.epsilon is None else self.epsilon
+
+
+class WeightsConfig(Config):
+    """Where the weights of a network come from."""
+
+    weights: Annotated[
+        Path | None,
+        checked(_check_weights),
+        Option(help="Weights for the surrogate: safetensors, or a plain state dict.", metavar="FILE"),
+    ] = None
+    allow_download: Annotated[bool, Option(help="Let a network fetch its weights; never otherwise.")] = False
+
+    def fetching(self) -> dict[str, Any]:
+        """Both as the keywords of what makes a network."""
+        return {name: getattr(self, name) for name in WeightsConfig.model_fields}
+
+
+class WeightsKeywords(TypedDict, total=False):
+    """Fields of :class:`WeightsConfig`, for type checkers."""
+
+    weights: Path | str | None
+    allow_download: bool
+
+
+class CaptionsConfig(Config):
+    """Where captions are, beside the text files and tables that are found by themselves."""
+
+    source: Annotated[
+        Literal["auto", "sidecar", "metadata", "coco", "class"],
+        Option(
+            help="Where captions come from; auto takes the first that has one, in this order.",
+            metavar="auto|sidecar|metadata|coco|class",
+            everyday=True,
+            called="caption source",
+        ),
+    ] = "auto"
+    column: Annotated[
+        str | None,
+        Option(
+            help="Column of captions in metadata tables.", metavar="NAME", names=("--caption-column",), everyday=True
+        ),
+    ] = None
+    coco: Annotated[Path | None, Option(help="A COCO captions_*.json.", metavar="FILE", everyday=True)] = None
+    class_names: Annotated[
+        Path | None,
+        Option(help="What class folders are called: lines such as 'n01440764 tench'.", metavar="FILE", everyday=True),
+    ] = None
