@@ -295,22 +295,25 @@ def _network_of(folder: Path) -> type[NoiseGenerator]:
     except (OSError, ValueError) as error:
         raise WeightsError(f"{place} is damaged: {error}.") from error
     networks: tuple[type[NoiseGenerator], ...] = (SSANoiseGenerator, LatentNoiseGenerator)
-    known = {(network.__module__, network.__name__): network for network in networks}
-    named = {name: _named(index, name) for name in ("generator", "text_embedder")}
-    if named["generator"] not in known or named["text_embedder"] != (TextEmbedder.__module__, TextEmbedder.__name__):
+    known = {network.__name__: network for network in networks}
+    generator, embedder = (_named(index, name) for name in ("generator", "text_embedder"))
+    if generator not in known or embedder != TextEmbedder.__name__:
         raise WeightsError(
             f"{place} names classes that are not those of bitterant. Nothing of it was loaded: such a folder can hold "
             "any program. Give one that `bitterant t2ue train` wrote."
         )
-    return known[named["generator"]]
+    return known[generator]
 
 
-def _named(index: Any, part: str) -> tuple[str, str] | None:
-    """Module and class that an index names for a part."""
+def _named(index: Any, part: str) -> str | None:
+    """The class that an index names for a part, where it names one of this package's.
+
+    In which of its modules the class lies does not matter: a generator outlives a move from one to another.
+    """
     found = index.get(part) if isinstance(index, dict) else None
     if not isinstance(found, list) or len(found) != 2 or not all(isinstance(name, str) for name in found):
         return None
-    return found[0], found[1]
+    return found[1] if found[0].startswith(f"{__package__}.") else None
 
 
 _Part = TypeVar("_Part", NoiseGenerator, TextEmbedder)

@@ -11,7 +11,13 @@ import pytest
 import torch
 
 from bitterant.errors import ConfigError, WeightsError
-from bitterant.protect.methods.t2ue import SSANoiseGenerator, T2UEPipeline, TextEmbedder, measure_noise
+from bitterant.protect.methods.t2ue import (
+    SSANoiseGenerator,
+    T2UEPipeline,
+    TextEmbedder,
+    embedded_folder,
+    measure_noise,
+)
 from bitterant.surrogates.image_text import TextTower
 
 
@@ -122,6 +128,28 @@ def test_nothing_that_lies_in_the_folder_or_is_named_there_is_run(
         T2UEPipeline.load(folder)
     assert not (tmp_path / "ran").exists()
     assert "planted" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        {},
+        {"text_embedder": ["bitterant.protect.methods.t2ue.text_embedder", "TextEmbedder"]},
+        {"generator": ["bitterant.protect.methods.t2ue.elsewhere", "SSANoiseGenerator"]},
+    ],
+    ids=["as written", "before the move", "a module that is gone"],
+)
+def test_a_generator_outlives_a_move_of_our_classes(
+    pipeline: T2UEPipeline, tmp_path: Path, named: dict[str, list[str]]
+) -> None:
+    pipeline.save_pretrained(str(tmp_path))
+    index = json.loads((tmp_path / "model_index.json").read_text())
+    (tmp_path / "model_index.json").write_text(json.dumps({**index, **named}))
+    assert T2UEPipeline.load(tmp_path).generator_sha256 == pipeline.generator_sha256
+
+
+def test_the_embedded_generator_is_one_that_is_read() -> None:
+    assert T2UEPipeline.load(embedded_folder()).native_size == 32
 
 
 def test_weights_that_are_pickles_are_not_read(pipeline: T2UEPipeline, tmp_path: Path) -> None:
