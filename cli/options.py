@@ -17,11 +17,12 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ..errors import ConfigError
+from ..protect.methods import table
 from ..records.text import parse_json
 from .help import ADVANCED
 
-#: Names of ``--method``, in the order in which they are told; listing them from the registry would load torch.
-METHODS = ("auto", "texture", "emn", "uc", "beo", "t2ue", "noise")
+#: Names of ``--method``, in the order in which they are told.
+METHODS = ("auto", *table.METHODS)
 
 
 def complete_method(incomplete: str) -> list[str]:

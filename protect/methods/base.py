@@ -31,6 +31,10 @@ from .checkpoint import Checkpoint
 #: What a method's fit gives: mostly perturbations; textures where they are made when a picture is written.
 _B = TypeVar("_B", bound=Bank | TextureBank)
 
+DefaultFor = Literal["classes", "classes, on a network", "no classes"]
+"""Folders that ``auto`` tells apart; on a network: a surrogate, one pattern a class or a paper's settings were asked
+for too."""
+
 #: Values that are quantised at once.
 _BLOCK = 1 << 20
 
@@ -96,6 +100,9 @@ class Method(ABC, Generic[_B]):
         granularities: those it offers, the default first.
         without_labels: that which it takes on a folder without classes by itself; ``None``: the default.
         default_surrogate: registry name, or ``None`` for methods without a surrogate.
+        default_for: the folders for which ``auto`` stands for it, or ``None``.
+        instant: whether nothing is optimised, so that a fit takes no time to speak of.
+        protects: False for a placebo.
     """
 
     name: ClassVar[str]
@@ -103,6 +110,9 @@ class Method(ABC, Generic[_B]):
     granularities: ClassVar[tuple[Granularity, ...]]
     without_labels: ClassVar[Granularity | None] = None
     default_surrogate: ClassVar[str | None] = None
+    default_for: ClassVar[DefaultFor | None] = None
+    instant: ClassVar[bool] = False
+    protects: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -134,6 +144,11 @@ class Method(ABC, Generic[_B]):
     def networks(self) -> tuple[str, ...]:
         """Registry names of all networks it uses; the weights given are those of the first."""
         return () if self.surrogate is None else (self.surrogate,)
+
+    @property
+    def key_is_seed(self) -> bool:
+        """Whether its noise is drawn from a key that the seed gives away, where a key file could be given."""
+        return False
 
     @property
     def least_images(self) -> int:

@@ -25,6 +25,8 @@ class RandomNoise(Method[Bank]):
     name = "noise"
     needs = "nothing"
     granularities = ("sample", "class")
+    instant = True
+    protects = False
 
     def _fit(self, dataset: ImageSet, context: FitContext) -> Tensor:
         keys = dataset.classes if self.granularity == "class" else dataset.keys

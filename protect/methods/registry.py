@@ -9,6 +9,7 @@ Names of methods, and the factory. Adding one: a module with a decorated class, 
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import types
 from collections.abc import Callable, Mapping
@@ -19,7 +20,8 @@ from ...errors import ConfigError, UnknownNameError
 from ...imaging import Budget
 from ...surrogates import Precision, check_precision, resolve_device
 from ..bank import Granularity
-from .base import Method
+from .base import DefaultFor, Method
+from .table import METHODS
 
 SURROGATE = "small-cnn"
 """On a CPU: a ResNet-18 costs forty times as much there."""
@@ -127,27 +129,48 @@ def register_method(cls: _M) -> _M:
     Raises:
         ConfigError: the name is taken by another class.
     """
-    known = _METHODS.get(cls.name)
-    if known is not None and known.__qualname__ != cls.__qualname__:
-        raise ConfigError(f"A method named {cls.name!r} is registered already ({known.__qualname__}).")
+    taken = METHODS[cls.name][1] if cls.name in METHODS else None
+    if (known := _METHODS.get(cls.name)) is not None:
+        taken = known.__qualname__
+    if taken is not None and taken != cls.__qualname__:
+        raise ConfigError(f"A method named {cls.name!r} is registered already ({taken}).")
     _METHODS[cls.name] = cls
     return cls
 
 
 def method_names() -> tuple[str, ...]:
-    """Registered names, in order of registration."""
-    return tuple(_METHODS)
+    """Names of the methods that come with bitterant, then of those that were registered besides."""
+    return tuple(dict.fromkeys((*METHODS, *_METHODS)))
 
 
 def method_class(name: str) -> type[Method]:
-    """The class of a name.
+    """The class of a name; its module is loaded where it was not yet.
 
     Raises:
         UnknownNameError: no such method.
     """
+    if name not in _METHODS and name in METHODS:
+        importlib.import_module(f".{METHODS[name][0]}", __package__)
     if name not in _METHODS:
-        raise UnknownNameError("method", name, ["auto", *_METHODS])
+        raise UnknownNameError("method", name, ["auto", *method_names()])
     return _METHODS[name]
+
+
+def method_classes() -> dict[str, type[Method]]:
+    """All methods by name, in the order of :func:`method_names`."""
+    return {name: method_class(name) for name in method_names()}
+
+
+def default_method(*, labelled: bool, on_network: bool = False) -> str:
+    """What ``auto`` stands for: what has the lowest worst case over a trainer's cheap steps, and changes less that the
+    eye sees (docs/methods/texture.md).
+
+    Args:
+        labelled: whether there are classes.
+        on_network: whether what else was asked for means noise that is crafted on a network.
+    """
+    wanted: DefaultFor = "no classes" if not labelled else "classes, on a network" if on_network else "classes"
+    return next(name for name, cls in method_classes().items() if cls.default_for == wanted)
 
 
 def create_method(

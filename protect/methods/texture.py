@@ -130,6 +130,8 @@ class Texture(Method[TextureBank]):
     needs = "labels"
     granularities = ("sample", "cluster")
     without_labels = "cluster"
+    default_for = "classes"
+    instant = True
 
     def __init__(
         self,
@@ -165,6 +167,11 @@ class Texture(Method[TextureBank]):
         self.for_resolution = for_resolution
         self.secret = read_key(None if key_file is None else Path(key_file), seed, purpose=self.name)
         self._keyed = key_file is not None
+
+    @property
+    def key_is_seed(self) -> bool:
+        """Where there is no key file."""
+        return not self._keyed
 
     @property
     def needs_pixels(self) -> bool:

@@ -321,12 +321,12 @@ def _warnings(scan: FolderScan, method: Method) -> tuple[str, ...]:
             "than protection for the trainer's own classes would. If you know how one would sort the pictures, put "
             "them in one folder for each class."
         )
-    if method.settings().get("key_file") is False:
+    if method.key_is_seed:
         warnings.append(
             "The key is made of the seed: whoever guesses it can take the protection off. Before you publish, give a "
             "file of random bytes that you keep: --set key_file=FILE."
         )
-    if method.name == "noise":
+    if not method.protects:
         warnings.append("Random noise is a placebo for comparisons: it protects nothing.")
     if (scan.root / MANIFEST_NAME).exists():
         warnings.append(

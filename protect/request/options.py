@@ -177,30 +177,25 @@ def captions_digest(captions: Mapping[str, str]) -> str:
 
 
 def choose_method(name: str, scan: FolderScan | None, *, with_surrogate: bool = False) -> str:
-    """The method of a name; ``auto`` is ``texture`` for class folders and ``uc`` for flat ones.
-
-    That is what has the lowest worst case over a trainer's cheap steps, and changes less that the eye sees:
-    docs/methods/texture.md.
+    """The method of a name; ``auto`` is the default for folders of this kind.
 
     Args:
         name: as given.
         scan: what lies in SRC; ``None`` where that was wrong.
         with_surrogate: what else was asked for (a surrogate, one pattern a class, a paper's settings) means noise
-            that is crafted on a network: ``auto`` is then ``emn`` for class folders.
+            that is crafted on a network: ``auto`` is then another one for class folders.
 
     Raises:
         UnknownNameError: no such method.
     """
-    from ..methods import method_names
+    from ..methods.registry import default_method, method_names
 
     known = method_names()
     if name != "auto":
         if name not in known:
             raise UnknownNameError("method", name, [*known, "auto"])
         return name
-    if scan is not None and not scan.labelled:
-        return "uc"
-    return "emn" if with_surrogate else "texture"
+    return default_method(labelled=scan is None or scan.labelled, on_network=with_surrogate)
 
 
 def check_labels(scan: FolderScan, method: Method) -> None:
@@ -210,13 +205,16 @@ def check_labels(scan: FolderScan, method: Method) -> None:
         LabelError: it has none, only one class, or too few pictures of one.
         FolderError: too few pictures.
     """
+    from ..methods.registry import default_method, method_classes
+
     if len(scan.entries) < method.least_images:
         fewer = ", or ask for fewer clusters" if method.settings().get("clusters") else ""
         if len(scan.entries) == 1 and not scan.labelled:
+            from_caption = next(name for name, cls in method_classes().items() if cls.needs == "captions")
             raise FolderError(
                 f"{scan.entries[0].relative} is one picture alone, and the method {method.name} needs at least "
                 f"{method.least_images} different ones. Add pictures; or protect it with a bank that was fitted on "
-                "others like it (bitterant apply), or from a caption (--method t2ue)."
+                f"others like it (bitterant apply), or from a caption (--method {from_caption})."
             )
         raise FolderError(
             f"{scan.root} holds {len(scan.entries)} pictures, but the method {method.name} needs at least "
@@ -231,8 +229,8 @@ def check_labels(scan: FolderScan, method: Method) -> None:
         raise LabelError(
             f"There is only one class folder with pictures in {scan.root}: {', '.join(scan.classes)}. The method "
             f"{method.name} needs two or more, since it works on what tells classes apart. "
-            "Add a second folder of other pictures, or take --method uc, which needs no classes. If the "
-            "classes are folders inside that one, give it as SRC."
+            f"Add a second folder of other pictures, or take --method {default_method(labelled=False)}, which needs no "
+            "classes. If the classes are folders inside that one, give it as SRC."
         )
     sizes = Counter(entry.class_name for entry in scan.entries)
     small = [name for name in scan.classes if sizes[name] < method.least_images_a_class] if needed else []
@@ -273,9 +271,12 @@ def single_picture_warning(scan: FolderScan) -> str | None:
 
 
 def _no_labels(scan: FolderScan, what: str) -> LabelError:
+    from ..methods.registry import default_method, method_classes
+
+    quick = next(name for name, cls in method_classes().items() if cls.instant and cls.without_labels is not None)
     return LabelError(
         f"The {len(scan.entries)} pictures in {scan.root} lie in no class folders, and {what} needs to "
         f"know which pictures belong together. Put them in one folder for each class, such as {scan.root.name}/cats "
-        f"and {scan.root.name}/dogs. --method uc works without classes, and so does "
-        "--method texture, which is quicker and hinders a trainer less."
+        f"and {scan.root.name}/dogs. --method {default_method(labelled=False)} works without classes, and so does "
+        f"--method {quick}, which is quicker and hinders a trainer less."
     )

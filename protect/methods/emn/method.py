@@ -330,6 +330,7 @@ class ErrorMinimizing(Method[Bank]):
     needs = "labels"
     granularities = ("class", "sample")
     default_surrogate = SURROGATE
+    default_for = "classes, on a network"
 
     def __init__(
         self,

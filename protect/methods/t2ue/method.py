@@ -136,6 +136,11 @@ class TextToUnlearnable(Method[Bank]):
         self.secret = read_key(None if key_file is None else Path(key_file), seed, purpose="t2ue")
         self._keyed = key_file is not None
 
+    @property
+    def key_is_seed(self) -> bool:
+        """Where there is no key file."""
+        return not self._keyed
+
     def settings(self) -> dict[str, Any]:
         """The resolved hyper-parameters, JSON-safe; the key is not among them."""
         name = "embedded" if self.generator is None else self.generator.name

@@ -414,6 +414,7 @@ class UnlearnableClusters(Method[Bank]):
     needs = "nothing"
     granularities = ("cluster",)
     default_surrogate = CLUSTER_SURROGATE
+    default_for = "no classes"
 
     def __init__(
         self,
