@@ -164,7 +164,9 @@ def code_book(
     key_file: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Secret bytes, 16 or more, that nobody can guess.", show_default="made of the seed"
+            metavar="FILE",
+            help="A key file: hexadecimal digits that nobody can guess.",
+            show_default="made of the seed",
         ),
     ] = None,
     for_resolution: options.ForResolutionOption = None,
@@ -181,7 +183,7 @@ def code_book(
         from ..errors import ConfigError
         from ..imaging.budget import Budget
         from ..protect.textures import TextureBank
-        from ..records.secrets import read_key
+        from ..records.secrets import secret_of_run
 
         if bank.exists():
             raise ConfigError(f"{bank} exists already and is not replaced. Choose another name or move it away.")
@@ -190,7 +192,7 @@ def code_book(
             raise ConfigError("Which classes? Give --classes FILE, one name a line, or --class NAME for each.")
         made = TextureBank.of_classes(
             known,
-            read_key(key_file, seed, purpose="texture"),
+            secret_of_run(key_file, seed, purpose="texture"),
             budget=Budget.from_levels(options.epsilon_levels(ctx, epsilon, strength)),
             for_resolution=for_resolution,
             seed=seed,

@@ -1,84 +1,76 @@
-"""The secret key file, and what is derived from it.
+"""Key files, and everything that is drawn from a key: without it nobody can compute the noise anew.
 
-The secret bytes that keyed noise is drawn from: those of a file, or without one, bytes that the seed gives away.
+A key file is one line of hexadecimal digits that only its owner can read; :func:`save_secret` writes it. The same file
+serves every method and both sides of zero contact. Files of raw random bytes, which some methods once asked for, are
+read as the bytes that they are. Other text is refused: a mistyped key would pass for another one.
 
-The secret key file, and what is derived from it.
-
-Random vectors out of a secret: nobody without it can compute the noise anew, and order decides nothing.
+Everything else is one keyed digest, :func:`derive`, of what it is for.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import secrets
 from pathlib import Path
 from typing import Final
 
-from ..errors import ConfigError, OutputError, RequestError
+from ..errors import ConfigError
 from .files import write_atomic
-from .places import read_regular
+from .places import open_regular
 
 #: Bytes below which a key could be guessed.
-LEAST_KEY = 16
-
-
-def read_key(path: Path | None, seed: int, *, purpose: str) -> bytes:
-    """The bytes of a key file; without one, a key that the seed gives away.
-
-    Args:
-        path: of the file, or ``None``.
-        seed: of the run; the same file serves several seeds.
-        purpose: name of the method, so that methods without a key file differ.
-
-    Raises:
-        ConfigError: the file is missing, unreadable, or too short to be a secret.
-    """
-    if path is None:
-        return f"bitterant-{purpose}-{seed}".encode()
-    try:
-        secret = path.read_bytes().strip()
-    except OSError as error:
-        raise ConfigError(f"The key file {path} cannot be read: {error.strerror or error}.") from error
-    if len(secret) < LEAST_KEY:
-        raise ConfigError(f"The key file {path} holds fewer than {LEAST_KEY} bytes: that can be guessed.")
-    return secret + b":%d" % seed
-
-
-#: Bytes below which a secret could be guessed.
 LEAST_SECRET: Final = 16
 _NEW_SECRET: Final = 32
+_LARGEST_FILE: Final = 2**20
 
 
 def new_secret() -> bytes:
-    """A fresh random secret."""
+    """A fresh random key, 32 bytes."""
     return secrets.token_bytes(_NEW_SECRET)
 
 
 def read_secret(path: Path) -> bytes | None:
-    """The secret in a key file; ``None`` where there is no such file.
+    """The key in a key file; ``None`` where there is no such file.
 
     Raises:
-        RequestError: the file is no key: empty, short, or not hexadecimal digits.
-        OutputError: it cannot be read.
+        ConfigError: the file cannot be read, or is no key: too short, too large, or other text than hexadecimal digits.
     """
     try:
-        data = read_regular(path)
+        with open_regular(path) as file:
+            data = file.read(_LARGEST_FILE + 1)
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise OutputError(f"The key file {path} cannot be read: {error.strerror or error}.") from error
-    try:
-        secret = bytes.fromhex(data.decode("ascii"))
-    except (UnicodeDecodeError, ValueError):
-        secret = b""
-    if len(secret) < LEAST_SECRET:
-        raise RequestError(
-            f"{path} is no key file: it must hold at least {2 * LEAST_SECRET} hexadecimal digits. "
-            "Name a file that does not exist yet, and one is made."
+        raise ConfigError(f"The key file {path} cannot be read: {error.strerror or error}.") from error
+    if len(data) > _LARGEST_FILE:
+        raise _no_key(path, "it is larger than a mebibyte")
+    secret = _digits(data)
+    if secret is None and len(data.strip()) >= LEAST_SECRET and data.isascii() and b"\0" not in data:
+        raise _no_key(
+            path,
+            "it holds text that is not hexadecimal digits (to keep using it as the key that it was, write its bytes as "
+            "such: `xxd -p -c 0`)",
         )
+    secret = data.strip() if secret is None else secret
+    if len(secret) < LEAST_SECRET:
+        raise _no_key(path, f"it holds fewer than {LEAST_SECRET} bytes, which can be guessed")
     return secret
+
+
+def _digits(data: bytes) -> bytes | None:
+    """The bytes that hexadecimal digits stand for, white space between them or not; ``None``: it is no such text."""
+    try:
+        return bytes.fromhex(data.decode("utf-8-sig"))
+    except ValueError:  # UnicodeDecodeError too
+        return None
+
+
+def _no_key(path: Path, why: str) -> ConfigError:
+    return ConfigError(
+        f"{path} is no key file: {why}. A key file is one line of at least {2 * LEAST_SECRET} hexadecimal digits; "
+        "`openssl rand -hex 32` prints one."
+    )
 
 
 def save_secret(path: Path, secret: bytes) -> None:
@@ -91,7 +83,7 @@ def save_secret(path: Path, secret: bytes) -> None:
 
 
 def read_or_create_secret(path: Path) -> bytes:
-    """The secret in a key file; a missing file is made. See :func:`read_secret` and :func:`save_secret`."""
+    """The key in a key file; a missing file is made. See :func:`read_secret` and :func:`save_secret`."""
     secret = read_secret(path)
     if secret is None:
         secret = new_secret()
@@ -99,17 +91,39 @@ def read_or_create_secret(path: Path) -> bytes:
     return secret
 
 
-def opaque_id(secret: bytes, relative: str) -> str:
-    """What a picture is called towards others: 16 hexadecimal digits that tell nothing to whom lacks the secret."""
-    return hmac.new(secret, os.fsencode(relative), hashlib.sha256).hexdigest()[:16]
+def secret_of_run(key_file: Path | None, seed: int, *, purpose: str) -> bytes:
+    """The bytes that a run draws its noise from.
+
+    Args:
+        key_file: see :func:`read_secret`; without one, anybody who guesses the seed has the bytes.
+        seed: of the run; the same file serves several seeds.
+        purpose: name of the method; the same file serves several methods.
+
+    Raises:
+        ConfigError: the file is missing, cannot be read, or is no key.
+    """
+    if key_file is None:
+        return f"bitterant-{purpose}-{seed}".encode()
+    secret = read_secret(key_file)
+    if secret is None:
+        raise ConfigError(
+            f"The key file {key_file} cannot be read: there is no such file. `openssl rand -hex 32 > {key_file}` makes "
+            "one; keep it to yourself."
+        )
+    return derive(secret, f"{purpose}:{seed}")
+
+
+def derive(secret: bytes, what: str) -> bytes:
+    """32 bytes for ``what`` (an id, a class, a path, a purpose): HMAC-SHA256. They depend on nothing else, so on no
+    order."""
+    return hmac.new(secret, what.encode("utf-8", "surrogateescape"), hashlib.sha256).digest()
 
 
 def seed_of(secret: bytes, what: str) -> int:
-    """The seed for ``what`` (an id, a class), in 0..2**63 - 1. It depends on nothing else, so on no order."""
-    digest = hmac.new(secret, what.encode("utf-8"), hashlib.sha256).digest()
-    return int.from_bytes(digest[:8], "big") & (2**63 - 1)
+    """The seed for ``what``, in 0..2**63 - 1."""
+    return int.from_bytes(derive(secret, what)[:8], "big") & (2**63 - 1)
 
 
-def row_seed(secret: bytes, name: str) -> int:
-    """The seed of a picture or class: 63 bits of HMAC-SHA256 of its name, whatever stands beside it."""
-    return int.from_bytes(hmac.new(secret, name.encode(), hashlib.sha256).digest()[:8], "big") & (2**63 - 1)
+def opaque_id(secret: bytes, relative: str) -> str:
+    """What a picture is called towards others: 16 hexadecimal digits that tell nothing to whom lacks the secret."""
+    return derive(secret, relative).hex()[:16]

@@ -10,8 +10,6 @@ points to another class. With codes dealt at random it points nowhere.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -24,7 +22,7 @@ from scipy.optimize import linear_sum_assignment
 
 from ...errors import ConfigError
 from ...imaging import Budget, ImageSet
-from ...records.secrets import read_key
+from ...records.secrets import derive, secret_of_run
 from ..bank import Granularity
 from ..clusters import (
     CLUSTER_SURROGATE,
@@ -114,8 +112,8 @@ class Texture(Method[TextureBank]):
         device: where the surrogate looks at pictures.
         weights: of the surrogate, where they do not come with a package.
         allow_download: let the surrogate fetch its weights.
-        key_file: a file of at least 16 secret bytes. Without it, anybody who guesses the seed can compute the textures
-            and take them off.
+        key_file: see :func:`read_secret`. Without it, anybody who guesses the seed can compute the textures and take
+            them off.
         for_resolution: side in px at which a trainer is expected to look at the pictures: periods are then long enough
             there (:func:`..textures.code_book.scale_for`), as they always are on a picture itself.
         floor: share of the budget on areas that mask nothing, in (0, 1]; 1 is the full budget everywhere. Pictures of
@@ -165,7 +163,7 @@ class Texture(Method[TextureBank]):
         check_resolution(for_resolution)
         self.recipe = TextureRecipe(floor=floor)
         self.for_resolution = for_resolution
-        self.secret = read_key(None if key_file is None else Path(key_file), seed, purpose=self.name)
+        self.secret = secret_of_run(None if key_file is None else Path(key_file), seed, purpose=self.name)
         self._keyed = key_file is not None
 
     @property
@@ -192,7 +190,7 @@ class Texture(Method[TextureBank]):
         return {
             **super().settings(),
             "key_file": self._keyed,
-            "key_id": hmac.new(self.secret, b"id", hashlib.sha256).hexdigest()[:16],
+            "key_id": derive(self.secret, "id").hex()[:16],
             "for_resolution": self.for_resolution,
             "clusters": self.clusters,
             "recipe": asdict(self.recipe),

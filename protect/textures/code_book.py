@@ -1,8 +1,5 @@
-"""The code book: which waves stand for which class, and every number that shapes them.
-
-Every number that shapes a texture, in one place. A bank carries those it was made with.
-
-The code book: which waves stand for which class.
+"""The code book: which waves stand for which class, and every number that shapes them. A bank carries those it was made
+with.
 
 A code is one wave, or two that cross. Codes differ in the direction of their waves, and where one ring of directions is
 full, in their period: both survive what trainers do to brightness. Phases would not, and colours go with the first
@@ -11,8 +8,6 @@ grayscale. Beyond six rings, codes are pairs of waves.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import math
 from collections.abc import Iterable, Sequence
@@ -23,6 +18,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from ...errors import BankError, ConfigError
+from ...records.secrets import derive
 from ...records.text import parse_json
 
 #: Frequencies of the rings, in cycles a side of the picture, for one ring, two rings, ...: each holds up to ten angles.
@@ -198,12 +194,8 @@ def assign_codes(
     """
     classes = sorted(names)
     book = code_book(len(classes), for_resolution=for_resolution)
-    dealt = sorted(range(len(book)), key=lambda number: _draw(secret, number)) if order is None else order
+    dealt = sorted(range(len(book)), key=lambda number: derive(secret, f"code:{number}")) if order is None else order
     return {name: book[number] for name, number in zip(classes, dealt, strict=True)}
-
-
-def _draw(secret: bytes, number: int) -> bytes:
-    return hmac.new(secret, b"code:%d" % number, hashlib.sha256).digest()
 
 
 def _single(count: int) -> tuple[Code, ...]:

@@ -9,8 +9,6 @@ on the machine. A large photo is worked on in blocks of rows.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ...imaging.perturb import upsample_delta
+from ...records.secrets import derive
 from .code_book import Code, TextureRecipe, Wave
 
 #: Pixels worked on at once, few enough to stay in the processor's cache.
@@ -63,7 +62,7 @@ def draw_waves(
     """
     drawn = []
     for number, wave in enumerate(code):
-        digest = hmac.new(secret, f"wave:{number}:{content}".encode(), hashlib.sha256).digest()
+        digest = derive(secret, f"wave:{number}:{content}")
         stray = [int.from_bytes(digest[8 * i : 8 * i + 8], "big") / 2**63 - 1.0 for i in range(3)]
         drawn.append(
             DrawnWave(

@@ -11,8 +11,6 @@ A bundle in other clothes: npz for other programs, PNG for eyes. Neither is read
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import re
 import zipfile
@@ -32,7 +30,7 @@ from ...imaging.perturb import Fit, place_delta, shrink_delta
 from ...imaging.picture import Picture
 from ...records.files import atomic_file, check_free, write_atomic
 from ...records.progress import ProgressCallback, StopRequest, silent
-from ...records.secrets import LEAST_SECRET, seed_of
+from ...records.secrets import LEAST_SECRET, derive, seed_of
 from .bundle import (
     SHARD_BYTES,
     BundleInfo,
@@ -163,7 +161,7 @@ def plan_patterns(
         else:
             number = seed_of(secret, f"entry:{row.id}") % codebook
             # Keyed: a plain digest of the prompt could be looked up in a list of guesses.
-            group = hmac.new(secret, f"prompt:{prompt}".encode(), hashlib.sha256).hexdigest()[:16]
+            group = derive(secret, f"prompt:{prompt}").hex()[:16]
             key, seed = f"p{group}-z{number}", seed_of(secret, f"codebook:{number}")
         shared[row.id] = key
         patterns[key] = Pattern(f"c/{key}", prompt, seed)

@@ -47,6 +47,27 @@ def test_a_book_differs_from_a_fit_only_in_who_has_which_code(
     assert [code[0].cycles for code in book.codes] == pytest.approx([20 / 6.15] * 2)
 
 
+def test_one_key_file_gives_the_same_textures_in_every_way(run: Run, make_folder: MakeFolder, tmp_path: Path) -> None:
+    source, secret = make_folder({"cats": 1, "dogs": 1}), bytes(range(128, 160))
+    written = tmp_path / "asked.key"
+    asked = run("t2ue", "captions", source, "--yes", "-o", tmp_path / "r.jsonl", "--key-file", written)
+    assert asked.exit_code == 0, asked.stderr
+    (tmp_path / "hex.key").write_text(secret.hex())
+    (tmp_path / "raw.key").write_bytes(secret)
+    found = {}
+    for name in ("asked", "hex", "raw"):
+        key = tmp_path / f"{name}.key"
+        book, bank, out = tmp_path / f"{name}.book", tmp_path / f"{name}.bank", tmp_path / name
+        made = run("code-book", book, "--class", "cats", "--class", "dogs", "--key-file", key)
+        assert made.exit_code == 0, made.stderr
+        fitted = run("protect", source, out, "--method", "texture", "--set", f"key_file={key}", "--bank", bank)
+        assert fitted.exit_code == 0, fitted.stderr
+        one, other = TextureBank.load(book), TextureBank.load(bank)
+        assert one.secret == other.secret
+        found[name] = (one.secret, [path.read_bytes() for path in sorted(out.rglob("*.png"))])
+    assert found["hex"] == found["raw"] != found["asked"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

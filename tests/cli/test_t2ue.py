@@ -87,6 +87,18 @@ class TestThreeSteps:
         one, two, three = ((work / name).read_bytes() for name in ("request.jsonl", "two.jsonl", "three.jsonl"))
         assert one == two != three
 
+    def test_raw_bytes_and_their_digits_are_the_same_key(self, run: Run, work: Path) -> None:
+        secret = bytes(range(128, 160))
+        (work / "raw.key").write_bytes(secret)
+        (work / "hex.key").write_text(secret.hex())
+        for key in ("raw", "hex"):
+            asked = ("t2ue", "captions", "src", "-y", "-o", f"{key}.jsonl", "--map", f"{key}.map", "--send-seed")
+            assert run(*asked, "--key-file", f"{key}.key").exit_code == 0
+            made = ("t2ue", "noise", f"{key}.jsonl", "-o", f"{key}.noise.safetensors", "--key-file", f"{key}.key")
+            assert run(*made).exit_code == 0
+        for name in ("{}.jsonl", "{}.noise.safetensors"):
+            assert (work / name.format("raw")).read_bytes() == (work / name.format("hex")).read_bytes()
+
     def test_json_is_one_object_for_every_step(self, run: Run, work: Path) -> None:
         asked = json.loads(run("t2ue", "captions", "src", "-y", "--json", "--quiet").stdout)
         assert asked["pictures"] == 6

@@ -17,7 +17,7 @@ from torch import Tensor
 from ....errors import WeightsError
 from ....imaging import Budget, ImageSet
 from ....imaging.loading import sha256_file
-from ....records.secrets import read_key, row_seed
+from ....records.secrets import secret_of_run, seed_of
 from ....surrogates import resolve_device
 from ...bank import Bank, Granularity
 from ..base import FitContext, FitEstimate, Method
@@ -102,8 +102,8 @@ class TextToUnlearnable(Method[Bank]):
         weights: of a CLIP text tower, where the generator was trained with one.
         allow_download: let such a text tower be fetched.
         generator: a folder written by ``bitterant t2ue train``; default the embedded one.
-        key_file: secret bytes that the random vectors are drawn from. With captions, generator and seed anybody can
-            compute the noise and subtract it; with a key file they would also need that file.
+        key_file: what the random vectors are drawn from, see :func:`read_secret`. With captions, generator and seed
+            anybody can compute the noise and subtract it; with a key file they would also need that file.
 
     Raises:
         ConfigError: a value out of range, or a key file that is none.
@@ -133,7 +133,7 @@ class TextToUnlearnable(Method[Bank]):
         )  # fmt: skip
         self.generator = None if generator is None else Path(generator)
         self._digest = generator_folder(self.generator)[1]
-        self.secret = read_key(None if key_file is None else Path(key_file), seed, purpose="t2ue")
+        self.secret = secret_of_run(None if key_file is None else Path(key_file), seed, purpose=self.name)
         self._keyed = key_file is not None
 
     @property
@@ -157,7 +157,7 @@ class TextToUnlearnable(Method[Bank]):
         assert dataset.labels is not None
         names = [dataset.classes[label] for label in dataset.labels.tolist()]
         # The wording is drawn by the picture's identity, so that it does not depend on the order of the files.
-        return [class_prompt(name, row_seed(b"template", key)) for name, key in zip(names, dataset.keys, strict=True)]
+        return [class_prompt(name, seed_of(b"template", key)) for name, key in zip(names, dataset.keys, strict=True)]
 
     def _fit(self, dataset: ImageSet, context: FitContext) -> Tensor:
         context.tell("t2ue", 0.0, "loading the generator")
@@ -170,7 +170,7 @@ class TextToUnlearnable(Method[Bank]):
         begun = time.perf_counter()
         for start in range(0, len(rows), _BATCH):
             part = slice(start, start + _BATCH)
-            seeds = [row_seed(self.secret, key) for key in rows[part]]
+            seeds = [seed_of(self.secret, key) for key in rows[part]]
             noise = source(prompts[part], seeds).delta * (self.budget.epsilon / source.epsilon)
             delta[part] = _at_side(noise, dataset.resolution)
             context.tell("t2ue", (start + len(noise)) / len(rows), "making noise out of text")

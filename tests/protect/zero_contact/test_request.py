@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import stat
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +23,9 @@ from bitterant.protect.zero_contact import (
     RequestRow,
     ask_for_folder,
     check_private_places,
-    read_or_create_secret,
     write_asked,
 )
 from bitterant.protect.zero_contact.build_request import plain_words
-from bitterant.records.secrets import opaque_id, read_secret, save_secret, seed_of
 
 GOOD = {"id": "0123456789abcdef", "prompt": "a cat"}
 SECRET = bytes(range(32))
@@ -261,28 +257,3 @@ class TestFiles:
         kit.request.touch()
         with pytest.raises(OutputError, match="left alone"):
             check_private_places(kit.photos, kit.request)
-
-    def test_a_key_is_made_once_for_its_owner_alone(self, tmp_path: Path) -> None:
-        path = tmp_path / "deep" / "my.key"
-        secret = read_or_create_secret(path)
-        assert len(secret) == 32
-        assert read_or_create_secret(path) == secret
-        if os.name == "posix":
-            assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        with pytest.raises(OutputError):
-            save_secret(path, secret)
-        assert read_secret(tmp_path / "none") is None
-
-    @pytest.mark.parametrize("text", ["", "abc", "zz" * 32, "ab" * 15])
-    def test_what_is_no_key_is_left_alone(self, tmp_path: Path, text: str) -> None:
-        (tmp_path / "k").write_text(text, encoding="utf-8")
-        with pytest.raises(RequestError, match="no key file"):
-            read_or_create_secret(tmp_path / "k")
-        assert (tmp_path / "k").read_text(encoding="utf-8") == text
-
-
-@given(st.text().filter(lambda text: text.isprintable()))
-def test_ids_and_seeds_have_their_form(name: str) -> None:
-    assert re.fullmatch(r"[0-9a-f]{16}", opaque_id(SECRET, name))
-    assert 0 <= seed_of(SECRET, name) < 2**63
-    assert opaque_id(SECRET, name) == opaque_id(SECRET, name)
