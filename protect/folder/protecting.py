@@ -22,7 +22,6 @@ from ...imaging.scan import FolderScan
 from ...records.progress import ProgressCallback, StopRequest, silent
 from ...records.run_state import InputRecord, StateFiles
 from ..bank_file import open_bank
-from ..clusters import Assigned, assign, open_space, view_of
 from ..request import (
     FitOptions,
     FormatPolicy,
@@ -43,6 +42,7 @@ from .run import FolderRun
 
 if TYPE_CHECKING:
     from ..bank import Bank
+    from ..clusters import Assigned
     from ..methods import Method
 
 PART = 256
@@ -73,6 +73,8 @@ def assign_pictures(
     unknown = [entry for entry in scan.entries if (key := keys.get(entry.relative)) and bank.key_for(key) is None]
     if not unknown:
         return bank
+    from ..clusters import assign, open_space, view_of  # loads torch, which applying other banks does not
+
     space = open_space(bank, weights=weights, allow_download=allow_download, device=device)
     for start in range(0, len(unknown), PART):
         part = unknown[start : start + PART]
