@@ -15,7 +15,7 @@ import secrets
 from pathlib import Path
 from typing import Final
 
-from ..errors import ConfigError
+from ..errors import ConfigError, OutputError
 from .files import write_atomic
 from .places import open_regular
 
@@ -34,7 +34,8 @@ def read_secret(path: Path) -> bytes | None:
     """The key in a key file; ``None`` where there is no such file.
 
     Raises:
-        ConfigError: the file cannot be read, or is no key: too short, too large, or other text than hexadecimal digits.
+        ConfigError: the file is no key: too short, too large, or other text than hexadecimal digits.
+        OutputError: it cannot be read.
     """
     try:
         with open_regular(path) as file:
@@ -42,7 +43,7 @@ def read_secret(path: Path) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise ConfigError(f"The key file {path} cannot be read: {error.strerror or error}.") from error
+        raise OutputError(f"The key file {path} cannot be read: {error.strerror or error}.") from error
     if len(data) > _LARGEST_FILE:
         raise _no_key(path, "it is larger than a mebibyte")
     secret = _digits(data)
@@ -100,7 +101,8 @@ def secret_of_run(key_file: Path | None, seed: int, *, purpose: str) -> bytes:
         purpose: name of the method; the same file serves several methods.
 
     Raises:
-        ConfigError: the file is missing, cannot be read, or is no key.
+        ConfigError: the file is missing, or no key.
+        OutputError: it cannot be read.
     """
     if key_file is None:
         return f"bitterant-{purpose}-{seed}".encode()

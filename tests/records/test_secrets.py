@@ -83,7 +83,7 @@ def test_a_run_needs_the_file_it_names(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"absent cannot be read: there is no such file.*makes one"):
         secret_of_run(tmp_path / "absent", 0, purpose="texture")
     assert not (tmp_path / "absent").exists()
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(OutputError, match="cannot be read"):
         secret_of_run(tmp_path, 0, purpose="texture")
 
 
