@@ -27,7 +27,7 @@ from ..bank import Granularity
 from ..clusters import (
     CLUSTER_SURROGATE,
     FeatureSpace,
-    View,
+    SquareFeatures,
     create_space,
     default_count,
     find_clusters,
@@ -181,9 +181,9 @@ class Texture(Method[TextureBank]):
         """One for each cluster, two where their number is left to us."""
         return self.clusters or (2 if self.granularity == "cluster" else 1)
 
-    def describer(self, resolution: int) -> View | None:
+    def feature_extractor(self, resolution: int) -> SquareFeatures | None:
         """Clusters are found on more detail than small working images hold."""
-        return self._space(resolution).describer(resolution) if self.granularity == "cluster" else None
+        return self._space(resolution).feature_extractor(resolution) if self.granularity == "cluster" else None
 
     def settings(self) -> dict[str, Any]:
         """The resolved hyper-parameters, JSON-safe; of the key only what tells it from another one."""
@@ -245,7 +245,7 @@ class Texture(Method[TextureBank]):
         """Clusters are dealt with as classes are, whatever labels there may be."""
         context.tell("texture", 0.0, "looking for clusters")
         dataset, space = in_content_order(dataset), self._space(dataset.resolution)
-        features, view = space.look(dataset)
+        features, feature_size = space.look(dataset)
         count = min(self.clusters or default_count(len(dataset)), len(dataset))
         found = find_clusters(features, count, seed=self.seed)
         if len(found.centres) < 2:
@@ -253,13 +253,13 @@ class Texture(Method[TextureBank]):
         names = tuple(f"cluster-{number:03d}" for number in range(len(found.centres)))
         labelled = replace(dataset, labels=found.assignment, classes=names)
         bank = self._fit_labels(labelled, context)
-        about = {"clusters": {"side": view or dataset.resolution, "sizes": found.sizes}}
+        about = {"clusters": {"side": feature_size or dataset.resolution, "sizes": found.sizes}}
         return replace(
             bank,
             granularity="cluster",
-            clusters=found.index(dataset.keys, view),
+            clusters=found.index(dataset.keys, feature_size),
             surrogate=self.surrogate or "",
-            surrogate_sha256=space.maker,
+            surrogate_sha256=space.fingerprint,
             resolution=dataset.resolution,
             report={**bank.report, **about, "surrogate": self.surrogate, "surrogate_source": space.source},
         )

@@ -57,7 +57,7 @@ _NUMBER: Final = re.compile(r"\b\w*\d[\w.,:/-]*\b")
 _WORD: Final = re.compile(r"[^\W\d_][\w'’-]*")
 
 
-def plain_words(caption: str, *, deny: Collection[str] = (), keep_capitals: bool = False) -> str:
+def anonymise(caption: str, *, deny: Collection[str] = (), keep_capitals: bool = False) -> str:
     """The caption without proper names, numbers, addresses and handles.
 
     A word with a capital is taken for a name unless it begins a sentence; there it is one if it is a frequent given
@@ -262,7 +262,7 @@ def ask_for_folder(
 def _prompt(caption: ImageCaption, *, generic: bool, deny: Collection[str]) -> str:
     if not generic:
         return caption.first
-    return plain_words(caption.first, deny=deny, keep_capitals=caption.source == "class")
+    return anonymise(caption.first, deny=deny, keep_capitals=caption.source == "class")
 
 
 def _look_at(

@@ -27,9 +27,9 @@ from ....surrogates import (
 )
 from ..base import FitContext
 from ..surrogate_training import SurrogateTrainer, crop_padding
-from ..written import RoundTrip
+from ..written import ResizeOperator
 from .ascent import BATCH, EXACT_LIMIT, Ascent, Copies, Stepper, join, round_into_ball, worst_uncertainty
-from .cross_fit import HeldOutEstimate, random_noise
+from .cross_fit import CrossFittedError, random_noise
 from .posterior import Kind, Scale
 
 UNDERFIT = 0.3
@@ -181,8 +181,8 @@ class BeoRecipe:
 
     def start(self, points: ImageSet, own: int) -> Copies:
         """The images without any perturbation yet; the paper's is kept in single precision."""
-        trip = None if self.paper else RoundTrip.of(points)
-        return Copies.start(points, own, trip, kind=torch.float32 if self.paper else torch.float16)
+        resize = None if self.paper else ResizeOperator.of(points)
+        return Copies.start(points, own, resize, kind=torch.float32 if self.paper else torch.float16)
 
     @property
     def most_exact(self) -> int | None:
@@ -238,7 +238,7 @@ class BeoFit:
         else:
             self.trainer = recipe.trainer(self.copies.points, 0)
 
-    def go(self) -> Tensor:
+    def run(self) -> Tensor:
         """All rounds that are left, then the estimates. Returns ``[N, 3, R, R]`` in units of the full range.
 
         Raises:
@@ -359,7 +359,7 @@ class BeoFit:
         if not recipe.estimate_images:
             return
         dataset = self.dataset.to("cpu")
-        held_out = HeldOutEstimate(
+        cross_fitted = CrossFittedError(
             dataset, recipe.budget, seed=recipe.seed, device=recipe.device,
             max_images=recipe.estimate_images, steps=recipe.estimate_steps,
         )  # fmt: skip
@@ -373,13 +373,15 @@ class BeoFit:
 
             tell(0.0)
             noise = (
-                random_noise(dataset, self._noise_budget(), held_out.index, recipe.seed + 1) if arm == "noise" else None
+                random_noise(dataset, self._noise_budget(), cross_fitted.index, recipe.seed + 1)
+                if arm == "noise"
+                else None
             )
 
             def delta_of(index: Tensor, noise: Any = noise) -> Tensor:
                 return self._whole_levels(index) if noise is None else noise(index)
 
-            self.found[arm] = held_out(None if arm == "clean" else delta_of, tell).to_json()
+            self.found[arm] = cross_fitted(None if arm == "clean" else delta_of, tell).to_json()
             self._save(force=True)
 
     def _noise_budget(self) -> Budget:

@@ -57,7 +57,7 @@ class EmnFit:
         self.best_residual = float("inf")
         self.best_attempt = 0
 
-    def go(self) -> Tensor:
+    def run(self) -> Tensor:
         recipe = self.recipe
         attempts = max(1, recipe.attempts)
         resumed = self.context.checkpoint.load()
@@ -251,30 +251,30 @@ def estimate_fit(recipe: EmnRecipe, dataset: ImageSet, total: int) -> FitEstimat
     labels = stage.dataset.labels
     assert labels is not None
     state = stage.start()
-    patterns = delta_by_class(state["delta"], labels, stage.trip)
+    patterns = delta_by_class(state["delta"], labels, stage.resize)
     trainer.steps(1, patterns, generator)  # the first pass also allocates: not timed
     begun = now(recipe.device)
     trainer.steps(2, patterns, generator)
-    theta = (now(recipe.device) - begun) / 2
+    training = (now(recipe.device) - begun) / 2
     # The sample may be smaller than a batch of the fit.
-    theta *= min(recipe.batch_size, total) / min(recipe.batch_size, len(dataset))
+    training *= min(recipe.batch_size, total) / min(recipe.batch_size, len(dataset))
     frozen, images = trainer.frozen(), stage.dataset.images[:128].float() / 255
-    own, shift = labels[: len(images)], stage.shift(generator)
-    class_gradient(frozen, images, own, state["delta"], shift=shift)
+    own, crop = labels[: len(images)], stage.crop(generator)
+    class_gradient(frozen, images, own, state["delta"], crop=crop)
     begun = now(recipe.device)
     for _ in range(2):
-        class_gradient(frozen, images, own, state["delta"], shift=shift)
-    sweep = (now(recipe.device) - begun) / 2 / len(images)
+        class_gradient(frozen, images, own, state["delta"], crop=crop)
+    step = (now(recipe.device) - begun) / 2 / len(images)
     classes, paper = len(dataset.classes), recipe.paper
     seconds = 0.0
     if recipe.granularity == "class" or not paper:
         per_round = stage.subset * total if paper else stage.updates * stage.per_class * classes
-        seconds += _expected(recipe.rounds, paper) * (recipe.theta_steps * theta + per_round * sweep * 1.3)
+        seconds += _expected(recipe.rounds, paper) * (recipe.theta_steps * training + per_round * step * 1.3)
     if recipe.granularity == "sample":
         per_round = total * recipe.pgd_steps
-        seconds += _expected(recipe.sample_rounds, paper) * (recipe.theta_steps * theta + per_round * sweep)
+        seconds += _expected(recipe.sample_rounds, paper) * (recipe.theta_steps * training + per_round * step)
     if recipe.attempts:  # 300 steps of 64 images for each of two victims cost about 300 surrogate steps of 128
-        seconds += 300 * theta
+        seconds += 300 * training
     pixel = 3 * dataset.resolution**2
     rows = total if recipe.granularity == "sample" else classes
     # Half precision now and a byte for the best attempt; at the end beside them the levels of the bank.
@@ -393,7 +393,7 @@ class ErrorMinimizing(Method[Bank]):
         return {**super().settings(), **self.recipe.settings()}
 
     def _fit(self, dataset: ImageSet, context: FitContext) -> Tensor:
-        return EmnFit(self.recipe, dataset.to(self.device), context).go()
+        return EmnFit(self.recipe, dataset.to(self.device), context).run()
 
     def _estimate(self, dataset: ImageSet, total: int) -> FitEstimate:
         return estimate_fit(self.recipe, dataset.to(self.device), total)

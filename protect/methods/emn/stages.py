@@ -23,9 +23,9 @@ from ....imaging import ImageSet
 from ....imaging.image_set import Writable
 from ....surrogates import Precision, create_surrogate
 from ...bank import Granularity
-from ..pgd import Shift, class_gradient, pgd_min, pgd_min_class_mean
+from ..pgd import RandomCropFlip, class_gradient, pgd_min, pgd_min_class_mean
 from ..surrogate_training import DeltaOf, SurrogateTrainer, crop_padding, surrogate_error
-from ..written import RoundTrip, TintBound
+from ..written import ResizeOperator, TintBound
 
 ExtraGradient = Callable[[Tensor, Tensor, Tensor, torch.Generator], Tensor]
 """Positions [B], whose pattern each image carries [B], patterns [K, 3, R, R], a generator -> gradient [K, 3, R, R]."""
@@ -50,15 +50,17 @@ class RoundRecord:
         }
 
 
-def delta_by_class(delta: Tensor, labels: Tensor, trip: RoundTrip | None, writable: Writable | None = None) -> DeltaOf:
+def delta_by_class(
+    delta: Tensor, labels: Tensor, resize: ResizeOperator | None, writable: Writable | None = None
+) -> DeltaOf:
     """Look up the class pattern of each position, as a trainer sees it; a snapshot of ``delta`` as it is now."""
-    seen = delta.clone() if trip is None else trip(delta)
+    seen = delta.clone() if resize is None else resize(delta)
     return _as_written(lambda index: seen[labels[index]], writable)
 
 
-def delta_by_row(delta: Tensor, trip: RoundTrip | None, writable: Writable | None = None) -> DeltaOf:
+def delta_by_row(delta: Tensor, resize: ResizeOperator | None, writable: Writable | None = None) -> DeltaOf:
     """Look up each position's own perturbation as a trainer sees it; kept in half precision, handed out as float32."""
-    return _as_written(lambda index: delta[index].float() if trip is None else trip(delta[index].float()), writable)
+    return _as_written(lambda index: delta[index].float() if resize is None else resize(delta[index].float()), writable)
 
 
 def _as_written(delta_of: DeltaOf, writable: Writable | None) -> DeltaOf:
@@ -77,8 +79,8 @@ class Stage:
         min_rounds: at least so many, whatever the error.
         stop_error: lambda, the error of the surrogate at which a stage ends.
         batch_size: images a pass of the sweep.
-        through_shifts: craft through random crops and flips.
-        trip: what the files do to a perturbation on its way to a trainer.
+        through_crops: craft through random crops and flips.
+        resize: what the files do to a perturbation on its way to a trainer.
         tint: bound on slow colours, kept after every step; ``None`` for none.
         paper: the update of the official code: perturbed images may leave [0, 1] where they train and test the
             surrogate, and what a sweep ends with is not brought into that range.
@@ -92,14 +94,14 @@ class Stage:
     min_rounds: int
     stop_error: float
     batch_size: int
-    through_shifts: bool
-    trip: RoundTrip | None
+    through_crops: bool
+    resize: ResizeOperator | None
     tint: TintBound | None
     paper: bool
 
-    def shift(self, generator: torch.Generator) -> Shift | None:
+    def crop(self, generator: torch.Generator) -> RandomCropFlip | None:
         """Random crops and flips for one round, or none."""
-        return Shift(crop_padding(self.dataset.resolution), generator) if self.through_shifts else None
+        return RandomCropFlip(crop_padding(self.dataset.resolution), generator) if self.through_crops else None
 
     def _labels(self) -> Tensor:
         assert self.dataset.labels is not None
@@ -156,9 +158,9 @@ class ClassStage(Stage):
         """One round in place on ``state``; ``tell`` gets the share of the round that is done."""
         labels, delta = self._labels(), state["delta"]
         carried = self.dataset.writable
-        loss = trainer.steps(self.theta_steps, delta_by_class(delta, labels, self.trip, carried), generator)
+        loss = trainer.steps(self.theta_steps, delta_by_class(delta, labels, self.resize, carried), generator)
         tell(0.4)
-        frozen, shift = trainer.frozen(), self.shift(generator)
+        frozen, crop = trainer.frozen(), self.crop(generator)
         if self.paper:
             index = self._stratified(generator)
             for part in index.split(self.batch_size):
@@ -182,9 +184,9 @@ class ClassStage(Stage):
                     self._images(part),
                     labels[part],
                     delta,
-                    shift=shift,
+                    crop=crop,
                     batch_size=self.batch_size,
-                    trip=self.trip,
+                    resize=self.resize,
                     writable=self._writable(part),
                 )
                 if self.extra is not None:
@@ -195,7 +197,7 @@ class ClassStage(Stage):
                     delta.copy_(self.tint(delta, self.epsilon))
             index = torch.cat(index)
         tell(0.9)
-        seen = delta_by_class(delta, labels, self.trip, carried)
+        seen = delta_by_class(delta, labels, self.resize, carried)
         error = surrogate_error(frozen, self.dataset, seen, index.unique(), clamp=not self.paper)
         return RoundRecord(self.name, number, loss, error)
 
@@ -259,8 +261,8 @@ class SampleStage(Stage):
     ) -> RoundRecord:
         """One round in place on ``state``; ``tell`` gets the share of the round that is done."""
         labels, delta = self._labels(), state["delta"]
-        loss = trainer.steps(self.theta_steps, delta_by_row(delta, self.trip, self.dataset.writable), generator)
-        frozen, shift = trainer.frozen(), self.shift(generator)
+        loss = trainer.steps(self.theta_steps, delta_by_row(delta, self.resize, self.dataset.writable), generator)
+        frozen, crop = trainer.frozen(), self.crop(generator)
         order = torch.randperm(len(labels), generator=generator).to(labels.device)
         for start in range(0, len(order), self.batch_size):
             part = order[start : start + self.batch_size]
@@ -272,15 +274,15 @@ class SampleStage(Stage):
                 epsilon=self.epsilon,
                 step_size=self.step_size,
                 steps=self.steps,
-                shift=shift,
+                crop=crop,
                 skip_below=self.skip_below,
-                trip=self.trip,
+                resize=self.resize,
                 tint=self.tint,
                 in_range=not self.paper,
                 writable=self._writable(part),
             ).to(delta.dtype)
             tell(0.1 + 0.8 * start / len(order))
-        seen = delta_by_row(delta, self.trip, self.dataset.writable)
+        seen = delta_by_row(delta, self.resize, self.dataset.writable)
         error = surrogate_error(frozen, self.dataset, seen, order, clamp=not self.paper)
         return RoundRecord(self.name, number, loss, error)
 
@@ -364,8 +366,8 @@ class EmnRecipe:
             min_rounds=1 if paper else min(self.rounds, 20),
             stop_error=self.stop_error,
             batch_size=self.batch_size,
-            through_shifts=not paper,
-            trip=None if paper else RoundTrip.of(dataset),
+            through_crops=not paper,
+            resize=None if paper else ResizeOperator.of(dataset),
             tint=self.tint_bound(dataset),
             paper=paper,
             subset_seed=self.derived_seed(0, 9, 0),
@@ -383,8 +385,8 @@ class EmnRecipe:
             min_rounds=1,
             stop_error=self.stop_error,
             batch_size=self.batch_size,
-            through_shifts=not paper,
-            trip=None if paper else RoundTrip.of(dataset),
+            through_crops=not paper,
+            resize=None if paper else ResizeOperator.of(dataset),
             tint=self.tint_bound(dataset),
             paper=paper,
             steps=self.pgd_steps,

@@ -47,9 +47,9 @@ _DIRECTIONS = ((1, 0), (0, 1), (1, 1), (1, -1))
 
 
 class Carriers(nn.Module):
-    """Sines and cosines in four directions, where wanted shifted as a whole by the first two numbers of z.
+    """Sines and cosines in four directions, where wanted cropped as a whole by the first two numbers of z.
 
-    Noises of one text with two z have a low cosine where the waves are shifted, and nearly the same noise where they
+    Noises of one text with two z have a low cosine where the waves are cropped, and nearly the same noise where they
     are not, as with the paper's network. Trainers learn a texture all the same, wherever it
     lies; it takes the generator longer to make one that they do (docs/methods/t2ue.md). Two numbers are no secret
     from somebody who has text and generator and tries all shifts.
@@ -57,13 +57,13 @@ class Carriers(nn.Module):
     Args:
         side: of the maps in px.
         periods: in px; each divides the side, so that the waves fit in.
-        shift: how far they go, as a share of the side; 0 leaves them in place.
+        crop: how far they go, as a share of the side; 0 leaves them in place.
     """
 
     frequencies: Tensor
     arguments: Tensor
 
-    def __init__(self, side: int, periods: Sequence[int], shift: float = 0.0) -> None:
+    def __init__(self, side: int, periods: Sequence[int], crop: float = 0.0) -> None:
         super().__init__()
         if any(period < 2 or side % period for period in periods):
             raise ConfigError(f"Periods of carriers divide the side of {side} px and are 2 at least, not {periods}.")
@@ -75,13 +75,13 @@ class Carriers(nn.Module):
         self.register_buffer("frequencies", frequencies, persistent=False)
         self.register_buffer("arguments", arguments, persistent=False)
         self.channels = 2 * len(cycles)
-        self.shift = shift
+        self.crop = crop
 
     def forward(self, z: Tensor) -> Tensor:
         """``[B, channels, side, side]`` in [-1, 1] for ``z`` [B, latent_dim of 2 at least], standard normal."""
-        # The normal distribution's own function makes the shift uniform.
-        shift = self.shift * torch.special.ndtr(z[:, :2].float())
-        phase = self.arguments[None] + (shift @ self.frequencies.T)[:, :, None, None]
+        # The normal distribution's own function makes the crop uniform.
+        crop = self.crop * torch.special.ndtr(z[:, :2].float())
+        phase = self.arguments[None] + (crop @ self.frequencies.T)[:, :, None, None]
         return torch.cat([phase.sin(), phase.cos()], dim=1)
 
 

@@ -25,7 +25,7 @@ from ...clusters import (
     CLUSTER_SURROGATE,
     Clusters,
     FeatureSpace,
-    View,
+    SquareFeatures,
     create_space,
     default_count,
     find_clusters,
@@ -36,7 +36,7 @@ from ..emn.method import EmnFit
 from ..emn.method import estimate_fit as estimate_labels
 from ..emn.stages import TINT, EmnRecipe, delta_by_class
 from ..registry import own_surrogate, register_method
-from ..written import RoundTrip
+from ..written import ResizeOperator
 from .patterns import GeneratorPatterns, Patterns, PixelPatterns
 from .pull import MOST, VERSIONS, FeaturePull, measure
 
@@ -159,33 +159,33 @@ class UcFit:
             recipe.surrogate, dataset.resolution, seed=recipe.seed, weights=recipe.weights,
             allow_download=recipe.allow_download, device=recipe.device, precision=recipe.precision,
         )  # fmt: skip
-        self.trip = None if recipe.paper else RoundTrip.of(dataset)
+        self.resize = None if recipe.paper else ResizeOperator.of(dataset)
 
-    def go(self) -> Tensor:
+    def run(self) -> Tensor:
         """The patterns ``[p, 3, R, R]``; clusters and measures go to the context."""
         recipe, context, dataset = self.recipe, self.context, self.dataset
         context.tell("fit", 0.0, "looking for clusters")
-        features, view = self.space.look(dataset)
+        features, feature_size = self.space.look(dataset)
         count = recipe.clusters if recipe.clusters is not None else min(default_count(len(dataset)), len(dataset))
         clusters = find_clusters(features, count, seed=recipe.seed)
         # Sums may run in another order on another machine: patterns of other clusters than these are no use then.
         context.checkpoint = context.checkpoint.bound(clusters.digest())
         # What pushes and what is measured happens at the working resolution, so centres are wanted there, too.
-        here = self._centres_here(clusters) if view else clusters
-        pull = FeaturePull(dataset, self.space, here, self.trip, recipe.windows, paper=recipe.paper)
+        here = self._centres_here(clusters) if feature_size else clusters
+        pull = FeaturePull(dataset, self.space, here, self.resize, recipe.windows, paper=recipe.paper)
         if recipe.objective != "labels":
             for name, precision in self.space.precisions.items():
                 context.computed_in(name, precision)
         delta = self._patterns(here, pull)
-        context.clusters = clusters.index(dataset.keys, view)
-        context.surrogate_sha256 = self.space.maker
+        context.clusters = clusters.index(dataset.keys, feature_size)
+        context.surrogate_sha256 = self.space.fingerprint
         context.tell("fit", 0.92, "measuring what moved")
         lookup = delta_by_class(delta, clusters.assignment.to(delta.device), None)
         found = measure(
             dataset, here, self.space, lambda index: lookup(index.to(delta.device)), recipe.epsilon,
             seed=recipe.seed,
         )  # fmt: skip
-        context.report["clusters"] = {"side": view or dataset.resolution, **found}
+        context.report["clusters"] = {"side": feature_size or dataset.resolution, **found}
         context.report.update({"surrogate": recipe.surrogate, "surrogate_source": self.space.source})
         context.tell("fit", 1.0, _say(found, aimed=recipe.objective != "labels"))
         return delta
@@ -213,7 +213,7 @@ class UcFit:
             return recipe.pull_weight * pull.scaled(index[some], own[some], delta, generator)
 
         joint = recipe.objective == "joint" and recipe.pull_weight > 0
-        return EmnFit(recipe.labelled(), labelled, self.context.part(0.05, 0.9), extra=extra if joint else None).go()
+        return EmnFit(recipe.labelled(), labelled, self.context.part(0.05, 0.9), extra=extra if joint else None).run()
 
     # ------------------------------------------------------------------ features alone
     def _by_features(self, clusters: Clusters, pull: FeaturePull) -> Tensor:
@@ -348,7 +348,7 @@ def _pull(recipe: UcRecipe, tried: ImageSet, space: FeatureSpace, features: Tens
     """Seconds an image of pulling its features."""
     own = torch.arange(len(tried)) % 2
     pull = FeaturePull(
-        tried, space, Clusters(features[:2], own), RoundTrip.of(tried), recipe.windows, paper=recipe.paper
+        tried, space, Clusters(features[:2], own), ResizeOperator.of(tried), recipe.windows, paper=recipe.paper
     )
     delta = torch.zeros(2, 3, tried.resolution, tried.resolution, device=tried.images.device)
     index = torch.arange(len(tried), device=delta.device)
@@ -372,8 +372,8 @@ class UnlearnableClusters(Method[Bank]):
     were labels. Pulled features hardly harmed a network that was trained from scratch, and error-minimizing noise for
     the clusters did; adding the pull to it (``joint``) changed nothing there (docs/methods/uc.md has the figures).
 
-    Images that were read with ``load_image_set(..., describe=method.describer(resolution))`` are clustered by what the
-    surrogate sees at 224 px, as folder runs do; without, by the working images, which is worth much less.
+    Images that were read with ``load_image_set(..., describe=method.feature_extractor(resolution))`` are clustered by
+    what the surrogate sees at 224 px, as folder runs do; without, by the working images, which is worth much less.
 
     Args:
         budget: default 8/255, in the paper preset 16/255.
@@ -498,9 +498,9 @@ class UnlearnableClusters(Method[Bank]):
         """One for each cluster, two where their number is left to us."""
         return self.recipe.clusters or 2
 
-    def describer(self, resolution: int) -> View | None:
+    def feature_extractor(self, resolution: int) -> SquareFeatures | None:
         """Clusters are found on more detail than small working images hold."""
-        return self._space(resolution).describer(resolution)
+        return self._space(resolution).feature_extractor(resolution)
 
     def _space(self, resolution: int) -> FeatureSpace:
         return create_space(
@@ -513,7 +513,7 @@ class UnlearnableClusters(Method[Bank]):
         return {**super().settings(), **self.recipe.settings()}
 
     def _fit(self, dataset: ImageSet, context: FitContext) -> Tensor:
-        return UcFit(self.recipe, dataset.to(self.device), context).go()
+        return UcFit(self.recipe, dataset.to(self.device), context).run()
 
     def _estimate(self, dataset: ImageSet, total: int) -> FitEstimate:
         return estimate_fit(self.recipe, dataset.to(self.device), self._space(dataset.resolution), total)

@@ -29,7 +29,7 @@ from torch import Tensor
 from ....imaging import Budget, ImageSet
 from ....surrogates import FrozenSurrogate, add_rows, crop_flip, draw_crops
 from ...clusters import Clusters, FeatureSpace, nearest
-from ..written import RoundTrip, WrittenCopies
+from ..written import ResizeOperator, WrittenCopies
 
 
 def kl_to_centre(features: Tensor, centres: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ def image_gradient(
     return gradient, losses.detach()
 
 
-class Zoom:
+class RandomResizedCrop:
     """One random window for a batch, resized back, its second half mirrored.
 
     The window covers between ``least`` and all of the area at an aspect ratio between 3:4 and 4:3, as in the random
@@ -130,7 +130,7 @@ class FeaturePull:
         dataset: the images, on the device of computation.
         space: the frozen surrogate.
         clusters: where the images lie.
-        trip: what files do to a pattern on its way to a trainer.
+        resize: what files do to a pattern on its way to a trainer.
         windows: craft through random windows of the pictures.
         paper: as the official code: each picture is enlarged, cropped and mirrored on its own, then gets the pattern
             as it is; and the loss is the mean of a batch, not its sum, which Adam's weight decay is weighed against.
@@ -139,7 +139,7 @@ class FeaturePull:
     dataset: ImageSet
     space: FeatureSpace
     clusters: Clusters
-    trip: RoundTrip | None
+    resize: ResizeOperator | None
     windows: bool
     paper: bool = False
 
@@ -159,7 +159,7 @@ class FeaturePull:
             ``[p, 3, R, R]``, and the mean loss ``[]``.
         """
         total = torch.zeros_like(delta)
-        seen = delta if self.trip is None else self.trip(delta)
+        seen = delta if self.resize is None else self.resize(delta)
         centres = self.clusters.centres.to(delta.device)
         goal = targets(len(centres)).to(delta.device)
         loss = torch.zeros((), device=delta.device)
@@ -169,14 +169,14 @@ class FeaturePull:
                 images = enlarged_crops(images, generator)
             held = None if self.dataset.writable is None else self.dataset.writable.select(part)
             images = images.add_(seen[cluster] if held is None else held(seen[cluster])).clamp_(0.0, 1.0)
-            transform = Zoom(generator) if self.windows and not self.paper else None
+            transform = RandomResizedCrop(generator) if self.windows and not self.paper else None
             gradient, losses = image_gradient(
                 self.space.members, images, centres[goal[cluster]], self.space.widths, transform
             )
             add_rows(total, cluster, gradient if held is None else held(gradient))
             loss += losses.sum()
-        if self.trip is not None:
-            total = self.trip.adjoint(total)
+        if self.resize is not None:
+            total = self.resize.adjoint(total)
         if self.paper:
             total /= len(index)
         return total, loss / max(1, len(index))
