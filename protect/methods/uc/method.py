@@ -10,6 +10,7 @@ What a fit of Unlearnable Clusters will cost, from a first batch.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -32,10 +33,11 @@ from ...clusters import (
     in_content_order,
 )
 from ..base import FitContext, FitEstimate, Method, settled_precision
-from ..emn.method import EmnFit
-from ..emn.method import estimate_fit as estimate_labels
-from ..emn.stages import TINT, EmnRecipe, delta_by_class
+from ..checkpoint import State, run_resumable
+from ..minimization import TINT, MinimizationFit, MinimizationRecipe
+from ..minimization import estimate_fit as estimate_labels
 from ..registry import own_surrogate, register_method
+from ..surrogate_training import delta_by_class
 from ..written import ResizeOperator
 from .patterns import GeneratorPatterns, Patterns, PixelPatterns
 from .pull import MOST, VERSIONS, FeaturePull, measure
@@ -112,9 +114,9 @@ class UcRecipe:
         """Whether this is the published schedule."""
         return self.preset == "paper"
 
-    def labelled(self) -> EmnRecipe:
+    def labelled(self) -> MinimizationRecipe:
         """Error-minimizing noise for the numbers of clusters."""
-        return EmnRecipe(
+        return MinimizationRecipe(
             granularity="class", epsilon=self.epsilon, surrogate=self.label_surrogate, seed=self.seed,
             device=self.device, weights=None, allow_download=self.allow_download, preset=None,
             step_size=self.step_size, theta_steps=10, rounds=self.rounds, sample_rounds=3, pgd_steps=5,
@@ -203,7 +205,7 @@ class UcFit:
     def _patterns(self, clusters: Clusters, pull: FeaturePull) -> Tensor:
         recipe = self.recipe
         if len(clusters.centres) < 2 or recipe.objective == "features":
-            return self._by_features(clusters, pull)
+            return PatternFit(recipe, self.dataset, clusters, pull, self.context).run()
         names = tuple(f"cluster-{number}" for number in range(len(clusters.centres)))
         labelled = replace(self.dataset, labels=clusters.assignment.to(self.dataset.images.device), classes=names)
 
@@ -213,31 +215,57 @@ class UcFit:
             return recipe.pull_weight * pull.scaled(index[some], own[some], delta, generator)
 
         joint = recipe.objective == "joint" and recipe.pull_weight > 0
-        return EmnFit(recipe.labelled(), labelled, self.context.part(0.05, 0.9), extra=extra if joint else None).run()
+        return MinimizationFit(
+            recipe.labelled(), labelled, self.context.part(0.05, 0.9), extra=extra if joint else None
+        ).run()
 
-    # ------------------------------------------------------------------ features alone
-    def _by_features(self, clusters: Clusters, pull: FeaturePull) -> Tensor:
-        recipe = self.recipe
-        patterns = self._new_patterns(len(clusters.centres))
-        log: list[dict[str, Any]] = []
-        resumed = self.context.checkpoint.load()
-        if resumed is not None:
-            patterns.unpack({k: v.to(recipe.device) for k, v in resumed[0].items()})
-            log = resumed[1]["log"]
-        # The paper trains one generator after the other, `rounds` epochs each; we move all patterns together.
-        turns = len(clusters.centres) if recipe.paper else 1
+
+class PatternFit:
+    """Patterns by the pull of features alone; a piece of work is a round.
+
+    Args:
+        recipe: hyper-parameters.
+        dataset: on the device of computation.
+        clusters: of its images.
+        pull: what gives the gradient.
+        context: where to report and to keep state.
+    """
+
+    def __init__(
+        self, recipe: UcRecipe, dataset: ImageSet, clusters: Clusters, pull: FeaturePull, context: FitContext
+    ) -> None:
+        self.recipe, self.dataset, self.clusters, self.pull, self.context = recipe, dataset, clusters, pull, context
+        self.patterns = self._new_patterns(len(clusters.centres))
+        self.log: list[dict[str, Any]] = []
+
+    def run(self) -> Tensor:
+        """The patterns ``[p, 3, R, R]``."""
+        run_resumable(self, self.context.checkpoint)
+        self.context.report["rounds"] = [{**row, "loss": round(row["loss"], 5)} for row in self.log]
+        return self.patterns.delta().clone()
+
+    def pieces(self) -> Iterator[bool]:
+        """Rounds: of all patterns together, or in the paper's schedule of one generator after the other."""
+        recipe, log = self.recipe, self.log
+        turns = len(self.clusters.centres) if recipe.paper else 1
         turn, made = (log[-1]["turn"], log[-1]["round"] + 1) if log else (0, 0)
         while turn < turns:
             while made < recipe.rounds and not (turns == 1 and _plateau(log)):
                 share = (turn + made / recipe.rounds) / turns
                 self.context.tell("fit", 0.05 + 0.85 * share, f"features, round {made + 1} of at most {recipe.rounds}")
-                loss = self._round(turn, made, clusters, pull, patterns)
-                log.append({"turn": turn, "round": made, "loss": loss})
+                log.append({"turn": turn, "round": made, "loss": self._round(turn, made)})
                 made += 1
-                self._save(patterns, log)
+                yield False
             turn, made = turn + 1, 0
-        self.context.report["rounds"] = [{**row, "loss": round(row["loss"], 5)} for row in log]
-        return patterns.delta().clone()
+
+    def state_dict(self) -> State:
+        """The patterns, and the rounds that were made."""
+        return self.patterns.pack(), {"log": self.log}
+
+    def load_state_dict(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        """Go back to what :meth:`state_dict` gave."""
+        self.patterns.unpack({name: value.to(self.recipe.device) for name, value in tensors.items()})
+        self.log = facts["log"]
 
     def _new_patterns(self, count: int) -> Patterns:
         recipe, side = self.recipe, self.dataset.resolution
@@ -248,9 +276,9 @@ class UcFit:
             weight_decay=recipe.weight_decay, seed=recipe.seed, device=recipe.device,
         )  # fmt: skip
 
-    def _round(self, turn: int, made: int, clusters: Clusters, pull: FeaturePull, patterns: Patterns) -> float:
+    def _round(self, turn: int, made: int) -> float:
         """One round: ``updates`` shared steps, or in the paper's schedule one epoch for one cluster. The mean loss."""
-        recipe, total = self.recipe, len(self.dataset)
+        recipe, total, clusters, patterns = self.recipe, len(self.dataset), self.clusters, self.patterns
         generator = torch.Generator().manual_seed(recipe.derived_seed(1 + turn, made))
         size = min(recipe.batch_size, total)
         steps = -(-total // size) if recipe.paper else recipe.updates
@@ -270,15 +298,10 @@ class UcFit:
                 own, moving = clusters.assignment[index], everyone
             index, own = index.to(recipe.device), own.to(recipe.device)
             # One batch is one pass, so that the paper's mean is over the whole of it.
-            gradient, loss = pull.on_patterns(index, own, patterns.delta(moving), generator, batch_size=size)
+            gradient, loss = self.pull.on_patterns(index, own, patterns.delta(moving), generator, batch_size=size)
             patterns.step(gradient, moving, (made + number / steps) / recipe.rounds)
             losses.append(loss)
         return float(torch.stack(losses).mean())
-
-    def _save(self, patterns: Patterns, log: list[dict[str, Any]]) -> None:
-        """Keep the state where that is due: a skipped save costs only time."""
-        if self.context.checkpoint.due():
-            self.context.checkpoint.save(patterns.pack(), {"log": log})
 
 
 def _balanced(clusters: Clusters, steps: int, each: int, generator: torch.Generator) -> list[Tensor]:
