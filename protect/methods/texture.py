@@ -1,11 +1,10 @@
 """Brightness textures whose direction and period say the class: nothing is optimised, few pictures are seen.
 
-Which code goes to which class: against what nature gives the classes.
-
-Pictures of a class have textures of their own: ships and aeroplanes much that runs up and down, dogs and frogs little.
-A network that learned the textures reads a clean picture by the little of them that nature put there. So each class
-gets a code that its own pictures have least of, compared with other classes: what nature says of a clean picture then
-points to another class. With codes dealt at random it points nowhere.
+Which code goes to which class is decided against what nature gives the classes. Pictures of a class have textures of
+their own: ships and aeroplanes much that runs up and down, dogs and frogs little. A network that learned the textures
+reads a clean picture by the little of them that nature put there. So each class gets a code that its own pictures have
+least of, compared with other classes: what nature says of a clean picture then points to another class. With codes
+dealt at random it points nowhere.
 """
 
 from __future__ import annotations
@@ -92,7 +91,7 @@ class Texture(Method[TextureBank]):
 
     Every class has a code, one wave or two that cross, and every picture a texture of its class's code that follows
     what the picture itself has of that wave. Small turns of it are drawn from a key and the file's content. A fit deals
-    codes to the classes, against what nature gave a sample of their pictures (:mod:`..textures.nature`); its bank
+    codes to the classes, against what nature gave a sample of their pictures (:func:`assign_against_nature`); its bank
     serves new pictures of these classes.
 
     Without classes (``granularity="cluster"``) pictures are clustered by the features of a surrogate, as *Unlearnable

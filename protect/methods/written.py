@@ -1,23 +1,20 @@
-"""What a file does to a perturbation: sizes, rounding, colours; pictures as a trainer reads them.
+"""What a file does to a perturbation, and pictures as a trainer reads them: what is judged is what is written.
 
-A bound on the slow colours of a perturbation: casts and large stains, which the eye sees before all else.
+**Sizes** (:class:`ResizeOperator`): up to the picture's own size, and back down when a trainer shrinks it. Both resizes
+are linear and separable, so together they are one small matrix on each side of the perturbation. At a working
+resolution of 64 px and pictures of 160 px a pattern of two pixels keeps a third of its strength, one of eight nine
+tenths (the whole matters little: 100 or 3,000 px give the same to a hundredth). Noise crafted as if it reached the
+trainer untouched puts its strength where the file loses it; crafted through both resizes it does not.
 
-The eye resolves colour far more coarsely than brightness, and is most sensitive to it at the lowest frequencies
-(Mullen, *The contrast sensitivity of human colour vision to red-green and blue-yellow chromatic gratings*, J. Physiol.
-359, 1985). A pattern crafted for networks alone puts much of its strength just there.
+**Files** (:class:`WrittenCopies`): where they are known, each is read again, perturbed by the very function that the
+writer uses, saved where saving loses something, and shrunk. Only so do the figures know of a bit depth, of channels
+that are not there, of transparent places, and of pixels that are black or white already at full size, which cannot be
+seen in the shrunken picture.
 
-What a file does to a perturbation: up to the picture's own size, and back down when a trainer shrinks it.
-
-Both resizes are linear and separable, so together they are one small matrix on each side of the perturbation. At a
-working resolution of 64 px and pictures of 160 px a pattern of two pixels keeps a third of its strength, one of eight
-nine tenths (the whole matters little: 100 or 3,000 px give the same to a hundredth). Noise crafted as if it reached
-the trainer untouched puts its strength where the file loses it; crafted through the round resize it does not.
-
-Pictures with a perturbation on them as a trainer reads them: what is judged is what is written.
-
-Where the files are known, each is read again, perturbed by the very function that the writer uses, saved where saving
-loses something, and shrunk. Only so do the figures know of a bit depth, of channels that are not there, of transparent
-places, and of pixels that are black or white already at full size, which cannot be seen in the shrunken picture.
+**Colours** (:class:`TintBound`): a bound on the slow ones, casts and large stains, which the eye sees before all else.
+It resolves colour far more coarsely than brightness, and is most sensitive to it at the lowest frequencies (Mullen,
+*The contrast sensitivity of human colour vision to red-green and blue-yellow chromatic gratings*, J. Physiol. 359,
+1985). A pattern crafted for networks alone puts much of its strength just there.
 """
 
 from __future__ import annotations

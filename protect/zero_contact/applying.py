@@ -1,8 +1,7 @@
 """Putting the noise of a bundle on the pictures it was asked for. Nothing is written before all of it was verified.
 
-A bundle as the noise of a folder run.
-
-Telling the pictures that noise was asked for from those that changed, are gone, or are new.
+The pictures in the folder are told apart first: those that noise was asked for, and those that changed, are gone, or
+are new. The bundle then is the noise of a run over the folder.
 """
 
 from __future__ import annotations

@@ -1,12 +1,8 @@
-"""From a folder to a request: captions without names, opaque ids, and the private map.
+"""From a folder to a request: captions, opaque ids, and the private map.
 
-Taking names and numbers out of captions before they leave the machine.
-
-The rules are simple and miss some names: the preview of the request shows what is left.
-
-An optional captioner: an image-to-text model from a folder on this machine, through transformers.
-
-From a folder to a request: captions, opaque ids, and the private map.
+Names and numbers can be taken out of captions before they leave the machine (:func:`anonymise`). The rules are simple
+and miss some names: the preview of the request shows what is left. Where there are no captions, an image-to-text model
+from a folder on this machine can make them, through transformers.
 """
 
 from __future__ import annotations

@@ -1,14 +1,9 @@
-"""One sweep over all images: the gradient of the summed Bayes error against its references, and a projected step.
+"""The ascent: copies of the images, references for the posterior, and sweeps of projected steps.
 
-An L2 bound beside the budget: the root mean square of a perturbation, so that it means the same at every size.
-
-The images of a fit with the perturbations they carry at the moment, as a trainer would see them.
-
-The images that posteriors are read from: all of them, or a bank of a fixed size with the same class shares.
-
-One sweep over all images: the gradient of the summed Bayes error, and a projected step along it.
-
-Gradients are taken at the clamped image itself, not through the clamp, whose gradient vanishes at black and white.
+A sweep moves every perturbation once, up the gradient of the summed Bayes error of its image against the references
+(:class:`References`: all images, or a bank of a fixed size with the same class shares), and projects it on the budget
+and, where wanted, on an L2 ball. Gradients are taken at the clamped image itself, not through the clamp, whose gradient
+vanishes at black and white.
 """
 
 from __future__ import annotations

@@ -1,9 +1,4 @@
-"""One fit of Bayes-error ascent: hyper-parameters, rounds of training and ascent in turn, the estimates at the end.
-
-The hyper-parameters of Bayes-error ascent, checked, and what is built from them.
-
-One fit of Bayes-error ascent: a surrogate, rounds of training and ascent in turn, the estimates at the end.
-"""
+"""One fit of Bayes-error ascent: hyper-parameters, rounds of training and ascent in turn, the estimates at the end."""
 
 from __future__ import annotations
 

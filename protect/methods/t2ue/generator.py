@@ -1,27 +1,19 @@
 """Text and a random vector to bounded noise: the paper's network, and a second kind behind the same interface.
 
-Waves of fixed periods, as material for noise that a network learns quickly.
+The paper's network (:class:`SSANoiseGenerator`) has seven gated blocks, six times twice the size, 256 px and 31.3
+million parameters with the defaults here; fewer and narrower blocks make the small ones. Its parts are semantic-spatial
+aware convolutions (Liao et al. 2022, SSA-GAN), which a text steers where a mask lets it. The paper's equation 2 leaves
+out the ``1 +`` and the mask; with its zero-initialised last layers it would then give 0, so the masked form is the one
+here.
 
-The paper's network enlarges a map of random numbers; nothing in it tells one pixel of a cell from the next, so that
-textures have to be learnt through the borders. Small generators trained for minutes never got there (measured: the
-contrastive loss stayed at that of guessing), while plain gratings, one a class, take a small network trained on
-CIFAR-10 from .54 to .10. So the small generators are handed gratings, and the text decides how they are mixed.
+It enlarges a map of random numbers; nothing in it tells one pixel of a cell from the next, so that textures have to be
+learnt through the borders. Small generators trained for minutes never got there (measured: the contrastive loss stayed
+at that of guessing), while plain gratings, one a class, take a small network trained on CIFAR-10 from .54 to .10. So
+the small generators are handed gratings (:class:`Carriers`), and the text decides how they are mixed.
 
-The parts of the paper's network: gated blocks of convolutions that a text steers where a mask lets it.
-
-Semantic-spatial aware convolutions (Liao et al. 2022, SSA-GAN), as the paper's generator uses them. The paper's
-equation 2 leaves out the ``1 +`` and the mask; with its zero-initialised last layers it would then give 0, so the
-masked form is the one here.
-
-Text and a random vector to bounded noise: the paper's network, as a model of diffusers.
-
-Seven gated blocks, six times twice the size, 256 px, 31.3 million parameters with the defaults here; fewer and narrower
-blocks of the same code make the small ones.
-
-A second kind of generator behind the same interface: one step of a latent diffusion network, and a tiny decoder.
-
-The paper chose its small network over this for memory and time; it is here for who has such
-weights in a folder, or wants to compare.
+The second kind (:class:`LatentNoiseGenerator`) is one step of a latent diffusion network, and a tiny decoder. The paper
+chose its small network over this for memory and time; it is here for who has such weights in a folder, or wants to
+compare.
 """
 
 from __future__ import annotations

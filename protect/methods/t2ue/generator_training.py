@@ -1,8 +1,6 @@
-"""A generator of one's own, from request to folder, with the model card beside the weights.
+"""A generator of one's own, from request to folder: the networks there are, the training, and the model card.
 
-New generators: the sizes that ``bitterant t2ue train`` makes, and the record that lies beside the weights.
-
-A training from request to folder: what is needed is checked first, and the folder appears whole or not at all.
+What is needed is checked first, and the folder appears whole or not at all.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """T2UE: unlearnable examples from text descriptions (Ma et al. 2025, arXiv 2508.03091).
 
-The generator that comes with bitterant, and generators in folders.
+Generators lie in folders: one comes with bitterant, others are named.
 """
 
 from __future__ import annotations

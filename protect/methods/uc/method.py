@@ -1,10 +1,6 @@
 """Unlearnable Clusters (Zhang et al., CVPR 2023, arXiv 2301.01217).
 
-The hyper-parameters of Unlearnable Clusters, checked.
-
-One fit of Unlearnable Clusters: features, clusters, patterns, measures; resumable after every round.
-
-What a fit of Unlearnable Clusters will cost, from a first batch.
+Read in order: the hyper-parameters, one fit (features, clusters, patterns, measures), its cost, and the method.
 """
 
 from __future__ import annotations

@@ -1,15 +1,10 @@
 """The pull of every cluster's pictures towards the next cluster, as a gradient on the patterns; and what it achieved.
 
-What pushes pictures from their cluster to another one.
+Patterns are crafted through random windows of the pictures, as trainers take them, and then survive them.
 
-Random windows of a picture, as trainers take them: noise that is crafted through them survives them.
-
-The pull of every cluster's pictures towards the centre of the next cluster, as a gradient on the patterns.
-
-What a fit of clusters achieved, measured without labels, each figure beside random noise and beside JPEG.
-
-The share of pictures that left their cluster misleads alone: JPEG 10 moved a third of clean pictures and random noise a
-fifth. So the share that arrived where it was sent counts, and the drop of a linear probe.
+What was achieved is measured without labels, each figure beside random noise and beside JPEG. The share of pictures
+that left their cluster misleads alone: JPEG 10 moved a third of clean pictures and random noise a fifth. So the share
+that arrived where it was sent counts, and the drop of a linear probe.
 """
 
 from __future__ import annotations
