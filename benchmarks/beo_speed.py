@@ -23,13 +23,13 @@ from bitterant.imaging import ImageSet
 from bitterant.imaging.allocator import tune_allocator
 from bitterant.protect import BayesErrorAscent
 from bitterant.protect.methods.base import FitContext
-from bitterant.protect.methods.beo.cross_fit import HeldOutEstimate, Interval, random_noise
+from bitterant.protect.methods.beo.cross_fit import CrossFittedError, Interval, random_noise
 from bitterant.protect.methods.beo.fit import BeoFit
 from bitterant.protect.methods.checkpoint import Checkpoint
 
 
 def run(
-    dataset: ImageSet, held_out: HeldOutEstimate, every: int, **options: Any
+    dataset: ImageSet, held_out: CrossFittedError, every: int, **options: Any
 ) -> Iterator[tuple[int, float, Interval]]:
     """Rounds made, seconds of the fit so far, and what was reached, every few rounds."""
     recipe = BayesErrorAscent(**options).recipe
@@ -38,7 +38,8 @@ def run(
     seconds = time.perf_counter() - begun
     while fit.made < recipe.rounds:
         begun = time.perf_counter()
-        fit.advance()
+        for _ in fit.advance():
+            pass
         if recipe.device.type == "cuda":
             torch.cuda.synchronize()
         seconds += time.perf_counter() - begun
@@ -62,7 +63,7 @@ def main() -> None:
     dataset = ImageSet.from_tensors(*cifar.train(0, args.images), classes=cifar.classes)
     options = {"surrogate": args.surrogate, "seed": args.seed, "device": args.device}
     paper = BayesErrorAscent(preset="paper", rounds=args.rounds, **options)
-    held_out = HeldOutEstimate(dataset, paper.budget, seed=args.seed, device=paper.device, max_images=2000, steps=300)
+    held_out = CrossFittedError(dataset, paper.budget, seed=args.seed, device=paper.device, max_images=2000, steps=300)
     noise = held_out(random_noise(dataset, paper.budget, held_out.index, args.seed + 1))
     print(f"{args.images} CIFAR-10 images, {args.surrogate} on {paper.device}, {torch.get_num_threads()} threads")
     print(f"clean {held_out(None).to_json()}")

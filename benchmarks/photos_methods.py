@@ -59,7 +59,7 @@ def main() -> None:
     )
     args = parser.parse_args()
     tune_allocator()
-    look = create_method("uc").describer(args.resolution)
+    look = create_method("uc").feature_extractor(args.resolution)
     data, _, _ = load_image_set(scan_folder(args.train), args.resolution, describe=look)
     test, _, _ = load_image_set(scan_folder(args.test), args.resolution)
     if args.images:

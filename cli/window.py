@@ -29,7 +29,9 @@ def window(
 ) -> None:
     """Choose, protect and verify a folder on a page of this machine. Nothing leaves it, and nobody else can open it."""
     output = terminal.output
-    with guarded(output, debug=terminal.debug, stopped="Stopped. Start the app again to go on: finished files are kept."):
+    with guarded(
+        output, debug=terminal.debug, stopped="Stopped. Start the app again to go on: finished files are kept."
+    ):
         from ..app import serve
 
         show = "nothing" if no_browser else {None: "auto", True: "window", False: "browser"}[in_window]

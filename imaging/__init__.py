@@ -15,7 +15,7 @@ from .budget import Budget
 from .codec import MAX_PIXELS, Header, decode, read_header
 from .encoding import encode, output_name, resolve_output_names
 from .formats import EXTENSIONS
-from .loading import Describer, FileProblem, auto_resolution, common_size, entry_key, load_image_set, sha256_file
+from .loading import FeatureExtractor, FileProblem, auto_resolution, common_size, entry_key, load_image_set, sha256_file
 from .masking import amplitude, masking_map
 from .metadata import Metadata, apply_metadata_policy
 from .page import difference_tile, png_data_uri, render_page, thumbnail
@@ -33,8 +33,8 @@ __all__ = [
     "MAX_PIXELS",
     "Budget",
     "Change",
-    "Describer",
     "Entry",
+    "FeatureExtractor",
     "Features",
     "FileProblem",
     "FolderScan",

@@ -230,12 +230,12 @@ class Features:
     Attributes:
         values: float32 ``[N, D]``, on the CPU.
         side: in px, of the squares that the network was shown.
-        maker: identity of the network: features of different makers cannot be compared.
+        fingerprint: identity of the network: features of different networks cannot be compared.
     """
 
     values: Tensor
     side: int
-    maker: str
+    fingerprint: str
 
     def __post_init__(self) -> None:
         if self.values.ndim != 2 or self.side < 1:

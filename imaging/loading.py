@@ -42,7 +42,7 @@ class FileProblem:
     reason: str
 
 
-class Describer(Protocol):
+class FeatureExtractor(Protocol):
     """Something that looks at each picture while it is decoded, at a side of its own."""
 
     @property
@@ -51,7 +51,7 @@ class Describer(Protocol):
         ...
 
     @property
-    def maker(self) -> str:
+    def fingerprint(self) -> str:
         """Identity of the network behind it."""
         ...
 
@@ -84,7 +84,7 @@ def load_image_set(
     progress: Callable[[int, int], None] | None = None,
     with_labels: bool = True,
     max_pixels: int = MAX_PIXELS,
-    describe: Describer | None = None,
+    describe: FeatureExtractor | None = None,
 ) -> tuple[ImageSet, list[Entry], list[FileProblem]]:
     """Read all images of a folder at the working resolution.
 
@@ -123,8 +123,8 @@ def load_image_set(
     masks: list[np.ndarray | None] = []
     features: list[Tensor] = []
     problems: list[FileProblem] = []
-    view = None if describe is None else describe.side
-    loaded = _load_all(scan.entries, resolution, view, workers, max_pixels)
+    feature_size = None if describe is None else describe.side
+    loaded = _load_all(scan.entries, resolution, feature_size, workers, max_pixels)
     for done, (entry, result) in enumerate(zip(scan.entries, loaded, strict=True), start=1):
         if isinstance(result, FileProblem):
             problems.append(result)
@@ -135,8 +135,8 @@ def load_image_set(
             sizes.append(result.size)
             greys.append(result.grey)
             masks.append(result.opaque)
-            if describe is not None and result.view is not None:
-                features.append(describe(result.view))
+            if describe is not None and result.square is not None:
+                features.append(describe(result.square))
         if progress is not None:
             progress(done, total)
     labels = None
@@ -146,7 +146,7 @@ def load_image_set(
     native = None if set(sizes) <= {(resolution, resolution)} else median_size(sizes)
     described = None
     if describe is not None and features:
-        described = Features(torch.stack(features), describe.side, describe.maker)
+        described = Features(torch.stack(features), describe.side, describe.fingerprint)
     found = ImageSet(
         images[: len(kept)],
         labels,
@@ -170,7 +170,7 @@ def median_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
 @dataclass(frozen=True, slots=True)
 class _Loaded:
     pixels: np.ndarray
-    view: np.ndarray | None
+    square: np.ndarray | None
     sha256: str
     size: tuple[int, int]
     grey: bool
@@ -178,10 +178,10 @@ class _Loaded:
 
 
 def _load_all(
-    entries: Sequence[Entry], resolution: int, view: int | None, workers: int, max_pixels: int
+    entries: Sequence[Entry], resolution: int, feature_size: int | None, workers: int, max_pixels: int
 ) -> Iterator[_Loaded | FileProblem]:
     def load(entry: Entry) -> _Loaded | FileProblem:
-        return _load(entry, resolution, view, max_pixels)
+        return _load(entry, resolution, feature_size, max_pixels)
 
     if workers == 0:
         yield from map(load, entries)
@@ -193,7 +193,7 @@ def _load_all(
             yield from pool.map(load, entries[start : start + step])
 
 
-def _load(entry: Entry, resolution: int, view: int | None, max_pixels: int) -> _Loaded | FileProblem:
+def _load(entry: Entry, resolution: int, feature_size: int | None, max_pixels: int) -> _Loaded | FileProblem:
     try:
         # Hash and picture come from one open file: no other file can slip in between.
         with open_regular(entry.path) as file:
@@ -203,7 +203,7 @@ def _load(entry: Entry, resolution: int, view: int | None, max_pixels: int) -> _
         return FileProblem(entry.relative, error.reason)
     except OSError as error:
         return FileProblem(entry.relative, f"cannot be read: {error.strerror or error}")
-    seen = None if view is None else squash(picture, view)
+    seen = None if feature_size is None else squash(picture, feature_size)
     return _Loaded(
         squash(picture, resolution),
         seen,

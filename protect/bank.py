@@ -180,7 +180,7 @@ class Bank:
         for row in self.levels:
             digest.update(row.numpy().tobytes())
         if self.clusters is not None:
-            digest.update(str(self.clusters.view).encode())
+            digest.update(str(self.clusters.feature_size).encode())
             digest.update(self.clusters.centres.tobytes())
         return digest.hexdigest()
 

@@ -19,7 +19,7 @@ class ClusterIndex:
 
     Attributes:
         centres: float32 ``[p, D]`` in the surrogate's feature space; row ``k`` is cluster ``k`` of the bank.
-        view: side in px of the squares whose features the centres lie among; 0 for the working resolution.
+        feature_size: side in px of the squares whose features the centres lie among; 0 for the working resolution.
         members: digest of a picture's key to the number of its cluster. A key's class folder does not count.
     """
 
@@ -27,7 +27,7 @@ class ClusterIndex:
     """Names of the arrays that hold it in a bank file."""
 
     centres: np.ndarray
-    view: int = 0
+    feature_size: int = 0
     members: Mapping[bytes, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -35,8 +35,8 @@ class ClusterIndex:
             raise BankError(
                 f"Cluster centres must be finite float32 [p, D], not {self.centres.dtype} {self.centres.shape}."
             )
-        if not 0 <= self.view <= 4096:
-            raise BankError(f"The bank's clusters cannot have been found on pictures of {self.view} px.")
+        if not 0 <= self.feature_size <= 4096:
+            raise BankError(f"The bank's clusters cannot have been found on pictures of {self.feature_size} px.")
         if any(not 0 <= cluster < len(self.centres) for cluster in self.members.values()):
             raise BankError("The bank sends a picture to a cluster that it does not hold.")
 
@@ -60,7 +60,7 @@ class ClusterIndex:
         digests = np.frombuffer(b"".join(digest for digest, _ in ordered), dtype=np.uint8).reshape(-1, 32)
         return {
             "centres": np.ascontiguousarray(self.centres),
-            "view": np.array([self.view], dtype=np.int32),
+            "view": np.array([self.feature_size], dtype=np.int32),
             "member_digests": digests.copy(),
             "member_clusters": np.array([cluster for _, cluster in ordered], dtype=np.int32),
         }

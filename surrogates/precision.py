@@ -1,9 +1,4 @@
-"""Where to compute, and in which arithmetic: bfloat16 only where gradients keep the signs of float32.
-
-Where to compute, and in which precision.
-
-Which arithmetic a network is computed in: bfloat16 only where its gradients keep the signs of float32.
-"""
+"""Where to compute, and in which arithmetic: bfloat16 only where gradients keep the signs of float32."""
 
 from __future__ import annotations
 

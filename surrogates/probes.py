@@ -1,8 +1,6 @@
 """What learns on the features of frozen networks: a linear classifier, and nearest neighbours.
 
-What learns on frozen features: a linear classifier, and nearest neighbours.
-
-Features of frozen networks, in pieces that any number of processes can share.
+Features are computed in pieces that any number of processes can share.
 """
 
 from __future__ import annotations

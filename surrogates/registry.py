@@ -1,6 +1,6 @@
 """The one door to every network: a table of names, and a factory.
 
-Several networks as one surrogate: their losses are averaged, so that noise has to work on all of them.
+``a+b`` is several networks as one surrogate, whose losses are averaged, so that noise has to work on all of them.
 """
 
 from __future__ import annotations

@@ -2,8 +2,6 @@
 
 Data is one uint8 tensor in memory, augmentation is a gather on the batch, there is no loader. The recipe is the same
 for every arm of a comparison; only the images differ.
-
-Random crop and flip on a whole batch at once, straight from resident uint8 images.
 """
 
 from __future__ import annotations

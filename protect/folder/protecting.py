@@ -67,7 +67,7 @@ def assign_pictures(
     unknown = [entry for entry in scan.entries if (key := keys.get(entry.relative)) and bank.key_for(key) is None]
     if not unknown:
         return bank
-    from ..clusters import assign, open_space, view_of  # loads torch, which applying other banks does not
+    from ..clusters import assign, extractor_of, open_space  # loads torch, which applying other banks does not
 
     space = open_space(bank, device=config.device, **config.fetching())
     for start in range(0, len(unknown), PART):
@@ -76,7 +76,7 @@ def assign_pictures(
         stop.check("Nothing was written yet.")
         dataset, entries, _ = load_image_set(
             replace(scan, entries=tuple(part)), bank.resolution, workers=config.threads, max_pixels=config.max_pixels,
-            with_labels=False, describe=view_of(bank, space),
+            with_labels=False, describe=extractor_of(bank, space),
         )  # fmt: skip
         if entries:
             bank = assign(bank, dataset, space)

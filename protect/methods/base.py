@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..._version import __version__
 from ...errors import ConfigError, FitError, LabelError
-from ...imaging import Budget, Describer, ImageSet
+from ...imaging import Budget, FeatureExtractor, ImageSet
 from ...surrogates import ChosenPrecision, Precision, check_precision, resolve_device
 from ..bank import Bank, Granularity
 from ..cluster_index import ClusterIndex
@@ -166,7 +166,7 @@ class Method(ABC, Generic[_B]):
         writes, and asks :meth:`fit_classes` instead of :meth:`fit`."""
         return True
 
-    def describer(self, resolution: int) -> Describer | None:
+    def feature_extractor(self, resolution: int) -> FeatureExtractor | None:
         """What looks at each picture while it is read, where the method wants more detail than the working
         resolution keeps.
 
@@ -335,7 +335,7 @@ class Method(ABC, Generic[_B]):
             raise LabelError(f"{self.name} per class needs labels; give them, or work per sample.")
 
     def _identity(self, dataset: ImageSet) -> str:
-        looked = None if dataset.features is None else (dataset.features.side, dataset.features.maker)
+        looked = None if dataset.features is None else (dataset.features.side, dataset.features.fingerprint)
         parts = json.dumps(
             [
                 __version__, self.settings(), dataset.classes, dataset.keys, dataset.native_size, looked,

@@ -1,6 +1,6 @@
 """State of a fit on disk, so that a killed fit goes on where it stood; on a CPU it ends with the same bytes.
 
-An optimiser's state as named tensors, so that it can be kept without pickle.
+Every fit that takes long is :class:`Resumable`, and :func:`run_resumable` runs it.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ import hashlib
 import json
 import logging
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -130,14 +131,65 @@ class Checkpoint:
 
 
 def _is_checkpoint(path: Path) -> bool:
+    """Whether a file is the state of some fit, so that it may be replaced."""
     if is_own_file(path.name):  # in the place and by the name of our state: also one that is damaged
         return True
-    """Whether a file is the state of some fit, so that it may be replaced."""
     try:
         with safe_open(path, framework="pt") as handle:
             return {"identity", "facts"} <= (handle.metadata() or {}).keys()
     except SafetensorError:
         return False
+
+
+State = tuple[dict[str, Tensor], dict[str, Any]]
+"""What is kept of a fit: tensors by name, and JSON-safe facts."""
+
+
+class Resumable(Protocol):
+    """Work in pieces, each a pure function of the state before it: a piece that is done again is done alike."""
+
+    def pieces(self) -> Iterator[bool]:
+        """Do what is left, piece by piece. True after one behind which nothing of what was before is done again."""
+        ...
+
+    def state_dict(self) -> State:
+        """The state between two pieces."""
+        ...
+
+    def load_state_dict(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        """Go back to a state; called before the first piece."""
+        ...
+
+
+class Stopped(Exception):
+    """Somebody asked the work to stop; what was done is kept in the checkpoint."""
+
+
+def run_resumable(work: Resumable, checkpoint: Checkpoint, *, stop: Callable[[], bool] | None = None) -> None:
+    """Do the work from where the checkpoint says it stood, and keep its state where that is due.
+
+    Args:
+        work: what is done.
+        checkpoint: where state is kept. A state that is not due is not kept: the pieces since are done again.
+        stop: asked after every piece but the last; True keeps the state and ends.
+
+    Raises:
+        Stopped: ``stop`` said so.
+    """
+    if (kept := checkpoint.load()) is not None:
+        work.load_state_dict(*kept)
+    del kept  # it holds as much as the perturbations
+    for important in work.pieces():
+        stopped = stop is not None and stop()
+        if stopped or checkpoint.due(important=important):
+            checkpoint.save(*work.state_dict())
+        if stopped:
+            raise Stopped
+
+
+def part_of(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """The tensors called ``name.…``, without that beginning."""
+    return {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
 
 
 def pack_optimiser(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

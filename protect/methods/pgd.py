@@ -13,10 +13,10 @@ from torch import Tensor
 
 from ...imaging.image_set import Writable
 from ...surrogates import FrozenSurrogate, add_rows, class_losses
-from .written import RoundTrip, TintBound
+from .written import ResizeOperator, TintBound
 
 
-class Shift:
+class RandomCropFlip:
     """One random crop offset for a batch, its second half mirrored: a cheap expectation over crop and flip.
 
     A trainer crops and flips. Noise that is crafted through the same transforms keeps working under them.
@@ -39,7 +39,7 @@ class Shift:
 
 
 def input_gradient(
-    surrogate: FrozenSurrogate, images: Tensor, labels: Tensor, shift: Shift | None = None
+    surrogate: FrozenSurrogate, images: Tensor, labels: Tensor, crop: RandomCropFlip | None = None
 ) -> tuple[Tensor, Tensor]:
     """Gradient of the summed cross-entropy with respect to the images.
 
@@ -47,13 +47,13 @@ def input_gradient(
         surrogate: frozen.
         images: float ``[B, 3, R, R]`` in [0, 1].
         labels: int64 ``[B]``.
-        shift: transform between image and surrogate.
+        crop: transform between image and surrogate.
 
     Returns:
         Gradient of the shape of ``images``, and the losses ``[B]``.
     """
     leaf = images.detach().requires_grad_(True)
-    logits = surrogate(leaf if shift is None else shift(leaf))
+    logits = surrogate(leaf if crop is None else crop(leaf))
     losses = class_losses(logits, labels)
     (gradient,) = torch.autograd.grad(losses.sum(), leaf)
     return gradient, losses.detach()
@@ -68,9 +68,9 @@ def pgd_min(
     epsilon: float,
     step_size: float,
     steps: int,
-    shift: Shift | None = None,
+    crop: RandomCropFlip | None = None,
     skip_below: float = 0.0,
-    trip: RoundTrip | None = None,
+    resize: ResizeOperator | None = None,
     tint: TintBound | None = None,
     in_range: bool = True,
     writable: Writable | None = None,
@@ -85,43 +85,43 @@ def pgd_min(
         epsilon: bound.
         step_size: alpha.
         steps: T.
-        shift: transform between image and surrogate.
+        crop: transform between image and surrogate.
         skip_below: images whose loss is below this keep what they have and are no longer computed.
-        trip: what the file does to delta before the surrogate sees it.
+        resize: what the file does to delta before the surrogate sees it.
         tint: bound on slow colours, kept after every step.
-        in_range: without ``trip``: also the last step keeps ``images + delta`` in [0, 1]. The official code does so
+        in_range: without ``resize``: also the last step keeps ``images + delta`` in [0, 1]. The official code does so
             before each step, and not after the last one.
         writable: what of a perturbation the files of these images can hold.
 
     Returns:
-        The new delta: within ``epsilon``, and one that can be written; without ``trip``, where ``in_range``, also
+        The new delta: within ``epsilon``, and one that can be written; without ``resize``, where ``in_range``, also
         ``images + delta`` within [0, 1].
     """
     result = delta.clamp(-epsilon, epsilon)
     if writable is not None:
         result = writable.grey_in_greys(result)
-    if trip is None:
+    if resize is None:
         result = ((images + result).clamp(0.0, 1.0) - images).clamp(-epsilon, epsilon)
     active: Tensor | None = None  # all: nothing is gathered while no image has been left out
     for step in range(steps):
         part = images if active is None else images[active]
         own = result if active is None else result[active]
-        seen = own if trip is None else trip(own)
+        seen = own if resize is None else resize(own)
         held = writable if writable is None or active is None else writable.select(active)
         if held is not None:
             seen = held(seen)
         wanted = labels if active is None else labels[active]
-        gradient, losses = input_gradient(surrogate, (part + seen).clamp_(0.0, 1.0), wanted, shift)
+        gradient, losses = input_gradient(surrogate, (part + seen).clamp_(0.0, 1.0), wanted, crop)
         if held is not None:
             gradient = held(gradient)
-        if trip is not None:
-            gradient = trip.adjoint(gradient)
+        if resize is not None:
+            gradient = resize.adjoint(gradient)
         stepped = own.sub(gradient.sign_(), alpha=step_size).clamp_(-epsilon, epsilon)
         if held is not None:
             stepped = held.grey_in_greys(stepped)
         if tint is not None:
             stepped = tint(stepped, epsilon)
-        if trip is None and (in_range or step + 1 < steps):
+        if resize is None and (in_range or step + 1 < steps):
             stepped.add_(part).clamp_(0.0, 1.0).sub_(part)
         keep = losses >= skip_below
         if skip_below > 0.0 and images.device.type != "cpu":  # to ask how many are left would make the device wait
@@ -174,9 +174,9 @@ def class_gradient(
     labels: Tensor,
     delta: Tensor,
     *,
-    shift: Shift | None = None,
+    crop: RandomCropFlip | None = None,
     batch_size: int = 128,
-    trip: RoundTrip | None = None,
+    resize: ResizeOperator | None = None,
     writable: Writable | None = None,
 ) -> Tensor:
     """Gradient of the summed loss with respect to the class patterns, each row scaled to mean magnitude 1.
@@ -184,22 +184,22 @@ def class_gradient(
     Args:
         delta: ``[K, 3, R, R]``; other arguments as in :func:`pgd_min`.
         batch_size: images a pass; the result does not depend on it beyond rounding and the shifts drawn.
-        trip: what the file does to a pattern before the surrogate sees it.
+        resize: what the file does to a pattern before the surrogate sees it.
         writable: what of a pattern the files of these images can hold.
 
     Returns:
         ``[K, 3, R, R]``; zero rows for classes without an image.
     """
     total = torch.zeros_like(delta)
-    seen = delta if trip is None else trip(delta)
+    seen = delta if resize is None else resize(delta)
     for start in range(0, len(images), batch_size):
         part, own = images[start : start + batch_size], labels[start : start + batch_size]
         held = None if writable is None else writable.select(slice(start, start + batch_size))
         arrived = seen[own] if held is None else held(seen[own])
-        gradient, _ = input_gradient(surrogate, (part + arrived).clamp_(0.0, 1.0), own, shift)
+        gradient, _ = input_gradient(surrogate, (part + arrived).clamp_(0.0, 1.0), own, crop)
         if held is not None:
             gradient = held(gradient)
         add_rows(total, own, gradient)
-    if trip is not None:
-        total = trip.adjoint(total)
+    if resize is not None:
+        total = resize.adjoint(total)
     return total / total.abs().mean(dim=(1, 2, 3), keepdim=True).clamp(min=1e-20)

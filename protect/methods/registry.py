@@ -1,10 +1,6 @@
 """Names of methods, the factory, and the hyper-parameters that constructors take.
 
-Which network perturbations are made on where nobody names one.
-
-The hyper-parameters that a method's constructor takes: names and kinds, read from its signature.
-
-Names of methods, and the factory. Adding one: a module with a decorated class, imported in ``__init__``.
+The methods that come with bitterant stand in :mod:`.table`; others are registered with a decorator.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ...imaging import ImageSet
+from ...imaging.image_set import Writable
 from ...surrogates import (
     FrozenSurrogate,
     Precision,
@@ -20,9 +21,27 @@ from ...surrogates import (
     own_randomness,
     pad_images,
 )
+from .written import ResizeOperator
 
 DeltaOf = Callable[[Tensor], Tensor]
 """Positions int64 [B] -> their perturbations float [B, 3, R, R]."""
+
+
+def delta_by_class(
+    delta: Tensor, labels: Tensor, resize: ResizeOperator | None, writable: Writable | None = None
+) -> DeltaOf:
+    """Look up the class pattern of each position, as a trainer sees it; a snapshot of ``delta`` as it is now."""
+    seen = delta.clone() if resize is None else resize(delta)
+    return _as_written(lambda index: seen[labels[index]], writable)
+
+
+def delta_by_row(delta: Tensor, resize: ResizeOperator | None, writable: Writable | None = None) -> DeltaOf:
+    """Look up each position's own perturbation as a trainer sees it; kept in half precision, handed out as float32."""
+    return _as_written(lambda index: delta[index].float() if resize is None else resize(delta[index].float()), writable)
+
+
+def _as_written(delta_of: DeltaOf, writable: Writable | None) -> DeltaOf:
+    return delta_of if writable is None else lambda index: writable.select(index)(delta_of(index))
 
 
 class SurrogateTrainer:

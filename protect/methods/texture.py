@@ -1,11 +1,10 @@
 """Brightness textures whose direction and period say the class: nothing is optimised, few pictures are seen.
 
-Which code goes to which class: against what nature gives the classes.
-
-Pictures of a class have textures of their own: ships and aeroplanes much that runs up and down, dogs and frogs little.
-A network that learned the textures reads a clean picture by the little of them that nature put there. So each class
-gets a code that its own pictures have least of, compared with other classes: what nature says of a clean picture then
-points to another class. With codes dealt at random it points nowhere.
+Which code goes to which class is decided against what nature gives the classes. Pictures of a class have textures of
+their own: ships and aeroplanes much that runs up and down, dogs and frogs little. A network that learned the textures
+reads a clean picture by the little of them that nature put there. So each class gets a code that its own pictures have
+least of, compared with other classes: what nature says of a clean picture then points to another class. With codes
+dealt at random it points nowhere.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from ..bank import Granularity
 from ..clusters import (
     CLUSTER_SURROGATE,
     FeatureSpace,
-    View,
+    SquareFeatures,
     create_space,
     default_count,
     find_clusters,
@@ -93,7 +92,7 @@ class Texture(Method[TextureBank]):
 
     Every class has a code, one wave or two that cross, and every picture a texture of its class's code that follows
     what the picture itself has of that wave. Small turns of it are drawn from a key and the file's content. A fit deals
-    codes to the classes, against what nature gave a sample of their pictures (:mod:`..textures.nature`); its bank
+    codes to the classes, against what nature gave a sample of their pictures (:func:`assign_against_nature`); its bank
     serves new pictures of these classes.
 
     Without classes (``granularity="cluster"``) pictures are clustered by the features of a surrogate, as *Unlearnable
@@ -182,9 +181,9 @@ class Texture(Method[TextureBank]):
         """One for each cluster, two where their number is left to us."""
         return self.clusters or (2 if self.granularity == "cluster" else 1)
 
-    def describer(self, resolution: int) -> View | None:
+    def feature_extractor(self, resolution: int) -> SquareFeatures | None:
         """Clusters are found on more detail than small working images hold."""
-        return self._space(resolution).describer(resolution) if self.granularity == "cluster" else None
+        return self._space(resolution).feature_extractor(resolution) if self.granularity == "cluster" else None
 
     def settings(self) -> dict[str, Any]:
         """The resolved hyper-parameters, JSON-safe; of the key only what tells it from another one."""
@@ -246,7 +245,7 @@ class Texture(Method[TextureBank]):
         """Clusters are dealt with as classes are, whatever labels there may be."""
         context.tell("texture", 0.0, "looking for clusters")
         dataset, space = in_content_order(dataset), self._space(dataset.resolution)
-        features, view = space.look(dataset)
+        features, feature_size = space.look(dataset)
         count = min(self.clusters or default_count(len(dataset)), len(dataset))
         found = find_clusters(features, count, seed=self.seed)
         if len(found.centres) < 2:
@@ -254,13 +253,13 @@ class Texture(Method[TextureBank]):
         names = tuple(f"cluster-{number:03d}" for number in range(len(found.centres)))
         labelled = replace(dataset, labels=found.assignment, classes=names)
         bank = self._fit_labels(labelled, context)
-        about = {"clusters": {"side": view or dataset.resolution, "sizes": found.sizes}}
+        about = {"clusters": {"side": feature_size or dataset.resolution, "sizes": found.sizes}}
         return replace(
             bank,
             granularity="cluster",
-            clusters=found.index(dataset.keys, view),
+            clusters=found.index(dataset.keys, feature_size),
             surrogate=self.surrogate or "",
-            surrogate_sha256=space.maker,
+            surrogate_sha256=space.fingerprint,
             resolution=dataset.resolution,
             report={**bank.report, **about, "surrogate": self.surrogate, "surrogate_source": space.source},
         )

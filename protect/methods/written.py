@@ -1,23 +1,20 @@
-"""What a file does to a perturbation: sizes, rounding, colours; pictures as a trainer reads them.
+"""What a file does to a perturbation, and pictures as a trainer reads them: what is judged is what is written.
 
-A bound on the slow colours of a perturbation: casts and large stains, which the eye sees before all else.
+**Sizes** (:class:`ResizeOperator`): up to the picture's own size, and back down when a trainer shrinks it. Both resizes
+are linear and separable, so together they are one small matrix on each side of the perturbation. At a working
+resolution of 64 px and pictures of 160 px a pattern of two pixels keeps a third of its strength, one of eight nine
+tenths (the whole matters little: 100 or 3,000 px give the same to a hundredth). Noise crafted as if it reached the
+trainer untouched puts its strength where the file loses it; crafted through both resizes it does not.
 
-The eye resolves colour far more coarsely than brightness, and is most sensitive to it at the lowest frequencies
-(Mullen, *The contrast sensitivity of human colour vision to red-green and blue-yellow chromatic gratings*, J. Physiol.
-359, 1985). A pattern crafted for networks alone puts much of its strength just there.
+**Files** (:class:`WrittenCopies`): where they are known, each is read again, perturbed by the very function that the
+writer uses, saved where saving loses something, and shrunk. Only so do the figures know of a bit depth, of channels
+that are not there, of transparent places, and of pixels that are black or white already at full size, which cannot be
+seen in the shrunken picture.
 
-What a file does to a perturbation: up to the picture's own size, and back down when a trainer shrinks it.
-
-Both resizes are linear and separable, so together they are one small matrix on each side of the perturbation. At a
-working resolution of 64 px and pictures of 160 px a pattern of two pixels keeps a third of its strength, one of eight
-nine tenths (the whole matters little: 100 or 3,000 px give the same to a hundredth). Noise crafted as if it reached
-the trainer untouched puts its strength where the file loses it; crafted through the round trip it does not.
-
-Pictures with a perturbation on them as a trainer reads them: what is judged is what is written.
-
-Where the files are known, each is read again, perturbed by the very function that the writer uses, saved where saving
-loses something, and shrunk. Only so do the figures know of a bit depth, of channels that are not there, of transparent
-places, and of pixels that are black or white already at full size, which cannot be seen in the shrunken picture.
+**Colours** (:class:`TintBound`): a bound on the slow ones, casts and large stains, which the eye sees before all else.
+It resolves colour far more coarsely than brightness, and is most sensitive to it at the lowest frequencies (Mullen,
+*The contrast sensitivity of human colour vision to red-green and blue-yellow chromatic gratings*, J. Physiol. 359,
+1985). A pattern crafted for networks alone puts much of its strength just there.
 """
 
 from __future__ import annotations
@@ -50,7 +47,7 @@ class TintBound:
 
     Args:
         resolution: side R of the perturbations.
-        levels: largest slow colour shift of any channel of any pixel, in 1/255 of the full range; 0 removes it.
+        levels: largest slow colour crop of any channel of any pixel, in 1/255 of the full range; 0 removes it.
         device: where the perturbations are.
         cosines: how many of the lowest frequencies count as slow, in each direction; 4 go up to one and a half waves
             over the frame. As many as the resolution leave no colour at all.
@@ -92,7 +89,7 @@ class TintBound:
         return delta
 
 
-class RoundTrip:
+class ResizeOperator:
     """``delta -> H delta W^T`` with the matrices of one picture size.
 
     Args:
@@ -114,7 +111,7 @@ class RoundTrip:
         return self.rows.T @ gradient @ self.columns
 
     @classmethod
-    def of(cls, dataset: ImageSet) -> RoundTrip | None:
+    def of(cls, dataset: ImageSet) -> ResizeOperator | None:
         """That of a data set's typical picture; ``None`` where the pictures have the working resolution themselves."""
         side = dataset.resolution
         if dataset.native_size is None or dataset.native_size == (side, side):
@@ -146,7 +143,7 @@ class WrittenCopies:
     """
 
     def __init__(self, dataset: ImageSet, budget: Budget) -> None:
-        self._dataset, self._budget, self._trip = dataset, budget, RoundTrip.of(dataset)
+        self._dataset, self._budget, self._resize = dataset, budget, ResizeOperator.of(dataset)
 
     def __call__(self, rows: Tensor, delta_of: Callable[[Tensor], Tensor]) -> Tensor:
         """The copies of some images.
@@ -175,7 +172,7 @@ class WrittenCopies:
         return copies
 
     def _in_memory(self, rows: Tensor, levels: Tensor) -> Tensor:
-        arrived = levels.float() if self._trip is None else self._trip(levels.float())
+        arrived = levels.float() if self._resize is None else self._resize(levels.float())
         if self._dataset.writable is not None:
             arrived = self._dataset.writable.select(rows)(arrived)
         return (self._dataset.images[rows].float() + arrived.round()).clamp_(0, 255).to(torch.uint8)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import ConfigError, FolderError
 from ...imaging.budget import Budget
-from ...imaging.loading import Describer, auto_resolution, common_size, sha256_file
+from ...imaging.loading import FeatureExtractor, auto_resolution, common_size, sha256_file
 from ...imaging.scan import FolderScan, scan_source
 from ...records.config import Problems
 from ...records.manifest import MANIFEST_NAME
@@ -38,8 +38,8 @@ class Request:
         scan: what lies in SRC.
         method: ready to fit.
         resolution: working resolution R, in pixels; ``None`` where the method has none.
-        view: side in px at which pictures are looked at while they are read; ``None`` where the method is content
-            with the working resolution.
+        feature_size: side in px at which pictures are looked at while they are read; ``None`` where the method is
+            content with the working resolution.
         captions: what each picture shows, by its path below SRC; ``None`` where the method does not ask, or the names
             of the classes are all there is.
         settings: everything that decides about the fit, resolved and JSON-safe.
@@ -49,14 +49,16 @@ class Request:
     scan: FolderScan
     method: Method
     resolution: int | None
-    view: int | None
+    feature_size: int | None
     captions: dict[str, str] | None
     settings: dict[str, Any]
     warnings: tuple[str, ...]
 
-    def describer(self) -> Describer | None:
+    def feature_extractor(self) -> FeatureExtractor | None:
         """What looks at them, made anew: it holds a network, which is not kept for longer than reading takes."""
-        return None if self.view is None or self.resolution is None else self.method.describer(self.resolution)
+        if self.feature_size is None or self.resolution is None:
+            return None
+        return self.method.feature_extractor(self.resolution)
 
 
 def check_source(source: Path, problems: Problems, *, follow_links: bool = False) -> FolderScan | None:
@@ -175,7 +177,7 @@ def check_fit(scan: FolderScan | None, config: FitConfig, problems: Problems) ->
     if method is None or len(problems.found) > before:
         return None
     resolution = _resolution(scan, method, config, problems)
-    view = captions = None
+    feature_size = captions = None
     told: tuple[str, ...] = ()
     with problems.collecting():
         captions, told = captions_for(scan, method, config.coco)
@@ -185,8 +187,8 @@ def check_fit(scan: FolderScan | None, config: FitConfig, problems: Problems) ->
             _check_weights_fit(method.surrogate, method.weights, scan, resolution)
         # Where pictures have the working resolution themselves, it holds all there is to see.
         if resolution is not None and common_size(scan) != (resolution, resolution):
-            describer = method.describer(resolution)
-            view = None if describer is None else describer.side
+            feature_extractor = method.feature_extractor(resolution)
+            feature_size = None if feature_extractor is None else feature_extractor.side
     if len(problems.found) > before:
         return None
     # The name of a weights file says nothing about its content and much about the owner's disk.
@@ -199,13 +201,13 @@ def check_fit(scan: FolderScan | None, config: FitConfig, problems: Problems) ->
         "seed": method.seed,
         "preset": config.preset,
         "resolution": resolution,
-        "view": view,
+        "view": feature_size,
         "weights_sha256": None if method.weights is None else sha256_file(method.weights),
         "captions_sha256": None if captions is None else captions_digest(captions),
     }
     return Request(
-        scan=scan, method=method, resolution=resolution, view=view, captions=captions, settings=settings,
-        warnings=(*_warnings(scan, method), *told),
+        scan=scan, method=method, resolution=resolution, feature_size=feature_size, captions=captions,
+        settings=settings, warnings=(*_warnings(scan, method), *told),
     )  # fmt: skip
 
 

@@ -267,7 +267,7 @@ class TextureBank:
         parts = (self.classes, self.codes, self.budget, self.recipe)
         digest = hmac.new(self.secret, repr(parts).encode("utf-8", "backslashreplace"), hashlib.sha256)
         if self.clusters is not None:
-            digest.update(f"{self.surrogate_sha256} {self.resolution} {self.clusters.view}".encode())
+            digest.update(f"{self.surrogate_sha256} {self.resolution} {self.clusters.feature_size}".encode())
             digest.update(self.clusters.centres.tobytes())
         return digest.hexdigest()
 

@@ -1,8 +1,7 @@
 """Putting the noise of a bundle on the pictures it was asked for. Nothing is written before all of it was verified.
 
-A bundle as the noise of a folder run.
-
-Telling the pictures that noise was asked for from those that changed, are gone, or are new.
+The pictures in the folder are told apart first: those that noise was asked for, and those that changed, are gone, or
+are new. The bundle then is the noise of a run over the folder.
 """
 
 from __future__ import annotations
@@ -81,7 +80,7 @@ _MISSING: Final = "noise was asked for it, but it is no longer there"
 UNKNOWN: Final = "no noise was asked for it; it was not copied. Make a new request for it"
 
 
-class Vetting:
+class InputVerifier:
     """Which inputs are the pictures that noise was asked for, byte for byte."""
 
     def __init__(self, known: RequestMap, images: Path) -> None:
@@ -246,10 +245,10 @@ def apply_bundle(
     if scan is None or known is None or loaded is None:  # a problem was noted whenever one is missing
         raise ConfigError("The request could not be checked.")
     noise, fit = BundleNoise(loaded, config.strength), config.fit or loaded.info.resize
-    vetting = Vetting(known, images)
+    verify_inputs = InputVerifier(known, images)
     if config.dry_run:
-        records = vetting(hash_inputs(scan, workers=config.threads, stop=stop, progress=tell))
-        return _plan(records, vetting, noise, fit)
+        records = verify_inputs(hash_inputs(scan, workers=config.threads, stop=stop, progress=tell))
+        return _plan(records, verify_inputs, noise, fit)
     run = FolderRun(
         command="apply",
         scan=scan,
@@ -264,8 +263,8 @@ def apply_bundle(
         stop=stop,
         started=started,
         fit=fit,
-        key_of=vetting.id_of,
-        vet=vetting,
+        key_of=verify_inputs.id_of,
+        vet=verify_inputs,
     )
     with holding(out, StateFiles(out).lock, existed=existed):
         return run.apply(noise, resume=config.resume)
@@ -288,7 +287,7 @@ def _settings(noise: BundleNoise, fit: Fit) -> dict[str, Any]:
     }
 
 
-def _plan(records: Sequence[InputRecord], vetting: Vetting, noise: BundleNoise, fit: Fit) -> ApplyPlan:
+def _plan(records: Sequence[InputRecord], verify_inputs: InputVerifier, noise: BundleNoise, fit: Fit) -> ApplyPlan:
     return ApplyPlan(
         protect=sum(record.kind == "image" for record in records),
         captions=sum(record.kind == "caption" for record in records),

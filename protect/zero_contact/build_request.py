@@ -1,12 +1,8 @@
-"""From a folder to a request: captions without names, opaque ids, and the private map.
+"""From a folder to a request: captions, opaque ids, and the private map.
 
-Taking names and numbers out of captions before they leave the machine.
-
-The rules are simple and miss some names: the preview of the request shows what is left.
-
-An optional captioner: an image-to-text model from a folder on this machine, through transformers.
-
-From a folder to a request: captions, opaque ids, and the private map.
+Names and numbers can be taken out of captions before they leave the machine (:func:`anonymise`). The rules are simple
+and miss some names: the preview of the request shows what is left. Where there are no captions, an image-to-text model
+from a folder on this machine can make them, through transformers.
 """
 
 from __future__ import annotations
@@ -58,7 +54,7 @@ _NUMBER: Final = re.compile(r"\b\w*\d[\w.,:/-]*\b")
 _WORD: Final = re.compile(r"[^\W\d_][\w'’-]*")
 
 
-def plain_words(caption: str, *, deny: Collection[str] = (), keep_capitals: bool = False) -> str:
+def anonymise(caption: str, *, deny: Collection[str] = (), keep_capitals: bool = False) -> str:
     """The caption without proper names, numbers, addresses and handles.
 
     A word with a capital is taken for a name unless it begins a sentence; there it is one if it is a frequent given
@@ -263,7 +259,7 @@ def ask_for_folder(
 def _prompt(caption: ImageCaption, *, generic: bool, deny: Collection[str]) -> str:
     if not generic:
         return caption.first
-    return plain_words(caption.first, deny=deny, keep_capitals=caption.source == "class")
+    return anonymise(caption.first, deny=deny, keep_capitals=caption.source == "class")
 
 
 def _look_at(

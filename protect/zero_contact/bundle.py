@@ -1,15 +1,10 @@
 """A noise bundle: what it says about itself, written piece by piece, read and believed only after it was verified.
 
-What a noise bundle says about itself: string metadata in the head of its file.
+Writing keeps no more in memory than one tensor. safetensors' own writer wants all tensors at once; the format is simple
+enough to be written here: 8 bytes with the length of the head (little-endian), the head as JSON padded with spaces, the
+tensors one after another.
 
-Writing a noise bundle piece by piece: what is in memory does not grow with the number of pictures.
-
-safetensors' own writer wants all tensors at once. The format is simple enough to be written here: 8 bytes with the
-length of the head (little-endian), the head as JSON padded with spaces, the tensors one after another.
-
-A noise bundle, read tensor by tensor and believed only after it was verified.
-
-It comes from elsewhere: everything in it is checked, and nothing in it is ever executed (no pickle).
+What is read comes from elsewhere: everything in it is checked, and nothing in it is ever executed (no pickle).
 """
 
 from __future__ import annotations

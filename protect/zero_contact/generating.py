@@ -1,12 +1,8 @@
 """From a request to a bundle of noise, without a picture; and the bundle in other formats.
 
-What makes noise from text, as far as this package needs to know it.
-
-Which noise is to be made for a request: one pattern a picture, or patterns that pictures of a class share.
-
-From a request to a bundle of noise. Needs the generator and nothing of the pictures.
-
-A bundle in other clothes: npz for other programs, PNG for eyes. Neither is read back by ``apply``.
+Read in order: what makes noise from text, as far as this package needs to know it (:class:`NoiseSource`); which noise
+is to be made for a request, one pattern a picture or patterns that pictures of a class share; making it; and the bundle
+as npz for other programs or PNG for eyes, neither of which is read back.
 """
 
 from __future__ import annotations

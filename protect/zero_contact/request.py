@@ -1,11 +1,8 @@
 """The request for noise, which leaves the owner's machine, and its private half, which never does.
 
-The request for noise: the one file that leaves the owner's machine. Opaque ids and text, nothing else.
-
-``request.jsonl`` holds one JSON object a line, sorted by id, so that not even the order of the files shows. A server
-reads it from strangers, so reading is strict and bounded.
-
-The private half of a request: which id is which picture. It never leaves the machine.
+``request.jsonl`` is the one file that leaves: opaque ids and text, nothing else, one JSON object a line, sorted by id,
+so that not even the order of the files shows. A server reads it from strangers, so reading is strict and bounded. The
+map says which id is which picture.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from rich.console import Console
 from bitterant.cli.output import Output
 from bitterant.cli.progress import ProgressDisplay
 from bitterant.imaging.phrases import duration, pace
-from bitterant.protect.methods.emn.method import EmnFit
+from bitterant.protect.methods.minimization import MinimizationFit
 
 
 class Clock:
@@ -80,7 +80,7 @@ def test_time_left_counts_further_attempts(needed: int) -> None:
     """Nobody knows how many will be needed; from a third of the run on, the time in all is right within a factor of
     two."""
     told: list[float] = []
-    fit = EmnFit.__new__(EmnFit)
+    fit = MinimizationFit.__new__(MinimizationFit)
     fit.recipe = cast(Any, SimpleNamespace(attempts=3))
     fit.context = cast(Any, SimpleNamespace(tell=lambda stage, fraction, message: told.append(fraction)))
     steps = 100

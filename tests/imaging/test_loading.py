@@ -223,7 +223,7 @@ class _Mean:
     """Looks at pictures at 8 px and remembers their mean colour."""
 
     side = 8
-    maker = "mean"
+    fingerprint = "mean"
 
     def __call__(self, pixels: np.ndarray) -> torch.Tensor:
         assert pixels.shape == (8, 8, 3)
@@ -240,7 +240,7 @@ def test_what_looks_at_pictures_sees_each_readable_one(tmp_path: Path, workers: 
     found, _, problems = load_image_set(scan_folder(tmp_path), 4, workers=workers, describe=_Mean())
     assert len(problems) == 1
     assert found.features is not None
-    assert (found.features.side, found.features.maker) == (8, "mean")
+    assert (found.features.side, found.features.fingerprint) == (8, "mean")
     assert torch.equal(found.features.values, torch.tensor(colours).float())
     picked = found.select([2, 0]).features
     assert picked is not None

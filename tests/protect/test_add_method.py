@@ -63,6 +63,34 @@ def test_a_name_is_taken_once(tint: type[Method]) -> None:
         register_method(Other)
 
 
+def test_a_name_that_comes_with_bitterant_is_taken_before_its_module_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(registry._METHODS, "emn", raising=False)
+
+    class Impostor(Tint):
+        name = "emn"
+
+    with pytest.raises(ConfigError, match=r"'emn' is registered already \(ErrorMinimizing\)"):
+        register_method(Impostor)
+
+
+def test_a_row_of_the_table_is_all_that_the_package_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Tint, "default_for", "classes")
+    monkeypatch.setitem(registry.METHODS, "tint", ("noise", "Tint"))  # its module is loaded when it is asked for
+    monkeypatch.setitem(registry._METHODS, "tint", Tint)
+    monkeypatch.setattr(registry.method_class("texture"), "default_for", None)
+    assert "tint" in method_names()
+    assert registry.default_method(labelled=True) == "tint"
+    assert registry.default_method(labelled=True, on_network=True) == "emn"
+    assert registry.default_method(labelled=False) == "uc"
+
+
+@pytest.mark.parametrize(("name", "row"), registry.METHODS.items())
+def test_the_rows_are_those_of_the_classes(name: str, row: tuple[str, str]) -> None:
+    cls = registry.method_class(name)
+    assert (cls.name, cls.__name__) == (name, row[1])
+    assert cls.__module__.startswith(f"bitterant.protect.methods.{row[0]}")
+
+
 def test_a_method_that_returns_nonsense_is_found_out(tint: type[Method], monkeypatch: pytest.MonkeyPatch) -> None:
     data = ImageSet.from_tensors(torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 0, 1]))
     monkeypatch.setattr(Tint, "_fit", lambda self, dataset, context: torch.full((2, 3, 8, 8), float("nan")))

@@ -1,14 +1,9 @@
-"""One sweep over all images: the gradient of the summed Bayes error against its references, and a projected step.
+"""The ascent: copies of the images, references for the posterior, and sweeps of projected steps.
 
-An L2 bound beside the budget: the root mean square of a perturbation, so that it means the same at every size.
-
-The images of a fit with the perturbations they carry at the moment, as a trainer would see them.
-
-The images that posteriors are read from: all of them, or a bank of a fixed size with the same class shares.
-
-One sweep over all images: the gradient of the summed Bayes error, and a projected step along it.
-
-Gradients are taken at the clamped image itself, not through the clamp, whose gradient vanishes at black and white.
+A sweep moves every perturbation once, up the gradient of the summed Bayes error of its image against the references
+(:class:`References`: all images, or a bank of a fixed size with the same class shares), and projects it on the budget
+and, where wanted, on an L2 ball. Gradients are taken at the clamped image itself, not through the clamp, whose gradient
+vanishes at black and white.
 """
 
 from __future__ import annotations
@@ -23,8 +18,8 @@ from ....errors import FitError
 from ....imaging import Budget, ImageSet
 from ....imaging.image_set import Writable
 from ....surrogates import FrozenSurrogate
-from ..pgd import Shift
-from ..written import RoundTrip
+from ..pgd import RandomCropFlip
+from ..written import ResizeOperator
 from .posterior import Kind, Scale, Scaling, all_pairs, bayes_errors, kernel_posterior
 
 _EACH = (1, 2, 3)
@@ -72,19 +67,21 @@ class Copies:
         points: all of them, with labels, on the device of computation.
         own: how many are ours.
         delta: half or single precision ``[own, 3, R, R]`` in units of the full range; changed in place.
-        trip: what the files do to a perturbation on its way to a trainer.
+        resize: what the files do to a perturbation on its way to a trainer.
     """
 
     points: ImageSet
     own: int
     delta: Tensor
-    trip: RoundTrip | None
+    resize: ResizeOperator | None
 
     @classmethod
-    def start(cls, points: ImageSet, own: int, trip: RoundTrip | None, *, kind: torch.dtype = torch.float16) -> Copies:
+    def start(
+        cls, points: ImageSet, own: int, resize: ResizeOperator | None, *, kind: torch.dtype = torch.float16
+    ) -> Copies:
         """Copies without any perturbation yet."""
         shape = (own, *points.images.shape[1:])
-        return cls(points, own, torch.zeros(shape, dtype=kind, device=points.images.device), trip)
+        return cls(points, own, torch.zeros(shape, dtype=kind, device=points.images.device), resize)
 
     @property
     def labels(self) -> Tensor:
@@ -103,7 +100,7 @@ class Copies:
         else:
             mine = (index < self.own).view(-1, 1, 1, 1)
             delta = self.delta[index.clamp(max=self.own - 1)].float() * mine
-        return self.written(index, delta if self.trip is None else self.trip(delta))
+        return self.written(index, delta if self.resize is None else self.resize(delta))
 
     def written(self, index: Tensor, delta: Tensor) -> Tensor:
         """What the files at these positions hold of perturbations, or of a gradient with respect to them."""
@@ -342,7 +339,7 @@ class Stepper:
         if self._decay:
             moved.sub_(copies.plain(rows).add_(moved), alpha=self._size * self._decay)
         moved.add_(self._direction(rows, gradient), alpha=self._size)
-        bounded = self._budget.project(moved, copies.plain(rows) if copies.trip is None else None)
+        bounded = self._budget.project(moved, copies.plain(rows) if copies.resize is None else None)
         if copies.points.writable is not None:
             bounded = copies.points.writable.select(rows).grey_in_greys(bounded)
         # The cube and the ball share their centre: what is shrunk into the ball stays in the cube.
@@ -403,20 +400,20 @@ class Ascent:
         self._stepper.count += 1
         moved = 0
         for rows, gradient, errors in self._from_bank() if self._banks else self._from_all():
-            trip, gradient = self._copies.trip, self._copies.written(rows, gradient)
-            self._stepper(rows, gradient if trip is None else trip.adjoint(gradient))
+            resize, gradient = self._copies.resize, self._copies.written(rows, gradient)
+            self._stepper(rows, gradient if resize is None else resize.adjoint(gradient))
             moved += len(rows)
             yield moved, errors
 
     def _from_bank(self) -> Iterator[Part]:
-        copies, shift = self._copies, self._shift(self._seed())
+        copies, crop = self._copies, self._crop(self._seed())
         for rows in self._order(copies.own):
             leaf = copies.seen(rows).requires_grad_(True)
-            shifted = shift(leaf)
+            cropped = crop(leaf)
             errors = []
             for member, bank in zip(self._members, self._banks, strict=True):
                 posterior = kernel_posterior(
-                    bank.scaling(member(shifted)), bank.features, bank.labels, self._classes, sigma=self._sigma,
+                    bank.scaling(member(cropped)), bank.features, bank.labels, self._classes, sigma=self._sigma,
                     query_ids=rows, reference_ids=bank.index, log_weights=bank.log_weights,
                 )  # fmt: skip
                 errors.append(bayes_errors(posterior, self._kind, copies.labels[rows]))
@@ -440,11 +437,11 @@ class Ascent:
             )  # fmt: skip
             errors.append(own_errors)
             gradients.append(gradient.split(BATCH))
-        mean_errors, shift = torch.stack(errors).mean(0).split(BATCH), self._shift(seed)
+        mean_errors, crop = torch.stack(errors).mean(0).split(BATCH), self._crop(seed)
         for number, rows in enumerate(parts):
             leaf = copies.seen(rows).requires_grad_(True)
-            shifted = shift(leaf)
-            outputs = [member(shifted) for member in self._members]
+            cropped = crop(leaf)
+            outputs = [member(cropped) for member in self._members]
             weights = [gradient[number] / len(self._members) for gradient in gradients]
             (gradient,) = torch.autograd.grad(outputs, leaf, weights)
             mine = rows < copies.own  # known clean images stay as they are
@@ -452,11 +449,11 @@ class Ascent:
 
     @torch.no_grad()
     def _features(self, parts: Sequence[Tensor], seed: int) -> list[Tensor]:
-        shift, found = self._shift(seed), [[] for _ in self._members]
+        crop, found = self._crop(seed), [[] for _ in self._members]
         for rows in parts:
-            shifted = shift(self._copies.seen(rows))
+            cropped = crop(self._copies.seen(rows))
             for features, member in zip(found, self._members, strict=True):
-                features.append(member(shifted))
+                features.append(member(cropped))
         return [torch.cat(features) for features in found]
 
     def _order(self, count: int) -> list[Tensor]:
@@ -466,7 +463,7 @@ class Ascent:
     def _seed(self) -> int:
         return int(torch.randint(2**62, (), generator=self._generator))
 
-    def _shift(self, seed: int) -> Callable[[Tensor], Tensor]:
+    def _crop(self, seed: int) -> Callable[[Tensor], Tensor]:
         if not self._padding:
             return lambda images: images
-        return Shift(self._padding, torch.Generator().manual_seed(seed))
+        return RandomCropFlip(self._padding, torch.Generator().manual_seed(seed))

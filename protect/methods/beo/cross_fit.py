@@ -55,7 +55,7 @@ class Interval:
         return {**shares, "images": self.images}
 
 
-class HeldOutEstimate:
+class CrossFittedError:
     """Estimates the Bayes error of perturbed copies. Two images of every class are needed.
 
     Args:

@@ -1,13 +1,9 @@
-"""One fit of Bayes-error ascent: hyper-parameters, rounds of training and ascent in turn, the estimates at the end.
-
-The hyper-parameters of Bayes-error ascent, checked, and what is built from them.
-
-One fit of Bayes-error ascent: a surrogate, rounds of training and ascent in turn, the estimates at the end.
-"""
+"""One fit of Bayes-error ascent: hyper-parameters, rounds of training and ascent in turn, the estimates at the end."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,10 +22,11 @@ from ....surrogates import (
     create_surrogate,
 )
 from ..base import FitContext
+from ..checkpoint import State, part_of, run_resumable
 from ..surrogate_training import SurrogateTrainer, crop_padding
-from ..written import RoundTrip
+from ..written import ResizeOperator
 from .ascent import BATCH, EXACT_LIMIT, Ascent, Copies, Stepper, join, round_into_ball, worst_uncertainty
-from .cross_fit import HeldOutEstimate, random_noise
+from .cross_fit import CrossFittedError, random_noise
 from .posterior import Kind, Scale
 
 UNDERFIT = 0.3
@@ -181,8 +178,8 @@ class BeoRecipe:
 
     def start(self, points: ImageSet, own: int) -> Copies:
         """The images without any perturbation yet; the paper's is kept in single precision."""
-        trip = None if self.paper else RoundTrip.of(points)
-        return Copies.start(points, own, trip, kind=torch.float32 if self.paper else torch.float16)
+        resize = None if self.paper else ResizeOperator.of(points)
+        return Copies.start(points, own, resize, kind=torch.float32 if self.paper else torch.float16)
 
     @property
     def most_exact(self) -> int | None:
@@ -215,7 +212,8 @@ _CAUTION = (
 
 
 class BeoFit:
-    """One fit. :meth:`advance` makes one round; state goes to the checkpoint after every round and training block.
+    """One fit: rounds of training and ascent, then the estimates. A piece of work is a training block, the ascent of a
+    round, or an estimate.
 
     Args:
         recipe: hyper-parameters.
@@ -232,23 +230,16 @@ class BeoFit:
         self.log: list[dict[str, Any]] = []
         self.trainings: list[dict[str, Any]] = []
         self.found: dict[str, dict[str, Any]] = {}
-        resumed = context.checkpoint.load()
-        if resumed is not None:
-            self._restore(*resumed)
-        else:
-            self.trainer = recipe.trainer(self.copies.points, 0)
+        self._trainer: SurrogateTrainer | None = None
 
-    def go(self) -> Tensor:
+    def run(self) -> Tensor:
         """All rounds that are left, then the estimates. Returns ``[N, 3, R, R]`` in units of the full range.
 
         Raises:
             ConfigError: the surrogate is underfit.
             FitError: it gives features that are not numbers.
         """
-        while self.made < self.recipe.rounds:
-            self.advance()
-        self._save(force=True)
-        self._measure()
+        run_resumable(self, self.context.checkpoint)
         self._conclude()
         if self.recipe.rms is None:
             return self.copies.delta
@@ -257,12 +248,26 @@ class BeoFit:
         everything = torch.arange(self.copies.own, device=self.copies.delta.device)
         return torch.cat([self._whole_levels(part).half() for part in everything.split(BATCH)])
 
-    def advance(self) -> None:
+    def pieces(self) -> Iterator[bool]:
+        """All that is left."""
+        while self.made < self.recipe.rounds:
+            yield from self.advance()
+        yield True
+        yield from self._measure()
+
+    @property
+    def trainer(self) -> SurrogateTrainer:
+        """The present surrogate."""
+        if self._trainer is None:
+            self._trainer = self.recipe.trainer(self.copies.points, 0)
+        return self._trainer
+
+    def advance(self) -> Iterator[bool]:
         """One round: the surrogate learns the copies as they are, then the copies step up its Bayes error."""
         recipe, copies = self.recipe, self.copies
         if recipe.starts_anew(self.made):
             if not self.ready:
-                self._train_anew()
+                yield from self._train_anew()
         elif not self._frozen_body:
             self.trainer.set_learning_rate(recipe.round_rate)
             steps = recipe.round_steps(len(copies.points))
@@ -287,7 +292,7 @@ class BeoFit:
                 )
         self.log.append({"round": self.made, "estimate": round(estimate, 4)})
         self.made, self.blocks, self.ready = self.made + 1, 0, False
-        self._save()
+        yield False
 
     # ------------------------------------------------------------------ the surrogate
     @property
@@ -301,26 +306,28 @@ class BeoFit:
             self.context.computed_in(name, precision)
         return frozen
 
-    def _train_anew(self) -> None:
+    def _train_anew(self) -> Iterator[bool]:
         """Train from scratch until the surrogate tells the classes apart, block by block."""
         recipe, copies = self.recipe, self.copies
         if self.blocks == 0 and self.made > 0:
-            self.trainer = recipe.trainer(copies.points, self.made)
+            self._trainer = recipe.trainer(copies.points, self.made)
         plan, fixed = recipe.training(len(copies.points)), self._frozen_body
         # Only clean images can show that a surrogate is underfit; later, that it is uncertain is what was wanted.
         most = plan.most if self.made == 0 else plan.blocks
         while not fixed and self.blocks < plan.blocks:
             self._train_block(plan, most)
+            yield False
         uncertainty = self._uncertainty()
         while not fixed and uncertainty > CLEAN_TARGET and self.blocks < most:
             self._train_block(plan, most)
+            yield False
             uncertainty = self._uncertainty()
         steps = self.blocks * plan.steps
         if self.made == 0 and uncertainty > UNDERFIT:
             raise ConfigError(_underfit(recipe.surrogate, uncertainty, steps, fixed))
         self.trainings.append({"round": self.made, "steps": steps, "uncertainty": round(uncertainty, 4)})
         self.ready = True
-        self._save(force=True)
+        yield True
 
     def _train_block(self, plan: Training, most: int) -> None:
         number = self.blocks
@@ -343,7 +350,6 @@ class BeoFit:
             plan.steps, self.copies.delta_of, self._generator(0, number), tell, plain=number >= plan.blocks
         )
         self.blocks += 1
-        self._save()
 
     def _uncertainty(self) -> float:
         """How badly the surrogate tells the classes of the copies apart, as they are; of several, the worst."""
@@ -353,13 +359,13 @@ class BeoFit:
         )
 
     # ------------------------------------------------------------------ what came of it
-    def _measure(self) -> None:
+    def _measure(self) -> Iterator[bool]:
         """The cross-fitted estimate of each arm, one after the other."""
         recipe = self.recipe
         if not recipe.estimate_images:
             return
         dataset = self.dataset.to("cpu")
-        held_out = HeldOutEstimate(
+        cross_fitted = CrossFittedError(
             dataset, recipe.budget, seed=recipe.seed, device=recipe.device,
             max_images=recipe.estimate_images, steps=recipe.estimate_steps,
         )  # fmt: skip
@@ -373,14 +379,16 @@ class BeoFit:
 
             tell(0.0)
             noise = (
-                random_noise(dataset, self._noise_budget(), held_out.index, recipe.seed + 1) if arm == "noise" else None
+                random_noise(dataset, self._noise_budget(), cross_fitted.index, recipe.seed + 1)
+                if arm == "noise"
+                else None
             )
 
             def delta_of(index: Tensor, noise: Any = noise) -> Tensor:
                 return self._whole_levels(index) if noise is None else noise(index)
 
-            self.found[arm] = held_out(None if arm == "clean" else delta_of, tell).to_json()
-            self._save(force=True)
+            self.found[arm] = cross_fitted(None if arm == "clean" else delta_of, tell).to_json()
+            yield True
 
     def _noise_budget(self) -> Budget:
         """That of random signs as large as the perturbations may be."""
@@ -430,10 +438,8 @@ class BeoFit:
     def _generator(self, stage: int, block: int) -> torch.Generator:
         return torch.Generator().manual_seed(self.recipe.derived_seed(self.made, stage + 1, block))
 
-    def _save(self, *, force: bool = False) -> None:
-        """Keep the state where that is due: work is redone alike, so a skipped save costs only time."""
-        if not self.context.checkpoint.due(important=force):
-            return
+    def state_dict(self) -> State:
+        """Perturbations, what moves them, the surrogate, and where in which round this is."""
         facts = {
             "made": self.made,
             "blocks": self.blocks,
@@ -446,9 +452,10 @@ class BeoFit:
         tensors = {"delta": self.copies.delta}
         tensors |= {f"moment.{name}": value for name, value in self.stepper.moments.items()}
         tensors |= {f"trainer.{name}": value for name, value in self.trainer.pack().items()}
-        self.context.checkpoint.save(tensors, facts)
+        return tensors, facts
 
-    def _restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+    def load_state_dict(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        """Go back to what :meth:`state_dict` gave."""
         self.made, self.blocks, self.ready = facts["made"], facts["blocks"], facts["ready"]
         self.log, self.trainings, self.found = facts["log"], facts["trainings"], facts["found"]
         self.stepper.count = facts["count"]
@@ -456,8 +463,8 @@ class BeoFit:
         for name, value in self.stepper.moments.items():
             value.copy_(tensors[f"moment.{name}"])
         # The draw of the weights matters only where a body keeps them; what was learned comes from the state.
-        self.trainer = self.recipe.trainer(self.copies.points, self._born())
-        self.trainer.unpack({name[8:]: value for name, value in tensors.items() if name.startswith("trainer.")})
+        self._trainer = self.recipe.trainer(self.copies.points, self._born())
+        self._trainer.unpack(part_of(tensors, "trainer"))
 
     def _born(self) -> int:
         """The round in which the present surrogate was made."""

@@ -161,7 +161,7 @@ class BayesErrorAscent(Method[Bank]):
     def _fit(self, dataset: ImageSet, context: FitContext) -> Tensor:
         _check_pairs(dataset)
         _check_clean_bank(self.clean_bank, dataset)
-        return BeoFit(self.recipe, dataset.to(self.device), self.clean_bank, context).go()
+        return BeoFit(self.recipe, dataset.to(self.device), self.clean_bank, context).run()
 
     def _estimate(self, dataset: ImageSet, total: int) -> FitEstimate:
         recipe, dataset = self.recipe, dataset.to(self.device)
@@ -169,7 +169,7 @@ class BayesErrorAscent(Method[Bank]):
         copies = Copies.start(dataset, len(dataset), None)
         generator = torch.Generator().manual_seed(0)
         trainer = recipe.trainer(dataset, 0)
-        theta = _seconds_a_step(trainer, copies, generator)
+        training = _seconds_a_step(trainer, copies, generator)
         members, _ = recipe.members(trainer.model, dataset.resolution)
         stepper = recipe.stepper(copies)
         padding = recipe.padding(dataset.resolution)
@@ -184,13 +184,13 @@ class BayesErrorAscent(Method[Bank]):
         begun = now(self.device)
         for _ in ascent.sweep():
             pass
-        sweep = (now(self.device) - begun) / len(part)
+        step = (now(self.device) - begun) / len(part)
         plan = recipe.training(total)
         trainings = 1 if not recipe.restart_every else -(-recipe.rounds // recipe.restart_every)
         fixed = all(member.head_only for member in trainer.model.members)
         steps = 0 if fixed else trainings * plan.blocks * plan.steps
         steps += 0 if fixed else (recipe.rounds - trainings) * recipe.round_steps(total)
-        seconds = steps * theta + recipe.rounds * recipe.inner_steps * total * sweep
+        seconds = steps * training + recipe.rounds * recipe.inner_steps * total * step
         if recipe.estimate_images:
             small = trainer
             if recipe.surrogate != NETWORK:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...._lazy import lazy_exports
-from .method import TextToUnlearnable, embedded_folder, load_source
+from .method import TextToUnlearnable
+from .source import embedded_folder, load_source
 
 if TYPE_CHECKING:
     from .data import CaptionPairs

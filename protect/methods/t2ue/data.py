@@ -1,13 +1,8 @@
 """What a generator is trained with: sentences made of templates and names, and pictures to put noise on.
 
-Pictures that nobody took: overlapping discs of all sizes, as a stand-in for photographs.
-
-"Dead leaves" (Lee, Mumford & Huang 2001) share the edges, occlusions and scale invariance of photographs. Noise depends
-on no picture, so a generator can be trained on these: not one photograph is needed.
-
-Sentences to train on and to ask with: the paper's templates, ImageNet's class names, and scenes made of them.
-
-What a generator is trained with: sentences, and pictures to put noise on.
+Sentences are the paper's templates with ImageNet's class names, and scenes made of them. Noise depends on no picture,
+so drawn ones do: "dead leaves", overlapping discs of all sizes (Lee, Mumford & Huang 2001), share the edges, occlusions
+and scale invariance of photographs, and not one photograph is needed.
 """
 
 from __future__ import annotations

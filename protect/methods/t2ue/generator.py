@@ -1,27 +1,19 @@
 """Text and a random vector to bounded noise: the paper's network, and a second kind behind the same interface.
 
-Waves of fixed periods, as material for noise that a network learns quickly.
+The paper's network (:class:`SSANoiseGenerator`) has seven gated blocks, six times twice the size, 256 px and 31.3
+million parameters with the defaults here; fewer and narrower blocks make the small ones. Its parts are semantic-spatial
+aware convolutions (Liao et al. 2022, SSA-GAN), which a text steers where a mask lets it. The paper's equation 2 leaves
+out the ``1 +`` and the mask; with its zero-initialised last layers it would then give 0, so the masked form is the one
+here.
 
-The paper's network enlarges a map of random numbers; nothing in it tells one pixel of a cell from the next, so that
-textures have to be learnt through the borders. Small generators trained for minutes never got there (measured: the
-contrastive loss stayed at that of guessing), while plain gratings, one a class, take a small network trained on
-CIFAR-10 from .54 to .10. So the small generators are handed gratings, and the text decides how they are mixed.
+It enlarges a map of random numbers; nothing in it tells one pixel of a cell from the next, so that textures have to be
+learnt through the borders. Small generators trained for minutes never got there (measured: the contrastive loss stayed
+at that of guessing), while plain gratings, one a class, take a small network trained on CIFAR-10 from .54 to .10. So
+the small generators are handed gratings (:class:`Carriers`), and the text decides how they are mixed.
 
-The parts of the paper's network: gated blocks of convolutions that a text steers where a mask lets it.
-
-Semantic-spatial aware convolutions (Liao et al. 2022, SSA-GAN), as the paper's generator uses them. The paper's
-equation 2 leaves out the ``1 +`` and the mask; with its zero-initialised last layers it would then give 0, so the
-masked form is the one here.
-
-Text and a random vector to bounded noise: the paper's network, as a model of diffusers.
-
-Seven gated blocks, six times twice the size, 256 px, 31.3 million parameters with the defaults here; fewer and narrower
-blocks of the same code make the small ones.
-
-A second kind of generator behind the same interface: one step of a latent diffusion network, and a tiny decoder.
-
-The paper chose its small network over this for memory and time; it is here for who has such
-weights in a folder, or wants to compare.
+The second kind (:class:`LatentNoiseGenerator`) is one step of a latent diffusion network, and a tiny decoder. The paper
+chose its small network over this for memory and time; it is here for who has such weights in a folder, or wants to
+compare.
 """
 
 from __future__ import annotations
@@ -47,9 +39,9 @@ _DIRECTIONS = ((1, 0), (0, 1), (1, 1), (1, -1))
 
 
 class Carriers(nn.Module):
-    """Sines and cosines in four directions, where wanted shifted as a whole by the first two numbers of z.
+    """Sines and cosines in four directions, where wanted cropped as a whole by the first two numbers of z.
 
-    Noises of one text with two z have a low cosine where the waves are shifted, and nearly the same noise where they
+    Noises of one text with two z have a low cosine where the waves are cropped, and nearly the same noise where they
     are not, as with the paper's network. Trainers learn a texture all the same, wherever it
     lies; it takes the generator longer to make one that they do (docs/methods/t2ue.md). Two numbers are no secret
     from somebody who has text and generator and tries all shifts.
@@ -57,13 +49,13 @@ class Carriers(nn.Module):
     Args:
         side: of the maps in px.
         periods: in px; each divides the side, so that the waves fit in.
-        shift: how far they go, as a share of the side; 0 leaves them in place.
+        crop: how far they go, as a share of the side; 0 leaves them in place.
     """
 
     frequencies: Tensor
     arguments: Tensor
 
-    def __init__(self, side: int, periods: Sequence[int], shift: float = 0.0) -> None:
+    def __init__(self, side: int, periods: Sequence[int], crop: float = 0.0) -> None:
         super().__init__()
         if any(period < 2 or side % period for period in periods):
             raise ConfigError(f"Periods of carriers divide the side of {side} px and are 2 at least, not {periods}.")
@@ -75,13 +67,13 @@ class Carriers(nn.Module):
         self.register_buffer("frequencies", frequencies, persistent=False)
         self.register_buffer("arguments", arguments, persistent=False)
         self.channels = 2 * len(cycles)
-        self.shift = shift
+        self.crop = crop
 
     def forward(self, z: Tensor) -> Tensor:
         """``[B, channels, side, side]`` in [-1, 1] for ``z`` [B, latent_dim of 2 at least], standard normal."""
-        # The normal distribution's own function makes the shift uniform.
-        shift = self.shift * torch.special.ndtr(z[:, :2].float())
-        phase = self.arguments[None] + (shift @ self.frequencies.T)[:, :, None, None]
+        # The normal distribution's own function makes the crop uniform.
+        crop = self.crop * torch.special.ndtr(z[:, :2].float())
+        phase = self.arguments[None] + (crop @ self.frequencies.T)[:, :, None, None]
         return torch.cat([phase.sin(), phase.cos()], dim=1)
 
 

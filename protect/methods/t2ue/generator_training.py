@@ -1,8 +1,6 @@
-"""A generator of one's own, from request to folder, with the model card beside the weights.
+"""A generator of one's own, from request to folder: the networks there are, the training, and the model card.
 
-New generators: the sizes that ``bitterant t2ue train`` makes, and the record that lies beside the weights.
-
-A training from request to folder: what is needed is checked first, and the folder appears whole or not at all.
+What is needed is checked first, and the folder appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -24,11 +22,11 @@ from ....imaging.scan import scan_folder
 from ....records.files import write_atomic
 from ....surrogates import own_randomness, resolve_device
 from ....surrogates.image_text import check_image_text, create_image_text
-from ..checkpoint import Checkpoint
+from ..checkpoint import Checkpoint, Stopped
 from .data import TEMPLATES, CaptionPairs, readable_class
 from .generator import SSANoiseGenerator
 from .pipeline import T2UEPipeline, TextEmbedder
-from .training import DTYPE, TrainingStopped, TrainProgress, TrainRecipe, TrainReport, train_t2ue
+from .training import DTYPE, TrainProgress, TrainRecipe, TrainReport, train_t2ue
 
 _INSTRUCTIONS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR")
 _SMALL: dict[str, Any] = {"ngf": 16, "hidden": 64, "mask_hidden": 16, "gate_init": 1.0, "text_init": 1.5}
@@ -197,7 +195,7 @@ def make_generator(
             pairs, surrogate, generator, embedder, recipe, device=device, progress=progress, checkpoint=checkpoint,
             stop=stop,
         )  # fmt: skip
-    except TrainingStopped:
+    except Stopped:
         raise Interrupted(f"Stopped. The state is kept in {checkpoint}; the same command goes on.") from None
     about = {
         "side": side, "epsilon_levels": round(request.epsilon * 255, 3), "pairs": pairs.name,

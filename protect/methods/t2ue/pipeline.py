@@ -1,8 +1,7 @@
-"""Prompts to noise: generator and text embedder as one pipeline of diffusers, saved and loaded together.
+"""Prompts to noise: a generator and a text embedder as one pipeline of diffusers, saved and loaded together.
 
-Models of diffusers on a device: their ``to`` is typed for its own decorator, not for callers.
-
-Captions to the vectors that a generator was trained on, with the identity of the tower that makes them.
+The embedder gives a caption the vector that the generator was trained on, and knows the identity of the tower that
+makes it: with another tower the noise would mean nothing.
 """
 
 from __future__ import annotations

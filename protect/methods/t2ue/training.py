@@ -1,16 +1,12 @@
 """The training of a generator: captions in, contrastive loss through a frozen surrogate, a generator out.
 
-The numbers of a training, checked.
+Read in order: how it is done (:class:`TrainRecipe`), the losses, the learner, how noises compare
+(:func:`measure_noise`), and the training itself.
 
-What a generator is trained on.
-
-A small network that learns along with the generator, from nothing, to tell texts by their noise.
-
-The paper's frozen surrogate stands in for the outer minimisation of error-minimizing noise. A trainer who starts from
-scratch is closer to a network that starts from scratch: here it minimises the same loss as the generator, as the
+The learner is a small network that learns along with the generator, from nothing, to tell texts by their noise. The
+paper's frozen surrogate stands in for the outer minimisation of error-minimizing noise. A trainer who starts from
+scratch is closer to a network that starts from scratch: the learner minimises the same loss as the generator, as the
 surrogate of error-minimizing noise does (Huang et al. 2021, equation 2), and is replaced now and then.
-
-How much a generator's noise depends on what: on the text, on its wording, on the random vector.
 """
 
 from __future__ import annotations
@@ -18,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -31,7 +27,7 @@ from ...._version import __version__
 from ....errors import ConfigError, FitError, UnknownNameError
 from ....surrogates import create_surrogate, crop_flip, draw_crops, own_randomness, pad_images
 from ....surrogates.image_text import ImageText
-from ..checkpoint import Checkpoint, pack_optimiser, unpack_optimiser
+from ..checkpoint import Checkpoint, State, pack_optimiser, part_of, run_resumable, unpack_optimiser
 from .data import TEMPLATES, CaptionPairs
 from .generator import NoiseGenerator
 from .pipeline import TextEmbedder, move
@@ -268,10 +264,6 @@ _UP, _DOWN, _TOLD = 0.005, 0.002, 10
 """How far the contrast moves in a step, and over how many steps it is judged whether the learner can tell."""
 
 
-class TrainingStopped(Exception):
-    """Somebody asked the training to stop; what was done is kept in the checkpoint."""
-
-
 @dataclass(frozen=True)
 class TrainProgress:
     """After a step: its number from 1, of how many, and the losses of it."""
@@ -334,17 +326,21 @@ def train_t2ue(
 
     Raises:
         FitError: the loss is no finite number.
-        TrainingStopped: ``stop`` said so.
+        Stopped: ``stop`` said so.
     """
-    return _Training(pairs, surrogate, generator, embedder, recipe, device, checkpoint).run(progress, stop)
+    work = GeneratorTraining(pairs, surrogate, generator, embedder, recipe, device, progress)
+    run_resumable(work, Checkpoint(checkpoint, work.identity()), stop=stop)
+    return work.report()
 
 
-class _Training:
+class GeneratorTraining:
+    """One training; a piece of work is a step. See :func:`train_t2ue`."""
+
     def __init__(
         self, pairs: CaptionPairs, surrogate: ImageText | None, generator: NoiseGenerator, embedder: TextEmbedder,
-        recipe: TrainRecipe, device: torch.device, checkpoint: Path | None,
+        recipe: TrainRecipe, device: torch.device, progress: Callable[[TrainProgress], None] | None = None,
     ) -> None:  # fmt: skip
-        self.pairs, self.recipe, self.device = pairs, recipe, device
+        self.pairs, self.recipe, self.device, self.progress = pairs, recipe, device, progress
         self.surrogate = surrogate if recipe.surrogate_weight else None
         if recipe.surrogate_weight and surrogate is None:
             raise ValueError("a surrogate is wanted and none was given")
@@ -376,10 +372,9 @@ class _Training:
         self.told: list[float] = []
         self.curve: list[tuple[int, dict[str, float]]] = []
         self.last: list[dict[str, float]] = []
-        self.checkpoint = Checkpoint(checkpoint, self._identity())
 
-    def run(self, progress: Callable[[TrainProgress], None] | None, stop: Callable[[], bool] | None) -> TrainReport:
-        self._resume()
+    def pieces(self) -> Iterator[bool]:
+        """The steps that are left."""
         steps = self.recipe.steps
         every = max(1, steps // 100)
         while self.step < steps:
@@ -389,13 +384,14 @@ class _Training:
                 self.curve.append((self.step, losses))
             if self.step > 0.9 * steps:
                 self.last.append(losses)
-            if progress is not None:
-                progress(TrainProgress(self.step, steps, losses))
-            stopped = stop is not None and stop()
-            if stopped or self.step % max(1, min(250, steps // 10)) == 0:
-                self._keep()
-            if stopped and self.step < steps:
-                raise TrainingStopped
+            if self.progress is not None:
+                self.progress(TrainProgress(self.step, steps, losses))
+            if self.step < steps:
+                yield False
+
+    def report(self) -> TrainReport:
+        """Finish the generator, and say what came of it."""
+        steps = self.recipe.steps
         if self.recipe.ema:
             self.generator.load_state_dict(self.mean)
         self.generator.register_to_config(steps=steps, trained_on=self.pairs.name)
@@ -521,7 +517,8 @@ class _Training:
                 kept.copy_(value)
 
     # ------------------------------------------------------------------ state
-    def _identity(self) -> str:
+    def identity(self) -> str:
+        """Digest of everything that the training depends on."""
         surrogate = self.surrogate.fingerprint() if self.surrogate is not None else ""
         told_later = ("steps", "trained_on")
         config: dict[str, Any] = dict(self.generator.config)
@@ -534,7 +531,8 @@ class _Training:
         digest.update(self.pairs.images.contiguous().view(-1).numpy().data)
         return digest.hexdigest()
 
-    def _keep(self) -> None:
+    def state_dict(self) -> State:
+        """Both networks with their optimisers, and what was drawn so far."""
         tensors = {f"generator.{k}": v for k, v in self.generator.state_dict().items()}
         tensors |= {f"mean.{k}": v for k, v in self.mean.items()}
         tensors |= {f"optimiser.{k}": v for k, v in pack_optimiser(self.optimiser).items()}
@@ -546,31 +544,25 @@ class _Training:
             "step": self.step, "curve": self.curve, "last": self.last, "told": self.told, "contrast": self.contrast,
             "learner_age": self.learner_age,
         }  # fmt: skip
-        self.checkpoint.save(tensors, facts)
+        return tensors, facts
 
-    def _resume(self) -> None:
-        kept = self.checkpoint.load()
-        if kept is None:
-            return
-        tensors, facts = kept
+    def load_state_dict(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        """Go back to what :meth:`state_dict` gave."""
         self.step = int(facts["step"])
         self.curve = [(int(step), losses) for step, losses in facts["curve"]]
         self.last, self.told = list(facts["last"]), list(facts["told"])
         self.contrast, self.learner_age = float(facts["contrast"]), int(facts["learner_age"])
-
-        def part(name: str) -> dict[str, Tensor]:
-            return {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")}
-
-        self.generator.load_state_dict(part("generator"))
-        self.mean = {key: value.to(self.device) for key, value in part("mean").items()}
-        unpack_optimiser(self.optimiser, part("optimiser"))
+        self.generator.load_state_dict(part_of(tensors, "generator"))
+        self.mean = {key: value.to(self.device) for key, value in part_of(tensors, "mean").items()}
+        unpack_optimiser(self.optimiser, part_of(tensors, "optimiser"))
         self.draw.set_state(tensors["draw"])
-        if self.recipe.learner_weight and part("learner"):
+        learned = part_of(tensors, "learner")
+        if self.recipe.learner_weight and learned:
             self._new_learner(0)
             assert self.learner is not None
             assert self.learner_optimiser is not None
-            self.learner.load_state_dict(part("learner"))
-            unpack_optimiser(self.learner_optimiser, part("learner_optimiser"))
+            self.learner.load_state_dict(learned)
+            unpack_optimiser(self.learner_optimiser, part_of(tensors, "learner_optimiser"))
 
 
 def _optimiser(generator: NoiseGenerator, recipe: TrainRecipe) -> torch.optim.Optimizer:

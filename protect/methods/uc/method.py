@@ -1,15 +1,12 @@
 """Unlearnable Clusters (Zhang et al., CVPR 2023, arXiv 2301.01217).
 
-The hyper-parameters of Unlearnable Clusters, checked.
-
-One fit of Unlearnable Clusters: features, clusters, patterns, measures; resumable after every round.
-
-What a fit of Unlearnable Clusters will cost, from a first batch.
+Read in order: the hyper-parameters, one fit (features, clusters, patterns, measures), its cost, and the method.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -25,18 +22,19 @@ from ...clusters import (
     CLUSTER_SURROGATE,
     Clusters,
     FeatureSpace,
-    View,
+    SquareFeatures,
     create_space,
     default_count,
     find_clusters,
     in_content_order,
 )
 from ..base import FitContext, FitEstimate, Method, settled_precision
-from ..emn.method import EmnFit
-from ..emn.method import estimate_fit as estimate_labels
-from ..emn.stages import TINT, EmnRecipe, delta_by_class
+from ..checkpoint import State, run_resumable
+from ..minimization import TINT, MinimizationFit, MinimizationRecipe
+from ..minimization import estimate_fit as estimate_labels
 from ..registry import own_surrogate, register_method
-from ..written import RoundTrip
+from ..surrogate_training import delta_by_class
+from ..written import ResizeOperator
 from .patterns import GeneratorPatterns, Patterns, PixelPatterns
 from .pull import MOST, VERSIONS, FeaturePull, measure
 
@@ -112,9 +110,9 @@ class UcRecipe:
         """Whether this is the published schedule."""
         return self.preset == "paper"
 
-    def labelled(self) -> EmnRecipe:
+    def labelled(self) -> MinimizationRecipe:
         """Error-minimizing noise for the numbers of clusters."""
-        return EmnRecipe(
+        return MinimizationRecipe(
             granularity="class", epsilon=self.epsilon, surrogate=self.label_surrogate, seed=self.seed,
             device=self.device, weights=None, allow_download=self.allow_download, preset=None,
             step_size=self.step_size, theta_steps=10, rounds=self.rounds, sample_rounds=3, pgd_steps=5,
@@ -159,33 +157,33 @@ class UcFit:
             recipe.surrogate, dataset.resolution, seed=recipe.seed, weights=recipe.weights,
             allow_download=recipe.allow_download, device=recipe.device, precision=recipe.precision,
         )  # fmt: skip
-        self.trip = None if recipe.paper else RoundTrip.of(dataset)
+        self.resize = None if recipe.paper else ResizeOperator.of(dataset)
 
-    def go(self) -> Tensor:
+    def run(self) -> Tensor:
         """The patterns ``[p, 3, R, R]``; clusters and measures go to the context."""
         recipe, context, dataset = self.recipe, self.context, self.dataset
         context.tell("fit", 0.0, "looking for clusters")
-        features, view = self.space.look(dataset)
+        features, feature_size = self.space.look(dataset)
         count = recipe.clusters if recipe.clusters is not None else min(default_count(len(dataset)), len(dataset))
         clusters = find_clusters(features, count, seed=recipe.seed)
         # Sums may run in another order on another machine: patterns of other clusters than these are no use then.
         context.checkpoint = context.checkpoint.bound(clusters.digest())
         # What pushes and what is measured happens at the working resolution, so centres are wanted there, too.
-        here = self._centres_here(clusters) if view else clusters
-        pull = FeaturePull(dataset, self.space, here, self.trip, recipe.windows, paper=recipe.paper)
+        here = self._centres_here(clusters) if feature_size else clusters
+        pull = FeaturePull(dataset, self.space, here, self.resize, recipe.windows, paper=recipe.paper)
         if recipe.objective != "labels":
             for name, precision in self.space.precisions.items():
                 context.computed_in(name, precision)
         delta = self._patterns(here, pull)
-        context.clusters = clusters.index(dataset.keys, view)
-        context.surrogate_sha256 = self.space.maker
+        context.clusters = clusters.index(dataset.keys, feature_size)
+        context.surrogate_sha256 = self.space.fingerprint
         context.tell("fit", 0.92, "measuring what moved")
         lookup = delta_by_class(delta, clusters.assignment.to(delta.device), None)
         found = measure(
             dataset, here, self.space, lambda index: lookup(index.to(delta.device)), recipe.epsilon,
             seed=recipe.seed,
         )  # fmt: skip
-        context.report["clusters"] = {"side": view or dataset.resolution, **found}
+        context.report["clusters"] = {"side": feature_size or dataset.resolution, **found}
         context.report.update({"surrogate": recipe.surrogate, "surrogate_source": self.space.source})
         context.tell("fit", 1.0, _say(found, aimed=recipe.objective != "labels"))
         return delta
@@ -203,7 +201,7 @@ class UcFit:
     def _patterns(self, clusters: Clusters, pull: FeaturePull) -> Tensor:
         recipe = self.recipe
         if len(clusters.centres) < 2 or recipe.objective == "features":
-            return self._by_features(clusters, pull)
+            return PatternFit(recipe, self.dataset, clusters, pull, self.context).run()
         names = tuple(f"cluster-{number}" for number in range(len(clusters.centres)))
         labelled = replace(self.dataset, labels=clusters.assignment.to(self.dataset.images.device), classes=names)
 
@@ -213,31 +211,57 @@ class UcFit:
             return recipe.pull_weight * pull.scaled(index[some], own[some], delta, generator)
 
         joint = recipe.objective == "joint" and recipe.pull_weight > 0
-        return EmnFit(recipe.labelled(), labelled, self.context.part(0.05, 0.9), extra=extra if joint else None).go()
+        return MinimizationFit(
+            recipe.labelled(), labelled, self.context.part(0.05, 0.9), extra=extra if joint else None
+        ).run()
 
-    # ------------------------------------------------------------------ features alone
-    def _by_features(self, clusters: Clusters, pull: FeaturePull) -> Tensor:
-        recipe = self.recipe
-        patterns = self._new_patterns(len(clusters.centres))
-        log: list[dict[str, Any]] = []
-        resumed = self.context.checkpoint.load()
-        if resumed is not None:
-            patterns.unpack({k: v.to(recipe.device) for k, v in resumed[0].items()})
-            log = resumed[1]["log"]
-        # The paper trains one generator after the other, `rounds` epochs each; we move all patterns together.
-        turns = len(clusters.centres) if recipe.paper else 1
+
+class PatternFit:
+    """Patterns by the pull of features alone; a piece of work is a round.
+
+    Args:
+        recipe: hyper-parameters.
+        dataset: on the device of computation.
+        clusters: of its images.
+        pull: what gives the gradient.
+        context: where to report and to keep state.
+    """
+
+    def __init__(
+        self, recipe: UcRecipe, dataset: ImageSet, clusters: Clusters, pull: FeaturePull, context: FitContext
+    ) -> None:
+        self.recipe, self.dataset, self.clusters, self.pull, self.context = recipe, dataset, clusters, pull, context
+        self.patterns = self._new_patterns(len(clusters.centres))
+        self.log: list[dict[str, Any]] = []
+
+    def run(self) -> Tensor:
+        """The patterns ``[p, 3, R, R]``."""
+        run_resumable(self, self.context.checkpoint)
+        self.context.report["rounds"] = [{**row, "loss": round(row["loss"], 5)} for row in self.log]
+        return self.patterns.delta().clone()
+
+    def pieces(self) -> Iterator[bool]:
+        """Rounds: of all patterns together, or in the paper's schedule of one generator after the other."""
+        recipe, log = self.recipe, self.log
+        turns = len(self.clusters.centres) if recipe.paper else 1
         turn, made = (log[-1]["turn"], log[-1]["round"] + 1) if log else (0, 0)
         while turn < turns:
             while made < recipe.rounds and not (turns == 1 and _plateau(log)):
                 share = (turn + made / recipe.rounds) / turns
                 self.context.tell("fit", 0.05 + 0.85 * share, f"features, round {made + 1} of at most {recipe.rounds}")
-                loss = self._round(turn, made, clusters, pull, patterns)
-                log.append({"turn": turn, "round": made, "loss": loss})
+                log.append({"turn": turn, "round": made, "loss": self._round(turn, made)})
                 made += 1
-                self._save(patterns, log)
+                yield False
             turn, made = turn + 1, 0
-        self.context.report["rounds"] = [{**row, "loss": round(row["loss"], 5)} for row in log]
-        return patterns.delta().clone()
+
+    def state_dict(self) -> State:
+        """The patterns, and the rounds that were made."""
+        return self.patterns.pack(), {"log": self.log}
+
+    def load_state_dict(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        """Go back to what :meth:`state_dict` gave."""
+        self.patterns.unpack({name: value.to(self.recipe.device) for name, value in tensors.items()})
+        self.log = facts["log"]
 
     def _new_patterns(self, count: int) -> Patterns:
         recipe, side = self.recipe, self.dataset.resolution
@@ -248,9 +272,9 @@ class UcFit:
             weight_decay=recipe.weight_decay, seed=recipe.seed, device=recipe.device,
         )  # fmt: skip
 
-    def _round(self, turn: int, made: int, clusters: Clusters, pull: FeaturePull, patterns: Patterns) -> float:
+    def _round(self, turn: int, made: int) -> float:
         """One round: ``updates`` shared steps, or in the paper's schedule one epoch for one cluster. The mean loss."""
-        recipe, total = self.recipe, len(self.dataset)
+        recipe, total, clusters, patterns = self.recipe, len(self.dataset), self.clusters, self.patterns
         generator = torch.Generator().manual_seed(recipe.derived_seed(1 + turn, made))
         size = min(recipe.batch_size, total)
         steps = -(-total // size) if recipe.paper else recipe.updates
@@ -270,15 +294,10 @@ class UcFit:
                 own, moving = clusters.assignment[index], everyone
             index, own = index.to(recipe.device), own.to(recipe.device)
             # One batch is one pass, so that the paper's mean is over the whole of it.
-            gradient, loss = pull.on_patterns(index, own, patterns.delta(moving), generator, batch_size=size)
+            gradient, loss = self.pull.on_patterns(index, own, patterns.delta(moving), generator, batch_size=size)
             patterns.step(gradient, moving, (made + number / steps) / recipe.rounds)
             losses.append(loss)
         return float(torch.stack(losses).mean())
-
-    def _save(self, patterns: Patterns, log: list[dict[str, Any]]) -> None:
-        """Keep the state where that is due: a skipped save costs only time."""
-        if self.context.checkpoint.due():
-            self.context.checkpoint.save(patterns.pack(), {"log": log})
 
 
 def _balanced(clusters: Clusters, steps: int, each: int, generator: torch.Generator) -> list[Tensor]:
@@ -348,7 +367,7 @@ def _pull(recipe: UcRecipe, tried: ImageSet, space: FeatureSpace, features: Tens
     """Seconds an image of pulling its features."""
     own = torch.arange(len(tried)) % 2
     pull = FeaturePull(
-        tried, space, Clusters(features[:2], own), RoundTrip.of(tried), recipe.windows, paper=recipe.paper
+        tried, space, Clusters(features[:2], own), ResizeOperator.of(tried), recipe.windows, paper=recipe.paper
     )
     delta = torch.zeros(2, 3, tried.resolution, tried.resolution, device=tried.images.device)
     index = torch.arange(len(tried), device=delta.device)
@@ -372,8 +391,8 @@ class UnlearnableClusters(Method[Bank]):
     were labels. Pulled features hardly harmed a network that was trained from scratch, and error-minimizing noise for
     the clusters did; adding the pull to it (``joint``) changed nothing there (docs/methods/uc.md has the figures).
 
-    Images that were read with ``load_image_set(..., describe=method.describer(resolution))`` are clustered by what the
-    surrogate sees at 224 px, as folder runs do; without, by the working images, which is worth much less.
+    Images that were read with ``load_image_set(..., describe=method.feature_extractor(resolution))`` are clustered by
+    what the surrogate sees at 224 px, as folder runs do; without, by the working images, which is worth much less.
 
     Args:
         budget: default 8/255, in the paper preset 16/255.
@@ -498,9 +517,9 @@ class UnlearnableClusters(Method[Bank]):
         """One for each cluster, two where their number is left to us."""
         return self.recipe.clusters or 2
 
-    def describer(self, resolution: int) -> View | None:
+    def feature_extractor(self, resolution: int) -> SquareFeatures | None:
         """Clusters are found on more detail than small working images hold."""
-        return self._space(resolution).describer(resolution)
+        return self._space(resolution).feature_extractor(resolution)
 
     def _space(self, resolution: int) -> FeatureSpace:
         return create_space(
@@ -513,7 +532,7 @@ class UnlearnableClusters(Method[Bank]):
         return {**super().settings(), **self.recipe.settings()}
 
     def _fit(self, dataset: ImageSet, context: FitContext) -> Tensor:
-        return UcFit(self.recipe, dataset.to(self.device), context).go()
+        return UcFit(self.recipe, dataset.to(self.device), context).run()
 
     def _estimate(self, dataset: ImageSet, total: int) -> FitEstimate:
         return estimate_fit(self.recipe, dataset.to(self.device), self._space(dataset.resolution), total)

@@ -1,6 +1,6 @@
 """How the patterns of all clusters are held and moved: as pixels, or as the output of a generator each.
 
-The network whose output is a perturbation: a picture prior, trained for one pattern and then thrown away.
+A generator is a picture prior: a network that is trained for one pattern and then thrown away.
 """
 
 from __future__ import annotations

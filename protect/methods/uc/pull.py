@@ -1,15 +1,10 @@
 """The pull of every cluster's pictures towards the next cluster, as a gradient on the patterns; and what it achieved.
 
-What pushes pictures from their cluster to another one.
+Patterns are crafted through random windows of the pictures, as trainers take them, and then survive them.
 
-Random windows of a picture, as trainers take them: noise that is crafted through them survives them.
-
-The pull of every cluster's pictures towards the centre of the next cluster, as a gradient on the patterns.
-
-What a fit of clusters achieved, measured without labels, each figure beside random noise and beside JPEG.
-
-The share of pictures that left their cluster misleads alone: JPEG 10 moved a third of clean pictures and random noise a
-fifth. So the share that arrived where it was sent counts, and the drop of a linear probe.
+What was achieved is measured without labels, each figure beside random noise and beside JPEG. The share of pictures
+that left their cluster misleads alone: JPEG 10 moved a third of clean pictures and random noise a fifth. So the share
+that arrived where it was sent counts, and the drop of a linear probe.
 """
 
 from __future__ import annotations
@@ -29,7 +24,7 @@ from torch import Tensor
 from ....imaging import Budget, ImageSet
 from ....surrogates import FrozenSurrogate, add_rows, crop_flip, draw_crops
 from ...clusters import Clusters, FeatureSpace, nearest
-from ..written import RoundTrip, WrittenCopies
+from ..written import ResizeOperator, WrittenCopies
 
 
 def kl_to_centre(features: Tensor, centres: Tensor) -> Tensor:
@@ -72,7 +67,7 @@ def image_gradient(
     return gradient, losses.detach()
 
 
-class Zoom:
+class RandomResizedCrop:
     """One random window for a batch, resized back, its second half mirrored.
 
     The window covers between ``least`` and all of the area at an aspect ratio between 3:4 and 4:3, as in the random
@@ -130,7 +125,7 @@ class FeaturePull:
         dataset: the images, on the device of computation.
         space: the frozen surrogate.
         clusters: where the images lie.
-        trip: what files do to a pattern on its way to a trainer.
+        resize: what files do to a pattern on its way to a trainer.
         windows: craft through random windows of the pictures.
         paper: as the official code: each picture is enlarged, cropped and mirrored on its own, then gets the pattern
             as it is; and the loss is the mean of a batch, not its sum, which Adam's weight decay is weighed against.
@@ -139,7 +134,7 @@ class FeaturePull:
     dataset: ImageSet
     space: FeatureSpace
     clusters: Clusters
-    trip: RoundTrip | None
+    resize: ResizeOperator | None
     windows: bool
     paper: bool = False
 
@@ -159,7 +154,7 @@ class FeaturePull:
             ``[p, 3, R, R]``, and the mean loss ``[]``.
         """
         total = torch.zeros_like(delta)
-        seen = delta if self.trip is None else self.trip(delta)
+        seen = delta if self.resize is None else self.resize(delta)
         centres = self.clusters.centres.to(delta.device)
         goal = targets(len(centres)).to(delta.device)
         loss = torch.zeros((), device=delta.device)
@@ -169,14 +164,14 @@ class FeaturePull:
                 images = enlarged_crops(images, generator)
             held = None if self.dataset.writable is None else self.dataset.writable.select(part)
             images = images.add_(seen[cluster] if held is None else held(seen[cluster])).clamp_(0.0, 1.0)
-            transform = Zoom(generator) if self.windows and not self.paper else None
+            transform = RandomResizedCrop(generator) if self.windows and not self.paper else None
             gradient, losses = image_gradient(
                 self.space.members, images, centres[goal[cluster]], self.space.widths, transform
             )
             add_rows(total, cluster, gradient if held is None else held(gradient))
             loss += losses.sum()
-        if self.trip is not None:
-            total = self.trip.adjoint(total)
+        if self.resize is not None:
+            total = self.resize.adjoint(total)
         if self.paper:
             total /= len(index)
         return total, loss / max(1, len(index))

@@ -13,7 +13,7 @@ from PIL import Image
 from bitterant.errors import BankError
 from bitterant.imaging import load_image_set, scan_folder
 from bitterant.protect import apply_folder, fit_folder, load_bank, protect_folder, read_manifest
-from bitterant.protect.clusters import assign, open_space, view_of
+from bitterant.protect.clusters import assign, extractor_of, open_space
 
 QUICK = {"rounds": 2, "updates": 2, "attempts": 0, "objective": "labels"}
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -120,7 +120,7 @@ def test_clusters_are_found_at_more_detail_than_the_working_images_have(fitted: 
     *_, bank, how = fitted
     clusters = load_bank(bank).clusters
     assert clusters is not None
-    assert clusters.view == (224 if how["surrogate"] == "efficientnet-lite0" else 0)
+    assert clusters.feature_size == (224 if how["surrogate"] == "efficientnet-lite0" else 0)
 
 
 def test_a_set_without_those_details_is_not_guessed_at(fitted: Fitted) -> None:
@@ -128,7 +128,7 @@ def test_a_set_without_those_details_is_not_guessed_at(fitted: Fitted) -> None:
     bank = load_bank(kept)
     dataset, _, _ = load_image_set(scan_folder(source), bank.resolution)
     space = open_space(bank)
-    if view_of(bank, space) is None:
+    if extractor_of(bank, space) is None:
         assert assign(bank, dataset, space).clusters is not None
         return
     with pytest.raises(BankError, match="pictures of 224 px"):

@@ -25,16 +25,16 @@ from bitterant.protect.methods.beo.ascent import (
     round_into_ball,
 )
 from bitterant.protect.methods.beo.cross_fit import (
-    HeldOutEstimate,
+    CrossFittedError,
     bootstrap_interval,
     random_noise,
     stratified_halves,
 )
 from bitterant.protect.methods.beo.posterior import Scaling, bayes_errors, kernel_posterior
 from bitterant.protect.methods.checkpoint import Checkpoint
-from bitterant.protect.methods.pgd import Shift
+from bitterant.protect.methods.pgd import RandomCropFlip
 from bitterant.protect.methods.surrogate_training import SurrogateTrainer
-from bitterant.protect.methods.written import RoundTrip
+from bitterant.protect.methods.written import ResizeOperator
 from bitterant.surrogates import FrozenSurrogate, Surrogate, create_surrogate
 
 QUICK: dict[str, Any] = {"rounds": 3, "inner_steps": 1, "first_epochs": 30, "estimate_images": 0, "device": "cpu"}
@@ -119,13 +119,13 @@ class TestSweep:
 
     def test_the_gradient_goes_back_through_what_files_do(self, tiny: ImageSet) -> None:
         """One step along it raises the error of what a trainer sees."""
-        model, trip = network(), RoundTrip(16, (40, 53))
-        copies = Copies.start(tiny, len(tiny), trip)
+        model, resize = network(), ResizeOperator(16, (40, 53))
+        copies = Copies.start(tiny, len(tiny), resize)
         sweep = ascent(copies, [model], Stepper(copies, Budget(8 / 255), size=8 / 255, adam=False))
         before = torch.cat([part for _, part in sweep.sweep()]).sum()
         after = torch.cat([part for _, part in sweep.sweep()]).sum()
         assert float(after) > float(before)
-        assert torch.allclose(copies.delta_of(torch.tensor([3])), trip(copies.delta[3:4].float()))
+        assert torch.allclose(copies.delta_of(torch.tensor([3])), resize(copies.delta[3:4].float()))
 
     def test_crops_of_the_second_pass_are_those_of_the_first(
         self, tiny: ImageSet, monkeypatch: pytest.MonkeyPatch
@@ -138,9 +138,9 @@ class TestSweep:
         list(ascent(copies, [model], recorder, padding=2).sweep())
         drawn = torch.Generator().manual_seed(0)
         seed = int(torch.randint(2**62, (), generator=drawn))
-        order, shift = torch.randperm(12, generator=drawn), Shift(2, torch.Generator().manual_seed(seed))
+        order, crop = torch.randperm(12, generator=drawn), RandomCropFlip(2, torch.Generator().manual_seed(seed))
         leaf = (few.images.float() / 255).requires_grad_(True)
-        features = torch.cat([model.trunk()(shift(leaf[part])) for part in order.split(5)])
+        features = torch.cat([model.trunk()(crop(leaf[part])) for part in order.split(5)])
         scaled, ids = Scaling.of("unit", features)(features), torch.arange(12)
         posterior = kernel_posterior(
             scaled, scaled, copies.labels[order], 3, sigma=0.3, query_ids=ids, reference_ids=ids
@@ -244,7 +244,7 @@ class TestHeldOut:
     def test_it_tells_overlapping_classes_from_separate_ones(self, faint: ImageSet) -> None:
         """Pictures that are the same in all classes leave an error near chance; random noise hardly any."""
         ordered = faint.select(range(len(faint)))
-        held_out = HeldOutEstimate(ordered, Budget(1.0), seed=0, device=torch.device("cpu"), max_images=72, steps=40)
+        held_out = CrossFittedError(ordered, Budget(1.0), seed=0, device=torch.device("cpu"), max_images=72, steps=40)
         blank = -ordered.images.float() / 255 + 0.5
         clean, gone = held_out(None), held_out(lambda index: blank[index])
         noise = held_out(random_noise(ordered, Budget(8 / 255), held_out.index, 1))

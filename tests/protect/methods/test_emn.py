@@ -168,7 +168,7 @@ def test_the_stop_rule_sees_the_same_error_after_a_kill(
     tiny: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """3 of 299 wrong is 0.01003: above the 0.01 at which a stage ends, though the log shows 0.01."""
-    monkeypatch.setattr("bitterant.protect.methods.emn.stages.surrogate_error", lambda *_, **__: 3 / 299)
+    monkeypatch.setattr("bitterant.protect.methods.stages.surrogate_error", lambda *_, **__: 3 / 299)
     method = ErrorMinimizing(preset="paper", surrogate="small-cnn", rounds=4, theta_steps=1, device="cpu")
     whole = method.fit(tiny)
     assert [row["error"] for row in whole.report["rounds"]] == [0.01] * 4
@@ -207,7 +207,7 @@ def test_the_estimate_is_for_the_batches_of_the_fit_not_of_the_sample(
         return 0.0
 
     monkeypatch.setattr(SurrogateTrainer, "steps", steps)
-    monkeypatch.setattr("bitterant.protect.methods.emn.method.now", lambda *_: clock[0])
+    monkeypatch.setattr("bitterant.protect.methods.minimization.now", lambda *_: clock[0])
     method = ErrorMinimizing(
         preset=preset, surrogate="small-cnn", rounds=7, theta_steps=3, attempts=0, device="cpu", granularity="class"
     )

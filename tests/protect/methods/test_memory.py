@@ -19,7 +19,7 @@ import torch
 from bitterant.imaging import ImageSet
 from bitterant.protect import ErrorMinimizing
 from bitterant.protect.methods import checkpoint
-from bitterant.protect.methods.emn import stages
+from bitterant.protect.methods import stages
 from bitterant.protect.methods.self_check import CheckResult, SelfCheck
 
 # Nothing is computed: what is looked at is what the fit holds.

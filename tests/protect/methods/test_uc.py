@@ -17,7 +17,7 @@ from bitterant.protect.cluster_index import ClusterIndex
 from bitterant.protect.clusters import default_count, find_clusters, nearest
 from bitterant.protect.methods.checkpoint import Checkpoint
 from bitterant.protect.methods.uc.patterns import GeneratorPatterns, NoiseGenerator, PixelPatterns
-from bitterant.protect.methods.uc.pull import Zoom, image_gradient, kl_to_centre, targets
+from bitterant.protect.methods.uc.pull import RandomResizedCrop, image_gradient, kl_to_centre, targets
 from bitterant.surrogates import FrozenSurrogate, create_surrogate
 
 QUICK = {"surrogate": "small-cnn", "rounds": 4, "device": "cpu"}
@@ -139,7 +139,7 @@ class TestPatterns:
 def test_a_window_is_a_resized_part_half_of_it_mirrored() -> None:
     ramp = torch.linspace(0, 1, 24).view(1, 1, 1, 24).expand(4, 3, 24, 24).contiguous()
     for seed in range(5):
-        window = Zoom(torch.Generator().manual_seed(seed))(ramp)
+        window = RandomResizedCrop(torch.Generator().manual_seed(seed))(ramp)
         assert window.shape == ramp.shape
         rows = window[:, 0, 12]
         assert (rows[:2].diff(dim=1) >= -1e-6).all()
@@ -200,10 +200,10 @@ class TestMethod:
         method = UnlearnableClusters(objective="features", **QUICK)  # type: ignore[arg-type]
         width = method._space(tiny.resolution).of(tiny.images).shape[1]
         values = torch.randn(len(tiny), width, generator=torch.Generator().manual_seed(0))
-        maker = method._space(tiny.resolution).maker
+        fingerprint = method._space(tiny.resolution).fingerprint
         with pytest.raises(ConfigError, match="not made by"):
             method.fit(replace(tiny, features=Features(values, 224, "else")))
-        looked = replace(tiny, features=Features(values, 224, maker))
+        looked = replace(tiny, features=Features(values, 224, fingerprint))
 
         class Killed(Exception):
             pass
@@ -217,7 +217,7 @@ class TestMethod:
         again = method.fit(looked, checkpoint=tmp_path / "state")
         assert torch.equal(again.levels, method.fit(looked).levels)
         assert again.clusters is not None
-        assert again.clusters.view == 224
+        assert again.clusters.feature_size == 224
         assert again.report["clusters"]["side"] == 224
 
     def test_a_bank_of_clusters_knows_its_pictures_and_survives_the_file(self, tiny: ImageSet, tmp_path: Path) -> None:

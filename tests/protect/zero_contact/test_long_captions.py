@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from bitterant.protect.zero_contact.build_request import plain_words
+from bitterant.protect.zero_contact.build_request import anonymise
 
 try:
     import resource
@@ -32,9 +32,9 @@ def test_no_caption_is_gone_through_more_than_a_few_times() -> None:
 import resource, sys
 resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
 sys.path.insert(0, sys.argv[1])
-from test_long_captions import LONG, plain_words
+from test_long_captions import LONG, anonymise
 for caption in LONG.values():
-    plain_words(caption)
+    anonymise(caption)
 print("done")
 """
     words = [sys.executable, "-c", script, str(__file__).rpartition("/")[0]]
@@ -54,4 +54,4 @@ print("done")
     ],
 )
 def test_where_sentences_begin_and_addresses_end(caption: str, plain: str) -> None:
-    assert plain_words(caption) == plain
+    assert anonymise(caption) == plain

@@ -25,7 +25,7 @@ from bitterant.protect.zero_contact import (
     check_private_places,
     write_asked,
 )
-from bitterant.protect.zero_contact.build_request import plain_words
+from bitterant.protect.zero_contact.build_request import anonymise
 
 GOOD = {"id": "0123456789abcdef", "prompt": "a cat"}
 SECRET = bytes(range(32))
@@ -123,11 +123,11 @@ class TestPlainWords:
         ],
     )
     def test_examples(self, caption: str, left: str) -> None:
-        assert plain_words(caption) == left
+        assert anonymise(caption) == left
 
     def test_denied_words_and_class_names(self) -> None:
-        assert plain_words("the Zorblax barks", deny=["zorblax"]) == "the barks"
-        assert plain_words("a photo of a Golden Retriever.", keep_capitals=True) == "a photo of a Golden Retriever."
+        assert anonymise("the Zorblax barks", deny=["zorblax"]) == "the barks"
+        assert anonymise("a photo of a Golden Retriever.", keep_capitals=True) == "a photo of a Golden Retriever."
 
     def test_captions_of_which_nothing_is_left_are_an_error(self, kit: Any) -> None:
         kit.draw("a.png")
@@ -137,7 +137,7 @@ class TestPlainWords:
 
     @given(st.text())
     def test_digits_and_addresses_never_stay(self, caption: str) -> None:
-        left = plain_words(f"{caption} +49 170 1234567 me@example.com")
+        left = anonymise(f"{caption} +49 170 1234567 me@example.com")
         assert "1234567" not in left
         assert "example" not in left
 

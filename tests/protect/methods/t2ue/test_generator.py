@@ -74,13 +74,13 @@ def test_gradient_reaches_every_weight(generator: SSANoiseGenerator) -> None:
 
 
 def test_carriers_shift_with_z_and_agree_with_the_formula() -> None:
-    waves = Carriers(16, (4, 8), shift=1.0)
+    waves = Carriers(16, (4, 8), crop=1.0)
     z = torch.tensor([[0.0, 0.0], [1.0, -0.5]])
     out = waves(z)
     assert out.shape == (2, 16, 16, 16)
-    shift = torch.distributions.Normal(0.0, 1.0).cdf(z[1])
+    crop = torch.distributions.Normal(0.0, 1.0).cdf(z[1])
     for row, column in ((0, 0), (3, 7)):
-        x, y = (column + 0.5) / 16 + float(shift[0]), (row + 0.5) / 16 + float(shift[1])
+        x, y = (column + 0.5) / 16 + float(crop[0]), (row + 0.5) / 16 + float(crop[1])
         # third direction of the second period: 2 waves across and 2 down
         wanted = torch.sin(torch.tensor(2 * torch.pi * (2 * x + 2 * y)))
         assert float(out[1, 6, row, column]) == pytest.approx(float(wanted), abs=1e-4)

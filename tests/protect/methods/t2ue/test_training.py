@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 
 from bitterant.errors import ConfigError, FitError
+from bitterant.protect.methods.checkpoint import Stopped
 from bitterant.protect.methods.t2ue import CaptionPairs, SSANoiseGenerator, TextEmbedder, TrainRecipe, train_t2ue
 from bitterant.protect.methods.t2ue.data import made_up_captions
 from bitterant.protect.methods.t2ue.generator_training import TrainRequest, make_generator
-from bitterant.protect.methods.t2ue.training import TrainingStopped, _Training
+from bitterant.protect.methods.t2ue.training import GeneratorTraining
 
 CPU = torch.device("cpu")
 QUICK = TrainRecipe(steps=6, batch_size=6, surrogate_images=4, learner_life=2, image_side=16, warmup=1, ema=0.0)
@@ -59,7 +60,7 @@ def test_stopped_and_resumed_is_the_same_as_in_one_go(
     generator.load_state_dict(begin)
     generator.requires_grad_(True)
     steps = []
-    with pytest.raises(TrainingStopped):
+    with pytest.raises(Stopped):
         train_t2ue(pairs, surrogate, generator, embedder, QUICK, device=CPU, checkpoint=tmp_path / "state",
                    progress=steps.append, stop=lambda: len(steps) == 3)  # fmt: skip
     torch.manual_seed(9)
@@ -73,7 +74,7 @@ def test_a_checkpoint_of_another_recipe_is_not_used(
     pairs: CaptionPairs, surrogate: Any, generator: SSANoiseGenerator, embedder: TextEmbedder, tmp_path: Path
 ) -> None:
     steps: list[Any] = []
-    with pytest.raises(TrainingStopped):
+    with pytest.raises(Stopped):
         train_t2ue(pairs, surrogate, generator, embedder, QUICK, device=CPU, checkpoint=tmp_path / "state",
                    progress=steps.append, stop=lambda: len(steps) == 3)  # fmt: skip
     seen: list[Any] = []
@@ -140,7 +141,7 @@ def test_one_update_of_the_papers_recipe(
     assert (recipe.schedule, recipe.clip, recipe.ema, recipe.learner_weight) == ("cosine", 0.0, 0.0, 0.0)
     plain = cast(SSANoiseGenerator, SSANoiseGenerator.from_config(generator.config)).train()
     plain.load_state_dict(generator.state_dict())
-    work = _Training(pairs, surrogate, generator, embedder, recipe, CPU, None)
+    work = GeneratorTraining(pairs, surrogate, generator, embedder, recipe, CPU)
     losses = work._one_step()
 
     draw = torch.Generator().manual_seed(recipe.seed)

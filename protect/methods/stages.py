@@ -1,31 +1,22 @@
-"""The two stages of error-minimizing noise, round by round, and their hyper-parameters.
-
-The two stages of error-minimizing noise, round by round: a pattern a class, then a perturbation an image.
+"""The two stages of error minimisation, round by round: a pattern a class, then a perturbation an image.
 
 A round is a pure function of the state before it and of a generator seeded from (seed, attempt, stage, round), so a
-fit that is killed and resumed makes the same rounds.
-
-The hyper-parameters of error-minimizing noise, checked, and what is built from them.
+fit that is killed and resumed makes the same rounds. Classes may be those of the labels, or clusters.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from ....errors import ConfigError
-from ....imaging import ImageSet
-from ....imaging.image_set import Writable
-from ....surrogates import Precision, create_surrogate
-from ...bank import Granularity
-from ..pgd import Shift, class_gradient, pgd_min, pgd_min_class_mean
-from ..surrogate_training import DeltaOf, SurrogateTrainer, crop_padding, surrogate_error
-from ..written import RoundTrip, TintBound
+from ...imaging import ImageSet
+from ...imaging.image_set import Writable
+from .pgd import RandomCropFlip, class_gradient, pgd_min, pgd_min_class_mean
+from .surrogate_training import SurrogateTrainer, crop_padding, delta_by_class, delta_by_row, surrogate_error
+from .written import ResizeOperator, TintBound
 
 ExtraGradient = Callable[[Tensor, Tensor, Tensor, torch.Generator], Tensor]
 """Positions [B], whose pattern each image carries [B], patterns [K, 3, R, R], a generator -> gradient [K, 3, R, R]."""
@@ -50,21 +41,6 @@ class RoundRecord:
         }
 
 
-def delta_by_class(delta: Tensor, labels: Tensor, trip: RoundTrip | None, writable: Writable | None = None) -> DeltaOf:
-    """Look up the class pattern of each position, as a trainer sees it; a snapshot of ``delta`` as it is now."""
-    seen = delta.clone() if trip is None else trip(delta)
-    return _as_written(lambda index: seen[labels[index]], writable)
-
-
-def delta_by_row(delta: Tensor, trip: RoundTrip | None, writable: Writable | None = None) -> DeltaOf:
-    """Look up each position's own perturbation as a trainer sees it; kept in half precision, handed out as float32."""
-    return _as_written(lambda index: delta[index].float() if trip is None else trip(delta[index].float()), writable)
-
-
-def _as_written(delta_of: DeltaOf, writable: Writable | None) -> DeltaOf:
-    return delta_of if writable is None else lambda index: writable.select(index)(delta_of(index))
-
-
 @dataclass(frozen=True)
 class Stage:
     """What both stages share.
@@ -77,8 +53,8 @@ class Stage:
         min_rounds: at least so many, whatever the error.
         stop_error: lambda, the error of the surrogate at which a stage ends.
         batch_size: images a pass of the sweep.
-        through_shifts: craft through random crops and flips.
-        trip: what the files do to a perturbation on its way to a trainer.
+        through_crops: craft through random crops and flips.
+        resize: what the files do to a perturbation on its way to a trainer.
         tint: bound on slow colours, kept after every step; ``None`` for none.
         paper: the update of the official code: perturbed images may leave [0, 1] where they train and test the
             surrogate, and what a sweep ends with is not brought into that range.
@@ -92,14 +68,14 @@ class Stage:
     min_rounds: int
     stop_error: float
     batch_size: int
-    through_shifts: bool
-    trip: RoundTrip | None
+    through_crops: bool
+    resize: ResizeOperator | None
     tint: TintBound | None
     paper: bool
 
-    def shift(self, generator: torch.Generator) -> Shift | None:
+    def crop(self, generator: torch.Generator) -> RandomCropFlip | None:
         """Random crops and flips for one round, or none."""
-        return Shift(crop_padding(self.dataset.resolution), generator) if self.through_shifts else None
+        return RandomCropFlip(crop_padding(self.dataset.resolution), generator) if self.through_crops else None
 
     def _labels(self) -> Tensor:
         assert self.dataset.labels is not None
@@ -156,9 +132,9 @@ class ClassStage(Stage):
         """One round in place on ``state``; ``tell`` gets the share of the round that is done."""
         labels, delta = self._labels(), state["delta"]
         carried = self.dataset.writable
-        loss = trainer.steps(self.theta_steps, delta_by_class(delta, labels, self.trip, carried), generator)
+        loss = trainer.steps(self.theta_steps, delta_by_class(delta, labels, self.resize, carried), generator)
         tell(0.4)
-        frozen, shift = trainer.frozen(), self.shift(generator)
+        frozen, crop = trainer.frozen(), self.crop(generator)
         if self.paper:
             index = self._stratified(generator)
             for part in index.split(self.batch_size):
@@ -182,9 +158,9 @@ class ClassStage(Stage):
                     self._images(part),
                     labels[part],
                     delta,
-                    shift=shift,
+                    crop=crop,
                     batch_size=self.batch_size,
-                    trip=self.trip,
+                    resize=self.resize,
                     writable=self._writable(part),
                 )
                 if self.extra is not None:
@@ -195,7 +171,7 @@ class ClassStage(Stage):
                     delta.copy_(self.tint(delta, self.epsilon))
             index = torch.cat(index)
         tell(0.9)
-        seen = delta_by_class(delta, labels, self.trip, carried)
+        seen = delta_by_class(delta, labels, self.resize, carried)
         error = surrogate_error(frozen, self.dataset, seen, index.unique(), clamp=not self.paper)
         return RoundRecord(self.name, number, loss, error)
 
@@ -259,8 +235,8 @@ class SampleStage(Stage):
     ) -> RoundRecord:
         """One round in place on ``state``; ``tell`` gets the share of the round that is done."""
         labels, delta = self._labels(), state["delta"]
-        loss = trainer.steps(self.theta_steps, delta_by_row(delta, self.trip, self.dataset.writable), generator)
-        frozen, shift = trainer.frozen(), self.shift(generator)
+        loss = trainer.steps(self.theta_steps, delta_by_row(delta, self.resize, self.dataset.writable), generator)
+        frozen, crop = trainer.frozen(), self.crop(generator)
         order = torch.randperm(len(labels), generator=generator).to(labels.device)
         for start in range(0, len(order), self.batch_size):
             part = order[start : start + self.batch_size]
@@ -272,142 +248,14 @@ class SampleStage(Stage):
                 epsilon=self.epsilon,
                 step_size=self.step_size,
                 steps=self.steps,
-                shift=shift,
+                crop=crop,
                 skip_below=self.skip_below,
-                trip=self.trip,
+                resize=self.resize,
                 tint=self.tint,
                 in_range=not self.paper,
                 writable=self._writable(part),
             ).to(delta.dtype)
             tell(0.1 + 0.8 * start / len(order))
-        seen = delta_by_row(delta, self.trip, self.dataset.writable)
+        seen = delta_by_row(delta, self.resize, self.dataset.writable)
         error = surrogate_error(frozen, self.dataset, seen, order, clamp=not self.paper)
         return RoundRecord(self.name, number, loss, error)
-
-
-PAPER_ROUNDS = 1000
-"""The official code goes on until the error is small enough, ten rounds on CIFAR-10; some sets never get there."""
-
-
-#: Levels by which slow colours may shift, unless the preset is the paper's.
-TINT = 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class EmnRecipe:
-    """Resolved hyper-parameters; see :class:`ErrorMinimizing` for their meaning.
-
-    Raises:
-        ConfigError: a value out of range.
-    """
-
-    granularity: Granularity
-    epsilon: float
-    surrogate: str
-    seed: int
-    device: torch.device
-    weights: Path | None
-    allow_download: bool
-    preset: Literal["paper"] | None
-    step_size: float
-    theta_steps: int
-    rounds: int
-    sample_rounds: int
-    pgd_steps: int
-    stop_error: float
-    attempts: int
-    target: float
-    tint: float | None = None
-    precision: Precision = "auto"
-
-    def __post_init__(self) -> None:
-        whole = {"theta_steps": 1, "rounds": 1, "sample_rounds": 1, "pgd_steps": 1, "attempts": 0}
-        for field, least in whole.items():
-            if getattr(self, field) < least:
-                raise ConfigError(f"{field} must be at least {least}, not {getattr(self, field)}.")
-        if not 0 < self.step_size <= 2 * self.epsilon:
-            raise ConfigError(f"step_size {self.step_size:g} must lie in (0, 2 epsilon].")
-        if self.tint is not None and not 0.0 <= self.tint <= 255.0:
-            raise ConfigError(f"tint is a number of levels from 0 to 255, not {self.tint}.")
-        for field in ("stop_error", "target"):
-            if not 0.0 <= getattr(self, field) <= 1.0:
-                raise ConfigError(f"{field} is a share in [0, 1], not {getattr(self, field)}.")
-
-    @property
-    def paper(self) -> bool:
-        """Whether this is the published schedule."""
-        return self.preset == "paper"
-
-    @property
-    def batch_size(self) -> int:
-        """Images a step of the surrogate and a pass of the sweep."""
-        return 512 if self.paper else 128
-
-    def settings(self) -> dict[str, Any]:
-        """Those that the base class does not know, JSON-safe."""
-        names = ("preset", "step_size", "theta_steps", "rounds", "sample_rounds", "pgd_steps", "stop_error")
-        return {name: getattr(self, name) for name in (*names, "attempts", "target", "tint", "precision")}
-
-    def tint_bound(self, dataset: ImageSet) -> TintBound | None:
-        """The bound on slow colours at the resolution of ``dataset``, where there is one."""
-        return None if self.tint is None else TintBound(dataset.resolution, self.tint, dataset.images.device)
-
-    def class_stage(self, dataset: ImageSet) -> ClassStage:
-        """The class-wise stage with these hyper-parameters."""
-        paper = self.paper
-        return ClassStage(
-            dataset=dataset,
-            epsilon=self.epsilon,
-            step_size=self.step_size,
-            theta_steps=self.theta_steps,
-            rounds=self.rounds,
-            min_rounds=1 if paper else min(self.rounds, 20),
-            stop_error=self.stop_error,
-            batch_size=self.batch_size,
-            through_shifts=not paper,
-            trip=None if paper else RoundTrip.of(dataset),
-            tint=self.tint_bound(dataset),
-            paper=paper,
-            subset_seed=self.derived_seed(0, 9, 0),
-        )
-
-    def sample_stage(self, dataset: ImageSet) -> SampleStage:
-        """The sample-wise stage with these hyper-parameters."""
-        paper = self.paper
-        return SampleStage(
-            dataset=dataset,
-            epsilon=self.epsilon,
-            step_size=self.epsilon / 10,
-            theta_steps=self.theta_steps,
-            rounds=self.sample_rounds,
-            min_rounds=1,
-            stop_error=self.stop_error,
-            batch_size=self.batch_size,
-            through_shifts=not paper,
-            trip=None if paper else RoundTrip.of(dataset),
-            tint=self.tint_bound(dataset),
-            paper=paper,
-            steps=self.pgd_steps,
-            skip_below=0.0 if paper else 0.01,
-        )
-
-    def trainer(self, dataset: ImageSet, attempt: int) -> SurrogateTrainer:
-        """A fresh surrogate; another draw of its weights in every attempt."""
-        assert dataset.labels is not None
-        model = create_surrogate(
-            self.surrogate,
-            num_classes=len(dataset.classes),
-            resolution=dataset.resolution,
-            seed=self.derived_seed(attempt, 0, 0),
-            weights=self.weights,
-            allow_download=self.allow_download,
-        )
-        return SurrogateTrainer(
-            model, dataset.images, dataset.labels, batch_size=self.batch_size, augment=not self.paper,
-            clamp=not self.paper, precision=self.precision,
-        )  # fmt: skip
-
-    def derived_seed(self, attempt: int, stage: int, number: int) -> int:
-        """The seed of one round: a round that is done again is the same round."""
-        # torch takes 64 bits; a seed of 31 would need 65.
-        return (((self.seed * 1009 + attempt) * 1009 + stage) * 10007 + number) % 2**63

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bitterant.protect.methods.pgd import Shift, class_gradient, input_gradient, pgd_min, pgd_min_class_mean
+from bitterant.protect.methods.pgd import RandomCropFlip, class_gradient, input_gradient, pgd_min, pgd_min_class_mean
 from bitterant.surrogates import FrozenSurrogate, create_surrogate
 
 EPS, ALPHA = 8 / 255, 2 / 255
@@ -105,4 +105,4 @@ def test_shift_is_a_crop_of_the_reflected_image_with_half_the_batch_mirrored(bat
     padded = nn.functional.pad(images, (2, 2, 2, 2), mode="reflect")
     want = padded[:, :, top : top + side, left : left + side].clone()
     want[3:] = want[3:].flip(3)
-    assert torch.equal(Shift(2, torch.Generator().manual_seed(3))(images), want)
+    assert torch.equal(RandomCropFlip(2, torch.Generator().manual_seed(3))(images), want)

@@ -1,0 +1,401 @@
+"""Error minimisation (Huang et al., ICLR 2021, arXiv 2101.04898): surrogate and perturbations descend a loss in turn.
+
+Read in order: the hyper-parameters and what is built from them, one fit (attempts, each of one or two stages of rounds,
+with a self-check between), and what a fit will cost, from a first batch. ``emn`` minimises the error of the labels,
+``uc`` that of the numbers of clusters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ...errors import ConfigError
+from ...imaging import Budget, ImageSet
+from ...surrogates import Precision, create_surrogate, now
+from ..bank import Granularity
+from .base import FitContext, FitEstimate
+from .checkpoint import State, part_of, run_resumable
+from .pgd import class_gradient
+from .self_check import CheckResult, SelfCheck
+from .stages import ClassStage, ExtraGradient, SampleStage
+from .surrogate_training import SurrogateTrainer, delta_by_class, delta_by_row
+from .written import ResizeOperator, TintBound
+
+PAPER_ROUNDS = 1000
+"""The official code goes on until the error is small enough, ten rounds on CIFAR-10; some sets never get there."""
+
+
+#: Levels by which slow colours may shift, unless the preset is the paper's.
+TINT = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class MinimizationRecipe:
+    """Resolved hyper-parameters; see :class:`ErrorMinimizing` for their meaning.
+
+    Raises:
+        ConfigError: a value out of range.
+    """
+
+    granularity: Granularity
+    epsilon: float
+    surrogate: str
+    seed: int
+    device: torch.device
+    weights: Path | None
+    allow_download: bool
+    preset: Literal["paper"] | None
+    step_size: float
+    theta_steps: int
+    rounds: int
+    sample_rounds: int
+    pgd_steps: int
+    stop_error: float
+    attempts: int
+    target: float
+    tint: float | None = None
+    precision: Precision = "auto"
+
+    def __post_init__(self) -> None:
+        whole = {"theta_steps": 1, "rounds": 1, "sample_rounds": 1, "pgd_steps": 1, "attempts": 0}
+        for field, least in whole.items():
+            if getattr(self, field) < least:
+                raise ConfigError(f"{field} must be at least {least}, not {getattr(self, field)}.")
+        if not 0 < self.step_size <= 2 * self.epsilon:
+            raise ConfigError(f"step_size {self.step_size:g} must lie in (0, 2 epsilon].")
+        if self.tint is not None and not 0.0 <= self.tint <= 255.0:
+            raise ConfigError(f"tint is a number of levels from 0 to 255, not {self.tint}.")
+        for field in ("stop_error", "target"):
+            if not 0.0 <= getattr(self, field) <= 1.0:
+                raise ConfigError(f"{field} is a share in [0, 1], not {getattr(self, field)}.")
+
+    @property
+    def paper(self) -> bool:
+        """Whether this is the published schedule."""
+        return self.preset == "paper"
+
+    @property
+    def batch_size(self) -> int:
+        """Images a step of the surrogate and a pass of the sweep."""
+        return 512 if self.paper else 128
+
+    def settings(self) -> dict[str, Any]:
+        """Those that the base class does not know, JSON-safe."""
+        names = ("preset", "step_size", "theta_steps", "rounds", "sample_rounds", "pgd_steps", "stop_error")
+        return {name: getattr(self, name) for name in (*names, "attempts", "target", "tint", "precision")}
+
+    def tint_bound(self, dataset: ImageSet) -> TintBound | None:
+        """The bound on slow colours at the resolution of ``dataset``, where there is one."""
+        return None if self.tint is None else TintBound(dataset.resolution, self.tint, dataset.images.device)
+
+    def class_stage(self, dataset: ImageSet) -> ClassStage:
+        """The class-wise stage with these hyper-parameters."""
+        paper = self.paper
+        return ClassStage(
+            dataset=dataset,
+            epsilon=self.epsilon,
+            step_size=self.step_size,
+            theta_steps=self.theta_steps,
+            rounds=self.rounds,
+            min_rounds=1 if paper else min(self.rounds, 20),
+            stop_error=self.stop_error,
+            batch_size=self.batch_size,
+            through_crops=not paper,
+            resize=None if paper else ResizeOperator.of(dataset),
+            tint=self.tint_bound(dataset),
+            paper=paper,
+            subset_seed=self.derived_seed(0, 9, 0),
+        )
+
+    def sample_stage(self, dataset: ImageSet) -> SampleStage:
+        """The sample-wise stage with these hyper-parameters."""
+        paper = self.paper
+        return SampleStage(
+            dataset=dataset,
+            epsilon=self.epsilon,
+            step_size=self.epsilon / 10,
+            theta_steps=self.theta_steps,
+            rounds=self.sample_rounds,
+            min_rounds=1,
+            stop_error=self.stop_error,
+            batch_size=self.batch_size,
+            through_crops=not paper,
+            resize=None if paper else ResizeOperator.of(dataset),
+            tint=self.tint_bound(dataset),
+            paper=paper,
+            steps=self.pgd_steps,
+            skip_below=0.0 if paper else 0.01,
+        )
+
+    def trainer(self, dataset: ImageSet, attempt: int) -> SurrogateTrainer:
+        """A fresh surrogate; another draw of its weights in every attempt."""
+        assert dataset.labels is not None
+        model = create_surrogate(
+            self.surrogate,
+            num_classes=len(dataset.classes),
+            resolution=dataset.resolution,
+            seed=self.derived_seed(attempt, 0, 0),
+            weights=self.weights,
+            allow_download=self.allow_download,
+        )
+        return SurrogateTrainer(
+            model, dataset.images, dataset.labels, batch_size=self.batch_size, augment=not self.paper,
+            clamp=not self.paper, precision=self.precision,
+        )  # fmt: skip
+
+    def derived_seed(self, attempt: int, stage: int, number: int) -> int:
+        """The seed of one round: a round that is done again is the same round."""
+        # torch takes 64 bits; a seed of 31 would need 65.
+        return (((self.seed * 1009 + attempt) * 1009 + stage) * 10007 + number) % 2**63
+
+
+class MinimizationFit:
+    """One fit: attempts, each of one or two stages, each of rounds; a piece of work is a round.
+
+    Args:
+        recipe: hyper-parameters.
+        dataset: images with labels, on the device of computation.
+        context: where to report and to keep state.
+        extra: another gradient for the patterns of classes, added to that of the labels.
+    """
+
+    def __init__(
+        self, recipe: MinimizationRecipe, dataset: ImageSet, context: FitContext, *, extra: ExtraGradient | None = None
+    ) -> None:
+        self.recipe, self.dataset, self.context, self.extra = recipe, dataset, context, extra
+        assert dataset.labels is not None
+        self.labels = dataset.labels
+        self.check = SelfCheck(dataset.to("cpu"), Budget(recipe.epsilon), seed=recipe.seed, device=recipe.device)
+        self.attempt = self.stage = self.made = 0
+        self.error = 1.0  # of the last round as it is: the log holds it rounded, which the stop rule must not see
+        self.trainer: SurrogateTrainer | None = None
+        self.state: dict[str, Tensor] = {}
+        self.log: list[dict[str, Any]] = []
+        self.checks: list[dict[str, Any]] = []
+        self.best: Tensor | None = None
+        self.best_residual = float("inf")
+        self.best_attempt = 0
+
+    def run(self) -> Tensor:
+        """``[M, 3, R, R]`` in units of the full range: those of the attempt that left least to learn."""
+        run_resumable(self, self.context.checkpoint)
+        if self.state:
+            return self.state["delta"]
+        assert self.best is not None
+        return self.best.to(torch.float16).div_(255.0)
+
+    def pieces(self) -> Iterator[bool]:
+        """Attempts, until the self-check is content or no further one is allowed."""
+        recipe, attempts = self.recipe, max(1, self.recipe.attempts)
+        while True:
+            yield from self._craft()
+            if not recipe.attempts or not self.check.possible:
+                reason = "switched off" if not recipe.attempts else "too few images to hold some out"
+                self._conclude(f"self-check: {reason}")
+                return
+            result = self._self_check()
+            better = result.residual < self.best_residual
+            if better:
+                self.best_residual, self.best_attempt = result.residual, self.attempt
+                self.context.surrogate_sha256 = self._trainer().model.fingerprint()
+            if not result.conclusive:
+                verdict = "inconclusive: clean images are not learned from either, so the check cannot tell"
+            elif result.residual <= recipe.target:
+                verdict = f"reached: residual learnability {result.residual:.2f} <= {recipe.target:g}"
+            elif self.attempt + 1 >= attempts:
+                verdict = (
+                    f"not reached in {attempts} attempts: the best left residual learnability "
+                    f"{self.best_residual:.2f} > {recipe.target:g}"
+                )
+            else:
+                if better:
+                    self.best = None  # before the next is made beside it
+                    self.best = self._levels(self.state["delta"])
+                self.state, self.trainer = {}, None
+                self.attempt, self.stage, self.made, self.error = self.attempt + 1, 0, 0, 1.0
+                yield True
+                continue
+            self._conclude(verdict)
+            if not better:
+                self.state = {}
+            return
+
+    def _levels(self, delta: Tensor) -> Tensor:
+        """The same in whole levels, as a bank holds them, a byte each where they fit: kept beside the next attempt."""
+        budget = Budget(self.recipe.epsilon)
+        levels = torch.empty(delta.shape, dtype=torch.int8 if budget.levels < 128 else torch.int16)
+        for rows in torch.arange(len(delta)).split(32):
+            levels[rows] = budget.quantise(budget.project(delta[rows.to(delta.device)].float())).cpu().to(levels.dtype)
+        return levels
+
+    def _trainer(self) -> SurrogateTrainer:
+        if self.trainer is None:
+            self.trainer = self.recipe.trainer(self.dataset, self.attempt)
+        return self.trainer
+
+    def _stages(self) -> list[ClassStage | SampleStage]:
+        recipe, stages = self.recipe, list[ClassStage | SampleStage]()
+        if recipe.granularity == "class" or not recipe.paper:
+            stages.append(replace(recipe.class_stage(self.dataset), extra=self.extra))
+        if recipe.granularity == "sample":
+            stages.append(recipe.sample_stage(self.dataset))
+        return stages
+
+    def _craft(self) -> Iterator[bool]:
+        """What is left of this attempt: the stages in order."""
+        trainer, stages = self._trainer(), self._stages()
+        while True:
+            stage: ClassStage | SampleStage = stages[self.stage]
+            if not self.state:
+                self.state = stage.start() if isinstance(stage, ClassStage) else stage.start(None)
+            while not stage.done(self.made, self.error):
+                seed = self.recipe.derived_seed(self.attempt, self.stage + 1, self.made)
+                where = (self.stage + self.made / stage.rounds) / len(stages)
+                label = f"{stage.name}, round {self.made + 1} of at most {stage.rounds}"
+                tell = self._within(where, stage.rounds * len(stages), label)
+                tell(0.0)
+                record = stage.run_round(self.made, self.state, trainer, torch.Generator().manual_seed(seed), tell)
+                self.made, self.error = self.made + 1, record.error
+                self.log.append({"attempt": self.attempt, **record.to_json()})
+                yield False
+            if self.stage + 1 == len(stages):
+                return
+            following = stages[self.stage + 1]
+            assert isinstance(following, SampleStage)
+            self.state = following.start(self.state["delta"])
+            self.stage, self.made, self.error = self.stage + 1, 0, 1.0
+            yield True
+
+    def _delta_of(self, delta: Tensor) -> Any:
+        by_class = self.recipe.granularity == "class"
+        lookup = delta_by_class(delta, self.labels, None) if by_class else delta_by_row(delta, None)
+        return lambda index: lookup(index.to(self.recipe.device))
+
+    def _self_check(self) -> CheckResult:
+        self._tell(self.attempt, 0.9, "self-check: training a fresh victim")
+        known = self.checks[0]["clean_accuracy"] if self.checks else None
+        result = self.check(self._delta_of(self.state["delta"]), attempt=self.attempt, clean_accuracy=known)
+        self.checks.append({"attempt": self.attempt, **result.to_json()})
+        return result
+
+    def _within(self, begin: float, parts: int, message: str) -> Callable[[float], None]:
+        """What reports the share of a piece of work that takes one of so many parts of an attempt."""
+        return lambda share: self._tell(self.attempt, begin + share / parts, message)
+
+    def _tell(self, attempt: int, share: float, message: str) -> None:
+        attempts = max(1, self.recipe.attempts)
+        prefix = f"attempt {attempt + 1} of at most {attempts}: " if attempt else ""
+        # Nobody knows how many attempts it will take. The geometric mean of the least and the most that are still
+        # possible is never off by more than the root of their ratio, which for three is below two.
+        expected = math.sqrt((attempt + 1) * attempts)
+        done = share * (0.9 if self.recipe.attempts else 1.0)
+        self.context.tell("fit", (attempt + done) / expected, prefix + message)
+
+    def state_dict(self) -> State:
+        """Perturbations, surrogate and the best attempt so far, and where in which attempt this is."""
+        tensors = {f"state.{name}": value for name, value in self.state.items()}
+        if self.trainer is not None:
+            tensors |= {f"trainer.{name}": value for name, value in self.trainer.pack().items()}
+        if self.best is not None:
+            tensors["best"] = self.best
+        facts = {
+            "attempt": self.attempt,
+            "stage": self.stage,
+            "made": self.made,
+            "error": self.error,
+            "log": self.log,
+            "checks": self.checks,
+            "best_residual": self.best_residual if self.best is not None else None,
+            "best_attempt": self.best_attempt,
+            "surrogate_sha256": self.context.surrogate_sha256,
+        }
+        return tensors, facts
+
+    def load_state_dict(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        """Go back to what :meth:`state_dict` gave."""
+        self.attempt, self.stage, self.made = (int(facts[name]) for name in ("attempt", "stage", "made"))
+        self.error, self.log, self.checks = facts["error"], facts["log"], facts["checks"]
+        self.context.surrogate_sha256 = facts["surrogate_sha256"]
+        if "best" in tensors:
+            self.best, self.best_residual = tensors["best"], facts["best_residual"]
+            self.best_attempt = facts["best_attempt"]
+        self.state = {name: value.to(self.recipe.device) for name, value in part_of(tensors, "state").items()}
+        if self.state:
+            self._trainer().unpack(part_of(tensors, "trainer"))
+
+    def _conclude(self, verdict: str) -> None:
+        context, recipe, trainer = self.context, self.recipe, self._trainer()
+        context.computed_in(recipe.surrogate, trainer.precision)
+        if not context.surrogate_sha256:
+            context.surrogate_sha256 = trainer.model.fingerprint()
+        rounds = [row for row in self.log if row["attempt"] == self.best_attempt]
+        last = rounds[-1] if rounds else {"error": None}
+        context.report.update(
+            {
+                "surrogate": recipe.surrogate,
+                "surrogate_source": trainer.model.source,
+                "stop_rule": f"surrogate error <= {recipe.stop_error:g}, or {recipe.rounds} class-wise"
+                + (f" and {recipe.sample_rounds} sample-wise" if recipe.granularity == "sample" else "")
+                + " rounds",
+                "final_error": last["error"],
+                "rounds": self.log,
+                "self_check": {
+                    "target_residual": recipe.target if recipe.attempts else None,
+                    "attempts_made": self.attempt + 1,
+                    "attempts_allowed": recipe.attempts,
+                    "chosen_attempt": self.best_attempt,
+                    "results": self.checks,
+                    "outcome": verdict,
+                },
+            }
+        )
+        context.tell("fit", 1.0, verdict)
+
+
+def estimate_fit(recipe: MinimizationRecipe, dataset: ImageSet, total: int) -> FitEstimate:
+    """The cost of fitting ``total`` images like those of ``dataset``, which is on the device of computation."""
+    trainer, stage = recipe.trainer(dataset, 0), recipe.class_stage(dataset)
+    generator = torch.Generator().manual_seed(0)
+    labels = stage.dataset.labels
+    assert labels is not None
+    state = stage.start()
+    patterns = delta_by_class(state["delta"], labels, stage.resize)
+    trainer.steps(1, patterns, generator)  # the first pass also allocates: not timed
+    begun = now(recipe.device)
+    trainer.steps(2, patterns, generator)
+    training = (now(recipe.device) - begun) / 2
+    # The sample may be smaller than a batch of the fit.
+    training *= min(recipe.batch_size, total) / min(recipe.batch_size, len(dataset))
+    frozen, images = trainer.frozen(), stage.dataset.images[:128].float() / 255
+    own, crop = labels[: len(images)], stage.crop(generator)
+    class_gradient(frozen, images, own, state["delta"], crop=crop)
+    begun = now(recipe.device)
+    for _ in range(2):
+        class_gradient(frozen, images, own, state["delta"], crop=crop)
+    step = (now(recipe.device) - begun) / 2 / len(images)
+    classes, paper = len(dataset.classes), recipe.paper
+    seconds = 0.0
+    if recipe.granularity == "class" or not paper:
+        per_round = stage.subset * total if paper else stage.updates * stage.per_class * classes
+        seconds += _expected(recipe.rounds, paper) * (recipe.theta_steps * training + per_round * step * 1.3)
+    if recipe.granularity == "sample":
+        per_round = total * recipe.pgd_steps
+        seconds += _expected(recipe.sample_rounds, paper) * (recipe.theta_steps * training + per_round * step)
+    if recipe.attempts:  # 300 steps of 64 images for each of two victims cost about 300 surrogate steps of 128
+        seconds += 300 * training
+    pixel = 3 * dataset.resolution**2
+    rows = total if recipe.granularity == "sample" else classes
+    # Half precision now and a byte for the best attempt; at the end beside them the levels of the bank.
+    return FitEstimate(seconds=seconds, peak_bytes=rows * pixel * (6 if paper else 4) + 512 * pixel * 64)
+
+
+def _expected(rounds: int, paper: bool) -> int:
+    """Ours are nearly always made; the paper's end when the error is small, ten on CIFAR-10."""
+    return min(rounds, 10) if paper else rounds
