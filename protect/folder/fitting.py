@@ -20,6 +20,7 @@ from ...imaging.allocator import giving_back
 from ...imaging.codec import MAX_PIXELS
 from ...imaging.loading import FileProblem, auto_resolution, load_image_set, sha256_file
 from ...records.files import put_in_place, sweep_temporaries_of, write_atomic
+from ...records.locks import exclusive
 from ...records.places import StillThere
 from ...records.progress import ProgressCallback, StopRequest, silent
 from ...records.run_file import json_safe, versions
@@ -42,7 +43,6 @@ from ..request import (
     check_bank_place,
     check_fit,
     check_source,
-    exclusive,
 )
 from .inputs import NoiseStore, hash_inputs, hash_paths, list_inputs, tell_found
 from .report import FitSummary

@@ -19,6 +19,7 @@ from ...errors import ConfigError
 from ...imaging.codec import MAX_PIXELS
 from ...imaging.loading import load_image_set
 from ...imaging.scan import FolderScan
+from ...records.locks import holding
 from ...records.progress import ProgressCallback, StopRequest, silent
 from ...records.run_state import InputRecord, StateFiles
 from ..bank_file import open_bank
@@ -33,7 +34,6 @@ from ..request import (
     check_fit,
     check_source,
     check_write,
-    holding,
 )
 from ..textures import TextureBank
 from .inputs import tell_found

@@ -2,7 +2,7 @@
 
 from .checks import Request, check_bank_place, check_fit, check_source, check_write
 from .options import FitOptions, FormatPolicy, MetadataPolicy, Problems, WriteOptions
-from .places import check_writable, exclusive, holding
+from .places import check_writable
 
 __all__ = [
     "FitOptions",
@@ -16,6 +16,4 @@ __all__ = [
     "check_source",
     "check_writable",
     "check_write",
-    "exclusive",
-    "holding",
 ]

@@ -23,13 +23,14 @@ from ...imaging.codec import MAX_PIXELS
 from ...imaging.perturb import Fit
 from ...imaging.picture import Picture
 from ...records.files import write_atomic
+from ...records.locks import holding
 from ...records.progress import ProgressCallback, StopRequest, silent
 from ...records.run_file import json_safe, read_run_file
 from ...records.run_state import InputRecord, StateFiles
 from ..folder.inputs import hash_inputs
 from ..folder.report import RunSummary
 from ..folder.run import FolderRun
-from ..request import FormatPolicy, MetadataPolicy, Problems, WriteOptions, check_source, check_write, holding
+from ..request import FormatPolicy, MetadataPolicy, Problems, WriteOptions, check_source, check_write
 from .bundle import NoiseBundle
 from .request import RequestMap
 
