@@ -1,9 +1,4 @@
-"""Files that appear whole or not at all, and never over somebody else's.
-
-Files that appear whole or not at all.
-
-What all bank files share: safetensors bytes that are the same for the same content.
-"""
+"""Files that appear whole or not at all, never over somebody else's, and with the same bytes for the same content."""
 
 from __future__ import annotations
 

@@ -22,8 +22,8 @@ _STATUSES: tuple[str, ...] = get_args(Status)
 _NUMBERS = (int, float)
 
 
+#: The reason of hidden and system files, which nobody needs to hear of.
 HIDDEN: Final = "hidden"
-"""The reason of hidden and system files, which nobody needs to hear of."""
 
 
 def image_key(class_name: str | None, sha256: str) -> str:
