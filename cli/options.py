@@ -192,6 +192,14 @@ MetadataOption = Annotated[
     Literal["keep", "private", "strip"],
     typer.Option(metavar="WORD", help="keep all; private drops place, serial numbers and thumbnail; strip drops all."),
 ]
+MarkOption = Annotated[
+    Literal["no-ai"] | None,
+    typer.Option(
+        metavar="no-ai",
+        help='no-ai: write "Prohibited for AI/ML training" into the metadata of the copies (IPTC Data Mining).',
+        show_default=False,
+    ),
+]
 SeedOption = Annotated[
     int,
     typer.Option(min=0, metavar="N", help="The same seed gives the same result.", rich_help_panel=ADVANCED),

@@ -40,6 +40,7 @@ def protect(
     granularity: options.GranularityOption = None,
     file_format: options.FormatOption = "lossless",
     metadata: options.MetadataOption = "keep",
+    mark: options.MarkOption = None,
     seed: options.SeedOption = 0,
     device: options.DeviceOption = "auto",
     dry_run: Annotated[
@@ -98,6 +99,7 @@ def protect(
                 resolution=side,
                 format=file_format,
                 metadata=metadata,
+                mark=mark,
                 seed=seed,
                 device=device,
                 preset=preset,

@@ -26,6 +26,7 @@ from .formats import EXTENSIONS, format_of_file
 from .metadata import insert_chunks
 from .picture import Picture
 from .scan import Entry
+from .xmp import keep_rights
 
 FormatPolicy = Literal["lossless", "webp", "same"]
 _POLICIES: Final = get_args(FormatPolicy)
@@ -254,7 +255,7 @@ def _jpeg(picture: Picture) -> bytes:
     metadata = picture.metadata
     room = {
         name: value if value is None or len(value) <= _JPEG_SEGMENT - 64 else None
-        for name, value in (("exif", metadata.exif), ("xmp", metadata.xmp))
+        for name, value in (("exif", metadata.exif), ("xmp", _rights_at_least(metadata.xmp)))
     }
     for name, value in room.items():
         if value is None and getattr(metadata, name) is not None:
@@ -275,6 +276,11 @@ def _jpeg(picture: Picture) -> bytes:
     # Pillow writes resolutions in inches only; the unit and the two numbers lie in the JFIF header.
     down, across = (min(value, 0xFFFF) for value in metadata.pixel_aspect[::-1])
     return data[:13] + struct.pack(">BHH", 0, across, down) + data[18:]
+
+
+def _rights_at_least(xmp: bytes | None) -> bytes | None:
+    """The packet, or of one too long for a JPEG what it says of rights."""
+    return xmp if xmp is None or len(xmp) <= _JPEG_SEGMENT - 64 else keep_rights(xmp) or xmp
 
 
 def _tiff(picture: Picture) -> bytes:

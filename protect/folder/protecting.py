@@ -1,11 +1,4 @@
-"""The whole job: protect a folder by fitting a method to it, or with a bank that was fitted before.
-
-Finding the cluster of each picture that a bank does not know yet, in parts, so that memory stays bounded.
-
-Protecting a folder with a bank that was fitted before.
-
-The whole job: fit a method to a folder and write the protected copies.
-"""
+"""The whole job: protect a folder by fitting a method to it, or with a bank that was fitted before."""
 
 from __future__ import annotations
 
@@ -18,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 from ...errors import ConfigError
 from ...imaging.codec import MAX_PIXELS
 from ...imaging.loading import load_image_set
+from ...imaging.metadata import Mark
 from ...imaging.scan import FolderScan
 from ...records.locks import holding
 from ...records.progress import ProgressCallback, StopRequest, silent
@@ -45,8 +39,8 @@ if TYPE_CHECKING:
     from ..bank import Bank
     from ..methods import Method
 
+#: Pictures in memory at a time while their clusters are looked for.
 PART = 256
-"""Pictures that are in memory at a time."""
 
 
 def assign_pictures(
@@ -95,6 +89,7 @@ def apply_folder(
     bank: Path | str | Bank | TextureBank,
     format: FormatPolicy = "lossless",
     metadata: MetadataPolicy = "keep",
+    mark: Mark | None = None,
     resume: bool = True,
     strict: bool = False,
     follow_links: bool = False,
@@ -119,6 +114,7 @@ def apply_folder(
         bank: a bank or the file it was saved in.
         format: see :func:`protect_folder`.
         metadata: see :func:`protect_folder`.
+        mark: see :func:`protect_folder`.
         resume: see :func:`protect_folder`.
         strict: see :func:`protect_folder`.
         follow_links: see :func:`protect_folder`.
@@ -139,7 +135,7 @@ def apply_folder(
     """
     started = time.perf_counter()
     source, output = Path(source), Path(output)
-    options = WriteOptions(format=format, metadata=metadata, max_pixels=max_pixels, workers=workers)
+    options = WriteOptions(format=format, metadata=metadata, max_pixels=max_pixels, workers=workers, mark=mark)
     problems = Problems()
     scan = check_source(source, problems, follow_links=follow_links)
     loaded, digest = None, ""
@@ -164,7 +160,6 @@ def apply_folder(
     }
 
     def assign(bank: Bank | TextureBank, records: Sequence[InputRecord]) -> Bank | TextureBank:
-
         return assign_pictures(
             bank,
             scan,
@@ -211,6 +206,7 @@ class _ProtectOptions(TypedDict, total=False):
     resolution: int | Literal["auto"]
     format: FormatPolicy
     metadata: MetadataPolicy
+    mark: Mark | None
     seed: int
     device: str
     preset: Literal["paper"] | None
@@ -252,6 +248,7 @@ def protect_folder(
     resolution: int | Literal["auto"] = "auto",
     format: FormatPolicy = "lossless",
     metadata: MetadataPolicy = "keep",
+    mark: Mark | None = None,
     seed: int = 0,
     device: str = "auto",
     preset: Literal["paper"] | None = None,
@@ -291,6 +288,8 @@ def protect_folder(
         format: ``"lossless"`` (JPEG becomes PNG), ``"webp"`` (JPEG becomes lossless WebP, which is smaller) or
             ``"same"`` (JPEG stays JPEG and may exceed the budget; counted).
         metadata: ``"keep"``, ``"private"`` (drop position, serial numbers, thumbnail) or ``"strip"``.
+        mark: ``"no-ai"`` writes "Prohibited for AI/ML training" into the copies, as IPTC's XMP property
+            ``plus:DataMining``; BMP and PPM files hold none.
         seed: the one seed.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``.
         preset: ``"paper"`` for the hyper-parameters of the paper.
@@ -335,7 +334,7 @@ def protect_folder(
         coco=None if coco is None else Path(coco),
         parameters=parameters or {},
     )
-    write_options = WriteOptions(format=format, metadata=metadata, max_pixels=max_pixels, workers=workers)
+    write_options = WriteOptions(format=format, metadata=metadata, max_pixels=max_pixels, workers=workers, mark=mark)
     problems = Problems()
     scan = check_source(source, problems, follow_links=follow_links)
     request = check_fit(scan, fit_options, problems)

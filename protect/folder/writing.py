@@ -18,7 +18,7 @@ import re
 import time
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from pathlib import Path
 from typing import Final, Literal
@@ -27,10 +27,12 @@ import numpy as np
 
 from ...errors import CaptionError, ImageError, OutputError, ResumeError, SetupError
 from ...imaging.budget import Budget
-from ...imaging.codec import Picture, decode
+from ...imaging.codec import decode, read_header
 from ...imaging.encoding import encode
-from ...imaging.metadata import apply_metadata_policy
+from ...imaging.in_flight import PixelRoom
+from ...imaging.metadata import Mark, add_mark, apply_metadata_policy, has_mark
 from ...imaging.perturb import Change, Fit, add_delta, measure_change, share_kept, shrink_delta
+from ...imaging.picture import Picture
 from ...imaging.tables import TABLE_NAMES, visit_names
 from ...imaging.visibility import measure_visibility
 from ...records.files import write_atomic
@@ -38,6 +40,9 @@ from ...records.manifest import ManifestRow
 from ...records.places import StillThere, read_regular
 from ...records.run_state import InputRecord, Journal
 from .inputs import Job, NoiseStore
+
+#: How the reason begins of a copy whose format holds no mark.
+UNMARKED: Final = "without the mark"
 
 _URL: Final = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _SHOWN: Final = 5
@@ -201,8 +206,10 @@ class FileWriter:
         journal: notes each file before it appears.
         key_of: the identity by which the bank knows a picture.
         fit: how a perturbation of another size meets a picture; ``None`` for plain bilinear stretching.
-        folders: SRC and OUT, which are looked for where a file fails.
+        mark: what is said to those who would train on the pictures, in addition.
         flip_for: sha256 of the pictures of which FLIP is measured, where its package is installed.
+        folders: SRC and OUT, which are looked for where a file fails.
+        room: for the pixels of all threads together.
     """
 
     output: Path
@@ -213,8 +220,10 @@ class FileWriter:
     journal: Journal
     key_of: Callable[[InputRecord], str | None] = attrgetter("key")
     fit: Fit | None = None
+    mark: Mark | None = None
     flip_for: frozenset[str] = frozenset()
     folders: StillThere | None = None
+    room: PixelRoom = field(default_factory=PixelRoom)
 
     @property
     def budget(self) -> Budget:
@@ -223,6 +232,8 @@ class FileWriter:
 
     def __call__(self, job: Job) -> ManifestRow:
         """Do one job. What is wrong with one file becomes its ``failed`` row.
+
+        The file is whole and on disk; its name there may not be (see :func:`~bitterant.records.files.sync_folder`).
 
         Raises:
             OutputError: OUT cannot be written, or SRC or OUT is gone; no file would succeed.
@@ -250,7 +261,12 @@ class FileWriter:
         data = read_regular(job.path)
         if hashlib.sha256(data).hexdigest() != record.sha256:
             raise ImageError(record.relative, "the file changed while the run was under way")
-        return self._protect(job, data) if record.kind == "image" else self._copy(job, data)
+        if record.kind != "image":
+            return self._copy(job, data)
+        header = read_header(data, name=record.relative)
+        # One too large for any room is refused before it is decoded.
+        with self.room.holding(min(header.width * header.height, self.max_pixels)):
+            return self._protect(job, data)
 
     def _copy(self, job: Job, data: bytes) -> ManifestRow:
         followed = Followed(data)
@@ -282,10 +298,15 @@ class FileWriter:
             )
         protected = add_delta(before, levels, self.budget, fit=self.fit or "stretch")
         protected = replace(protected, metadata=apply_metadata_policy(protected.metadata, self.metadata))
+        if self.mark is not None:
+            protected = replace(protected, metadata=add_mark(protected.metadata, self.mark))
         encoder = job.encoder or "PNG"
-        target, _ = self._put(job, encode(protected, format=encoder))
+        del levels  # as large as the picture, and not needed any more
+        target, digest = self._put(job, encode(protected, format=encoder))
         with _discarding(target, relative):
             found = target.read_bytes()
+            if hashlib.sha256(found).hexdigest() != digest:
+                raise _not_as_meant(relative, "its bytes differ from those that were written")
             after = decode(found, max_pixels=self.max_pixels, name=relative)
             wrong = _difference(protected, after, lossless=encoder != "JPEG")
             if wrong is not None:
@@ -297,13 +318,16 @@ class FileWriter:
                 raise _not_as_meant(relative, wrong)
             kept = share_kept(before, protected, after) if encoder == "JPEG" else None
             seen = measure_visibility(before, after, with_flip=job.record.sha256 in self.flip_for)
+        told = [_say_over(change, self.budget)] if over else []
+        if self.mark is not None and not has_mark(after.metadata, self.mark):
+            told.append(f"{UNMARKED} {self.mark}")
         return ManifestRow(
             source=relative,
             output=job.output,
             sha256_in=job.record.sha256,
-            sha256_out=hashlib.sha256(found).hexdigest(),
+            sha256_out=digest,
             status="protected",
-            reason=_say_over(change, self.budget) if over else None,
+            reason="; ".join(told) or None,
             width=int(after.pixels.shape[1]),
             height=int(after.pixels.shape[0]),
             mode=after.mode,
@@ -343,7 +367,7 @@ class FileWriter:
             )
         self.journal.note(output, digest)
         try:
-            write_atomic(target, data, overwrite=False)
+            write_atomic(target, data, overwrite=False, lasting=False)
         except OutputError as error:
             if isinstance(error.__cause__, OSError) and error.__cause__.errno in _OF_ONE_PATH:
                 why = error.__cause__.strerror or error.__cause__

@@ -25,6 +25,7 @@ from ...errors import BitterantError, ConfigError, FolderError, LabelError, Setu
 from ...imaging.captions import CaptionOptions, read_captions
 from ...imaging.codec import MAX_PIXELS
 from ...imaging.encoding import FormatPolicy
+from ...imaging.metadata import MARKS, Mark
 from ...imaging.scan import FolderScan
 
 if TYPE_CHECKING:
@@ -114,11 +115,14 @@ class WriteOptions:
     metadata: MetadataPolicy = "keep"
     max_pixels: int = MAX_PIXELS
     workers: int | None = None
+    mark: Mark | None = None
 
     def check(self, problems: Problems) -> int:
         """Note what is wrong; returns the number of threads."""
         problems.add(check_choice("format", self.format, _FORMATS))
         problems.add(check_choice("metadata policy", self.metadata, _METADATA))
+        if self.mark is not None:
+            problems.add(check_choice("mark", self.mark, MARKS))
         if self.max_pixels < 1:
             problems.add(ConfigError(f"max_pixels must be at least 1, not {self.max_pixels}."))
         if self.workers is not None and self.workers < 1:
@@ -129,7 +133,8 @@ class WriteOptions:
 
     def settings(self) -> dict[str, Any]:
         """Those that decide about the result, JSON-safe."""
-        return {"format": self.format, "metadata": self.metadata, "max_pixels": self.max_pixels}
+        marked = {} if self.mark is None else {"mark": self.mark}
+        return {"format": self.format, "metadata": self.metadata, "max_pixels": self.max_pixels, **marked}
 
     def warnings(self) -> list[str]:
         """What the user should know about them."""

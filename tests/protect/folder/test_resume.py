@@ -283,11 +283,11 @@ def test_a_failing_disk_stops_the_run_which_goes_on_later(kit: Any, monkeypatch:
     source, output = kit.folder(), kit.root / "out"
     real, calls = writing.write_atomic, []
 
-    def full(path: Path, data: bytes, *, overwrite: bool) -> None:
+    def full(path: Path, data: bytes, **options: Any) -> None:
         calls.append(path)
         if len(calls) == 3:
             raise OutputError("the disk is full")
-        real(path, data, overwrite=overwrite)
+        real(path, data, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(writing, "write_atomic", full)
