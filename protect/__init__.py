@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         fit_folder,
         interruptible,
         protect_folder,
+        publish_folder,
     )
     from .folder.report import REPORT_NAME, FitSummary, RunSummary
     from .methods import (
@@ -69,6 +70,7 @@ __all__ = [
     "method_class",
     "method_names",
     "protect_folder",
+    "publish_folder",
     "read_manifest",
     "read_run_file",
     "register_method",
@@ -86,6 +88,7 @@ __getattr__, __dir__ = lazy_exports(
             "fit_folder",
             "interruptible",
             "protect_folder",
+            "publish_folder",
         ),
         "methods": (
             "BayesErrorAscent",

@@ -4,6 +4,7 @@ from ...records.progress import ProgressCallback, StopRequest, interruptible
 from .fitting import fit_folder
 from .plan import Plan
 from .protecting import apply_folder, protect_folder
+from .publish import publish_folder
 
 __all__ = [
     "Plan",
@@ -13,4 +14,5 @@ __all__ = [
     "fit_folder",
     "interruptible",
     "protect_folder",
+    "publish_folder",
 ]
