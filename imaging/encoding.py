@@ -1,9 +1,4 @@
-"""From a picture to the bytes of a file, and what that file is called.
-
-What a protected file is called and which encoder writes it.
-
-From a picture to the bytes of a file.
-"""
+"""What a protected file is called, which encoder writes it, and the bytes of a picture in that format."""
 
 from __future__ import annotations
 
@@ -27,6 +22,12 @@ from .metadata import insert_chunks
 from .picture import Picture
 from .scan import Entry
 from .xmp import keep_rights
+
+logger = logging.getLogger(__name__)
+
+_XMP_TAG: Final = 700
+_JPEG_SEGMENT: Final = 65533  # bytes a JPEG marker can hold
+_WEBP_SIDE: Final = 16383
 
 FormatPolicy = Literal["lossless", "webp", "same"]
 _POLICIES: Final = get_args(FormatPolicy)
@@ -134,13 +135,6 @@ def _with_end(name: str, end: str) -> str:
     while stem and len(os.fsencode(stem)) > room:
         stem = stem[:-1]
     return f"{folder}{slash}{stem}{end}{suffix}"
-
-
-logger = logging.getLogger(__name__)
-
-_XMP_TAG: Final = 700
-_JPEG_SEGMENT: Final = 65533  # bytes a JPEG marker can hold
-_WEBP_SIDE: Final = 16383
 
 
 def encode(picture: Picture, *, format: str) -> bytes:

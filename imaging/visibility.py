@@ -388,10 +388,16 @@ def _part(picture: Picture, rows: np.ndarray, columns: np.ndarray, white: int) -
 def _patches(values: np.ndarray) -> np.ndarray:
     """Means of patches ``[..., H, W]`` to ``[..., H // 8, W // 8]``; the last of a side take what is left over."""
     for axis in (-2, -1):
-        starts = np.arange(max(1, values.shape[axis] // _PATCH)) * _PATCH
-        counts = np.diff(starts, append=values.shape[axis]).astype(np.float32)
+        starts, counts = _patches_of(values.shape[axis])
         values = np.add.reduceat(values, starts, axis=axis) / (counts[:, None] if axis == -2 else counts)
     return values
+
+
+@lru_cache(maxsize=64)
+def _patches_of(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where the patches of a side begin, and how many pixels each has."""
+    starts = np.arange(max(1, size // _PATCH)) * _PATCH
+    return starts, np.diff(starts, append=size).astype(np.float32)
 
 
 def _plain(pixels: np.ndarray) -> np.ndarray:

@@ -1,8 +1,6 @@
 """Reading a folder at the working resolution and fitting a method to it, so that a kill costs little.
 
-Reading a folder at the working resolution and fitting a method to it, so that a kill costs little.
-
-The optimisation alone: fit a method to a folder and save the bank.
+A run over a folder does it as its first half; :func:`fit_folder` does it alone and saves the bank.
 """
 
 from __future__ import annotations
