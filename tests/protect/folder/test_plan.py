@@ -217,6 +217,6 @@ def test_what_large_photos_take_is_measured_on_an_excerpt(kit: Any, monkeypatch:
     monkeypatch.setattr(plan_module, "encode", encode)
     plan = make(kit)
     assert encoded == [768 * 768 * 3] * 2
-    protect_folder(kit.root / "src", kit.root / "out", **{**NOISE, "dry_run": False})
+    protect_folder(kit.root / "src", kit.root / "out", **noise(dry_run=False))
     written = sum(path.stat().st_size for path in (kit.root / "out").rglob("*.png"))
     assert plan.bytes_out == pytest.approx(written, rel=0.1)
