@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -24,14 +24,24 @@ class PixelRoom:
         self._freed = threading.Condition()
 
     @contextmanager
-    def holding(self, pixels: int) -> Iterator[None]:
-        """Wait until there is room for so many pixels, and keep it for as long as the block lasts."""
-        with self._freed:
-            self._freed.wait_for(lambda: self._used == 0 or self._used + pixels <= self._pixels)
-            self._used += pixels
+    def entrance(self) -> Iterator[Callable[[int], None]]:
+        """A way in for one picture, whose size is only known within the block.
+
+        Yields:
+            A function that waits until there is room for so many pixels, and keeps it until the block ends.
+        """
+        held = 0
+
+        def enter(pixels: int) -> None:
+            nonlocal held
+            with self._freed:
+                self._freed.wait_for(lambda: self._used == 0 or self._used + pixels <= self._pixels)
+                self._used += pixels
+                held += pixels
+
         try:
-            yield
+            yield enter
         finally:
             with self._freed:
-                self._used -= pixels
+                self._used -= held
                 self._freed.notify_all()

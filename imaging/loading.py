@@ -201,9 +201,8 @@ def _load(entry: Entry, resolution: int, view: int | None, max_pixels: int, room
         # Hash and picture come from one open file: no other file can slip in between.
         with open_regular(entry.path) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-            header = read_header(file, name=entry.relative)
-            with room.holding(min(max_pixels, header.width * header.height)):
-                picture = decode(file, max_pixels=max_pixels, name=entry.relative)
+            with room.entrance() as enter:
+                picture = decode(file, max_pixels=max_pixels, name=entry.relative, before_loading=enter)
                 return _Loaded(
                     squash(picture, resolution),
                     None if view is None else squash(picture, view),

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
@@ -90,7 +91,7 @@ class FolderRun:
                 max_pixels=self.options.max_pixels,
                 progress=self.progress,
                 stop=self.stop,
-                encoders={source: encoder for source, (_, encoder) in self._names().items()},
+                encoders={source: encoder for source, (_, encoder) in self._names.items()},
             )
             self._look_for_folders(records)
             records = self._begin(session, records, resume)
@@ -150,6 +151,7 @@ class FolderRun:
         write_atomic(session.files.plan, state.to_bytes(), overwrite=False, private=True)
         return records
 
+    @cached_property
     def _names(self) -> dict[str, tuple[str, str]]:
         """Path below OUT and format of each copy, by the picture's path below SRC."""
         return resolve_output_names(
@@ -196,7 +198,7 @@ class FolderRun:
     def _write(
         self, session: Session, records: Sequence[InputRecord], fitted: FittedBank, keep: Path | None
     ) -> RunSummary:
-        names = self._names()
+        names = self._names
         jobs = make_jobs(self.scan.root, records, names)
         session.check_foreign(planned={job.output for job in jobs if job.output is not None})
         session.check_outputs(workers=self.workers, stop=self.stop, progress=self.progress)

@@ -25,7 +25,7 @@ import numpy as np
 
 from ...errors import CaptionError, ImageError, OutputError, ResumeError, SetupError
 from ...imaging.budget import Budget
-from ...imaging.codec import decode, read_header
+from ...imaging.codec import decode
 from ...imaging.encoding import encode
 from ...imaging.in_flight import PixelRoom
 from ...imaging.metadata import Mark, add_mark, apply_metadata_policy, has_mark
@@ -124,10 +124,8 @@ class FileWriter:
             raise ImageError(record.relative, "the file changed while the run was under way")
         if record.kind != "image":
             return self._copy(job, data)
-        header = read_header(data, name=record.relative)
-        # One too large for any room is refused before it is decoded.
-        with self.room.holding(min(header.width * header.height, self.max_pixels)):
-            return self._protect(job, data)
+        with self.room.entrance() as enter:
+            return self._protect(job, data, enter)
 
     def _copy(self, job: Job, data: bytes) -> ManifestRow:
         followed = Followed(data)
@@ -140,10 +138,10 @@ class FileWriter:
         reason = followed.reason if job.record.kind == "caption" else "a label map, copied as it is"
         return replace(_plain(job, "copied", reason), output=job.output, sha256_out=digest)
 
-    def _protect(self, job: Job, data: bytes) -> ManifestRow:
+    def _protect(self, job: Job, data: bytes, enter: Callable[[int], None]) -> ManifestRow:
         relative = job.record.relative
         # Decoded first: a damaged file is a failure, with or without a perturbation for it.
-        before = decode(data, max_pixels=self.max_pixels, name=relative)
+        before = decode(data, max_pixels=self.max_pixels, name=relative, before_loading=enter)
         _check_contrast(before, relative)
         entry_key = self.key_of(job.record)
         key = None if entry_key is None else self.bank.key_for(entry_key)

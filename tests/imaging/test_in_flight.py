@@ -20,7 +20,8 @@ def test_no_more_pixels_than_there_is_room_for() -> None:
 
     def work(pixels: int) -> None:
         nonlocal now, most
-        with room.holding(pixels):
+        with room.entrance() as enter:
+            enter(pixels)
             with lock:
                 now += pixels
                 most = max(most, now)
@@ -38,10 +39,12 @@ def test_one_too_large_is_let_in_alone_and_then_the_others() -> None:
     room, entered = PixelRoom(100), threading.Event()
 
     def small() -> None:
-        with room.holding(1):
+        with room.entrance() as enter:
+            enter(1)
             entered.set()
 
-    with room.holding(1000):
+    with room.entrance() as enter:
+        enter(1000)
         thread = threading.Thread(target=small)
         thread.start()
         assert not entered.wait(0.05)
@@ -51,10 +54,16 @@ def test_one_too_large_is_let_in_alone_and_then_the_others() -> None:
 
 def test_room_is_given_back_where_the_work_fails() -> None:
     room = PixelRoom(10)
-    with pytest.raises(ValueError, match="broken"), room.holding(10):
-        raise ValueError("broken")
-    with room.holding(10):
-        pass
+
+    def fail() -> None:
+        with room.entrance() as enter:
+            enter(10)
+            raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        fail()
+    with room.entrance() as enter:
+        enter(10)
 
 
 def test_a_folder_is_read_within_the_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
