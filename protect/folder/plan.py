@@ -8,6 +8,8 @@ several times when they are written without loss, which people want to hear befo
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import os
 import shutil
 import sys
 import time
@@ -30,6 +32,7 @@ from ...imaging.perturb import add_delta, measure_change
 from ...imaging.picture import Picture
 from ...imaging.scan import Entry, FolderScan
 from ...imaging.visibility import measure_visibility
+from ...records.manifest import image_key
 from ...records.progress import ProgressCallback
 from ..request import Request, WriteOptions
 from ..request.places import existing_parent
@@ -319,7 +322,12 @@ def _measure_names(request: Request) -> tuple[float, _Noise]:
     started = time.perf_counter()
     bank = request.method.fit_classes(request.scan.classes)
     seconds = time.perf_counter() - started
-    return seconds, lambda picture, entry: bank.levels_on(picture, f"{entry.class_name}/{entry.relative}")
+
+    def levels(picture: Picture, entry: Entry) -> np.ndarray:
+        digest = hashlib.sha256(os.fsencode(entry.relative)).hexdigest()  # in the place of the content's
+        return bank.levels_on(picture, image_key(entry.class_name, digest))
+
+    return seconds, levels
 
 
 def _random_noise(resolution: int, budget: Budget) -> _Noise:

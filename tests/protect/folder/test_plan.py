@@ -220,3 +220,14 @@ def test_what_large_photos_take_is_measured_on_an_excerpt(kit: Any, monkeypatch:
     protect_folder(kit.root / "src", kit.root / "out", **noise(dry_run=False))
     written = sum(path.stat().st_size for path in (kit.root / "out").rglob("*.png"))
     assert plan.bytes_out == pytest.approx(written, rel=0.1)
+
+
+def test_a_method_that_looks_at_no_picture_is_rehearsed_with_its_own_noise(kit: Any) -> None:
+    """Also in class folders: a rehearsal that finds no noise would foretell a copy as large as its original."""
+    for index in range(4):
+        kit.draw(kit.root / f"src/class{index % 2}/{index}.jpg", index, (90, 90), quality=60)
+    plan = make(kit, method="texture")
+    protect_folder(kit.root / "src", kit.root / "out", **noise(method="texture", dry_run=False))
+    written = sum(path.stat().st_size for path in (kit.root / "out").rglob("*.png"))
+    assert plan.bytes_out == pytest.approx(written, rel=0.1)
+    assert plan.seconds.write > 0
