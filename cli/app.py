@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from .._version import __version__
-from . import bank, demo, doctor, inspect, listing, preview, protect, t2ue, verify, window
+from . import bank, demo, doctor, inspect, listing, preview, protect, publish, t2ue, verify, window
 from . import bank as code_book
 from .help import BriefGroup, Commands
 from .output import shown
@@ -69,6 +69,7 @@ MAIN, STEPS, LOOK = "The main job", "Step by step", "Look and check"
 
 app.command("protect", rich_help_panel=MAIN)(protect.protect)
 app.command("verify", rich_help_panel=MAIN)(verify.verify)
+app.command("publish", rich_help_panel=MAIN)(publish.publish)
 app.command("demo", rich_help_panel=MAIN)(demo.demo)
 app.command("app", rich_help_panel=MAIN)(window.window)
 app.command("fit", rich_help_panel=STEPS)(bank.fit)

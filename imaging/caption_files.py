@@ -1,8 +1,6 @@
-"""Reading the files that captions come in. Each reader gives what it could use and says what it could not.
+"""Reading the files that captions come in, and what a caption and a class name look like once they are read.
 
-What a caption looks like once it is read, and what a class name becomes in a sentence.
-
-Reading the files that captions come in. Each reader gives what it could use and says what it could not.
+Each reader gives what it could use and says what it could not.
 """
 
 from __future__ import annotations

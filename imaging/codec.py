@@ -65,7 +65,13 @@ class Header:
     upright: bool = True
 
 
-def decode(source: Source, *, max_pixels: int = MAX_PIXELS, name: str | None = None) -> Picture:
+def decode(
+    source: Source,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    name: str | None = None,
+    before_loading: Callable[[int], object] | None = None,
+) -> Picture:
     """Read one image file.
 
     Palette images become RGB, with alpha if they have transparent entries; grey stays grey; a phone's multi-picture
@@ -75,6 +81,7 @@ def decode(source: Source, *, max_pixels: int = MAX_PIXELS, name: str | None = N
         source: path, file bytes, or a seekable binary file.
         max_pixels: refuse larger pictures before decoding them.
         name: what messages call it; the path if left out.
+        before_loading: told the number of pixels once the file is accepted and before any is decoded; it may wait.
 
     Raises:
         ImageError: the file is empty, damaged, cut off, animated or multi-page, too large, CMYK, 1-bit, has 16 bits per
@@ -83,6 +90,8 @@ def decode(source: Source, *, max_pixels: int = MAX_PIXELS, name: str | None = N
     with _opened(source, name) as (file, label):
         image, fmt = _open(file, label)
         orientation = _checked(image, file, fmt, label, max_pixels)
+        if before_loading is not None:
+            before_loading(image.width * image.height)
         try:
             image.load()
             pixels, alpha = _colours(image, fmt, label)

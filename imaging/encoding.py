@@ -1,9 +1,4 @@
-"""From a picture to the bytes of a file, and what that file is called.
-
-What a protected file is called and which encoder writes it.
-
-From a picture to the bytes of a file.
-"""
+"""What a protected file is called, which encoder writes it, and the bytes of a picture in that format."""
 
 from __future__ import annotations
 
@@ -27,6 +22,13 @@ from .formats import EXTENSIONS, format_of_file
 from .metadata import insert_chunks
 from .picture import Picture
 from .scan import Entry
+from .xmp import keep_rights
+
+logger = logging.getLogger(__name__)
+
+_XMP_TAG: Final = 700
+_JPEG_SEGMENT: Final = 65533  # bytes a JPEG marker can hold
+_WEBP_SIDE: Final = 16383
 
 _POLICIES: Final = get_args(FormatPolicy)
 
@@ -133,13 +135,6 @@ def _with_end(name: str, end: str) -> str:
     while stem and len(os.fsencode(stem)) > room:
         stem = stem[:-1]
     return f"{folder}{slash}{stem}{end}{suffix}"
-
-
-logger = logging.getLogger(__name__)
-
-_XMP_TAG: Final = 700
-_JPEG_SEGMENT: Final = 65533  # bytes a JPEG marker can hold
-_WEBP_SIDE: Final = 16383
 
 
 def encode(picture: Picture, *, format: str) -> bytes:
@@ -254,7 +249,7 @@ def _jpeg(picture: Picture) -> bytes:
     metadata = picture.metadata
     room = {
         name: value if value is None or len(value) <= _JPEG_SEGMENT - 64 else None
-        for name, value in (("exif", metadata.exif), ("xmp", metadata.xmp))
+        for name, value in (("exif", metadata.exif), ("xmp", _rights_at_least(metadata.xmp)))
     }
     for name, value in room.items():
         if value is None and getattr(metadata, name) is not None:
@@ -275,6 +270,11 @@ def _jpeg(picture: Picture) -> bytes:
     # Pillow writes resolutions in inches only; the unit and the two numbers lie in the JFIF header.
     down, across = (min(value, 0xFFFF) for value in metadata.pixel_aspect[::-1])
     return data[:13] + struct.pack(">BHH", 0, across, down) + data[18:]
+
+
+def _rights_at_least(xmp: bytes | None) -> bytes | None:
+    """The packet, or of one too long for a JPEG what it says of rights."""
+    return xmp if xmp is None or len(xmp) <= _JPEG_SEGMENT - 64 else keep_rights(xmp) or xmp
 
 
 def _tiff(picture: Picture) -> bytes:

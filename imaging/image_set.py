@@ -1,10 +1,7 @@
 """The tensor-resident data set that methods fit on and victims train on; what may go in, and what files can hold of it.
 
-Images and labels as people have them in memory: tensors, NumPy arrays, lists; taken, or refused in plain words.
-
-What of a perturbation the files of a set can hold: one channel in greys, nothing where nobody sees a pixel.
-
-The tensor-resident data set that methods fit on and victims train on.
+Images and labels are taken as people have them in memory (tensors, NumPy arrays, lists), or refused in plain words. A
+set knows what of a perturbation its files can hold: one channel in greys, nothing where nobody sees a pixel.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def find_label_maps(files: Mapping[str, Path]) -> LabelMaps:
             beside[name.rpartition("/")[0]].append(name)
         else:
             rest.append(name)
-    known = {_stem(name) for name in rest}
+    known = {partner_stem(name) for name in rest}
     found: list[str] = []
     notes: list[str] = []
     for folder, names in named.items():
@@ -118,10 +118,14 @@ def _picture_of(name: str) -> str | None:
     return None if found is None else f"{folder}{slash}{PurePosixPath(last).stem[: found.end('picture')]}"
 
 
-def _stem(name: str) -> str:
-    """What a picture and its label map in another folder share."""
-    picture = _picture_of(name) or str(PurePosixPath(name).with_suffix(""))
-    return picture.rpartition("/")[2].casefold()
+def partner_of(name: str) -> str:
+    """What a picture and the label map, or text, beside it share: ``a/1`` of ``a/1.jpg``, ``a/1_mask.png``."""
+    return _picture_of(name) or str(PurePosixPath(name).with_suffix(""))
+
+
+def partner_stem(name: str) -> str:
+    """What a picture and its label map, or label file, in another folder share: the name, without ending and marks."""
+    return partner_of(name).rpartition("/")[2].casefold()
 
 
 def _are_label_maps(names: Sequence[str], files: Mapping[str, Path], pictures: set[str]) -> bool:
@@ -129,7 +133,7 @@ def _are_label_maps(names: Sequence[str], files: Mapping[str, Path], pictures: s
     sample = _spread(names, _SAMPLE)
     if all(_few_values(files[name]) for name in sample):
         return True
-    partners = sum(_stem(name) in pictures for name in names)
+    partners = sum(partner_stem(name) in pictures for name in names)
     return partners * 2 >= len(names) and all(_without_colour(files[name]) for name in sample)
 
 

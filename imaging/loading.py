@@ -15,6 +15,7 @@ from ..errors import ConfigError, ImageError
 from ..records.manifest import image_key
 from ..records.places import open_regular
 from .codec import MAX_PIXELS, decode, read_header
+from .in_flight import PixelRoom
 from .perturb import opacity, squash
 from .scan import Entry, FolderScan
 
@@ -31,7 +32,7 @@ LARGEST_OWN_SIZE: Final = 96
 CPU_RESOLUTION: Final = 64
 GPU_RESOLUTION: Final = 224
 
-_READ_AHEAD: Final = 64  # files in flight per worker: bounds the memory, whatever the number of files
+_READ_AHEAD: Final = 64  # small pictures a worker has ready: bounds the memory, whatever the number of files
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +181,10 @@ class _Loaded:
 def _load_all(
     entries: Sequence[Entry], resolution: int, feature_size: int | None, workers: int, max_pixels: int
 ) -> Iterator[_Loaded | FileProblem]:
+    room = PixelRoom()
+
     def load(entry: Entry) -> _Loaded | FileProblem:
-        return _load(entry, resolution, feature_size, max_pixels)
+        return _load(entry, resolution, feature_size, max_pixels, room)
 
     if workers == 0:
         yield from map(load, entries)
@@ -193,25 +196,27 @@ def _load_all(
             yield from pool.map(load, entries[start : start + step])
 
 
-def _load(entry: Entry, resolution: int, feature_size: int | None, max_pixels: int) -> _Loaded | FileProblem:
+def _load(
+    entry: Entry, resolution: int, feature_size: int | None, max_pixels: int, room: PixelRoom
+) -> _Loaded | FileProblem:
     try:
         # Hash and picture come from one open file: no other file can slip in between.
         with open_regular(entry.path) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-            picture = decode(file, max_pixels=max_pixels, name=entry.relative)
+            with room.entrance() as enter:
+                picture = decode(file, max_pixels=max_pixels, name=entry.relative, before_loading=enter)
+                return _Loaded(
+                    squash(picture, resolution),
+                    None if feature_size is None else squash(picture, feature_size),
+                    digest,
+                    (picture.height, picture.width),
+                    picture.is_colourless,
+                    opacity(picture, resolution),
+                )
     except ImageError as error:
         return FileProblem(entry.relative, error.reason)
     except OSError as error:
         return FileProblem(entry.relative, f"cannot be read: {error.strerror or error}")
-    seen = None if feature_size is None else squash(picture, feature_size)
-    return _Loaded(
-        squash(picture, resolution),
-        seen,
-        digest,
-        (picture.height, picture.width),
-        picture.is_colourless,
-        opacity(picture, resolution),
-    )
 
 
 def common_size(scan: FolderScan) -> tuple[int, int] | None:

@@ -1,20 +1,14 @@
-"""What is said about a picture besides its pixels: which parts are carried over, and which a policy removes.
-
-What files built of boxes or headers say of their pixels and colours, where Pillow does not pass it on.
-
-References: ISO/IEC 14496-12 (boxes), 23008-12 (HEIF), AV1-ISOBMFF (``av1C``), 15444-1 (JPEG 2000: SIZ, ``colr``), and
-the netpbm manual (PPM).
-
-The chunks of a PNG file, byte for byte: what Pillow drops, merges or rounds.
-
-Reference: PNG, third edition (W3C, 2025): ``cICP``, ``mDCV`` and ``cLLI`` in section 11.3.2, text in 11.3.3.
-
-What is said about a picture besides its pixels: which parts are carried over, and which a policy removes.
+"""What is said about a picture besides its pixels: which parts are carried over, removed by a policy, or added.
 
 Never carried over, under any policy, because each can be an unprotected copy of the original: the EXIF thumbnail,
 previews inside maker notes and XMP, Photoshop blocks and layers, and further parts of a phone JPEG (gain and depth
 maps, the video of a motion photo) with what XMP says of them. Photoshop's old IPTC record goes with its block; author
 and copyright in it move to EXIF where EXIF has none.
+
+What Pillow does not pass on is read here from the file itself: what files built of boxes or headers say of their pixels
+and colours (ISO/IEC 14496-12 for boxes, 23008-12 for HEIF, AV1-ISOBMFF for ``av1C``, 15444-1 for JPEG 2000, and the
+netpbm manual for PPM), and the chunks of a PNG, byte for byte (PNG, third edition, W3C, 2025: ``cICP``, ``mDCV`` and
+``cLLI`` in section 11.3.2, text in 11.3.3), which Pillow drops, merges or rounds.
 """
 
 from __future__ import annotations
@@ -24,13 +18,13 @@ import struct
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, BinaryIO, Final, Literal
+from typing import Any, BinaryIO, Final, Literal, get_args
 
 from PIL import ImageFile, IptcImagePlugin, TiffImagePlugin
 
 from ..errors import ConfigError
 from .exif import Directory, Tag, build_exif, parse_exif, read_tiff_tags
-from .xmp import clean_xmp, keep_rights, xmp_orientation
+from .xmp import clean_xmp, forbid_training, forbids_training, keep_rights, xmp_orientation
 
 _HEAD: Final = 1 << 16  # the boxes about the picture come first
 _SRGB: Final = {(1, 13), (1, 1), (2, 2), (1, 2), (2, 13)}  # primaries and transfer that all take for sRGB
@@ -165,6 +159,11 @@ _INTEROPERABILITY, _INDEX = 0xA005, 1
 _EXIF_SRGB: Final = 1
 
 
+#: What can be said to those who would train on a picture.
+Mark = Literal["no-ai"]
+MARKS: Final = get_args(Mark)
+
+
 @dataclass(frozen=True)
 class Metadata:
     """What is carried from the original to the protected file.
@@ -263,6 +262,25 @@ def apply_metadata_policy(metadata: Metadata, policy: Literal["keep", "private",
         text={key: value for key, value in metadata.text.items() if key in _RIGHTS_TEXT},
         png_text=tuple(chunk for chunk in metadata.png_text if keyword(chunk[1]) in _RIGHTS_TEXT),
     )
+
+
+def add_mark(metadata: Metadata, mark: Mark) -> Metadata:
+    """The metadata with a mark for those who would train on the picture; all else stays as it is.
+
+    ``no-ai``: the XMP property ``plus:DataMining`` of IPTC and PLUS says "Prohibited for AI/ML training", or goes on
+    saying what forbids more.
+
+    Raises:
+        ConfigError: there is no such mark.
+    """
+    if mark not in MARKS:
+        raise ConfigError(f"There is no mark named {mark!r}. Known: {', '.join(MARKS)}.")
+    return replace(metadata, xmp=forbid_training(metadata.xmp))
+
+
+def has_mark(metadata: Metadata, mark: Mark) -> bool:
+    """Whether metadata, read from a file, bears a mark."""
+    return mark == "no-ai" and forbids_training(metadata.xmp)
 
 
 def _colour_exif(block: bytes | None) -> bytes | None:

@@ -72,7 +72,9 @@ def thumbnail(pixels: np.ndarray, side: int) -> np.ndarray:
     if scale >= 1.0:
         return pixels
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.array(Image.fromarray(np.ascontiguousarray(pixels)).resize(size, Image.Resampling.LANCZOS))
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    # The gap lets a photo be shrunk by a whole number first: a tenth of the time, and nobody sees the difference.
+    return np.array(image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0))
 
 
 def is_own_page(path: Path) -> bool:

@@ -1,8 +1,6 @@
 """Putting a perturbation on a picture, measuring what that changed, and both at a working resolution.
 
-Putting a perturbation on a picture, and measuring what that changed.
-
-Pictures at the working resolution a surrogate sees, and perturbations made smaller.
+Everything here works in blocks of rows, so that a large photo needs little memory besides itself.
 """
 
 from __future__ import annotations

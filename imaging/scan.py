@@ -1,8 +1,7 @@
 """What is in a folder: the images in a fixed order, their labels, the captions, and everything left aside and why.
 
-What operating systems, file servers and photo programs leave in folders of pictures, and nobody means as input.
-
-Which folders are classes, in folders as people have them: train and test parts, an images folder, loose pictures.
+Folders come as people have them: with train and test parts, an images folder, loose pictures, and what operating
+systems, file servers and photo programs leave in them and nobody means as input.
 """
 
 from __future__ import annotations

@@ -1,28 +1,25 @@
-"""How visible a change is: structural similarity, colour differences as people judge them, on pixels at 100 %.
+"""How visible a change is: structural similarity, and colour differences as people judge them, on pixels at 100 %.
 
-Structural similarity of two pictures (Wang, Bovik, Sheikh, Simoncelli: Image quality assessment, 2004).
+Scaled down, much of a change averages out, so nothing is scaled. A large picture is looked at in places spread evenly
+over it; each figure says which.
 
-The usual form: Gaussian window of 11 x 11 pixels, sigma 1.5, around every pixel, edges mirrored, averaged over pixels
-and channels. It equals the mean of torchmetrics' full SSIM map and is tested against it. It is written out here because
-it is measured for every file of a folder: with a separable window, tile by tile, a 12-megapixel photo takes a tenth of
-torchmetrics' time, and no more memory than a few tiles.
+**SSIM** (Wang, Bovik, Sheikh, Simoncelli: *Image quality assessment*, IEEE TIP 13(4), 2004) in its usual form: Gaussian
+window of 11 x 11 pixels, sigma 1.5, around a pixel, edges mirrored, averaged over pixels and channels. It equals the
+mean of torchmetrics' full SSIM map and is tested against it. Of a picture of more than a million pixels the map is
+computed in 48 tiles of 64 x 256 pixels, with their true surroundings: what is averaged there is part of the full map.
 
-CIELAB and CIEDE2000: how far apart two colours look, side by side on large patches; 1 is about the least one sees.
-
+**CIEDE2000** on CIELAB: how far apart two colours look, side by side on large patches; 1 is about the least one sees.
 After Sharma, Wu, Dalal, *The CIEDE2000 Color-Difference Formula: Implementation Notes, Supplementary Test Data, and
-Mathematical Observations* (Color Research and Application 30(1), 2005), against whose 34 pairs it is tested. Written
-out here because it is measured for every file of a folder: no small library does whole pictures at once.
+Mathematical Observations* (Color Research and Application 30(1), 2005), against whose 34 pairs it is tested. Of a large
+picture nine tiles of 64 x 64 pixels are looked at, in three rows of three.
 
-How visible a change is: colour differences as people judge them, on pixels at 100 %.
+**FLIP** (Andersson et al., *FLIP: A Difference Evaluator for Alternating Images*, Proc. ACM Comput. Graph. Interact.
+Tech. 3(2), 2020) on the same tiles: what one sees when the two pictures take turns on a screen, 0..1. It comes with the
+extra ``flip`` and takes some ten times as long as the rest together, so it is measured on a sample of the pictures.
 
-Scaled down, much of a change averages out, so nothing is scaled: of a large picture nine tiles of 64 x 64 pixels are
-looked at, in three rows of three spread evenly over it. Three figures are CIEDE2000 (1 is about the least one sees on
-large patches side by side), the fourth is NVIDIA's FLIP (Andersson et al., *FLIP: A Difference Evaluator for
-Alternating Images*, Proc. ACM Comput. Graph. Interact. Tech. 3(2), 2020): what one sees when the two pictures take
-turns on a screen, 0..1. FLIP comes with the extra ``flip`` and takes some ten times as long as the rest together, so
-it is measured on a sample.
-
-Values are taken as sRGB, whatever the colour profile; 16 bits as an 8-bit screen shows them.
+SSIM and CIEDE2000 are written out here because they are measured for every file of a folder: no small library does
+whole pictures at once, and none as fast. Values are taken as sRGB, whatever the colour profile; 16 bits as an 8-bit
+screen shows them.
 """
 
 from __future__ import annotations
@@ -42,6 +39,9 @@ _RADIUS: Final = 5
 _SIGMA: Final = 1.5
 _WINDOW: Final = 2 * _RADIUS + 1
 _TILE_ROWS, _TILE_COLUMNS = 64, 256  # small enough to stay in the processor's cache
+#: Pixels up to which every tile is looked at, and else how many down and across.
+_ALL_OF: Final = 1 << 20
+_LOOKED_AT: Final = (12, 4)
 
 _OFFSETS = np.arange(_WINDOW) - _RADIUS
 _GAUSS = np.exp(-(_OFFSETS**2) / (2 * _SIGMA**2))
@@ -49,7 +49,7 @@ _WEIGHTS: Final = [float(weight) for weight in _GAUSS / _GAUSS.sum()]
 
 
 def structural_similarity(before: np.ndarray, after: np.ndarray, full_range: float) -> float:
-    """Mean SSIM of two pictures.
+    """Mean SSIM of two pictures; of those over a million pixels, the mean over 48 tiles spread evenly.
 
     Args:
         before: ``[H, W, C]`` of any number type; C may be 1 where the other's is 3.
@@ -60,31 +60,39 @@ def structural_similarity(before: np.ndarray, after: np.ndarray, full_range: flo
         At most 1.0, which equal pictures reach.
     """
     height, width = before.shape[:2]
+    down, across = (None, None) if height * width <= _ALL_OF else _LOOKED_AT
     total, count = 0.0, 0
-    for top in range(0, height, _TILE_ROWS):
+    for top in _starts(height, _TILE_ROWS, down):
         rows = _mirrored(top, min(top + _TILE_ROWS, height), height)
-        x, y = (_strip(pixels, rows, full_range) for pixels in (before, after))
-        for left in range(0, width, _TILE_COLUMNS):
-            columns = slice(left, min(left + _TILE_COLUMNS, width) + 2 * _RADIUS)
-            tile = _ssim_map(x[:, columns], y[:, columns])
+        for left in _starts(width, _TILE_COLUMNS, across):
+            columns = _mirrored(left, min(left + _TILE_COLUMNS, width), width)
+            tile = _ssim_map(*(_in_unit_range(pixels[rows][:, columns], full_range) for pixels in (before, after)))
             total += float(tile.sum(dtype=np.float64))
             count += tile.size
     return total / count
 
 
-def _strip(pixels: np.ndarray, rows: np.ndarray, full_range: float) -> np.ndarray:
-    """These rows in [0, 1], with the mirrored columns of a window's radius on both sides."""
-    values = pixels[rows].astype(np.float32)
+def _starts(size: int, tile: int, most: int | None) -> list[int]:
+    """Where the tiles along one side begin: all, or at most so many, spread evenly."""
+    starts = range(0, size, tile)
+    if most is None or len(starts) <= most:
+        return list(starts)
+    return [starts[(2 * number + 1) * len(starts) // (2 * most)] for number in range(most)]
+
+
+def _in_unit_range(pixels: np.ndarray, full_range: float) -> np.ndarray:
+    values = pixels.astype(np.float32)
     values *= np.float32(1.0 / full_range)
-    return np.pad(values, ((0, 0), (_RADIUS, _RADIUS), (0, 0)), mode="reflect")
+    return values
 
 
-def _mirrored(start: int, stop: int, size: int) -> np.ndarray:
+def _mirrored(start: int, stop: int, size: int) -> np.ndarray | slice:
     """The positions start..stop and a window's radius around them, mirrored at the edges of ``size`` positions."""
-    if size == 1:
-        return np.zeros(stop - start + 2 * _RADIUS, dtype=np.int64)
-    period = 2 * (size - 1)
-    positions = np.arange(start - _RADIUS, stop + _RADIUS) % period
+    start, stop = start - _RADIUS, stop + _RADIUS
+    if start >= 0 and stop <= size:
+        return slice(start, stop)
+    period = max(1, 2 * (size - 1))
+    positions = np.arange(start, stop) % period
     return np.minimum(positions, period - positions)
 
 
@@ -380,10 +388,16 @@ def _part(picture: Picture, rows: np.ndarray, columns: np.ndarray, white: int) -
 def _patches(values: np.ndarray) -> np.ndarray:
     """Means of patches ``[..., H, W]`` to ``[..., H // 8, W // 8]``; the last of a side take what is left over."""
     for axis in (-2, -1):
-        starts = np.arange(max(1, values.shape[axis] // _PATCH)) * _PATCH
-        counts = np.diff(starts, append=values.shape[axis]).astype(np.float32)
+        starts, counts = _patches_of(values.shape[axis])
         values = np.add.reduceat(values, starts, axis=axis) / (counts[:, None] if axis == -2 else counts)
     return values
+
+
+@lru_cache(maxsize=64)
+def _patches_of(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where the patches of a side begin, and how many pixels each has."""
+    starts = np.arange(max(1, size // _PATCH)) * _PATCH
+    return starts, np.diff(starts, append=size).astype(np.float32)
 
 
 def _plain(pixels: np.ndarray) -> np.ndarray:

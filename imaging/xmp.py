@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 from xml.dom import expatbuilder, minidom
 from xml.parsers.expat import ExpatError, ParserCreate
+from xml.sax.saxutils import quoteattr
 
 _RDF: Final = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _ORIENTATION: Final = ("http://ns.adobe.com/tiff/1.0/", "Orientation")
@@ -107,6 +108,101 @@ def keep_rights(packet: bytes | None) -> bytes | None:
     return None
 
 
+#: The property of IPTC and PLUS that says what a picture may not be used for, and the values that no trainer may train
+#: on: "Prohibited for AI/ML training", and the two that prohibit more. (PLUS LDF, vocabulary Data Mining.)
+_DATA_MINING: Final = ("http://ns.useplus.org/ldf/xmp/1.0/", "DataMining")
+_RESOURCE: Final = (_RDF, "resource")
+_VOCABULARY: Final = "http://ns.useplus.org/ldf/vocab/"
+NO_TRAINING: Final = f"{_VOCABULARY}DMI-PROHIBITED-AIMLTRAINING"
+_FORBIDS_TRAINING: Final = (
+    NO_TRAINING,
+    f"{_VOCABULARY}DMI-PROHIBITED",
+    f"{_VOCABULARY}DMI-PROHIBITED-EXCEPTSEARCHENGINEINDEXING",
+)
+_DESCRIPTION: Final = (
+    f'<rdf:Description xmlns:rdf="{_RDF}" rdf:about={{about}} xmlns:plus="{_DATA_MINING[0]}">'
+    f"<plus:DataMining>{NO_TRAINING}</plus:DataMining></rdf:Description>"
+)
+_PACKET: Final = (
+    '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    f'<rdf:RDF xmlns:rdf="{_RDF}">{{description}}</rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
+)
+_END_OF_RDF: Final = re.compile(rb"</(?:[\w.-]+:)?RDF\s*>")
+
+
+def forbids_training(packet: bytes | None) -> bool:
+    """Whether a packet says that no AI may be trained on the picture: by ``plus:DataMining``, all of it where it says
+    so more than once."""
+    document = _parse(packet)
+    told = [] if document is None else [_value(node) for node in _told_of(document, _DATA_MINING)]
+    return bool(told) and all(value in _FORBIDS_TRAINING for value in told)
+
+
+def forbid_training(packet: bytes | None) -> bytes:
+    """The packet with ``plus:DataMining`` set to "Prohibited for AI/ML training"; a new one where there is none.
+
+    All else stays as it is, byte for byte where the property is new; so does a packet that forbids it already, and one
+    that forbids more.
+    """
+    document = _parse(packet)
+    if document is None or packet is None:
+        return _PACKET.format(description=_DESCRIPTION.format(about='""')).encode("utf-8")
+    if forbids_training(packet):
+        return packet
+    told = _told_of(document, _DATA_MINING)
+    for node in told:
+        _set_text(node, NO_TRAINING)
+    if told:
+        return _serialised(document)
+    about = next((_text(node) for node in _told_of(document, (_RDF, "about"))), "")
+    description = _DESCRIPTION.format(about=quoteattr(about))
+    ends = list(_END_OF_RDF.finditer(packet))
+    if ends:
+        place = ends[-1].start()
+        longer = packet[:place] + description.encode("utf-8") + packet[place:]
+        if forbids_training(longer):  # what looked like the end may have been a comment
+            return longer
+    root = document.documentElement
+    assert root is not None
+    body = next((element for element in _elements(document) if _name(element) == (_RDF, "RDF")), root)
+    added = minidom.parseString(_PACKET.format(description=description))
+    missing = "Description" if _name(body) == (_RDF, "RDF") else "RDF"
+    body.appendChild(document.importNode(added.getElementsByTagNameNS(_RDF, missing)[0], deep=True))
+    return _serialised(document)
+
+
+def _told_of(document: minidom.Document, wanted: tuple[str, str]) -> list[Node]:
+    """Attributes and elements of a name, in the order of the packet."""
+    found: list[Node] = []
+    for element in _elements(document):
+        found += [node for node in element.attributes.values() if _name(node) == wanted]
+        found += [element] if _name(element) == wanted else []
+    return found
+
+
+def _value(node: Node) -> str:
+    """The text of a property; an address may also stand in ``rdf:resource``."""
+    links = [] if isinstance(node, minidom.Attr) else [a for a in node.attributes.values() if _name(a) == _RESOURCE]
+    return (links[0].value if links else _text(node)).strip()
+
+
+def _set_text(node: Node, text: str) -> None:
+    if isinstance(node, minidom.Attr):
+        node.value = text
+        return
+    for attribute in [a for a in node.attributes.values() if _name(a) == _RESOURCE]:
+        node.removeAttributeNode(attribute)
+    for child in list(node.childNodes):
+        node.removeChild(child)
+    document = node.ownerDocument
+    assert document is not None
+    node.appendChild(document.createTextNode(text))
+
+
+def _serialised(document: minidom.Document) -> bytes:
+    return "".join(node.toxml() for node in document.childNodes).encode("utf-8")
+
+
 def _parse(packet: bytes | None) -> minidom.Document | None:
     packet = packet.strip(b"\x00 \r\n\t\xef\xbb\xbf") if packet else b""
     if not packet or len(packet) > _LONGEST:
@@ -178,7 +274,7 @@ def _reduced(packet: bytes | None, drop: _Drop) -> bytes | None:
             changed = True
     if not changed:
         return packet.rstrip(b"\x00")
-    return "".join(node.toxml() for node in document.childNodes).encode("utf-8")
+    return _serialised(document)
 
 
 def _text(node: Node) -> str:

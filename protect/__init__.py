@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         fit_folder,
         interruptible,
         protect_folder,
+        publish_folder,
     )
     from .folder.report import REPORT_NAME, FitSummary, RunSummary
     from .methods import (
@@ -78,6 +79,7 @@ __all__ = [
     "method_class",
     "method_names",
     "protect_folder",
+    "publish_folder",
     "read_manifest",
     "read_run_file",
     "register_method",
@@ -98,6 +100,7 @@ __getattr__, __dir__ = lazy_exports(
             "fit_folder",
             "interruptible",
             "protect_folder",
+            "publish_folder",
         ),
         "methods": (
             "BayesErrorAscent",

@@ -1,3 +1,3 @@
-"""What is written down for both sides: whole files, places, secrets, text from outside, progress and stopping."""
+"""What is written down for both sides: whole files, places, locks, text, manifest and run file, progress, secrets."""
 
 __all__: list[str] = []

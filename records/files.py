@@ -1,9 +1,4 @@
-"""Files that appear whole or not at all, and never over somebody else's.
-
-Files that appear whole or not at all.
-
-What all bank files share: safetensors bytes that are the same for the same content.
-"""
+"""Files that appear whole or not at all, never over somebody else's, and with the same bytes for the same content."""
 
 from __future__ import annotations
 
@@ -46,7 +41,7 @@ _NO_LINKS: Final = frozenset(
 Overwrite = bool | Callable[[Path], bool]
 
 
-def write_atomic(path: Path, data: bytes, *, overwrite: Overwrite, private: bool = False) -> None:
+def write_atomic(path: Path, data: bytes, *, overwrite: Overwrite, private: bool = False, lasting: bool = True) -> None:
     """Write a file so that it is never seen half-written, not even after a power cut.
 
     The bytes go to a temporary name in the same folder, reach the disk, and are renamed. Missing folders are made. A
@@ -58,17 +53,19 @@ def write_atomic(path: Path, data: bytes, *, overwrite: Overwrite, private: bool
         overwrite: replace a file that is there. False leaves it alone, and so does a function that does not know it
             for one of ours.
         private: nobody but its owner may read it, whatever the umask says.
+        lasting: the new name is on disk when this returns. Otherwise a power cut may take the whole file back until
+            :func:`sync_folder` was called, once for many files of a folder.
 
     Raises:
         ConfigError: the file is there already and is not to be replaced.
         OutputError: the place cannot be written.
     """
-    with atomic_file(path, overwrite=overwrite, private=private) as file:
+    with atomic_file(path, overwrite=overwrite, private=private, lasting=lasting) as file:
         file.write(data)
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path, *, overwrite: Overwrite, private: bool = False) -> Iterator[BinaryIO]:
+def atomic_file(path: Path, *, overwrite: Overwrite, private: bool = False, lasting: bool = True) -> Iterator[BinaryIO]:
     """As :func:`write_atomic`, for a file too large to hold in memory: the block writes it piece by piece.
 
     Where the block raises, nothing of the file is left.
@@ -77,6 +74,7 @@ def atomic_file(path: Path, *, overwrite: Overwrite, private: bool = False) -> I
         path: where the file shall be.
         overwrite: as there.
         private: as there.
+        lasting: as there.
 
     Yields:
         The file, open for reading and writing.
@@ -99,7 +97,8 @@ def atomic_file(path: Path, *, overwrite: Overwrite, private: bool = False) -> I
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise
-        _sync_folder(path.parent)
+        if lasting:
+            sync_folder(path.parent)
     except OSError as error:
         remedy = _REMEDIES.get(error.errno or 0, "check the folder and the disk")
         raise OutputError(f"Cannot write {path}: {error.strerror or error} ({remedy}).") from error
@@ -165,8 +164,8 @@ def _new_file(path: Path, mode: int) -> BinaryIO:
     return os.fdopen(os.open(path, flags, mode), "w+b")
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable. Some systems cannot open folders; there the rename is as safe as it gets."""
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk. Where they cannot be opened, a rename is as safe as it gets."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:

@@ -6,7 +6,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, get_args
@@ -22,8 +22,8 @@ _STATUSES: tuple[str, ...] = get_args(Status)
 _NUMBERS = (int, float)
 
 
+#: The reason of hidden and system files, which nobody needs to hear of.
 HIDDEN: Final = "hidden"
-"""The reason of hidden and system files, which nobody needs to hear of."""
 
 
 def image_key(class_name: str | None, sha256: str) -> str:
@@ -89,7 +89,8 @@ class ManifestRow:
 
     def to_line(self) -> bytes:
         """One line of JSON with its newline. Pure ASCII, so that any file name and any line splitter are safe."""
-        return json.dumps(asdict(self), allow_nan=False).encode("ascii") + b"\n"
+        body = {name: getattr(self, name) for name in self.__slots__}
+        return json.dumps(body, allow_nan=False).encode("ascii") + b"\n"
 
     @classmethod
     def from_line(cls, line: bytes) -> ManifestRow:

@@ -1,8 +1,7 @@
 """How a run tells its caller where it stands, and how it is stopped so that it can go on later.
 
-How a run tells its caller where it stands. The library prints nothing; the command line draws the bar.
-
-Stopping a run so that it can go on later: the first signal asks, the second aborts.
+The library prints nothing; the command line draws the bar. Of two signals the first asks a run to stop, the second
+aborts it.
 """
 
 from __future__ import annotations

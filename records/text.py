@@ -1,14 +1,12 @@
 """Text from outside: made harmless for eyes, and read as JSON or TOML with one kind of error.
 
-Text from outside, made harmless for eyes: names, captions and what other programs wrote, before they are shown.
+Names, captions and what other programs wrote are made harmless before they are shown. A terminal obeys control
+sequences, and pages and terminals alike let an override of the writing direction make one name look like another. Such
+characters are shown as escapes, ``\x1b`` or ``\u202e``; all others stay as they are.
 
-A terminal obeys control sequences, and pages and terminals alike let an override of the writing direction make one name
-look like another. Such characters are shown as escapes, ``\x1b`` or ``\u202e``; all others stay as they are.
-
-JSON and TOML from files: whatever is wrong with a text ends as one ValueError that says what.
-
-The parsers themselves let through what nothing of ours writes and what breaks whoever goes on with it: nesting as deep
-as the stack, numbers without end, NaN, two fields of one name.
+Whatever is wrong with a JSON or TOML text ends as one ValueError that says what. The parsers themselves let through
+what nothing of ours writes and what breaks whoever goes on with it: nesting as deep as the stack, numbers without end,
+NaN, two fields of one name.
 """
 
 from __future__ import annotations
@@ -57,6 +55,12 @@ def counted_of(count: int, total: int, thing: str, does: str, do: str) -> str:
     return f"{count} of {counted(total, thing)} {does if count == 1 else do}"
 
 
+#: Levels of lists and objects within each other. Our own files have five; the stack holds some hundreds.
+MOST_LEVELS: Final = 50
+#: Digits of a whole number: as many as a float can follow.
+MOST_DIGITS: Final = 300
+
+
 def visible(text: str, *, lines: bool = False) -> str:
     """The text with every character shown that acts instead of being seen.
 
@@ -69,12 +73,6 @@ def visible(text: str, *, lines: bool = False) -> str:
 
 def _escaped(found: re.Match[str]) -> str:
     return found[0].encode("unicode_escape").decode("ascii")
-
-
-#: Levels of lists and objects within each other. Our own files have five; the stack holds some hundreds.
-MOST_LEVELS: Final = 50
-#: Digits of a whole number: as many as a float can follow.
-MOST_DIGITS: Final = 300
 
 
 def parse_json(text: str | bytes, *, repeats: bool = False, finite: bool = True) -> Any:

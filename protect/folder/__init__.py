@@ -5,6 +5,7 @@ from .fitting import fit_folder
 from .plan import Plan
 from .previewing import Preview, PreviewedPicture
 from .protecting import apply_folder, protect_folder
+from .publish import publish_folder
 
 __all__ = [
     "Plan",
@@ -16,4 +17,5 @@ __all__ = [
     "fit_folder",
     "interruptible",
     "protect_folder",
+    "publish_folder",
 ]

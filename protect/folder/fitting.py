@@ -1,8 +1,6 @@
 """Reading a folder at the working resolution and fitting a method to it, so that a kill costs little.
 
-Reading a folder at the working resolution and fitting a method to it, so that a kill costs little.
-
-The optimisation alone: fit a method to a folder and save the bank.
+A run over a folder does it as its first half; :func:`fit_folder` does it alone and saves the bank.
 """
 
 from __future__ import annotations
@@ -20,6 +18,7 @@ from ...imaging.allocator import giving_back
 from ...imaging.loading import FileProblem, auto_resolution, load_image_set, sha256_file
 from ...records.config import Problems, takes
 from ...records.files import put_in_place, sweep_temporaries_of, write_atomic
+from ...records.locks import exclusive
 from ...records.places import StillThere
 from ...records.progress import ProgressCallback, StopRequest, silent
 from ...records.run_file import json_safe, versions
@@ -34,7 +33,7 @@ from ...records.run_state import (
 )
 from ...records.text import read_json
 from ..bank_file import made_for, open_bank
-from ..request import FitFolderConfig, Request, check_bank_place, check_fit, check_source, exclusive
+from ..request import FitFolderConfig, Request, check_bank_place, check_fit, check_source
 from ..request.config import FitFolderKeywords
 from .inputs import NoiseStore, hash_inputs, hash_paths, list_inputs, tell_found
 from .report import FitSummary

@@ -1,9 +1,4 @@
-"""The account of a run: every file below SRC, once, and the noise it is to get.
-
-What a run over a folder needs of the noise it writes: a bank, textures, or a bundle made from text elsewhere.
-
-The account of a run: every file below SRC, once, in a fixed order, with what is to become of it.
-"""
+"""The account of a run: every file below SRC, once, in a fixed order, with what becomes of it and the noise it gets."""
 
 from __future__ import annotations
 

@@ -1,18 +1,20 @@
-"""The dry run: what a run would do, how long it would take, how much memory and how much space in OUT.
+"""The dry run: what a run would do, how long it takes, how much memory, and how large OUT will be.
 
-How large OUT will be, told before hours of work: photos grow several times when they are written without loss.
-
-The dry run: what a run would do, how long it would take and how much memory, measured on a few of the pictures.
+All of it is measured on a few pictures and costs little of the run: how many are looked at is a matter of their pixels,
+and what is done to every pixel (adding, encoding, decoding again) is done to an excerpt of a large one. Photos grow
+several times when they are written without loss, which people want to hear before hours of work.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import os
 import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -21,14 +23,16 @@ import numpy as np
 
 from ...errors import ConfigError, FolderError, ImageError, ResumeError
 from ...imaging.budget import Budget
-from ...imaging.codec import decode
+from ...imaging.codec import decode, read_header
 from ...imaging.encoding import encode, resolve_output_names
 from ...imaging.formats import format_of_file
+from ...imaging.in_flight import PIXELS_IN_FLIGHT
 from ...imaging.loading import FileProblem, load_image_set, sha256_file
 from ...imaging.perturb import add_delta, measure_change
 from ...imaging.picture import Picture
 from ...imaging.scan import Entry, FolderScan
 from ...imaging.visibility import measure_visibility
+from ...records.manifest import image_key
 from ...records.progress import ProgressCallback
 from ...records.text import counted
 from ..request import Request, WriteConfig
@@ -39,81 +43,29 @@ from .session import Session
 if TYPE_CHECKING:
     from ...imaging.image_set import ImageSet
 
-#: Below this nobody minds, and the trial would take longer than the run.
-WORTH_TELLING: Final = 50_000_000
-_MUCH: Final = 1.8
-_TRIED: Final = 3
-_SIDE: Final = 64  # of the trial noise: about as fine as a fitted one
-
-
-def foresee_growth(scan: FolderScan, output: Path, budget: Budget, options: WriteConfig) -> list[str]:
-    """What people should know of the size of OUT; nothing where it is about that of SRC, or small.
-
-    A few pictures are written into memory, with random noise.
-
-    Args:
-        scan: what lies in SRC.
-        output: OUT.
-        budget: how far pixels move.
-        options: how pictures are written.
-    """
-    if scan.total_bytes < WORTH_TELLING:
-        return []
-    names = resolve_output_names(scan.entries, options.format)
-    changing = [entry for entry in scan.entries if names[entry.relative][1] != format_of_file(entry.path)]
-    growth = _measure(_spread_sample(changing), lambda entry: names[entry.relative][1], budget, options)
-    if growth is None:
-        return []
-    grown = sum(entry.size for entry in changing)
-    size = scan.total_bytes + (growth - 1) * grown
-    told = []
-    if size > _MUCH * scan.total_bytes:
-        smaller = "" if options.format == "webp" else " --format webp is lossless, too, and smaller."
-        told.append(
-            f"The protected copies will take about {_size(size)}, the originals take {_size(scan.total_bytes)}: "
-            f"{counted(len(changing), 'picture is', 'pictures are')} written without loss.{smaller}"
-        )
-    with contextlib.suppress(OSError):  # some disks do not say
-        free = shutil.disk_usage(existing_parent(output)).free
-        if free < size:
-            told.append(f"The disk of {output} has {_size(free)} free, and about {_size(size)} are needed.")
-    return told
-
-
-def _measure(
-    entries: Sequence[Entry], encoder: Callable[[Entry], str], budget: Budget, options: WriteConfig
-) -> float | None:
-    """Bytes written for a byte read; ``None`` where none of the pictures can be read."""
-    noise = np.random.default_rng(0).uniform(-1, 1, (_SIDE, _SIDE, 3)) * budget.whole_levels
-    before = after = 0
-    for entry in entries:
-        try:
-            picture = decode(entry.path, max_pixels=options.max_pixels, name=entry.relative)
-            after += len(encode(add_delta(picture, noise, budget), format=encoder(entry)))
-            before += entry.size
-        except (ImageError, ConfigError):
-            continue
-    return after / before if before else None
-
-
-def _spread_sample(entries: Sequence[Entry]) -> list[Entry]:
-    count = min(_TRIED, len(entries))
-    return [entries[(2 * i + 1) * len(entries) // (2 * count)] for i in range(count)]
-
-
-def _size(count: float) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
-
-
-_READ_SAMPLE = 64
-_WRITE_SAMPLE = 12
-#: Copies of a picture's pixels alive at once while it is written: before, protected, after, encoder, measuring.
-_COPIES = 6
-#: Of a value in the bank: int16. Saving takes as much again for the int8 copy and the bytes of the file, twice.
-_BANK_BYTES = 2
-
 #: What a picture of the rehearsal gets, in 8-bit levels.
 _Noise = Callable[[Picture, Entry], np.ndarray]
+
+#: Bytes in SRC below which nobody minds how they grow, and the trial would take longer than the run.
+WORTH_TELLING: Final = 50_000_000
+#: Growth that is told.
+_MUCH: Final = 1.8
+#: Pictures that are tried for it.
+_TRIED: Final = 3
+
+#: Most pictures, and most pixels of them together, that are decoded to measure reading, and writing.
+_READ_SAMPLE, _READ_PIXELS = 64, 200_000_000
+_WRITE_SAMPLE, _WRITE_PIXELS = 12, 50_000_000
+#: Side in px of an excerpt: squares from the middle of each part of a grid.
+_EXCERPT: Final = 768
+_EXCERPT_PARTS: Final = 3
+#: Side in px of random noise: about as fine as a fitted one.
+_NOISE_SIDE: Final = 64
+
+#: Copies of a picture's pixels alive at once while it is written: before, protected, after, encoder, measuring.
+_COPIES: Final = 6
+#: Bytes of a value in the bank: int16. Saving takes as much again for the int8 copy and the bytes of the file, twice.
+_BANK_BYTES: Final = 2
 
 
 @dataclass(frozen=True)
@@ -234,9 +186,10 @@ def make_plan(
         progress("plan", 1, 3, "the first steps of the fit")
         estimate = request.method.estimate(dataset, total)
         seconds, peak = estimate.seconds, estimate.peak_bytes
-        noise, picked = _random_noise(request.resolution, request.method.budget), _spread(readable, _WRITE_SAMPLE)
+        noise = _random_noise(request.resolution, request.method.budget)
+        picked = _within(_spread(readable, _WRITE_SAMPLE), _WRITE_PIXELS)
     else:
-        picked = readable = _pick(scan.entries, _WRITE_SAMPLE)
+        picked = readable = _within(_pick(scan.entries, _WRITE_SAMPLE), _WRITE_PIXELS)
         problems, read_each = [], _measure_hashing(picked)
         (seconds, noise), peak = _measure_names(request), 0
     progress("plan", 2, 3, "writing")
@@ -250,6 +203,7 @@ def make_plan(
     set_bytes = 2 * total * 3 * (request.resolution or 0) ** 2
     rows = {"class": len(scan.classes), "cluster": min(total, 64)}.get(request.method.granularity, total)
     bank_bytes = rows * 3 * (request.resolution or 0) ** 2 * _BANK_BYTES
+    in_flight = max(rehearsal.largest, min(workers * rehearsal.largest, 3 * PIXELS_IN_FLIGHT))
     bytes_out = round(scan.total_bytes * rehearsal.growth)
     return Plan(
         source=scan.root,
@@ -268,7 +222,7 @@ def make_plan(
         + max(
             set_bytes + peak + bank_bytes,  # while fitting
             set_bytes + bank_bytes * 3,  # while saving
-            bank_bytes + workers * rehearsal.largest * _COPIES,  # while writing
+            bank_bytes + in_flight * _COPIES,  # while writing
         ),
         sampled=len(readable) + len(problems),
         problems=problems,
@@ -292,6 +246,30 @@ def _pick(items: Sequence[Entry], count: int) -> list[Entry]:
     return [item for item in items if item.relative in chosen]
 
 
+def _within(items: Sequence[Entry], pixels: int) -> list[Entry]:
+    """As many of the items, in their order, as have no more pixels together; one at least. They are taken from all
+    over, so that a folder of large photos is met in all its parts. What cannot be read counts nothing."""
+    left = pixels
+    chosen = set()
+    for number in _scattered(len(items)):
+        try:
+            header = read_header(items[number].path)
+            needed = header.width * header.height
+        except ImageError:
+            needed = 0
+        if needed > left and chosen:
+            break
+        chosen.add(number)
+        left -= needed
+    return [items[number] for number in sorted(chosen)]
+
+
+def _scattered(count: int) -> Iterator[int]:
+    """0..count - 1 in an order whose every beginning is spread over the whole: by bits, the last one first."""
+    bits = max(1, (count - 1).bit_length())
+    yield from (n for n in (int(f"{k:0{bits}b}"[::-1], 2) for k in range(1 << bits)) if n < count)
+
+
 def _measure_reading(
     request: Request, options: WriteConfig, workers: int
 ) -> tuple[ImageSet, list[Entry], list[FileProblem], float]:
@@ -310,8 +288,8 @@ def _measure_reading(
             dataset = replace(dataset, captions=tuple(told[entry.relative] for entry in found))
         return dataset, found, bad
 
-    sample = _pick(scan.entries, _READ_SAMPLE)
-    load(sample[:1])  # so that imports and caches are not taken for reading speed
+    sample = _within(_pick(scan.entries, _READ_SAMPLE), _READ_PIXELS)
+    load(_within(sample, 0))  # so that imports and caches are not taken for reading speed
     started = time.perf_counter()
     dataset, readable, problems = load(sample, workers)
     seconds = time.perf_counter() - started
@@ -345,13 +323,22 @@ def _measure_names(request: Request) -> tuple[float, _Noise]:
     started = time.perf_counter()
     bank = request.method.fit_classes(request.scan.classes)
     seconds = time.perf_counter() - started
-    return seconds, lambda picture, entry: bank.levels_on(picture, f"{entry.class_name}/{entry.relative}")
+
+    def levels(picture: Picture, entry: Entry) -> np.ndarray:
+        digest = hashlib.sha256(os.fsencode(entry.relative)).hexdigest()  # in the place of the content's
+        return bank.levels_on(picture, image_key(entry.class_name, digest))
+
+    return seconds, levels
 
 
 def _random_noise(resolution: int, budget: Budget) -> _Noise:
-    noise = np.random.default_rng(0).uniform(-1, 1, (resolution, resolution, 3)) * budget.whole_levels
-    delta = np.rint(noise).astype(np.float32)
-    return lambda picture, entry: delta
+    levels = _random_levels(resolution, budget)
+    return lambda picture, entry: levels
+
+
+def _random_levels(side: int, budget: Budget) -> np.ndarray:
+    noise = np.random.default_rng(0).uniform(-1, 1, (side, side, 3)) * budget.whole_levels
+    return np.rint(noise).astype(np.float32)
 
 
 def _readable_of_another_class(
@@ -365,38 +352,89 @@ def _readable_of_another_class(
 
 @dataclass(frozen=True)
 class _Rehearsal:
+    """What writing takes.
+
+    Attributes:
+        growth: bytes written for a byte read.
+        seconds_each: of wall clock, for a picture of the folder.
+        largest: bytes of the pixels of the largest picture met.
+        problems: pictures that cannot be read.
+    """
+
     growth: float
     seconds_each: float
     largest: int
     problems: list[FileProblem]
 
 
+@dataclass(frozen=True)
+class _Tried:
+    before: int
+    after: float
+    seconds: float
+    pixel_bytes: int
+
+
 def _rehearse(entries: list[Entry], noise: _Noise, budget: Budget, options: WriteConfig, workers: int) -> _Rehearsal:
-    """Do all that writing does, into memory."""
+    """Do all that writing does, into memory; of large pictures, most of it to an excerpt."""
     problems: list[FileProblem] = []
     names = resolve_output_names(entries, options.format)
 
-    def rehearse(entry: Entry) -> tuple[int, int, int] | None:
+    def rehearse(entry: Entry) -> _Tried | None:
+        clock = time.perf_counter
         try:
-            before = decode(entry.path, max_pixels=options.max_pixels, name=entry.relative)
+            begun = clock()
+            whole = decode(entry.path, max_pixels=options.max_pixels, name=entry.relative)
+            decoded = clock()
+            before, times = _excerpt(whole)
+            begun_part = clock()
             data = encode(add_delta(before, noise(before, entry), budget), format=names[entry.relative][1])
             after = decode(data, max_pixels=options.max_pixels)
+            written = clock()
             measure_change(before, after)
             measure_visibility(before, after)
+            # What is measured is a sample of a large picture, too.
+            seconds = decoded - begun + times * (written - begun_part) + clock() - written
         except ImageError as error:
             problems.append(FileProblem(entry.relative, error.reason))
             return None
         except ConfigError:
             return None
-        return entry.size, len(data), before.pixels.nbytes
+        return _Tried(entry.size, times * len(data), seconds, whole.pixels.nbytes)
 
-    started = time.perf_counter()
     done = [result for result in ordered_map(rehearse, entries, workers=workers) if result is not None]
-    seconds = time.perf_counter() - started
     if not done:
-        return _Rehearsal(1.0, seconds / len(entries), 0, problems)
-    before, after = sum(item[0] for item in done), sum(item[1] for item in done)
-    return _Rehearsal(after / max(1, before), seconds / len(entries), max(item[2] for item in done), problems)
+        return _Rehearsal(1.0, 0.0, 0, problems)
+    return _Rehearsal(
+        growth=sum(item.after for item in done) / max(1, sum(item.before for item in done)),
+        # Threads under way at once wait for each other, so that each is as slow as they are many.
+        seconds_each=sum(item.seconds for item in done) / len(done) / min(workers, len(done)),
+        largest=max(item.pixel_bytes for item in done),
+        problems=problems,
+    )
+
+
+def _excerpt(picture: Picture) -> tuple[Picture, float]:
+    """Some of a large picture's pixels, and how many times as many it has; the whole of a small one.
+
+    They are the middles of the parts of a grid, put together: sky, ground and what is between, each with its grain.
+    """
+    rows, columns = _bands(picture.height), _bands(picture.width)
+    if len(rows) == picture.height and len(columns) == picture.width:
+        return picture, 1.0
+    pixels = picture.pixels[rows][:, columns]
+    part = picture.of_pixels(pixels)
+    alpha = None if picture.alpha is None else picture.alpha[rows][:, columns]
+    times = picture.height * picture.width / (len(rows) * len(columns))
+    return replace(part, alpha=alpha, source=picture.source), times
+
+
+def _bands(size: int) -> np.ndarray:
+    if size <= _EXCERPT:
+        return np.arange(size)
+    band = _EXCERPT // _EXCERPT_PARTS
+    starts = [((2 * i + 1) * size - _EXCERPT) // (2 * _EXCERPT_PARTS) for i in range(_EXCERPT_PARTS)]
+    return np.concatenate([np.arange(start, start + band) for start in starts])
 
 
 def _memory_in_use() -> int:
@@ -428,3 +466,65 @@ def _output_warnings(output: Path, bytes_out: int) -> list[str]:
         except ResumeError as error:
             warnings.append(str(error))
     return warnings
+
+
+def foresee_growth(scan: FolderScan, output: Path, budget: Budget, options: WriteConfig) -> list[str]:
+    """What people should know of the size of OUT; nothing where it is about that of SRC, or small.
+
+    Excerpts of a few pictures are written into memory, with random noise.
+
+    Args:
+        scan: what lies in SRC.
+        output: OUT.
+        budget: how far pixels move.
+        options: how pictures are written.
+    """
+    if scan.total_bytes < WORTH_TELLING:
+        return []
+    names = resolve_output_names(scan.entries, options.format)
+    changing = [entry for entry in scan.entries if names[entry.relative][1] != format_of_file(entry.path)]
+    growth = _measure_growth(
+        _middles(changing, min(_TRIED, len(changing))), lambda entry: names[entry.relative][1], budget, options
+    )
+    if growth is None:
+        return []
+    grown = sum(entry.size for entry in changing)
+    size = scan.total_bytes + (growth - 1) * grown
+    told = []
+    if size > _MUCH * scan.total_bytes:
+        smaller = "" if options.format == "webp" else " --format webp is lossless, too, and smaller."
+        told.append(
+            f"The protected copies will take about {_size(size)}, the originals take {_size(scan.total_bytes)}: "
+            f"{counted(len(changing), 'picture is', 'pictures are')} written without loss.{smaller}"
+        )
+    with contextlib.suppress(OSError):  # some disks do not say
+        free = shutil.disk_usage(existing_parent(output)).free
+        if free < size:
+            told.append(f"The disk of {output} has {_size(free)} free, and about {_size(size)} are needed.")
+    return told
+
+
+def _measure_growth(
+    entries: Sequence[Entry], encoder: Callable[[Entry], str], budget: Budget, options: WriteConfig
+) -> float | None:
+    """Bytes written for a byte read; ``None`` where none of the pictures can be read."""
+    noise = _random_levels(_NOISE_SIDE, budget)
+    before = after = 0.0
+    for entry in entries:
+        try:
+            picture = decode(entry.path, max_pixels=options.max_pixels, name=entry.relative)
+            part, times = _excerpt(picture)
+            after += times * len(encode(add_delta(part, noise, budget), format=encoder(entry)))
+            before += entry.size
+        except (ImageError, ConfigError):
+            continue
+    return after / before if before else None
+
+
+def _middles(entries: Sequence[Entry], count: int) -> list[Entry]:
+    """The middle one of each of so many equal parts."""
+    return [entries[(2 * i + 1) * len(entries) // (2 * count)] for i in range(count)]
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

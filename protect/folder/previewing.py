@@ -16,7 +16,8 @@ from ...imaging.loading import FileProblem, auto_resolution, entry_key, load_ima
 from ...imaging.perturb import add_delta
 from ...imaging.picture import Picture
 from ...imaging.scan import Entry, FolderScan, scan_source
-from ..request import FitOptions, Problems, check_fit
+from ...records.config import Problems
+from ..request import FitConfig, check_fit
 from ..request.suitability import choose_method
 
 #: What a picture gets at the budget of a name, in 8-bit levels.
@@ -143,7 +144,7 @@ class Preview:
         """Banks that a run's method makes of the names of the classes alone; none where it does not, or cannot."""
         banks = {}
         for name, budget in self._budgets.items():
-            options = FitOptions(method=self.method, epsilon=budget.epsilon, seed=self._seed, device=self._device)
+            options = FitConfig(method=self.method, epsilon=budget.epsilon, seed=self._seed, device=self._device)
             # What is wrong with the folder is told by the run; how noise looks on it can be shown all the same.
             request = check_fit(self._scan, options, Problems()) if self._scan.labelled else None
             if request is None or request.method.needs_pixels:

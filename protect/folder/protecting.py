@@ -1,11 +1,4 @@
-"""The whole job: protect a folder by fitting a method to it, or with a bank that was fitted before.
-
-Finding the cluster of each picture that a bank does not know yet, in parts, so that memory stays bounded.
-
-Protecting a folder with a bank that was fitted before.
-
-The whole job: fit a method to a folder and write the protected copies.
-"""
+"""The whole job: protect a folder by fitting a method to it, or with a bank that was fitted before."""
 
 from __future__ import annotations
 
@@ -20,6 +13,7 @@ from ...errors import BankError, ConfigError, UnknownNameError
 from ...imaging.loading import load_image_set
 from ...imaging.scan import FolderScan
 from ...records.config import Problems, takes
+from ...records.locks import holding
 from ...records.progress import ProgressCallback, StopRequest, silent
 from ...records.run_state import InputRecord, StateFiles
 from ..bank_file import open_bank
@@ -30,7 +24,6 @@ from ..request import (
     check_fit,
     check_source,
     check_write,
-    holding,
 )
 from ..request.config import ApplyKeywords, ProtectKeywords
 from ..textures import TextureBank
@@ -43,8 +36,8 @@ if TYPE_CHECKING:
     from ..bank import Bank
     from ..clusters import Assigned
 
+#: Pictures in memory at a time while their clusters are looked for.
 PART = 256
-"""Pictures that are in memory at a time."""
 
 
 def assign_pictures(
@@ -107,6 +100,7 @@ def apply_folder(
         bank: a bank or the file it was saved in.
         format: see :func:`protect_folder`.
         metadata: see :func:`protect_folder`.
+        mark: see :func:`protect_folder`.
         resume: see :func:`protect_folder`.
         strict: see :func:`protect_folder`.
         follow_links: see :func:`protect_folder`.
@@ -297,6 +291,8 @@ def protect_folder(
         format: ``"lossless"`` (JPEG becomes PNG), ``"webp"`` (JPEG becomes lossless WebP, which is smaller) or
             ``"same"`` (JPEG stays JPEG and may exceed the budget; counted).
         metadata: ``"keep"``, ``"private"`` (drop position, serial numbers, thumbnail) or ``"strip"``.
+        mark: ``"no-ai"`` writes "Prohibited for AI/ML training" into the copies, as IPTC's XMP property
+            ``plus:DataMining``; BMP and PPM files hold none.
         seed: the one seed.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``.
         preset: ``"paper"`` for the hyper-parameters of the paper.

@@ -1,9 +1,4 @@
-"""What a run hands back, and the report for people: one self-contained HTML page.
-
-What a run hands back: counts, problems, where things lie, and the exit code.
-
-The report for people: one self-contained HTML page on what was done to a folder.
-"""
+"""What a run hands back, with its exit code, and the report for people: one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -27,8 +22,9 @@ if TYPE_CHECKING:
 
 #: What to do with our own files in OUT.
 BEFORE_PUBLISHING = (
-    "Before you publish the folder, move bitterant-report.html, bitterant-run.json and bitterant-manifest.jsonl out of "
-    "it: the report shows some originals and what was added to them, which helps whoever wants to take it off."
+    "Do not publish the folder as it is: bitterant-report.html, bitterant-run.json and bitterant-manifest.jsonl show "
+    "some originals and what was added to them, which helps whoever wants to take it off. `bitterant publish OUT DEST` "
+    "copies what may be shown."
 )
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
@@ -20,7 +21,7 @@ from ...imaging.loading import FileProblem, sha256_file
 from ...imaging.perturb import Fit
 from ...imaging.scan import FolderScan
 from ...imaging.visibility import FLIP_MISSING, Sight, flip_available, tell_sights
-from ...records.files import sweep_temporaries, write_atomic
+from ...records.files import sweep_temporaries, sync_folder, write_atomic
 from ...records.manifest import ManifestRow, ManifestWriter, count_statuses
 from ...records.places import StillThere
 from ...records.progress import ProgressCallback, StopRequest
@@ -32,7 +33,7 @@ from .fitting import FittedBank, doubts, fit_and_keep, load_fitted, read_inputs
 from .inputs import NoiseStore, hash_inputs, make_jobs, ordered_map
 from .report import RunSummary, write_report
 from .session import Session
-from .writing import FileWriter, table_warnings
+from .writing import UNMARKED, FileWriter, table_warnings
 
 _Store = TypeVar("_Store", bound=NoiseStore)
 
@@ -43,6 +44,11 @@ FLIP_PICTURES: Final = 32
 
 #: Share of the budget that the root mean square of a change must reach, or the picture is called hardly protected.
 FAINT: Final = 1 / 8
+
+
+#: Rows of the manifest that are written together, and seconds that one waits for others at most.
+ROWS_AT_ONCE = 64
+LONGEST_WAIT = 0.5
 
 
 @dataclass(kw_only=True)
@@ -86,7 +92,7 @@ class FolderRun:
                 max_pixels=self.options.max_pixels,
                 progress=self.progress,
                 stop=self.stop,
-                encoders={source: encoder for source, (_, encoder) in self._names().items()},
+                encoders={source: encoder for source, (_, encoder) in self._names.items()},
             )
             self._look_for_folders(records)
             records = self._begin(session, records, resume)
@@ -147,6 +153,7 @@ class FolderRun:
         write_atomic(session.files.plan, state.to_bytes(), overwrite=False, private=True)
         return records
 
+    @cached_property
     def _names(self) -> dict[str, tuple[str, str]]:
         """Path below OUT and format of each copy, by the picture's path below SRC."""
         return resolve_output_names(
@@ -193,7 +200,7 @@ class FolderRun:
     def _write(
         self, session: Session, records: Sequence[InputRecord], fitted: FittedBank, keep: Path | None
     ) -> RunSummary:
-        names = self._names()
+        names = self._names
         jobs = make_jobs(self.scan.root, records, names)
         session.check_foreign(planned={job.output for job in jobs if job.output is not None})
         session.check_outputs(workers=self.workers, stop=self.stop, progress=self.progress)
@@ -208,6 +215,7 @@ class FolderRun:
             output=self.output,
             bank=fitted.bank,
             metadata=self.options.metadata,
+            mark=self.options.mark,
             max_pixels=self.options.max_pixels,
             names={
                 job.record.relative: job.output for job in jobs if job.encoder is not None and job.output is not None
@@ -221,9 +229,14 @@ class FolderRun:
         writing = time.perf_counter()
         # Closed even on a second Ctrl-C, so that no thread goes on writing after the run has ended.
         results = ordered_map(writer, jobs[resumed:], workers=self.workers, stop=self.stop)
-        with giving_back(), ManifestWriter(session.manifest, session.log.size) as manifest, closing(results):
+        with (
+            giving_back(),
+            ManifestWriter(session.manifest, session.log.size) as manifest,
+            _Ledger(manifest, self.output) as ledger,
+            closing(results),
+        ):
             for row in results:
-                manifest.append([row])
+                ledger.add(row)
                 rows.append(row)
                 self.progress("write", len(rows), len(jobs), row.source)
         if len(rows) < len(jobs):
@@ -252,6 +265,7 @@ class FolderRun:
             *doubts(fitted.report),
             *_sights(rows, float(self.settings["epsilon"]) * 255),
             *_losses(rows),
+            *_unmarked(rows),
         ]
         summary = self._summary(session, rows, keep, new=new, warnings=warnings, resumed=resumed)
         run_file = RunFile(
@@ -313,6 +327,37 @@ class FolderRun:
         )
 
 
+class _Ledger:
+    """Puts rows into the manifest, small files many at a time: to bring each to the disk takes longer than to write it.
+
+    A kill loses the rows that wait. Their files are whole and noted in the journal, and are taken as they are when the
+    run goes on.
+    """
+
+    def __init__(self, manifest: ManifestWriter, output: Path) -> None:
+        self._manifest, self._output = manifest, output
+        self._waiting: list[ManifestRow] = []
+        self._since = time.monotonic()
+
+    def add(self, row: ManifestRow) -> None:
+        self._waiting.append(row)
+        if len(self._waiting) >= ROWS_AT_ONCE or time.monotonic() - self._since > LONGEST_WAIT:
+            self.flush()
+
+    def flush(self) -> None:
+        """The names of the files first: a row must not outlive its file in a power cut."""
+        for folder in {(self._output / row.output).parent for row in self._waiting if row.output is not None}:
+            sync_folder(folder)
+        self._manifest.append(self._waiting)
+        self._waiting, self._since = [], time.monotonic()
+
+    def __enter__(self) -> _Ledger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.flush()
+
+
 def _sights(rows: Sequence[ManifestRow], levels: float) -> list[str]:
     """What the user must know of how it looks, and of pictures that took little of the noise."""
     told = tell_sights(
@@ -348,6 +393,18 @@ def _losses(rows: Sequence[ManifestRow]) -> list[str]:
     return [
         f"JPEG left {100 * middle:.0f} % of the change on the median picture and {100 * kept[0]:.0f} % on the worst of "
         f"{len(kept)}. What that means for the protection, `bitterant verify` tells."
+    ]
+
+
+def _unmarked(rows: Sequence[ManifestRow]) -> list[str]:
+    """What the user must know of copies that could not be marked."""
+    bare = [row for row in rows if row.reason is not None and UNMARKED in row.reason]
+    if not bare:
+        return []
+    formats = " and ".join(sorted({row.format or "" for row in bare}))
+    return [
+        f"{len(bare)} copies bear no mark, since {formats} files hold none: {bare[0].source}"
+        f"{', ...' if len(bare) > 1 else ''}. Convert them to PNG first to have them marked."
     ]
 
 

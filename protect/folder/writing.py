@@ -1,8 +1,6 @@
-"""One input to its output: add the perturbation, write the file, read it back, believe it; and captions go along.
+"""One input to its output: add the perturbation, write the file, read it back from disk, and only then believe it.
 
-Captions go through to OUT; where a picture changed its name (a JPEG becomes a PNG), the caption table follows.
-
-One input to its output: add the perturbation, write the file, read it back from disk, and only then believe it.
+Captions go along; where a picture changed its name (a JPEG becomes a PNG), the caption table follows.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ import re
 import time
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from pathlib import Path
 from typing import Final, Literal
@@ -27,10 +25,12 @@ import numpy as np
 
 from ...errors import CaptionError, ImageError, OutputError, ResumeError, SetupError
 from ...imaging.budget import Budget
-from ...imaging.codec import Picture, decode
+from ...imaging.codec import decode
 from ...imaging.encoding import encode
-from ...imaging.metadata import apply_metadata_policy
+from ...imaging.in_flight import PixelRoom
+from ...imaging.metadata import Mark, add_mark, apply_metadata_policy, has_mark
 from ...imaging.perturb import Change, add_delta, measure_change, share_kept, shrink_delta
+from ...imaging.picture import Picture
 from ...imaging.tables import TABLE_NAMES, visit_names
 from ...imaging.visibility import measure_visibility
 from ...records.files import write_atomic
@@ -40,8 +40,284 @@ from ...records.run_state import InputRecord, Journal
 from ...records.shared_options import Fit
 from .inputs import Job, NoiseStore
 
+logger = logging.getLogger(__name__)
+
+#: Room for the rounding of a measured change; far below one level of a 16-bit file (1/257).
+_SLACK = 1e-4
+
+#: Share of the range in use that a 16-bit picture has to span; the usual budget is 6 % of it, to both sides.
+_LEAST_CONTRAST: Final = 1 / 8
+
+#: What the disk says of one path and not of the whole place: the name is too long, or a file and a folder want it both.
+_OF_ONE_PATH = frozenset({errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY})
+
+#: How the reason begins of a copy whose format holds no mark.
+UNMARKED: Final = "without the mark"
+
+
+@dataclass(frozen=True)
+class FileWriter:
+    """Turns jobs into files in OUT and manifest rows. Safe to call from several threads.
+
+    Attributes:
+        output: OUT.
+        bank: the fitted perturbations.
+        metadata: ``keep``, ``private`` or ``strip``.
+        max_pixels: larger pictures are refused before they are decoded.
+        names: path of each picture below SRC to its path below OUT, for the caption tables.
+        journal: notes each file before it appears.
+        key_of: the identity by which the bank knows a picture.
+        fit: how a perturbation of another size meets a picture; ``None`` for plain bilinear stretching.
+        mark: what is said to those who would train on the pictures, in addition.
+        flip_for: sha256 of the pictures of which FLIP is measured, where its package is installed.
+        folders: SRC and OUT, which are looked for where a file fails.
+        room: for the pixels of all threads together.
+    """
+
+    output: Path
+    bank: NoiseStore
+    metadata: Literal["keep", "private", "strip"]
+    max_pixels: int
+    names: Mapping[str, str]
+    journal: Journal
+    key_of: Callable[[InputRecord], str | None] = attrgetter("key")
+    fit: Fit | None = None
+    mark: Mark | None = None
+    flip_for: frozenset[str] = frozenset()
+    folders: StillThere | None = None
+    room: PixelRoom = field(default_factory=PixelRoom)
+
+    @property
+    def budget(self) -> Budget:
+        """The bound that every picture keeps on disk."""
+        return self.bank.budget
+
+    def __call__(self, job: Job) -> ManifestRow:
+        """Do one job. What is wrong with one file becomes its ``failed`` row.
+
+        The file is whole and on disk; its name there may not be (see :func:`~bitterant.records.files.sync_folder`).
+
+        Raises:
+            OutputError: OUT cannot be written, or SRC or OUT is gone; no file would succeed.
+            ResumeError: a file that is not ours lies in the way.
+        """
+        started = time.perf_counter()
+        try:
+            row = self._row(job)
+        except ImageError as error:
+            self._look_for_folders()
+            row = _plain(job, "failed", error.reason)
+        except OSError as error:
+            self._look_for_folders()
+            row = _plain(job, "failed", f"cannot be read: {error.strerror or error}")
+        return replace(row, seconds=round(time.perf_counter() - started, 4))
+
+    def _look_for_folders(self) -> None:
+        if self.folders is not None:
+            self.folders.check()
+
+    def _row(self, job: Job) -> ManifestRow:
+        record = job.record
+        if record.kind in ("skipped", "failed"):
+            return _plain(job, "skipped" if record.kind == "skipped" else "failed", record.reason)
+        data = read_regular(job.path)
+        if hashlib.sha256(data).hexdigest() != record.sha256:
+            raise ImageError(record.relative, "the file changed while the run was under way")
+        if record.kind != "image":
+            return self._copy(job, data)
+        with self.room.entrance() as enter:
+            return self._protect(job, data, enter)
+
+    def _copy(self, job: Job, data: bytes) -> ManifestRow:
+        followed = Followed(data)
+        if job.record.kind == "caption":
+            followed = follow_names(job.record.relative, data, self.names)
+        target, digest = self._put(job, followed.data)
+        with _discarding(target, job.record.relative):
+            if hashlib.sha256(target.read_bytes()).hexdigest() != digest:
+                raise ImageError(job.record.relative, "the copy read back from disk differs; the file was removed")
+        reason = followed.reason if job.record.kind == "caption" else "a label map, copied as it is"
+        return replace(_plain(job, "copied", reason), output=job.output, sha256_out=digest)
+
+    def _protect(self, job: Job, data: bytes, enter: Callable[[int], None]) -> ManifestRow:
+        relative = job.record.relative
+        # Decoded first: a damaged file is a failure, with or without a perturbation for it.
+        before = decode(data, max_pixels=self.max_pixels, name=relative, before_loading=enter)
+        _check_contrast(before, relative)
+        entry_key = self.key_of(job.record)
+        key = None if entry_key is None else self.bank.key_for(entry_key)
+        if key is None:
+            return _plain(job, "skipped", "the bank holds no perturbation for this picture; it was not copied")
+        levels = self.bank.levels_on(before, key)
+        if self.fit is not None:
+            levels = shrink_delta(levels, before.height, before.width, self.fit)
+        if not levels.any():
+            raise ImageError(
+                relative,
+                f"the perturbation of {key} is zero everywhere and would protect nothing; make the noise again",
+            )
+        protected = add_delta(before, levels, self.budget, fit=self.fit or "stretch")
+        protected = replace(protected, metadata=apply_metadata_policy(protected.metadata, self.metadata))
+        if self.mark is not None:
+            protected = replace(protected, metadata=add_mark(protected.metadata, self.mark))
+        encoder = job.encoder or "PNG"
+        del levels  # as large as the picture, and not needed any more
+        target, digest = self._put(job, encode(protected, format=encoder))
+        with _discarding(target, relative):
+            found = target.read_bytes()
+            if hashlib.sha256(found).hexdigest() != digest:
+                raise _not_as_meant(relative, "its bytes differ from those that were written")
+            after = decode(found, max_pixels=self.max_pixels, name=relative)
+            wrong = _difference(protected, after, lossless=encoder != "JPEG")
+            if wrong is not None:
+                raise _not_as_meant(relative, wrong)
+            change = measure_change(before, after)
+            over = change.linf_levels > self.budget.levels + _SLACK
+            if over and encoder != "JPEG":
+                wrong = f"the change on disk is {change.linf_levels:g} levels, more than {self.budget.levels:g}"
+                raise _not_as_meant(relative, wrong)
+            kept = share_kept(before, protected, after) if encoder == "JPEG" else None
+            seen = measure_visibility(before, after, with_flip=job.record.sha256 in self.flip_for)
+        told = [_say_over(change, self.budget)] if over else []
+        if self.mark is not None and not has_mark(after.metadata, self.mark):
+            told.append(f"{UNMARKED} {self.mark}")
+        return ManifestRow(
+            source=relative,
+            output=job.output,
+            sha256_in=job.record.sha256,
+            sha256_out=digest,
+            status="protected",
+            reason="; ".join(told) or None,
+            width=int(after.pixels.shape[1]),
+            height=int(after.pixels.shape[0]),
+            mode=after.mode,
+            format=after.format,
+            linf_levels=round(change.linf_levels, 4),
+            # Infinite where nothing changed, which JSON cannot say. Rounded below what threads can change in a sum.
+            psnr=None if math.isinf(change.psnr) else round(change.psnr, 3),
+            ssim=round(change.ssim, 5),
+            ciede=round(seen.ciede, 3),
+            ciede_p95=round(seen.ciede_p95, 3),
+            ciede_patches=round(seen.ciede_patches, 3),
+            ciede_flat=None if seen.ciede_flat is None else round(seen.ciede_flat, 3),
+            flip=None if seen.flip is None else round(seen.flip, 4),
+            kept=None if kept is None else round(kept, 3),
+            key=key,
+        )
+
+    def _put(self, job: Job, data: bytes) -> tuple[Path, str]:
+        """Bring bytes to their place; a file of ours that an interrupted run left there is taken as it is."""
+        output = job.output or job.record.relative
+        target = self.output / output
+        digest = hashlib.sha256(data).hexdigest()
+        if os.path.lexists(target):
+            if (
+                target.is_file()
+                and not target.is_symlink()
+                and hashlib.sha256(target.read_bytes()).hexdigest() == digest
+            ):
+                return target, digest
+            if target.is_dir() and not target.is_symlink():
+                raise ImageError(
+                    job.record.relative, f"cannot be written: a folder {output} is in its way; rename one of them"
+                )
+            raise ResumeError(
+                f"{target} is in the way and bitterant did not write it. Nothing is overwritten: "
+                "move that file away and run the same command again."
+            )
+        self.journal.note(output, digest)
+        try:
+            write_atomic(target, data, overwrite=False, lasting=False)
+        except OutputError as error:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in _OF_ONE_PATH:
+                why = error.__cause__.strerror or error.__cause__
+                raise ImageError(job.record.relative, f"cannot be written as {output}: {why}; rename it") from error
+            raise
+        return target, digest
+
+
+def _plain(job: Job, status: Literal["copied", "skipped", "failed"], reason: str | None) -> ManifestRow:
+    return ManifestRow(
+        source=job.record.relative,
+        output=None,
+        sha256_in=job.record.sha256,
+        sha256_out=None,
+        status=status,
+        reason=reason,
+    )
+
+
+@contextlib.contextmanager
+def _discarding(target: Path, relative: str) -> Iterator[None]:
+    """Remove the file again unless the block finds it sound; whatever goes wrong is a failure of that file.
+
+    Raises:
+        ImageError: it is not.
+    """
+    try:
+        yield
+    except Exception as error:
+        with contextlib.suppress(OSError):
+            target.unlink()
+        if isinstance(error, ImageError):
+            raise
+        logger.error("%s: %r", relative, error)
+        why = (error.strerror if isinstance(error, OSError) else None) or error or type(error).__name__
+        raise ImageError(relative, f"cannot be read back from disk: {why}; the file was removed") from error
+
+
+def _not_as_meant(relative: str, wrong: str) -> ImageError:
+    logger.error("%s: %s", relative, wrong)
+    return ImageError(relative, f"read back from disk, {wrong}; the file was removed. Please report this as a bug")
+
+
+def _check_contrast(picture: Picture, relative: str) -> None:
+    """Refuse 16 bits of which little is used, far from black: programs stretch it, and the change with it.
+
+    Raises:
+        ImageError: the picture is one of these.
+    """
+    if picture.bit_depth == 16:
+        low, high = int(picture.pixels.min()), int(picture.pixels.max())
+        if 0 < high - low < picture.full_range * _LEAST_CONTRAST:
+            raise ImageError(
+                relative,
+                f"its 16-bit values lie between {low} and {high}: the noise would cover what little differs; "
+                "stretch them to the full range",
+            )
+
+
+def _say_over(change: Change, budget: Budget) -> str:
+    return f"over budget: JPEG changed it by {change.linf_levels:g} levels, more than {budget.levels:g}"
+
+
+def _difference(meant: Picture, found: Picture, *, lossless: bool) -> str | None:
+    """How the picture on disk differs from the one that was meant; ``None`` where it does not."""
+    if found.pixels.shape[:2] != meant.pixels.shape[:2] or found.bit_depth != meant.bit_depth:
+        return (
+            f"it has {found.width} x {found.height} pixels of {found.bit_depth} bits, "
+            f"not {meant.width} x {meant.height} of {meant.bit_depth}"
+        )
+    if meant.pixels.shape[2] > found.pixels.shape[2]:
+        return "its colours are gone"
+    if not lossless:
+        return None
+    if not np.array_equal(_opacity(meant), _opacity(found)):
+        return "its transparency differs"
+    # WebP has no grey: there a grey picture comes back with three equal channels.
+    if not np.array_equal(np.broadcast_to(meant.pixels, found.pixels.shape), found.pixels):
+        return "its pixels differ from those that were written"
+    return None
+
+
+def _opacity(picture: Picture) -> np.ndarray:
+    # Encoders may leave out a transparency that is opaque everywhere.
+    return np.array(255, np.uint8) if picture.alpha is None or (picture.alpha == 255).all() else picture.alpha
+
+
 _URL: Final = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _SHOWN: Final = 5
+_AS_IT_IS: Final = "copied as it is, the names of pictures in it too, since it cannot be understood"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +340,6 @@ class Followed:
         if self.problem is not None:
             return f"{_AS_IT_IS}: {self.problem}"
         return f"file names that follow the new names of the pictures: {self.changed}" if self.changed else None
-
-
-_AS_IT_IS: Final = "copied as it is, the names of pictures in it too, since it cannot be understood"
 
 
 def follow_names(relative: str, data: bytes, names: Mapping[str, str]) -> Followed:
@@ -175,258 +448,3 @@ def table_warnings(output: Path, rows: Iterable[ManifestRow]) -> list[str]:
                 "that loads the table will stop there: take these rows out, or mend the pictures and run again."
             )
     return warnings
-
-
-logger = logging.getLogger(__name__)
-
-#: Room for the rounding of a measured change; far below one level of a 16-bit file (1/257).
-_SLACK = 1e-4
-
-#: Share of the range in use that a 16-bit picture has to span; the usual budget is 6 % of it, to both sides.
-_LEAST_CONTRAST: Final = 1 / 8
-
-#: What the disk says of one path and not of the whole place: the name is too long, or a file and a folder want it both.
-_OF_ONE_PATH = frozenset({errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY})
-
-
-@dataclass(frozen=True)
-class FileWriter:
-    """Turns jobs into files in OUT and manifest rows. Safe to call from several threads.
-
-    Attributes:
-        output: OUT.
-        bank: the fitted perturbations.
-        metadata: ``keep``, ``private`` or ``strip``.
-        max_pixels: larger pictures are refused before they are decoded.
-        names: path of each picture below SRC to its path below OUT, for the caption tables.
-        journal: notes each file before it appears.
-        key_of: the identity by which the bank knows a picture.
-        fit: how a perturbation of another size meets a picture; ``None`` for plain bilinear stretching.
-        folders: SRC and OUT, which are looked for where a file fails.
-        flip_for: sha256 of the pictures of which FLIP is measured, where its package is installed.
-    """
-
-    output: Path
-    bank: NoiseStore
-    metadata: Literal["keep", "private", "strip"]
-    max_pixels: int
-    names: Mapping[str, str]
-    journal: Journal
-    key_of: Callable[[InputRecord], str | None] = attrgetter("key")
-    fit: Fit | None = None
-    flip_for: frozenset[str] = frozenset()
-    folders: StillThere | None = None
-
-    @property
-    def budget(self) -> Budget:
-        """The bound that every picture keeps on disk."""
-        return self.bank.budget
-
-    def __call__(self, job: Job) -> ManifestRow:
-        """Do one job. What is wrong with one file becomes its ``failed`` row.
-
-        Raises:
-            OutputError: OUT cannot be written, or SRC or OUT is gone; no file would succeed.
-            ResumeError: a file that is not ours lies in the way.
-        """
-        started = time.perf_counter()
-        try:
-            row = self._row(job)
-        except ImageError as error:
-            self._look_for_folders()
-            row = _plain(job, "failed", error.reason)
-        except OSError as error:
-            self._look_for_folders()
-            row = _plain(job, "failed", f"cannot be read: {error.strerror or error}")
-        return replace(row, seconds=round(time.perf_counter() - started, 4))
-
-    def _look_for_folders(self) -> None:
-        if self.folders is not None:
-            self.folders.check()
-
-    def _row(self, job: Job) -> ManifestRow:
-        record = job.record
-        if record.kind in ("skipped", "failed"):
-            return _plain(job, "skipped" if record.kind == "skipped" else "failed", record.reason)
-        data = read_regular(job.path)
-        if hashlib.sha256(data).hexdigest() != record.sha256:
-            raise ImageError(record.relative, "the file changed while the run was under way")
-        return self._protect(job, data) if record.kind == "image" else self._copy(job, data)
-
-    def _copy(self, job: Job, data: bytes) -> ManifestRow:
-        followed = Followed(data)
-        if job.record.kind == "caption":
-            followed = follow_names(job.record.relative, data, self.names)
-        target, digest = self._put(job, followed.data)
-        with _discarding(target, job.record.relative):
-            if hashlib.sha256(target.read_bytes()).hexdigest() != digest:
-                raise ImageError(job.record.relative, "the copy read back from disk differs; the file was removed")
-        reason = followed.reason if job.record.kind == "caption" else "a label map, copied as it is"
-        return replace(_plain(job, "copied", reason), output=job.output, sha256_out=digest)
-
-    def _protect(self, job: Job, data: bytes) -> ManifestRow:
-        relative = job.record.relative
-        # Decoded first: a damaged file is a failure, with or without a perturbation for it.
-        before = decode(data, max_pixels=self.max_pixels, name=relative)
-        _check_contrast(before, relative)
-        entry_key = self.key_of(job.record)
-        key = None if entry_key is None else self.bank.key_for(entry_key)
-        if key is None:
-            return _plain(job, "skipped", "the bank holds no perturbation for this picture; it was not copied")
-        levels = self.bank.levels_on(before, key)
-        if self.fit is not None:
-            levels = shrink_delta(levels, before.height, before.width, self.fit)
-        if not levels.any():
-            raise ImageError(
-                relative,
-                f"the perturbation of {key} is zero everywhere and would protect nothing; make the noise again",
-            )
-        protected = add_delta(before, levels, self.budget, fit=self.fit or "stretch")
-        protected = replace(protected, metadata=apply_metadata_policy(protected.metadata, self.metadata))
-        encoder = job.encoder or "PNG"
-        target, _ = self._put(job, encode(protected, format=encoder))
-        with _discarding(target, relative):
-            found = target.read_bytes()
-            after = decode(found, max_pixels=self.max_pixels, name=relative)
-            wrong = _difference(protected, after, lossless=encoder != "JPEG")
-            if wrong is not None:
-                raise _not_as_meant(relative, wrong)
-            change = measure_change(before, after)
-            over = change.linf_levels > self.budget.levels + _SLACK
-            if over and encoder != "JPEG":
-                wrong = f"the change on disk is {change.linf_levels:g} levels, more than {self.budget.levels:g}"
-                raise _not_as_meant(relative, wrong)
-            kept = share_kept(before, protected, after) if encoder == "JPEG" else None
-            seen = measure_visibility(before, after, with_flip=job.record.sha256 in self.flip_for)
-        return ManifestRow(
-            source=relative,
-            output=job.output,
-            sha256_in=job.record.sha256,
-            sha256_out=hashlib.sha256(found).hexdigest(),
-            status="protected",
-            reason=_say_over(change, self.budget) if over else None,
-            width=int(after.pixels.shape[1]),
-            height=int(after.pixels.shape[0]),
-            mode=after.mode,
-            format=after.format,
-            linf_levels=round(change.linf_levels, 4),
-            # Infinite where nothing changed, which JSON cannot say. Rounded below what threads can change in a sum.
-            psnr=None if math.isinf(change.psnr) else round(change.psnr, 3),
-            ssim=round(change.ssim, 5),
-            ciede=round(seen.ciede, 3),
-            ciede_p95=round(seen.ciede_p95, 3),
-            ciede_patches=round(seen.ciede_patches, 3),
-            ciede_flat=None if seen.ciede_flat is None else round(seen.ciede_flat, 3),
-            flip=None if seen.flip is None else round(seen.flip, 4),
-            kept=None if kept is None else round(kept, 3),
-            key=key,
-        )
-
-    def _put(self, job: Job, data: bytes) -> tuple[Path, str]:
-        """Bring bytes to their place; a file of ours that an interrupted run left there is taken as it is."""
-        output = job.output or job.record.relative
-        target = self.output / output
-        digest = hashlib.sha256(data).hexdigest()
-        if os.path.lexists(target):
-            if (
-                target.is_file()
-                and not target.is_symlink()
-                and hashlib.sha256(target.read_bytes()).hexdigest() == digest
-            ):
-                return target, digest
-            if target.is_dir() and not target.is_symlink():
-                raise ImageError(
-                    job.record.relative, f"cannot be written: a folder {output} is in its way; rename one of them"
-                )
-            raise ResumeError(
-                f"{target} is in the way and bitterant did not write it. Nothing is overwritten: "
-                "move that file away and run the same command again."
-            )
-        self.journal.note(output, digest)
-        try:
-            write_atomic(target, data, overwrite=False)
-        except OutputError as error:
-            if isinstance(error.__cause__, OSError) and error.__cause__.errno in _OF_ONE_PATH:
-                why = error.__cause__.strerror or error.__cause__
-                raise ImageError(job.record.relative, f"cannot be written as {output}: {why}; rename it") from error
-            raise
-        return target, digest
-
-
-def _plain(job: Job, status: Literal["copied", "skipped", "failed"], reason: str | None) -> ManifestRow:
-    return ManifestRow(
-        source=job.record.relative,
-        output=None,
-        sha256_in=job.record.sha256,
-        sha256_out=None,
-        status=status,
-        reason=reason,
-    )
-
-
-@contextlib.contextmanager
-def _discarding(target: Path, relative: str) -> Iterator[None]:
-    """Remove the file again unless the block finds it sound; whatever goes wrong is a failure of that file.
-
-    Raises:
-        ImageError: it is not.
-    """
-    try:
-        yield
-    except Exception as error:
-        with contextlib.suppress(OSError):
-            target.unlink()
-        if isinstance(error, ImageError):
-            raise
-        logger.error("%s: %r", relative, error)
-        why = (error.strerror if isinstance(error, OSError) else None) or error or type(error).__name__
-        raise ImageError(relative, f"cannot be read back from disk: {why}; the file was removed") from error
-
-
-def _not_as_meant(relative: str, wrong: str) -> ImageError:
-    logger.error("%s: %s", relative, wrong)
-    return ImageError(relative, f"read back from disk, {wrong}; the file was removed. Please report this as a bug")
-
-
-def _check_contrast(picture: Picture, relative: str) -> None:
-    """Refuse 16 bits of which little is used, far from black: programs stretch it, and the change with it.
-
-    Raises:
-        ImageError: the picture is one of these.
-    """
-    if picture.bit_depth == 16:
-        low, high = int(picture.pixels.min()), int(picture.pixels.max())
-        if 0 < high - low < picture.full_range * _LEAST_CONTRAST:
-            raise ImageError(
-                relative,
-                f"its 16-bit values lie between {low} and {high}: the noise would cover what little differs; "
-                "stretch them to the full range",
-            )
-
-
-def _say_over(change: Change, budget: Budget) -> str:
-    return f"over budget: JPEG changed it by {change.linf_levels:g} levels, more than {budget.levels:g}"
-
-
-def _difference(meant: Picture, found: Picture, *, lossless: bool) -> str | None:
-    """How the picture on disk differs from the one that was meant; ``None`` where it does not."""
-    if found.pixels.shape[:2] != meant.pixels.shape[:2] or found.bit_depth != meant.bit_depth:
-        return (
-            f"it has {found.width} x {found.height} pixels of {found.bit_depth} bits, "
-            f"not {meant.width} x {meant.height} of {meant.bit_depth}"
-        )
-    if meant.pixels.shape[2] > found.pixels.shape[2]:
-        return "its colours are gone"
-    if not lossless:
-        return None
-    if not np.array_equal(_opacity(meant), _opacity(found)):
-        return "its transparency differs"
-    # WebP has no grey: there a grey picture comes back with three equal channels.
-    if not np.array_equal(np.broadcast_to(meant.pixels, found.pixels.shape), found.pixels):
-        return "its pixels differ from those that were written"
-    return None
-
-
-def _opacity(picture: Picture) -> np.ndarray:
-    # Encoders may leave out a transparency that is opaque everywhere.
-    return np.array(255, np.uint8) if picture.alpha is None or (picture.alpha == 255).all() else picture.alpha

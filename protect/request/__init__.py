@@ -12,7 +12,7 @@ from ..._lazy import lazy_exports
 if TYPE_CHECKING:
     from .checks import Request, check_bank_place, check_fit, check_source, check_write
     from .config import ApplyConfig, FitConfig, FitFolderConfig, MetadataPolicy, ProtectConfig, WriteConfig
-    from .places import check_writable, exclusive, holding
+    from .places import check_writable
 
 __all__ = [
     "ApplyConfig",
@@ -27,8 +27,6 @@ __all__ = [
     "check_source",
     "check_writable",
     "check_write",
-    "exclusive",
-    "holding",
 ]
 
 __getattr__, __dir__ = lazy_exports(
@@ -36,6 +34,6 @@ __getattr__, __dir__ = lazy_exports(
     {
         "checks": ("Request", "check_bank_place", "check_fit", "check_source", "check_write"),
         "config": ("ApplyConfig", "FitConfig", "FitFolderConfig", "MetadataPolicy", "ProtectConfig", "WriteConfig"),
-        "places": ("check_writable", "exclusive", "holding"),
+        "places": ("check_writable",),
     },
 )

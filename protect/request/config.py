@@ -35,6 +35,7 @@ else:
 
 Granularity = Literal["sample", "class", "cluster"]
 MetadataPolicy = Literal["keep", "private", "strip"]
+Mark = Literal["no-ai"]
 
 METHOD_WORDS: Final = ("auto", *METHODS)
 RESOLUTIONS: Final = range(16, 1025)
@@ -250,7 +251,20 @@ class WriteConfig(ReadConfig):
             decisive=True,
         ),
     ] = "keep"
+    mark: Annotated[
+        Mark | None,
+        Option(
+            help='no-ai: write "Prohibited for AI/ML training" into the metadata of the copies (IPTC Data Mining).',
+            metavar="no-ai",
+            everyday=True,
+            decisive=True,
+        ),
+    ] = None
     strict: Annotated[bool, Option(help="Count skipped files as failures: exit code 1.")] = False
+
+    def settings(self) -> dict[str, Any]:
+        """As of every configuration; a mark is named where there is one."""
+        return {name: value for name, value in super().settings().items() if name != "mark" or value is not None}
 
     def warnings(self) -> list[str]:
         """What the user should know about them."""
@@ -368,6 +382,7 @@ class WriteKeywords(ReadKeywords, total=False):
 
     format: FormatPolicy
     metadata: MetadataPolicy
+    mark: Mark | None
     strict: bool
 
 

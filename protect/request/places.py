@@ -5,20 +5,15 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
 
-from ...errors import FolderError, OutputError, ResumeError
+from ...errors import FolderError, OutputError
 from ...imaging.scan import is_own_file
 from ...records.files import TEMPORARY_PREFIX
-from ...records.places import identity_of, lies_in, open_own
+from ...records.places import identity_of, lies_in
 
 #: Litter that desktops leave in any folder; never a reason to refuse one.
 _LITTER = frozenset({".ds_store", "thumbs.db", "desktop.ini", ".directory"})
-
-#: Far more than can fail by chance.
-_LOCK_TRIES = 100
 
 
 def overlap_problem(source: Path, output: Path) -> FolderError | None:
@@ -121,80 +116,3 @@ def survey_output(output: Path) -> Iterator[str]:
             ours = at_root and is_own_file(name) and not (here / name).is_symlink()
             if not ours and name.lower() not in _LITTER:
                 yield (here / name).relative_to(output).as_posix()
-
-
-@contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Hold a lock file, so that two runs never write to one folder. Freed by the system when the process dies.
-
-    Raises:
-        ResumeError: another process holds it.
-        OutputError: the file cannot be made.
-    """
-    file = _acquire(path)
-    try:
-        yield
-    finally:
-        # Removed while it is held: afterwards it could be another run's.
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
-        file.close()
-        if os.name == "nt":  # where an open file cannot be removed, and nothing is locked
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
-
-
-@contextmanager
-def holding(output: Path, lock: Path, *, existed: bool) -> Iterator[None]:
-    """Hold OUT for one run; a folder that was made for nothing is taken away again."""
-    try:
-        with exclusive(lock):
-            yield
-    except BaseException:
-        if not existed:
-            with suppress(OSError):
-                output.rmdir()
-        raise
-
-
-def _acquire(path: Path) -> BinaryIO:
-    """The lock file, held."""
-    for _ in range(_LOCK_TRIES):
-        try:
-            file = open_own(path)
-        except OSError as error:
-            raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
-        try:
-            _take(file.fileno(), path)
-            if _is_still_there(file.fileno(), path):
-                return file
-        except BaseException:
-            file.close()
-            raise
-        # Its last holder removed the file between our opening and locking it: what we hold keeps nobody out.
-        file.close()
-    raise _held_elsewhere(path)
-
-
-def _is_still_there(descriptor: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False
-
-
-def _held_elsewhere(path: Path) -> ResumeError:
-    return ResumeError(f"Another bitterant is writing to {path.parent}. Wait for it, or stop it and run this again.")
-
-
-def _take(descriptor: int, path: Path) -> None:
-    try:
-        import fcntl
-    except ImportError:  # not on Windows; two runs at once are then not noticed
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise _held_elsewhere(path) from error
-    except OSError:  # a file system without locks
-        return

@@ -21,6 +21,7 @@ from ...imaging.budget import Budget
 from ...imaging.picture import Picture
 from ...records.config import Problems, takes
 from ...records.files import write_atomic
+from ...records.locks import holding
 from ...records.progress import ProgressCallback, StopRequest, silent
 from ...records.run_file import json_safe, read_run_file
 from ...records.run_state import InputRecord, StateFiles
@@ -28,7 +29,7 @@ from ...records.shared_options import Fit
 from ..folder.inputs import hash_inputs
 from ..folder.report import RunSummary
 from ..folder.run import FolderRun
-from ..request import check_source, check_write, holding
+from ..request import check_source, check_write
 from ..request.text_config import ApplyBundleConfig, ApplyBundleKeywords
 from .bundle import NoiseBundle
 from .request import RequestMap

@@ -197,3 +197,40 @@ def test_where_a_change_is_seen_is_told_with_names() -> None:
     assert "b.png (5.0), sky.png (2.5)" in flat
     (alone,) = tell_sights([Sight("sky.png", 1.0, 2.5)])
     assert alone.startswith("The change is visible")
+
+
+# ------------------------------------------------------------------ SSIM of large pictures
+def test_ssim_of_a_large_picture_is_the_mean_of_tiles_of_the_full_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is looked at is a part of the full map, values at its edges included; a change everywhere is met."""
+    rng = np.random.default_rng(0)
+    before = rng.integers(0, 256, (1100, 1300, 1), dtype=np.uint8)
+    after = np.clip(before + rng.integers(-9, 10, before.shape), 0, 255).astype(np.uint8)
+    maps: list[np.ndarray] = []
+    real = visibility._ssim_map
+
+    def noted(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        maps.append(real(x, y))
+        return maps[-1]
+
+    monkeypatch.setattr(visibility, "_ssim_map", noted)
+    some = visibility.structural_similarity(before, after, 255)
+    few = [tile.tobytes() for tile in maps]
+    assert len(few) == 48
+    maps.clear()
+    monkeypatch.setattr(visibility, "_ALL_OF", before.size)
+    whole = visibility.structural_similarity(before, after, 255)
+    assert {*few} < {tile.tobytes() for tile in maps}
+    assert some == pytest.approx(whole, abs=0.002)
+    assert some != whole
+
+
+@pytest.mark.parametrize(("size", "most"), [(1, 4), (64, 4), (65, 4), (1000, 4), (1000, None), (5000, 12)])
+def test_tiles_are_spread_over_a_side(size: int, most: int | None) -> None:
+    starts = visibility._starts(size, 64, most)
+    tiles = -(-size // 64)
+    assert len(starts) == min(tiles, most or tiles)
+    assert all(start % 64 == 0 and 0 <= start < size for start in starts)
+    assert len(set(starts)) == len(starts)
+    if most is not None and tiles > 2 * most:
+        assert starts[0] < size / most
+        assert starts[-1] > size - 64 - size / most

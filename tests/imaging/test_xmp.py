@@ -6,7 +6,7 @@ from xml.etree.ElementTree import canonicalize
 
 import pytest
 
-from bitterant.imaging.xmp import clean_xmp, keep_rights, xmp_orientation
+from bitterant.imaging.xmp import clean_xmp, forbid_training, forbids_training, keep_rights, xmp_orientation
 
 SPACES = {
     "GCamera": "http://ns.google.com/photos/1.0/camera/",
@@ -152,3 +152,77 @@ def test_large_packets_end(many):
     cleaned = clean_xmp(many)
     assert cleaned is None or b"Thumbnails" not in cleaned
     assert xmp_orientation(many) is None
+
+
+# ------------------------------------------------------------------ no training
+DMI = "http://ns.useplus.org/ldf/vocab/DMI-"
+PLUS = 'xmlns:plus="http://ns.useplus.org/ldf/xmp/1.0/"'
+RDF = 'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"'
+
+
+def packet_of(description: str) -> bytes:
+    return f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF {RDF}>{description}</rdf:RDF></x:xmpmeta>'.encode()
+
+
+def test_a_picture_without_a_packet_gets_one() -> None:
+    made = forbid_training(None)
+    assert forbids_training(made)
+    assert not forbids_training(None)
+    assert clean_xmp(made) == made
+    assert keep_rights(made) is not None, "a mark is a right"
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        '<rdf:Description rdf:about="uuid:1&amp;2" xmlns:dc="http://purl.org/dc/elements/1.1/" dc:title="  ü &lt;"/>',
+        '<rdf:Description rdf:about=""/><!-- </rdf:RDF> -->',
+        "",
+    ],
+)
+def test_all_else_in_a_packet_stays_byte_for_byte(description: str) -> None:
+    packet = packet_of(description)
+    marked = forbid_training(packet)
+    assert forbids_training(marked)
+    added = len(marked) - len(packet)
+    assert any(marked[:at] + marked[at + added :] == packet for at in range(len(packet))), "more than one place changed"
+    if "uuid" in description:
+        assert marked.count(b'rdf:about="uuid:1&amp;2"') == 2, "XMP is about one thing"
+
+
+def test_what_only_looks_like_the_end_is_none() -> None:
+    packet = f'<rdf:RDF {RDF}><rdf:Description rdf:about=""/></rdf:RDF><!-- </rdf:RDF> -->'.encode()
+    assert forbids_training(forbid_training(packet))
+
+
+@pytest.mark.parametrize(
+    ("value", "stays"),
+    [
+        ("PROHIBITED-AIMLTRAINING", True),
+        ("PROHIBITED", True),
+        ("PROHIBITED-EXCEPTSEARCHENGINEINDEXING", True),
+        ("PROHIBITED-GENAIMLTRAINING", False),
+        ("PROHIBITED-SEECONSTRAINT", False),
+        ("ALLOWED", False),
+        ("UNSPECIFIED", False),
+    ],
+)
+@pytest.mark.parametrize("form", ["attribute", "element", "address"])
+def test_what_forbids_as_much_stays_and_what_allows_is_replaced(value: str, stays: bool, form: str) -> None:
+    about = f'<rdf:Description rdf:about="" {PLUS}>{{}}</rdf:Description>'
+    forms = {
+        "attribute": f'<rdf:Description rdf:about="" {PLUS} plus:DataMining="{DMI}{value}"/>',
+        "element": about.format(f"<plus:DataMining>{DMI}{value}</plus:DataMining>"),
+        "address": about.format(f'<plus:DataMining rdf:resource="{DMI}{value}"/>'),
+    }
+    packet = packet_of(forms[form])
+    assert forbids_training(packet) is stays
+    marked = forbid_training(packet)
+    assert forbids_training(marked)
+    assert (marked == packet) is stays
+    assert marked.count(b"DMI-") == 1
+
+
+@pytest.mark.parametrize("packet", [b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>', f"<rdf:RDF {RDF}/>".encode(), b"junk"])
+def test_a_packet_without_a_place_for_it_is_given_one(packet: bytes) -> None:
+    assert forbids_training(forbid_training(packet))

@@ -142,6 +142,8 @@ def main(source: Path, work: Path) -> None:
     def protect(output: Path, point: str = "") -> None:
         for patch in patches(point):
             patch.start()  # type: ignore[attr-defined]
+        if point.startswith("row"):
+            run.ROWS_AT_ONCE = 1
         progress = reading if point == "read" else None
         protect_folder(source, output, method=Stepped(seed=1, device="cpu"), workers=2, progress=progress)
 

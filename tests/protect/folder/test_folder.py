@@ -253,20 +253,32 @@ def test_pixel_limits_hold(kit: Any) -> None:
 
 
 # ------------------------------------------------------------------ read back
-def test_bytes_that_decode_to_too_large_a_change_are_thrown_away(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The check reads the disk, not the memory: a disk (or encoder) that changes pixels is found out."""
-    real = writing.write_atomic
+def _inverted_corner(data: bytes) -> bytes:
+    pixels = np.array(Image.open(io.BytesIO(data)))
+    pixels[0, 0] ^= 255
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
 
-    def lying_disk(path: Path, data: bytes, *, overwrite: bool) -> None:
-        if path.name == "1.png":
-            pixels = np.array(Image.open(io.BytesIO(data)))
-            pixels[0, 0] ^= 255
-            stream = io.BytesIO()
-            Image.fromarray(pixels).save(stream, "PNG")
-            data = stream.getvalue()
-        real(path, data, overwrite=overwrite)
 
-    monkeypatch.setattr(writing, "write_atomic", lying_disk)
+@pytest.mark.parametrize("liar", ["disk", "encoder"])
+def test_bytes_that_decode_to_too_large_a_change_are_thrown_away(
+    kit: Any, monkeypatch: pytest.MonkeyPatch, liar: str
+) -> None:
+    """The check reads the disk, not the memory: a disk or an encoder that changes pixels is found out."""
+    write, encode = writing.write_atomic, writing.encode
+
+    def lying_disk(path: Path, data: bytes, **options: Any) -> None:
+        write(path, _inverted_corner(data) if path.name == "1.png" else data, **options)
+
+    def lying_encoder(picture: Picture, *, format: str) -> bytes:
+        data = encode(picture, format=format)
+        return _inverted_corner(data) if picture.source.endswith("1.png") else data
+
+    if liar == "disk":
+        monkeypatch.setattr(writing, "write_atomic", lying_disk)
+    else:
+        monkeypatch.setattr(writing, "encode", lying_encoder)
     source, output = kit.folder(), kit.root / "out"
     summary = protect_folder(source, output, **NOISE)
     assert summary.counts == {"protected": 4, "copied": 0, "skipped": 0, "failed": 2}

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from bitterant.errors import FolderError, LabelError
-from bitterant.imaging import Entry, scan_folder
+from bitterant.imaging import Entry, Picture, read_header, scan_folder
 from bitterant.protect.folder import plan as plan_module
 from bitterant.protect.folder import protect_folder
 from bitterant.protect.folder.plan import Plan
@@ -158,3 +161,73 @@ def test_the_memory_of_a_fit_is_counted(kit: Any, monkeypatch: pytest.MonkeyPatc
     kit.folder(each=20)
     monkeypatch.setattr(plan_module, "_memory_in_use", lambda: 0)
     assert make(kit, resolution=128).peak_bytes == (2 + 4 + 2) * 40 * 3 * 128**2
+
+
+def test_samples_are_chosen_by_pixels(kit: Any) -> None:
+    """Thumbnails all, photos as many as the pixels allow, one at least; from all over the folder."""
+    kit.folder(classes=2, each=8)
+    entries = scan_folder(kit.root / "src").entries
+    header = read_header(entries[0].path)
+    each = header.width * header.height
+    assert plan_module._within(entries, 10**9) == list(entries)
+    few = plan_module._within(entries, 4 * each)
+    assert len(few) <= 4
+    assert {entry.class_name for entry in few} == {"class0", "class1"}
+    assert len(plan_module._within(entries, 0)) == 1
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 64, 100])
+def test_every_beginning_of_the_scattered_order_is_spread(count: int) -> None:
+    order = list(plan_module._scattered(count))
+    assert sorted(order) == list(range(count))
+    for length in (2, 4, 8):
+        first = sorted(order[:length])
+        if len(first) == length < count:
+            assert max(after - before for before, after in pairwise(first)) <= 2 * count / length + 1
+
+
+def test_an_excerpt_is_of_all_parts_and_says_how_much_it_left_out() -> None:
+    rng = np.random.default_rng(0)
+    small = Picture(rng.integers(0, 256, (700, 760, 3), dtype=np.uint8))
+    assert plan_module._excerpt(small) == (small, 1.0)
+    rows = np.arange(3000, dtype=np.uint16)
+    tall = Picture(np.repeat(rows[:, None, None], 40, axis=1), bit_depth=16, white=4095)
+    part, times = plan_module._excerpt(tall)
+    assert part.pixels.shape == (768, 40, 1)
+    assert (times, part.full_range) == (3000 / 768, 4095)
+    thirds = np.bincount(part.pixels[:, 0, 0] // 1000, minlength=3)
+    assert thirds.tolist() == [256, 256, 256]
+
+
+def test_what_large_photos_take_is_measured_on_an_excerpt(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The estimate of OUT's size is near the truth, and no more of a photo is encoded than the excerpt."""
+    rng = np.random.default_rng(1)
+    for index in range(2):
+        path = kit.root / f"src/class{index}/photo.png"
+        path.parent.mkdir(parents=True)
+        soft = Image.fromarray(rng.integers(0, 256, (30, 45, 3), dtype=np.uint8)).resize((1500, 1000))
+        Image.fromarray(np.asarray(soft) // 2 + rng.integers(0, 9, (1000, 1500, 1), dtype=np.uint8)).save(path)
+    encoded: list[int] = []
+    real = plan_module.encode
+
+    def encode(picture: Picture, *, format: str) -> bytes:
+        encoded.append(picture.pixels.size)
+        return real(picture, format=format)
+
+    monkeypatch.setattr(plan_module, "encode", encode)
+    plan = make(kit)
+    assert encoded == [768 * 768 * 3] * 2
+    protect_folder(kit.root / "src", kit.root / "out", **noise(dry_run=False))
+    written = sum(path.stat().st_size for path in (kit.root / "out").rglob("*.png"))
+    assert plan.bytes_out == pytest.approx(written, rel=0.1)
+
+
+def test_a_method_that_looks_at_no_picture_is_rehearsed_with_its_own_noise(kit: Any) -> None:
+    """Also in class folders: a rehearsal that finds no noise would foretell a copy as large as its original."""
+    for index in range(4):
+        kit.draw(kit.root / f"src/class{index % 2}/{index}.jpg", index, (90, 90), quality=60)
+    plan = make(kit, method="texture")
+    protect_folder(kit.root / "src", kit.root / "out", **noise(method="texture", dry_run=False))
+    written = sum(path.stat().st_size for path in (kit.root / "out").rglob("*.png"))
+    assert plan.bytes_out == pytest.approx(written, rel=0.1)
+    assert plan.seconds.write > 0

@@ -283,11 +283,11 @@ def test_a_failing_disk_stops_the_run_which_goes_on_later(kit: Any, monkeypatch:
     source, output = kit.folder(), kit.root / "out"
     real, calls = writing.write_atomic, []
 
-    def full(path: Path, data: bytes, *, overwrite: bool) -> None:
+    def full(path: Path, data: bytes, **options: Any) -> None:
         calls.append(path)
         if len(calls) == 3:
             raise OutputError("the disk is full")
-        real(path, data, overwrite=overwrite)
+        real(path, data, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(writing, "write_atomic", full)
@@ -516,3 +516,32 @@ def test_banks_in_one_folder_leave_each_other_alone(kit: Any) -> None:
 def test_only_inputs_that_are_read_decide() -> None:
     records = [InputRecord("a", "image", "1"), InputRecord("b", "skipped"), InputRecord("c", "failed")]
     assert decisive_inputs(records) == [("a", "1"), ("c", None)]
+
+
+def test_names_of_files_reach_the_disk_before_rows_that_speak_of_them(
+    kit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows wait for each other, so that small files cost little; a power cut leaves no row without its file."""
+    steps: list[tuple[str, set[str]]] = []
+    sync, append = run_module.sync_folder, run_module.ManifestWriter.append
+
+    def noted_sync(folder: Path) -> None:
+        steps.append(("names", {folder.name}))
+        sync(folder)
+
+    def noted_append(writer: Any, rows: Any) -> None:
+        steps.append(("rows", {Path(row.output).parent.name for row in rows if row.output}))
+        append(writer, rows)
+
+    monkeypatch.setattr(run_module, "sync_folder", noted_sync)
+    monkeypatch.setattr(run_module.ManifestWriter, "append", noted_append)
+    monkeypatch.setattr(run_module, "ROWS_AT_ONCE", 4)
+    monkeypatch.setattr(run_module, "LONGEST_WAIT", 1e9)
+    protect_folder(kit.folder(), kit.root / "out", **NOISE)
+    rows = [number for number, (what, _) in enumerate(steps) if what == "rows"]
+    assert len(rows) == 2
+    begun = 0
+    for number in rows:
+        named: set[str] = set().union(*(folders for _, folders in steps[begun:number]))
+        assert named == steps[number][1]
+        begun = number + 1

@@ -1,16 +1,14 @@
-"""SRC and OUT never overlap, and OUT is one run's alone."""
+"""SRC and OUT never overlap, and what is ours in OUT is told from what is not."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
-from bitterant.errors import FolderError, OutputError, ResumeError
+from bitterant.errors import FolderError, OutputError
 from bitterant.protect.request.places import (
     check_writable,
-    exclusive,
     overlap_problem,
     remove_empty_folders,
     survey_output,
@@ -86,58 +84,6 @@ def test_empty_folders_go_up_to_the_root(tmp_path: Path) -> None:
     remove_empty_folders(tmp_path / "out", tmp_path / "out")
     assert tmp_path.exists()
     assert not (tmp_path / "out").exists()
-
-
-def test_a_second_run_on_one_folder_is_refused_and_does_not_free_the_first(tmp_path: Path) -> None:
-    lock = tmp_path / ".bitterant-state.lock"
-    with exclusive(lock):
-        for _ in range(2):
-            with pytest.raises(ResumeError, match="Another bitterant"), exclusive(lock):
-                pass
-    assert not lock.exists()
-
-
-@pytest.mark.parametrize("next_holder", [True, False])
-def test_a_lock_is_not_held_twice_when_its_file_is_replaced_under_way(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, next_holder: bool
-) -> None:
-    """Between our opening and our locking of the file its holder ends and removes it, and another run may take it."""
-    fcntl = pytest.importorskip("fcntl")
-    lock = tmp_path / ".bitterant-state.lock"
-    real, others = fcntl.flock, []
-
-    def flock(descriptor: int, operation: int) -> None:
-        if not others:
-            lock.unlink()
-            others.append(os.open(lock, os.O_RDWR | os.O_CREAT) if next_holder else -1)
-            if next_holder:
-                real(others[0], operation)
-        real(descriptor, operation)
-
-    monkeypatch.setattr(fcntl, "flock", flock)
-    if not next_holder:
-        with exclusive(lock):
-            assert lock.exists(), "what is held is not what the next run will see"
-        return
-    with pytest.raises(ResumeError, match="Another bitterant"), exclusive(lock):
-        pass
-    assert lock.exists(), "the lock of the other run was removed"
-    os.close(others[0])
-
-
-def test_the_lock_is_held_until_its_file_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lock = tmp_path / "lock"
-    real, seen = Path.unlink, []
-
-    def unlink(path: Path, missing_ok: bool = False) -> None:
-        with pytest.raises(ResumeError), exclusive(path):
-            pass
-        seen.append(path)
-        real(path, missing_ok)
-
-    with exclusive(lock):
-        monkeypatch.setattr(Path, "unlink", unlink)
-    assert seen == [lock]
 
 
 def test_a_message_says_which_folder_it_is_about(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bitterant.errors import ConfigError, OutputError
-from bitterant.imaging import sweep_temporaries, sweep_temporaries_of, write_atomic
+from bitterant.records.files import sweep_temporaries, sweep_temporaries_of, write_atomic
 
 
 def names(folder: Path) -> list[str]:

@@ -1,0 +1,47 @@
+"""How many pixels are in memory at once: photos wait for room, thumbnails hardly ever do."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+#: Pixels of all pictures that are worked on at once. Writing one takes some 25 bytes a pixel at its widest: 2.5 GB.
+PIXELS_IN_FLIGHT: Final = 100_000_000
+
+
+class PixelRoom:
+    """Room for a number of pixels, shared by threads.
+
+    Args:
+        pixels: how many. A larger picture is let in where it is alone, so that it only ever waits.
+    """
+
+    def __init__(self, pixels: int = PIXELS_IN_FLIGHT) -> None:
+        self._pixels = pixels
+        self._used = 0
+        self._freed = threading.Condition()
+
+    @contextmanager
+    def entrance(self) -> Iterator[Callable[[int], None]]:
+        """A way in for one picture, whose size is only known within the block.
+
+        Yields:
+            A function that waits until there is room for so many pixels, and keeps it until the block ends.
+        """
+        held = 0
+
+        def enter(pixels: int) -> None:
+            nonlocal held
+            with self._freed:
+                self._freed.wait_for(lambda: self._used == 0 or self._used + pixels <= self._pixels)
+                self._used += pixels
+                held += pixels
+
+        try:
+            yield enter
+        finally:
+            with self._freed:
+                self._used -= held
+                self._freed.notify_all()
