@@ -12,7 +12,7 @@ from .._lazy import lazy_exports
 if TYPE_CHECKING:
     from .adversaries import Adversary, adversary_names, create_adversary, register_adversary
     from .presets import PRESETS, Preset
-    from .retrieval import RetrievalVerification, verify_retrieval
+    from .retrieval import verify_retrieval
     from .schema import VerificationReport
     from .training import victim_names
     from .verify import verify_folder, verify_sets
@@ -21,7 +21,6 @@ __all__ = [
     "PRESETS",
     "Adversary",
     "Preset",
-    "RetrievalVerification",
     "VerificationReport",
     "adversary_names",
     "create_adversary",
@@ -36,7 +35,7 @@ __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         "adversaries": ("Adversary", "adversary_names", "create_adversary", "register_adversary"),
-        "retrieval": ("RetrievalVerification", "verify_retrieval"),
+        "retrieval": ("verify_retrieval",),
         "presets": ("PRESETS", "Preset"),
         "schema": ("VerificationReport",),
         "training": ("victim_names",),

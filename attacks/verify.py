@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import tempfile
 import time
@@ -28,13 +27,9 @@ from .evaluation import (
     analyse,
     check_data,
     check_gates,
+    conclude,
     decisive_failures,
-    judge,
     list_caveats,
-    note_gates,
-    note_power,
-    note_unchecked,
-    set_aside,
     trainer_results,
 )
 from .report import (
@@ -52,7 +47,7 @@ from .report import (
     write_plan,
     write_report,
 )
-from .report.files import check_places
+from .report.files import check_places, curves_csv, predictions_npz
 from .report.measures import Powers
 from .request import Request, plan_conditions, resolve_request
 from .schema import GRADES, Grade, LabellingResult, Plan, VerificationReport
@@ -204,7 +199,7 @@ def verify_folder(
         raise ConfigError(f"The working resolution must be at least 8 pixels, not {resolution}.")
     _check_epsilon(epsilon)
     place = _cells_folder(kept, folder)
-    check_places(folder, place, REPORT_FILES, (clean, protected, test))
+    check_places(folder, place, REPORT_FILES["classification"], (clean, protected, test))
     torch_device = resolve_device(device)
     show = progress or _silent
     labelled = load_labellings(
@@ -279,7 +274,7 @@ def verify_sets(
     _check_epsilon(epsilon)
     folder = _path(report)
     place, show = _cells_folder(_path(cells), folder), progress or _silent
-    check_places(folder, place, REPORT_FILES, ())
+    check_places(folder, place, REPORT_FILES["classification"], ())
     data = load_sets(clean, protected, test, epsilon=epsilon, lpips=find_lpips(_path(lpips)))
     command = sets_command(request, victims, adversaries, epsilon, device)
     context = _Context(str(resolve_device(device)), workers, folder, place, resume, command, show, begun)
@@ -300,7 +295,11 @@ class _Outcome:
     def written(self) -> VerificationReport:
         """The report, after it was written where it belongs."""
         if self.folder is not None:
-            write_report(self.folder, self.report, self.data, self.cells, self.labels, self.powers)
+            tables = {
+                "curves.csv": curves_csv(self.report.cells),
+                "predictions.npz": predictions_npz(self.cells, self.data.test_labels, self.labels),
+            }
+            write_report(self.folder, self.report, self.data, tables, self.powers)
         return self.report
 
 
@@ -406,10 +405,8 @@ def _verify(data: VerificationData, request: Request, context: _Context) -> _Out
     gates = check_gates(
         plan, conditions, cells, data.test_labels, len(data.classes), data_gates, data.protection, request.victims
     )
-    conditions = set_aside(plan, conditions, gates)
-    notes = note_gates(gates), note_power(plan, conditions), list_caveats(request, data, trained=bool(cells))
-    caveats = [*about_labels(data), *itertools.chain(*notes), *note_unchecked(gates)]
-    verdict = judge(plan, conditions, gates, dataset, caveats)
+    caveats = list_caveats(request, data, trained=bool(cells))
+    conditions, verdict = conclude(plan, conditions, gates, dataset.issues, caveats, first=about_labels(data))
     labels = {name: found.test for name, found in labellings.items()}
     result = VerificationReport(
         tool=describe_tool(),
