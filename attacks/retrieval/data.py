@@ -227,6 +227,13 @@ class RetrievalData:
     test_source: Literal["folder", "split"]
     issues: tuple[PairIssue, ...]
 
+    def test_sha256(self) -> str:
+        """Over the files of the test pictures and their captions, in no order."""
+        lines = sorted(
+            json.dumps([_sha256(key), *texts]) for key, texts in zip(self.test.keys, self.test.captions, strict=True)
+        )
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
     def sha256(self) -> str:
         """Over all pictures and captions: two plans with one digest are about the same data."""
         digest = hashlib.sha256()

@@ -460,6 +460,7 @@ def judge_trial(
             split_seed=plan.seed if data is not None and data.test_source == "split" else None,
             resolution=plan.resolution,
             chance=None,
+            test_sha256=data.test_sha256() if data is not None and data.test_source == "folder" else None,
             folders=copies.folders,
             captions=None if data is None else _describe_captions(data, captions),
             issues=issues,
