@@ -1,9 +1,4 @@
-"""Where a run took place, which program ran, and the command that repeats it.
-
-Where a run took place, and which program ran: what a reader needs beside the command to repeat it.
-
-The command, or the call, that repeats a run.
-"""
+"""What a reader needs to repeat a run: where it took place, which program ran, and the command."""
 
 from __future__ import annotations
 
