@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .adversaries import Adversary, adversary_names, create_adversary, register_adversary
     from .own_victims import Victim, register_victim
     from .presets import PRESETS, Preset
-    from .retrieval import RetrievalVerification, verify_retrieval
+    from .retrieval import verify_retrieval
     from .schema import VerificationReport
     from .training import victim_names
     from .verify import verify_folder, verify_sets
@@ -22,7 +22,6 @@ __all__ = [
     "PRESETS",
     "Adversary",
     "Preset",
-    "RetrievalVerification",
     "VerificationReport",
     "Victim",
     "adversary_names",
@@ -39,7 +38,7 @@ __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         "adversaries": ("Adversary", "adversary_names", "create_adversary", "register_adversary"),
-        "retrieval": ("RetrievalVerification", "verify_retrieval"),
+        "retrieval": ("verify_retrieval",),
         "own_victims": ("Victim", "register_victim"),
         "presets": ("PRESETS", "Preset"),
         "schema": ("VerificationReport",),

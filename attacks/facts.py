@@ -113,17 +113,33 @@ class FolderFacts(Part):
     icc: int
 
 
+class Captions(Part):
+    """The texts of a verification with captioned pictures.
+
+    Attributes:
+        train, test: number of different captions.
+        sources: number of pictures by where their captions come from, the test folder's included.
+    """
+
+    train: int
+    test: int
+    sources: dict[str, int]
+
+
 class Dataset(Part):
     """What was trained on and tested on.
 
     Attributes:
+        classes, train_counts, test_counts: empty where pictures are told by captions, not by classes.
         validation_images: test pictures that rest the choice of a moment to stop, at most; none is judged by its own.
         test_source: where the test pictures come from: a folder, held out from CLEAN, or given as a set.
         split_seed: what decided which pictures were held out; ``None`` where none were.
         resolution: side in pixels at which victims saw the pictures.
+        chance: accuracy without looking; ``None`` where each condition has its own.
         folders: the files on both sides; empty for sets in memory.
         test_sha256: over the class and the sha256 of every picture of the test folder, sorted; ``None`` without one.
         grouping: how pictures that came without classes were sorted, for people; ``None`` where folders say the class.
+        captions: the texts, where pictures are told by them; ``None`` where by classes.
     """
 
     classes: tuple[Text, ...]
@@ -135,10 +151,11 @@ class Dataset(Part):
     test_source: Literal["folder", "split", "given"]
     split_seed: int | None = None
     resolution: int
-    chance: float
+    chance: float | None
     folders: dict[Literal["clean", "protected"], FolderFacts] = {}
     test_sha256: str | None = None
     grouping: Text | None = None
+    captions: Captions | None = None
     issues: tuple[PairIssue, ...]
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from statistics import fmean, stdev
 from typing import Any, Literal
 
 from pydantic import Field
 
 from .facts import Dataset, Environment, Part, Protection, Separability, Spectrum, Stealth, Text, Tool
-from .terms import Arm, Crafting, Fit, Metric, Readout, Tier, TrainerClass
+from .terms import Arm, Crafting, Fit, Metric, Readout, Task, Tier, TrainerClass
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
+"""7 takes in the verifications with captions, which had a shape of their own."""
 
 RULE_VERSION = "v4"
 """v2 graded balanced accuracy and mixing too; v3 adds the gate G4, equivalence, and wider intervals for small tests; v4
@@ -52,8 +54,10 @@ class CellRecord(Part):
 
     Attributes:
         seed_index: 0, 1, ...; trainings of one index share weights at the start, batch order and augmentation.
-        accuracy: on the clean test pictures at the end.
-        peak_accuracy: at the best point of the curve, chosen with the test answers.
+        train_accuracy: on the training pictures at the end; of a CLIP, how often a caption was told from the others of
+            its batch in the last epoch.
+        accuracy: on the clean test pictures at the end; ``None`` for a CLIP, whose answers stand in its conditions.
+        peak_accuracy: at the best point of the curve, chosen with the test answers; ``None`` for a CLIP.
     """
 
     arm: Arm
@@ -65,15 +69,15 @@ class CellRecord(Part):
     train_accuracy: float
     final_loss: float | None
     finite: bool
-    accuracy: float
-    peak_accuracy: float
+    accuracy: float | None
+    peak_accuracy: float | None
     peak_step: int
     seconds: float
     curve: tuple[CurveRow, ...]
 
 
 class ArmResult(Part):
-    """One arm of a condition.
+    """One arm of a condition. Where captions and pictures are ranked, an accuracy is Hit@k at the k that is judged.
 
     Attributes:
         accuracies: one a seed, as the adversary reads them out (at the end or at the peak).
@@ -123,8 +127,53 @@ class Reading(Part):
     rho: Estimate | None = None
 
 
+class Ranking(Part):
+    """How one arm ranks the answers.
+
+    Attributes:
+        hits: Hit@k by k: the share of the questions answered among the first k; one a seed.
+        median_ranks: median rank of the best right answer, 1 is best; one a seed.
+    """
+
+    hits: dict[int, tuple[float, ...]]
+    median_ranks: tuple[int, ...]
+
+    def hit(self, k: int) -> float:
+        """Hit@k, mean over the seeds."""
+        return fmean(self.hits[k])
+
+    def deviation(self, k: int) -> float | None:
+        """Standard deviation of Hit@k over the seeds; ``None`` for one seed."""
+        return stdev(self.hits[k]) if len(self.hits[k]) > 1 else None
+
+    @property
+    def median_rank(self) -> float:
+        """Mean over the seeds."""
+        return fmean(self.median_ranks)
+
+
+class Retrieval(Part):
+    """What a condition is beside its accuracies where captions are ranked for pictures, or pictures for captions.
+
+    Attributes:
+        task: which of the two.
+        questions: how many were asked: a test picture each, or a different caption each.
+        k: the cut-off that is judged, chosen by the number of test pictures and captions alone.
+        chance: Hit@k of guessing, by k.
+        chance_rank: median rank of guessing.
+        arms: how well each arm ranks.
+    """
+
+    task: Task
+    questions: int
+    k: int
+    chance: dict[int, float]
+    chance_rank: int
+    arms: dict[Arm, Ranking]
+
+
 class Condition(Part):
-    """One adversary with one victim.
+    """One adversary with one victim, and one task where a victim has several.
 
     Attributes:
         trainer: what a trainer who does this owns and spends.
@@ -161,6 +210,7 @@ class Condition(Part):
         renamed: whether renaming the classes helped the trainer.
         readings: what the trainer gets, by moment: where the adversary reads its victims out at the end, also at the
             best moment by the test answers, if there was a learning curve.
+        retrieval: ranks, for a victim that ranks captions or pictures; ``None`` for one that names classes.
     """
 
     id: str
@@ -197,6 +247,7 @@ class Condition(Part):
     beyond_noise: Bounds | None = None
     renamed: bool = False
     readings: dict[Readout, Reading] = Field(default_factory=dict)
+    retrieval: Retrieval | None = None
     seconds: float = 0.0
 
     @property
@@ -381,7 +432,8 @@ class PlannedCondition(Part):
     """A condition as it was planned, in the order in which conditions are kept when time is short.
 
     Attributes:
-        fit: what learns: a network trained from scratch, or a probe on frozen features of ``victim``.
+        fit: what learns: a network, or a probe on frozen features of ``victim``.
+        task: what it is tested by.
         trainer: what a trainer who does this owns and spends.
         crafting: whether protections were made or tuned with this adversary in view.
         reads: its arms, and for each the name of the adversary whose trainings it reads. The arm ``shuffled``, the
@@ -397,6 +449,7 @@ class PlannedCondition(Part):
     victim: str
     metric: Metric = "rho"
     fit: Fit = "network"
+    task: Task = "classes"
     reads: dict[Arm, str]
     detail: Text | None = None
 
@@ -415,6 +468,8 @@ class Rule(Part):
     Attributes:
         learned_share: G1: how much of the way from chance to perfect the clean victim must have come. It fails where
             the upper bound lies below, or the estimate does and the lower bound is not above chance.
+        times_guessing: G1, where captions or pictures are ranked: a clean victim has learned enough, too, that is right
+            so many times as often as guessing.
         noise_margin: G2: accuracy that random noise of the same size may cost. It fails where the lower bound is more.
         fitted_share: G3: least training accuracy of the protected arm over that of the clean arm.
         shuffled_errors: G4: standard errors that the lower bound lies below the accuracy.
@@ -429,6 +484,7 @@ class Rule(Part):
 
     version: Literal["v4"] = RULE_VERSION
     learned_share: float
+    times_guessing: float
     noise_margin: float
     fitted_share: float
     shuffled_margin: float
@@ -499,6 +555,7 @@ class VerificationReport(Part):
     """The whole result; ``report.json`` is this object.
 
     Attributes:
+        kind: what victims were taught and tested by: the classes of pictures, or their captions.
         created: when, in UTC.
         command: repeats the run.
         plan_hash: sha256 of ``plan.json``, which was written before the first training.
@@ -516,6 +573,7 @@ class VerificationReport(Part):
     """
 
     schema_version: int = SCHEMA_VERSION
+    kind: Literal["classification", "retrieval"] = "classification"
     tool: Tool
     created: str
     command: Text

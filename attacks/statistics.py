@@ -22,7 +22,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 Draws = NDArray[np.float64]
 _CHUNK_ENTRIES = 2_000_000
@@ -211,6 +210,8 @@ def best_permutation(
 
     With ``balanced`` the agreement is that of the mean accuracy over the classes.
     """
+    from scipy.optimize import linear_sum_assignment  # a second to load, which commands without trainings spare
+
     confusion = np.zeros((classes, classes))
     weights = balancing_weights(labels) if balanced and len(labels) else None
     np.add.at(confusion, (predictions, labels), 1.0 if weights is None else weights)

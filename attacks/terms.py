@@ -24,8 +24,21 @@ Arm = Literal["clean", "protected", "noise", "mixed", "part", "noise-mixed", "un
 ``shuffled`` is the control of the whole test (gate G4): clean pictures with labels that say nothing about them.
 """
 
+ARM_WORDS: dict[Arm, str] = {"clean": "the originals", "noise": "random noise", "protected": "the copies"}
+"""What all pictures are, in the arms that every verification has."""
+
 Metric = Literal["rho", "mv"]
 """Residual learnability, or the marginal value of the protected share."""
+
+Task = Literal["classes", "image_to_text", "text_to_image"]
+"""What a victim is tested by: naming the class of each picture, or ranking captions for pictures, or pictures for
+captions."""
+
+TASK_TITLES: dict[Task, str] = {
+    "classes": "Classes of pictures",
+    "image_to_text": "Captions for pictures",
+    "text_to_image": "Pictures for captions",
+}
 
 Fit = Literal["network", "linear", "neighbours"]
 """What learns: a victim trained from scratch, a linear probe, or the nearest neighbours, on frozen features."""

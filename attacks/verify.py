@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import tempfile
 import time
@@ -31,13 +30,9 @@ from .evaluation import (
     analyse,
     check_data,
     check_gates,
+    conclude,
     decisive_failures,
-    judge,
     list_caveats,
-    note_gates,
-    note_power,
-    note_unchecked,
-    set_aside,
     trainer_results,
 )
 from .own_victims import find_victim, portable
@@ -54,7 +49,7 @@ from .report import (
     write_plan,
     write_report,
 )
-from .report.files import check_places
+from .report.files import check_places, curves_csv, predictions_npz
 from .report.measures import Powers
 from .request import Request, plan_conditions, resolve_request
 from .schema import GRADES, Grade, LabellingResult, Plan, VerificationReport
@@ -174,7 +169,7 @@ def verify_folder(
     config = VerifyConfig.collect(options, problems)
     place = _cells_folder(config)
     with problems.collecting():
-        check_places(config.report, place, REPORT_FILES, (clean, protected, config.test))
+        check_places(config.report, place, REPORT_FILES["classification"], (clean, protected, config.test))
     request, device, lpips = _prepare(config, problems)
     show = progress or _silent
     labelled = load_labellings(
@@ -218,7 +213,7 @@ def verify_sets(
     config = VerifyConfig.collect(options, problems)
     place, show = _cells_folder(config), progress or _silent
     with problems.collecting():
-        check_places(config.report, place, REPORT_FILES, ())
+        check_places(config.report, place, REPORT_FILES["classification"], ())
     request, device, lpips = _prepare(config, problems)
     data = load_sets(clean, protected, test, epsilon=config.epsilon, lpips=lpips)
     context = _Context(str(device), config.workers, config.report, place, config.resume, config.call(), show, begun)
@@ -239,7 +234,11 @@ class _Outcome:
     def written(self) -> VerificationReport:
         """The report, after it was written where it belongs."""
         if self.folder is not None:
-            write_report(self.folder, self.report, self.data, self.cells, self.labels, self.powers)
+            tables = {
+                "curves.csv": curves_csv(self.report.cells),
+                "predictions.npz": predictions_npz(self.cells, self.data.test_labels, self.labels),
+            }
+            write_report(self.folder, self.report, self.data, tables, self.powers)
         return self.report
 
 
@@ -353,10 +352,8 @@ def _verify(data: VerificationData, request: Request, context: _Context) -> _Out
     gates = check_gates(
         plan, conditions, cells, data.test_labels, len(data.classes), data_gates, data.protection, request.victims
     )
-    conditions = set_aside(plan, conditions, gates)
-    notes = note_gates(gates), note_power(plan, conditions), list_caveats(request, data, trained=bool(cells))
-    caveats = [*about_labels(data), *itertools.chain(*notes), *note_unchecked(gates)]
-    verdict = judge(plan, conditions, gates, dataset, caveats)
+    caveats = list_caveats(request, data, trained=bool(cells))
+    conditions, verdict = conclude(plan, conditions, gates, dataset.issues, caveats, first=about_labels(data))
     labels = {name: found.test for name, found in labellings.items()}
     result = VerificationReport(
         tool=describe_tool(),

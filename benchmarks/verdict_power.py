@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 from scipy.stats import t
 
-from bitterant.attacks.evaluation.gates import check_trainings, decisive_failures, set_aside
+from bitterant.attacks.evaluation.gates import check_conditions, decisive_failures, set_aside
 from bitterant.attacks.evaluation.grading import BOUNDS, RULE, Accuracy, Figure, grade_of, residual
 from bitterant.attacks.evaluation.verdict import tier_verdict
 from bitterant.attacks.schema import ArmResult, Bounds, Condition, Estimate, Plan, PlannedCondition
@@ -210,7 +210,7 @@ def outcome(case: Case, run: Run, *, joint: bool = False) -> str:
     """The grade of the tier as the rule gives it, or INVALID; ``joint``: what holds for four tiers at once."""
     plan = _plan(case)
     conditions = [_condition(case, victim, arms) for victim, arms in enumerate(run.arms)]
-    gates = check_trainings(plan, conditions, [], labels_of(case), case.classes)
+    gates = check_conditions(plan, conditions)
     if decisive_failures(gates):
         return "INVALID"
     found = tier_verdict("naive", set_aside(plan, conditions, gates), graded=True)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from .._version import __version__
-from . import bank, demo, doctor, inspect, listing, preview, protect, publish, t2ue, verify, window
+from . import bank, compare, demo, doctor, inspect, listing, preview, protect, publish, t2ue, verify, window
 from . import bank as code_book
 from .help import BriefGroup, Commands
 from .output import shown
@@ -77,6 +77,7 @@ app.command("apply", rich_help_panel=STEPS)(bank.apply)
 app.command("code-book", rich_help_panel=STEPS)(code_book.code_book)
 app.add_typer(t2ue.app, name="t2ue", rich_help_panel=STEPS)
 app.command("preview", rich_help_panel=LOOK)(preview.preview)
+app.command("compare", rich_help_panel=LOOK)(compare.compare)
 app.command("inspect", rich_help_panel=LOOK)(inspect.inspect)
 app.command("list", rich_help_panel=LOOK)(listing.list_names)
 app.command("doctor", rich_help_panel=LOOK)(doctor.doctor)

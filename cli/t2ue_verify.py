@@ -13,15 +13,11 @@ from . import options
 from .boundary import guarded, prepare_torch
 from .output import Output
 from .progress import ProgressDisplay
+from .verify import tell_misfits, tell_verdict
 
 if TYPE_CHECKING:
-    from ..attacks import RetrievalVerification
-    from ..attacks.retrieval.records import WayRecord
-
-
-SHOWN_FILES = 10
-SHOWN_CAVEATS = 5
-TOLD_AS_CAVEATS = ("missing", "leaked", "near")
+    from ..attacks import VerificationReport
+    from ..attacks.schema import Condition, Retrieval
 
 
 @options.takes_options(RetrievalConfig)
@@ -70,50 +66,45 @@ def verify(
                 **config.fetching(),
                 progress=progress,
             )
-        tell_retrieval(output, result, config.report)
+        tell_ranks(output, result)
+        tell_verdict(output, result, config.report)
+        tell_misfits(output, result)
         output.result(result.model_dump(mode="json"))
         raise typer.Exit(result.exit_code())
 
 
-def tell_retrieval(output: Output, result: RetrievalVerification, report: Path | None) -> None:
-    """Print the tables, the verdict, the files that do not fit, what to keep in mind, and where the report lies."""
-    from ..attacks.retrieval.records import WAY_TITLES
+def tell_ranks(output: Output, result: VerificationReport) -> None:
+    """Print one table for each way in which captions and pictures were asked for."""
+    from ..attacks.terms import TASK_TITLES
 
-    for way in result.ways:
-        output.say(f"{WAY_TITLES[way.way]}, in %" + (", mean ± standard deviation" if result.seeds > 1 else ""))
-        for line in _table(_rows(way, several=result.seeds > 1)):
+    several = len(result.plan.victim_seeds) > 1
+    for condition in result.conditions:
+        if condition.retrieval is None:
+            continue
+        title = TASK_TITLES[condition.retrieval.task]
+        output.say(f"{title}, in %" + (", mean ± standard deviation" if several else ""))
+        for line in _table(_rows(condition, condition.retrieval)):
             output.say(f"  {line}")
         output.say()
-    output.say(result.verdict.headline, style="bold")
-    over = [(name, "over the budget") for name in result.stealth.over_budget]
-    odd = over + [(issue.path, issue.detail) for issue in result.issues if issue.kind not in TOLD_AS_CAVEATS]
-    for name, detail in odd[:SHOWN_FILES]:
-        output.say(f"  {name}: {detail}")
-    if len(odd) > SHOWN_FILES:
-        output.say(f"  ... and {len(odd) - SHOWN_FILES} more; all stand in --json and in the report")
-    for caveat in result.verdict.caveats[:SHOWN_CAVEATS]:
-        output.say(f"  - {caveat}", style="dim")
-    if report is not None:
-        output.facts([("report", str(report / "report.html")), ("for programs", str(report / "report.json"))])
 
 
-def _rows(way: WayRecord, *, several: bool) -> list[list[str]]:
-    from ..attacks.retrieval.records import ARM_WORDS
+def _rows(condition: Condition, found: Retrieval) -> list[list[str]]:
+    from ..attacks.terms import ARM_WORDS
 
-    rows = [["trained on", *(f"Hit@{k}" for k in way.chance), "median rank", f"left of Hit@{way.k}"]]
-    for name, arm in way.arms.items():
-        hits = [
-            f"{100 * arm.hits[k]:.1f}" + (f" ± {100 * arm.spread[k]:.1f}" if several else "") for k in way.chance
-        ]  # fmt: skip
+    rows = [["trained on", *(f"Hit@{k}" for k in found.chance), "median rank", f"left of Hit@{found.k}"]]
+    for arm, ranking in found.arms.items():
+        hits = []
+        for k in found.chance:
+            deviation = ranking.deviation(k)
+            hits.append(f"{100 * ranking.hit(k):.1f}" + ("" if deviation is None else f" ± {100 * deviation:.1f}"))
         left = ""
-        if name == "protected":
-            left = (
-                "not known"
-                if way.left is None
-                else f"{100 * way.left.estimate:.0f} % ({100 * way.left.low:.0f} to {100 * way.left.high:.0f})"
-            )
-        rows.append([ARM_WORDS[name], *hits, f"{arm.rank:.0f}", left])
-    rows.append(["guessing", *(f"{100 * value:.1f}" for value in way.chance.values()), f"{way.chance_rank}", ""])
+        if arm == "protected":
+            rho = condition.rho
+            left = "not known"
+            if condition.status == "ok" and rho is not None:
+                left = f"{100 * rho.estimate:.0f} % ({100 * rho.low:.0f} to {100 * rho.high:.0f})"
+        rows.append([ARM_WORDS.get(arm, arm), *hits, f"{ranking.median_rank:.0f}", left])
+    rows.append(["guessing", *(f"{100 * value:.1f}" for value in found.chance.values()), f"{found.chance_rank}", ""])
     return rows
 
 

@@ -1,24 +1,29 @@
-"""From predictions to a verdict: accuracies with intervals, validity gates, grades, and what to keep in mind."""
+"""From answers to a verdict: accuracies with intervals, validity gates, grades, and what to keep in mind."""
 
-from .analysis import analyse
-from .caveats import about_labels, list_caveats, note_gates, note_power, note_unchecked
-from .gates import FAILURES, check_data, check_gates, decisive_failures, set_aside
+from .analysis import Measured, MeasuredArm, analyse, describe
+from .caveats import about_files, about_labels, about_numbers, about_size, list_caveats
+from .gates import FAILURES, check_conditions, check_data, check_gates, check_sound, decisive_failures, in_order
 from .grading import RULE
-from .verdict import judge, trainer_results
+from .verdict import conclude, trainer_results
 
 __all__ = [
     "FAILURES",
     "RULE",
+    "Measured",
+    "MeasuredArm",
+    "about_files",
     "about_labels",
+    "about_numbers",
+    "about_size",
     "analyse",
+    "check_conditions",
     "check_data",
     "check_gates",
+    "check_sound",
+    "conclude",
     "decisive_failures",
-    "judge",
+    "describe",
+    "in_order",
     "list_caveats",
-    "note_gates",
-    "note_power",
-    "note_unchecked",
-    "set_aside",
     "trainer_results",
 ]

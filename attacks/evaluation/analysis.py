@@ -1,6 +1,8 @@
-"""From predictions to accuracies and intervals, and from those to the figure that is graded, condition by condition.
+"""From answers to accuracies and intervals, and from those to the figure that is graded, condition by condition.
 
-What a reviewer looks at beside accuracy: which classes are learned, and which are taken for which.
+What is graded rests on who was right: ``Measured`` holds that for one condition, whatever the victim was asked, and
+:func:`describe` makes its part of the report. How predicted classes become such answers is told here too, and what a
+reviewer looks at beside accuracy: which classes are learned, and which are taken for which.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..adversaries import Adversary
-from ..schema import ArmResult, Basis, Bounds, Condition, Estimate, Plan, PlannedCondition, Reading, Rule
+from ..schema import ArmResult, Basis, Bounds, Condition, Estimate, Plan, PlannedCondition, Reading
 from ..statistics import (
     balanced_chance,
     balancing_weights,
@@ -93,43 +95,56 @@ _PEAK = "peak:"
 
 
 @dataclass(frozen=True)
-class _ArmData:
-    """One arm of a condition: who was right, ``[S, N]``, plain and after the best renaming of the classes.
+class MeasuredArm:
+    """One arm of a condition, beside its accuracy.
 
     Attributes:
-        renamed: by the accuracy that the renaming was chosen for.
-        peak: the same two at the best moment, where the adversary itself looks at the end; ``None`` without a curve.
+        accuracies: one a seed.
+        permuted_accuracy: mean after the best renaming of the classes; the plain mean where there are none.
+        train_accuracies: one a seed, on the training pictures.
         seconds: of the trainings that are its own, not shared with another condition.
-        details: what the report says of it beside what is graded.
+        details: further fields of :class:`ArmResult`, by which nothing is graded.
     """
 
-    plain: Correct
-    renamed: dict[Basis, Correct]
-    peak: tuple[Correct, dict[Basis, Correct]] | None
+    accuracies: tuple[float, ...]
+    permuted_accuracy: float
     train_accuracies: tuple[float, ...]
     seconds: float
     details: dict[str, Any]
 
 
 @dataclass(frozen=True)
-class _Measured:
+class Measured:
     """A condition's arms, and the accuracies that count.
 
     Attributes:
-        weights: what each test picture weighs, ``[N]``, by basis. Plain accuracy alone where all classes have equally
-            many test pictures, since both are then the same.
+        arms: what was trained on.
+        chances: what guessing gives, by basis. Plain accuracy alone where all classes have equally many test pictures,
+            since both are then the same.
         accuracies: by basis and arm; ``better`` is the protected arm, renamed where that helps the trainer. Those at
             the best moment have ``peak:`` in front.
     """
 
     planned: PlannedCondition
-    labels: NDArray[np.int64]
-    arms: dict[Arm, _ArmData]
-    weights: dict[Basis, NDArray[np.float64]]
+    arms: dict[Arm, MeasuredArm]
+    chances: dict[Basis, float]
     accuracies: dict[tuple[Basis, str], Accuracy]
 
-    def chance(self, basis: Basis) -> float:
-        return chance_level(self.labels) if basis == "accuracy" else balanced_chance(self.labels)
+
+@dataclass(frozen=True)
+class _ArmData:
+    """Who named the class, ``[S, N]``, plain and after the best renaming of the classes.
+
+    Attributes:
+        renamed: by the accuracy that the renaming was chosen for.
+        peak: the same two at the best moment, where the adversary itself looks at the end; ``None`` without a curve.
+        found: what else is told of the arm.
+    """
+
+    plain: Correct
+    renamed: dict[Basis, Correct]
+    peak: tuple[Correct, dict[Basis, Correct]] | None
+    found: MeasuredArm
 
 
 def analyse(
@@ -144,9 +159,6 @@ def analyse(
         labellings: the labels under each adversary that was run, by name.
     """
     measured = _measure(plan, grid, adversaries, labellings)
-    # Within a tier nothing is corrected for: its grade claims that every condition is at most the bound, and that is
-    # one claim. The grades of several tiers are several; the plan says how many, before anything was measured.
-    claims = len({planned.tier for planned in plan.conditions})
     conditions = []
     for planned in plan.conditions:
         adversary = adversaries[planned.adversary]
@@ -155,18 +167,37 @@ def analyse(
             reason = grid.dropped.get(planned.id, "it was not run")
             conditions.append(Condition.model_validate({**identity, "status": "dropped", "reason": reason}))
             continue
-        item = measured[planned.id]
-        figures = _Figures(item, plan.alpha, claims, plan.rule)
-        graded = figures.rho(_untouched(item, measured)) if planned.metric == "rho" else figures.mv()
-        readings = {"readings": figures.readings(adversary.readout)}
-        conditions.append(Condition.model_validate({**identity, **figures.arms(), **graded, **readings}))
+        found = describe(
+            measured[planned.id],
+            plan,
+            readout=adversary.readout,
+            untouched=measured.get(_untouched(planned, labellings)),
+        )
+        conditions.append(Condition.model_validate({**identity, **found}))
     return conditions
 
 
-def _untouched(item: _Measured, measured: Mapping[str, _Measured]) -> _Measured | None:
-    """The same victim without adversary, where it has the same labels to learn."""
-    plain = measured.get(f"{item.planned.victim}/none") if item.planned.fit == "network" else None
-    return plain if plain is not None and np.array_equal(plain.labels, item.labels) else None
+def describe(item: Measured, plan: Plan, *, readout: Readout, untouched: Measured | None = None) -> dict[str, Any]:
+    """The fields of a :class:`Condition` that follow from what was measured.
+
+    Args:
+        item: what was measured.
+        plan: for the level, and the number of claims.
+        readout: when the trainer reads the victim out.
+        untouched: the same victim without adversary, where it learned the same.
+    """
+    # Within a tier nothing is corrected for: its grade claims that every condition is at most the bound, and that is
+    # one claim. The grades of several tiers are several; the plan says how many, before anything was measured.
+    claims = len({planned.tier for planned in plan.conditions})
+    figures = _Figures(item, plan, claims)
+    graded = figures.rho(untouched) if item.planned.metric == "rho" else figures.mv()
+    return {**figures.arms(), **graded, "readings": figures.readings(readout)}
+
+
+def _untouched(planned: PlannedCondition, labellings: Mapping[str, Labelling]) -> str:
+    """The condition of the same victim without adversary, where it has the same labels to learn; else nothing."""
+    same = "none" in labellings and np.array_equal(labellings["none"].test, labellings[planned.adversary].test)
+    return f"{planned.victim}/none" if planned.fit == "network" and same else ""
 
 
 def _identity(planned: PlannedCondition, adversary: Adversary) -> dict[str, Any]:
@@ -188,7 +219,7 @@ def _identity(planned: PlannedCondition, adversary: Adversary) -> dict[str, Any]
 
 def _measure(
     plan: Plan, grid: GridResult, adversaries: Mapping[str, Adversary], labellings: Mapping[str, Labelling]
-) -> dict[str, _Measured]:
+) -> dict[str, Measured]:
     collected: dict[str, tuple[PlannedCondition, Labelling, dict[Arm, _ArmData]]] = {}
     for planned in plan.conditions:
         cells = cells_of(planned, plan.victim_seeds)
@@ -221,7 +252,7 @@ def _measure(
 
 def _draw_together(
     group: Mapping[str, tuple[PlannedCondition, Labelling, dict[Arm, _ArmData]]], plan: Plan
-) -> dict[str, _Measured]:
+) -> dict[str, Measured]:
     labels = next(iter(group.values()))[1].test
     weights: dict[Basis, NDArray[np.float64]] = {"accuracy": np.ones(len(labels))}
     even = balancing_weights(labels)
@@ -245,8 +276,11 @@ def _draw_together(
     accuracies: dict[str, dict[tuple[Basis, str], Accuracy]] = {identity: {} for identity in group}
     for column, ((identity, basis, name), values) in enumerate(rows.items()):
         accuracies[identity][basis, name] = Accuracy(float(values.mean()), draws[:, column])
+    chances: dict[Basis, float] = {"accuracy": chance_level(labels)}
+    if even is not None:
+        chances["balanced accuracy"] = balanced_chance(labels)
     return {
-        identity: _Measured(planned, labels, arms, weights, accuracies[identity])
+        identity: Measured(planned, {arm: data.found for arm, data in arms.items()}, chances, accuracies[identity])
         for identity, (planned, _, arms) in group.items()
     }
 
@@ -281,17 +315,21 @@ def _arm(results: Sequence[CellResult], labelling: Labelling, *, readout: Readou
         plain=plain,
         renamed=renamed,
         peak=correct([result.peak_predictions for result in results]) if curves else None,
-        train_accuracies=tuple(result.train_accuracy for result in results),
-        seconds=sum(result.seconds for result in results) if own else 0.0,
-        details=describe_arm(results, predictions, labels, classes),
+        found=MeasuredArm(
+            accuracies=tuple(float(value) for value in plain.mean(axis=1)),
+            permuted_accuracy=float(renamed["accuracy"].mean()),
+            train_accuracies=tuple(result.train_accuracy for result in results),
+            seconds=sum(result.seconds for result in results) if own else 0.0,
+            details=describe_arm(results, predictions, labels, classes),
+        ),
     )
 
 
 class _Figures:
     """What the report says about one condition."""
 
-    def __init__(self, item: _Measured, alpha: float, claims: int, rule: Rule) -> None:
-        self.item, self.alpha, self.claims, self.rule = item, alpha, claims, rule
+    def __init__(self, item: Measured, plan: Plan, claims: int) -> None:
+        self.item, self.alpha, self.claims, self.rule = item, plan.alpha, claims, plan.rule
 
     def arms(self) -> dict[str, Any]:
         """The arms, whatever is graded."""
@@ -299,8 +337,8 @@ class _Figures:
         noise = self._noise_loss()
         return {
             "arms": {arm: self._arm(arm, data) for arm, data in item.arms.items()},
-            "chance": item.chance("accuracy"),
-            "balanced_chance": item.chance("balanced accuracy"),
+            "chance": item.chances["accuracy"],
+            "balanced_chance": item.chances.get("balanced accuracy", item.chances["accuracy"]),
             "clean_bounds": None if "clean" not in item.arms else self._bounds(item.accuracies["accuracy", "clean"]),
             "noise_loss": None if noise is None else self._interval(noise, low=-1.0),
             "noise_bounds": None if noise is None else self._bounds(noise),
@@ -308,14 +346,14 @@ class _Figures:
             "seconds": round(sum(data.seconds for data in item.arms.values()), 3),
         }
 
-    def _arm(self, arm: Arm, data: _ArmData) -> ArmResult:
+    def _arm(self, arm: Arm, data: MeasuredArm) -> ArmResult:
         plain = self._interval(self.item.accuracies["accuracy", arm])
         even = self.item.accuracies.get(("balanced accuracy", arm))
         return ArmResult(
-            accuracies=tuple(float(value) for value in data.plain.mean(axis=1)),
+            accuracies=data.accuracies,
             accuracy=plain,
             balanced=plain if even is None else self._interval(even),
-            permuted_accuracy=float(data.renamed["accuracy"].mean()),
+            permuted_accuracy=data.permuted_accuracy,
             train_accuracies=data.train_accuracies,
             **data.details,
         )
@@ -354,29 +392,29 @@ class _Figures:
         if item.planned.metric == "rho":
             shares: dict[Basis, Figure] = {
                 basis: residual(
-                    item.accuracies[basis, treated], item.accuracies[basis, clean], item.chance(basis), self.alpha
+                    item.accuracies[basis, treated], item.accuracies[basis, clean], item.chances[basis], self.alpha
                 )
-                for basis in item.weights
+                for basis in item.chances
             }
             rho = shares[worst_of(shares, "rho")].figure
-        basis = "balanced accuracy" if "balanced accuracy" in item.weights else "accuracy"
+        basis = "balanced accuracy" if "balanced accuracy" in item.chances else "accuracy"
         return Reading(
             accuracy=self._interval(item.accuracies[basis, treated]),
             clean=self._interval(item.accuracies[basis, clean]),
             rho=rho,
         )
 
-    def rho(self, untouched: _Measured | None) -> dict[str, Any]:
+    def rho(self, untouched: Measured | None) -> dict[str, Any]:
         """Residual learnability, on the accuracy that is worse for the protection."""
         item, found = self.item, dict[Basis, Figure]()
-        for basis in item.weights:
+        for basis in item.chances:
             protected, clean = item.accuracies[basis, "better"], item.accuracies[basis, "clean"]
-            found[basis] = residual(protected, clean, item.chance(basis), self.alpha, self.claims)
+            found[basis] = residual(protected, clean, item.chances[basis], self.alpha, self.claims)
         basis = worst_of(found, "rho")
         absolute = None
         if untouched is not None:
             protected, clean = item.accuracies[basis, "better"], untouched.accuracies[basis, "clean"]
-            absolute = residual(protected, clean, item.chance(basis), self.alpha).figure
+            absolute = residual(protected, clean, item.chances[basis], self.alpha).figure
         better = item.accuracies["accuracy", "better"].value
         return {
             "status": "ok",
@@ -391,7 +429,7 @@ class _Figures:
     def mv(self) -> dict[str, Any]:
         """Marginal value of the protected share, on the accuracy that is worse for the protection."""
         item, found, gaps = self.item, dict[Basis, Figure](), dict[Basis, Estimate]()
-        for basis in item.weights:
+        for basis in item.chances:
             clean, part = item.accuracies[basis, "clean"], item.accuracies[basis, "part"]
             gaps[basis] = self._interval(Accuracy(clean.value - part.value, clean.draws - part.draws), low=-1.0)
             if gaps[basis].low > 0:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from statistics import NormalDist
 
 import numpy as np
-from scipy.stats import norm
 
 from ...surrogates import surrogate_family
 from ..adversaries import Adversary
 from ..data import FEWEST_TESTED, VerificationData
+from ..facts import PairIssue
 from ..request import Request
 from ..schema import Condition, Gate, Grade, Plan
 from ..terms import TIERS
@@ -20,6 +21,9 @@ from .grading import grade_of
 
 FEW_TEST_IMAGES = 1000
 """Below so many test pictures the sampling error alone is several points."""
+
+_TWO_SIDED = NormalDist().inv_cdf(0.975)
+"""Standard errors from the middle of a 95 % interval to its end."""
 
 
 def list_caveats(request: Request, data: VerificationData, *, trained: bool = True) -> list[str]:
@@ -30,8 +34,13 @@ def list_caveats(request: Request, data: VerificationData, *, trained: bool = Tr
         data: what it was done with.
         trained: whether anything was trained at all.
     """
-    about = _about_trainers(request, data) if trained else []
-    return [*_about_numbers(request, data), *_about_files(data), *about]
+    return [
+        *about_numbers(request.seeds, len(data.test_labels), held_out=data.test_source == "split"),
+        *_about_classes(data),
+        *about_files(data.issues),
+        *(about_size(data.resolution) if trained else []),
+        *(_about_trainers(request) if trained else []),
+    ]
 
 
 def note_gates(gates: Sequence[Gate]) -> list[str]:
@@ -86,7 +95,7 @@ def _guessing(condition: Condition, plan: Plan) -> float:
         return 1.0
     answers = plan.test_images * len(plan.victim_seeds)
     error = math.sqrt(condition.chance * (1 - condition.chance) / answers)
-    return float(norm.ppf(1 - plan.alpha)) * error / gap
+    return NormalDist().inv_cdf(1 - plan.alpha) * error / gap
 
 
 def note_unchecked(gates: Sequence[Gate]) -> list[str]:
@@ -107,19 +116,30 @@ def about_labels(data: VerificationData) -> list[str]:
     ]
 
 
-def _about_numbers(request: Request, data: VerificationData) -> list[str]:
+def about_numbers(seeds: int, tested: int, *, held_out: bool) -> list[str]:
+    """What so few trainings and test pictures can say.
+
+    Args:
+        seeds: trainings an arm.
+        tested: number of test pictures.
+        held_out: whether they were taken from the pictures to train on.
+    """
     notes = []
-    count = len(data.test_labels)
-    if request.seeds == 1:
+    if seeds == 1:
         notes.append("One seed only: the spread between trainings is unknown, so there is no grade.")
-    if count < FEW_TEST_IMAGES:
-        half_width = 100 * 1.96 * (0.25 / count) ** 0.5
+    if 0 < tested < FEW_TEST_IMAGES:
+        half_width = 100 * _TWO_SIDED * (0.25 / tested) ** 0.5
         notes.append(
-            f"Only {count} test pictures: at 50 % accuracy chance alone moves a figure by {half_width:.1f} points. "
+            f"Only {tested} test pictures: at 50 % accuracy chance alone moves a figure by {half_width:.1f} points. "
             f"{FEW_TEST_IMAGES} or more are better."
         )
-    if data.test_source == "split":
+    if held_out:
         notes.append("The test pictures were held out from CLEAN; their protected copies took no part in training.")
+    return notes
+
+
+def _about_classes(data: VerificationData) -> list[str]:
+    notes = []
     tested = set(data.test_labels.tolist())
     counts = np.bincount(data.test_labels, minlength=len(data.classes)).tolist()
     small = [f"{name} ({n})" for name, n in zip(data.classes, counts, strict=True) if 0 < n < FEWEST_TESTED]
@@ -134,8 +154,9 @@ def _about_numbers(request: Request, data: VerificationData) -> list[str]:
     return notes
 
 
-def _about_files(data: VerificationData) -> list[str]:
-    counts = Counter(issue.kind for issue in data.issues)
+def about_files(issues: Sequence[PairIssue]) -> list[str]:
+    """What follows from files that were left out."""
+    counts = Counter(issue.kind for issue in issues)
     texts = {
         "missing": "{} originals have no protected copy and were left out; a trainer who finds them learns from them.",
         "extra": "{} pictures in PROTECTED have no original: a trainer gets them too, but no victim was given them.",
@@ -145,9 +166,14 @@ def _about_files(data: VerificationData) -> list[str]:
     return [text.format(counts[kind]) for kind, text in texts.items() if counts[kind]]
 
 
-def _about_trainers(request: Request, data: VerificationData) -> list[str]:
+def about_size(resolution: int) -> list[str]:
+    """At what size pictures were seen."""
+    return [f"The victims saw pictures squashed to {resolution} x {resolution} pixels."]
+
+
+def _about_trainers(request: Request) -> list[str]:
     adversaries = list(request.adversaries.values())
-    notes = [f"The victims saw pictures squashed to {data.resolution} x {data.resolution} pixels."]
+    notes = []
     changed = [a.name for a in adversaries if type(a).transform is not Adversary.transform]
     if changed:
         notes.append(

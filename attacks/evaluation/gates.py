@@ -1,20 +1,15 @@
-"""Validity gates: reasons not to believe the numbers, from the files alone and from what was trained.
+"""Validity gates: reasons not to believe the numbers. They come before any verdict.
 
-Gates that look at the files alone, and are known before the first training: G5 and G6.
-
-Gates that look at what was trained: G1 to G4, and G7.
-
-Validity gates: reasons not to believe the numbers. They come before any verdict.
-
-G1, G2 and G3 are looked at for every victim and adversary. A failure of the first victim without adversary, of G4, G5,
-G6 or G7 makes the whole run INVALID; elsewhere it sets the conditions aside, which then count as not tested. G8 is a
-remark. What could not be looked at stands in :data:`NOT_CHECKED`.
+G5 and G6 look at the files alone and are known before the first training. G1, G2 and G3 are looked at for every victim
+and adversary. A failure of the first victim without adversary, of G4, G5, G6 or G7 makes the whole run INVALID;
+elsewhere it sets the conditions aside, which then count as not tested. A victim that is asked in two ways has failed
+where it failed in both. G8 is a remark. What could not be looked at stands in :data:`NOT_CHECKED`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +18,7 @@ from ...errors import BitterantError
 from ...surrogates import surrogate_family
 from ..facts import PairIssue
 from ..schema import GRADES, Condition, Gate, Plan, Protection, Stealth
-from ..training import CellResult, cells_of
+from ..training import Cell, CellResult, cells_of
 from .grading import RULE, condition_grade
 
 _NAMED = 3
@@ -99,21 +94,12 @@ def _files(stealth: Stealth, issues: Sequence[PairIssue], file_format: str | Non
     )
 
 
-def check_trainings(
-    plan: Plan,
-    conditions: Sequence[Condition],
-    cells: Sequence[CellResult],
-    labels: NDArray[np.int64],
-    classes: int,
-) -> list[Gate]:
-    """G1, G2 and G3 of every condition with trainings of its own, then G4 and G7.
+def check_conditions(plan: Plan, conditions: Sequence[Condition]) -> list[Gate]:
+    """G1, G2 and G3 of every condition with trainings of its own.
 
     Args:
         plan: what was planned.
         conditions: what was measured.
-        cells: every training.
-        labels: those of the test pictures.
-        classes: how many there are, tested or not.
     """
     first = plan.conditions[0].victim
     fits = {planned.id: planned.fit for planned in plan.conditions}
@@ -129,8 +115,16 @@ def check_trainings(
         # who ends with a fit to clean pictures alone need not fit the protected ones: they have a control of their own.
         if fits[condition.id] == "network" and "untrained" not in condition.arms:
             gates.append(_fitted(condition, decisive))
-    gates += [_learned_nothing(result, labels, classes) for result in cells if result.cell.arm == "shuffled"]
-    return [*gates, _sound(plan, cells)] if cells else gates
+    return _either_way(conditions, gates)
+
+
+def _either_way(conditions: Sequence[Condition], gates: Sequence[Gate]) -> list[Gate]:
+    """A victim that is asked in two ways may learn to answer one of them only, which is then the one that counts."""
+    asked = {condition.id for condition in conditions if condition.retrieval is not None}
+    failed = {gate.scope for gate in gates if gate.scope in asked and gate.status == "fail"}
+    if not asked - failed:
+        return list(gates)
+    return [gate.model_copy(update={"decisive": False}) if gate.scope in failed else gate for gate in gates]
 
 
 def _speaks_against(condition: Condition) -> bool:
@@ -144,11 +138,18 @@ def _percent(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
+def needed_to_learn(condition: Condition) -> float:
+    """Accuracy of the clean arm that G1 asks for."""
+    assert condition.chance is not None
+    needed = condition.chance + RULE.learned_share * (1 - condition.chance)
+    return needed if condition.retrieval is None else min(needed, RULE.times_guessing * condition.chance)
+
+
 def _learned(condition: Condition, decisive: bool, *, several_seeds: bool) -> Gate:
     assert condition.clean is not None
     assert condition.chance is not None
     chance = condition.chance
-    needed = chance + RULE.learned_share * (1 - chance)
+    needed = needed_to_learn(condition)
     found, bounds = condition.clean.accuracy.estimate, condition.clean_bounds
     assert bounds is not None
     # With few test pictures a sound victim can rarely be shown to have learned enough, so what has to be shown is that
@@ -237,9 +238,14 @@ def _learned_nothing(result: CellResult, labels: NDArray[np.int64], classes: int
     )
 
 
-def _sound(plan: Plan, cells: Sequence[CellResult]) -> Gate:
-    broken = sum(not cell.finite for cell in cells)
-    steps = {result.cell: result.steps for result in cells}
+def check_sound(plan: Plan, steps: Mapping[Cell, int], broken: int) -> Gate:
+    """G7.
+
+    Args:
+        plan: what was planned.
+        steps: of every training.
+        broken: how many of them diverged.
+    """
     paired: dict[tuple[str, int], set[int]] = {}
     for condition in plan.conditions:
         for cell in cells_of(condition, plan.victim_seeds):
@@ -254,7 +260,7 @@ def _sound(plan: Plan, cells: Sequence[CellResult]) -> Gate:
         title="No training diverged, and paired arms made equal steps",
         status="fail" if parts else "pass",
         decisive=True,
-        value=", ".join(parts) or f"{len(cells)} trainings sound",
+        value=", ".join(parts) or f"{len(steps)} trainings sound",
         threshold="none, equal",
     )
 
@@ -269,6 +275,17 @@ FAILURES = {
     "G7": "trainings diverged or were not equally long",
 }
 """What a failed gate means, in words."""
+
+REMEDIES = {
+    "G1": "Give more pictures, or train longer (--epochs).",
+    "G2": "Give more pictures, train longer (--epochs), or protect with a smaller budget.",
+    "G3": "Train longer (--epochs).",
+    "G4": "Give other test pictures with --test.",
+    "G5": "Give other test pictures with --test.",
+    "G6": "Protect the pictures again, or take the odd files out of PROTECTED.",
+    "G7": "Try another --seed.",
+}
+"""What to do about it."""
 
 _DOUBTS = {
     "G1": "it is not sure that the victim learned the clean pictures",
@@ -306,15 +323,20 @@ def check_gates(
         cells: every training.
         labels: those of the test pictures.
         classes: how many there are, tested or not.
-        data_gates: those that were known before the first training; see ``file_gates``.
+        data_gates: those that were known before the first training; see :func:`check_data`.
         protection: what the run file says, for G8.
         victims: the networks that were trained from scratch, for G8.
     """
-    gates = [
-        *check_trainings(plan, conditions, cells, labels, classes),
-        *data_gates,
-        *_other_family(protection, victims),
-    ]
+    gates = check_conditions(plan, conditions)
+    gates += [_learned_nothing(result, labels, classes) for result in cells if result.cell.arm == "shuffled"]
+    if cells:
+        steps = {result.cell: result.steps for result in cells}
+        gates.append(check_sound(plan, steps, sum(not result.finite for result in cells)))
+    return in_order([*gates, *data_gates, *_other_family(protection, victims)])
+
+
+def in_order(gates: Sequence[Gate]) -> list[Gate]:
+    """By their names; of one name, those that decide first."""
     return sorted(gates, key=lambda gate: (gate.id, not gate.decisive))
 
 
@@ -336,7 +358,7 @@ def set_aside(plan: Plan, conditions: Sequence[Condition], gates: Sequence[Gate]
     result = []
     for condition in conditions:
         read = [condition.adversary, *planned[condition.id].reads.values(), "none"]
-        scopes = [f"{condition.victim}/{name}" for name in read]
+        scopes = [condition.id, *(f"{condition.victim}/{name}" for name in read)]
         gate = next((failed[scope] for scope in scopes if scope in failed), None)
         # What is open stays: without it the others might make a grade that it stands against.
         if gate is None and condition.status == "ok" and condition_grade(condition) in GRADES:

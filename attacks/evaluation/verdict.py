@@ -1,18 +1,16 @@
 """The verdict rule, the sentence it is told in, and what each class of trainers gets at most.
 
-The verdict rule, and the sentence it is told in.
-
-What each class of trainers gets at most. A figure beside the grades: nothing is decided by it.
+The last is a figure beside the grades: nothing is decided by it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ..facts import PairIssue
 from ..schema import (
     GRADES,
     Condition,
-    Dataset,
     Gate,
     Grade,
     Plan,
@@ -34,7 +32,8 @@ from ..terms import (
     Tier,
     TrainerClass,
 )
-from .gates import FAILURES, decisive_failures
+from .caveats import note_gates, note_power, note_unchecked
+from .gates import FAILURES, REMEDIES, decisive_failures, set_aside
 from .grading import condition_badness, condition_grade
 
 _VERBS: dict[Metric, dict[Grade, str]] = {
@@ -111,11 +110,35 @@ def requirement_met(required: Grade, found: TierVerdict) -> bool:
     return found.complete and found.grade in GRADES and GRADES.index(found.grade) >= GRADES.index(required)
 
 
+def conclude(
+    plan: Plan,
+    conditions: Sequence[Condition],
+    gates: Sequence[Gate],
+    issues: Sequence[PairIssue],
+    caveats: Sequence[str],
+    *,
+    first: Sequence[str] = (),
+) -> tuple[list[Condition], Verdict]:
+    """Set aside what failed a gate, and judge the rest.
+
+    Args:
+        plan: what was planned.
+        conditions: as measured.
+        gates: all of them.
+        issues: files that do not fit.
+        caveats: what the reader should keep in mind beside what gates and test size say.
+        first: what the reader should know before that.
+    """
+    kept = set_aside(plan, conditions, gates)
+    notes = [*first, *note_gates(gates), *note_power(plan, kept), *caveats, *note_unchecked(gates)]
+    return kept, judge(plan, kept, gates, issues, notes)
+
+
 def judge(
     plan: Plan,
     conditions: Sequence[Condition],
     gates: Sequence[Gate],
-    dataset: Dataset,
+    issues: Sequence[PairIssue],
     caveats: Sequence[str],
 ) -> Verdict:
     """Apply the rule.
@@ -124,12 +147,12 @@ def judge(
         plan: what was planned; with one seed nothing is graded.
         conditions: after :func:`bitterant.attacks.evaluation.gates.set_aside`.
         gates: all of them; a failed decisive one makes the run INVALID.
-        dataset: for the chance level.
+        issues: files that do not fit; originals without a copy are counted.
         caveats: what the reader should keep in mind.
     """
     graded = len(plan.victim_seeds) > 1
     failed = decisive_failures(gates)
-    missing = sum(issue.kind == "missing" for issue in dataset.issues)
+    missing = sum(issue.kind == "missing" for issue in issues)
     tiers = tuple(tier_verdict(tier, conditions, graded=graded and not failed, missing=missing) for tier in TIERS)
     by_id = {condition.id: condition for condition in conditions}
     tested = [tier for tier in tiers if tier.worst is not None]
@@ -140,9 +163,9 @@ def judge(
     if failed:
         headline = _invalid(failed)
     elif weakest is None:
-        headline = "INVALID: no condition could be tested."
+        headline = _untested(conditions)
     elif not graded:
-        headline = _smoke(conditions, dataset)
+        headline = _smoke(conditions)
     else:
         headline = _headline(plan, tiers, weakest, by_id)
     if missing:
@@ -186,7 +209,13 @@ def _percent(value: float) -> str:
 
 def _invalid(failed: Sequence[Gate]) -> str:
     reasons = "; ".join(f"{FAILURES[gate.id]} ({gate.id}: {gate.value}; needed: {gate.threshold})" for gate in failed)
-    return f"INVALID, this run shows nothing about the protection: {reasons}."
+    remedies = " ".join(dict.fromkeys(REMEDIES[gate.id] for gate in failed))
+    return f"INVALID, this run shows nothing about the protection: {reasons}. {remedies}"
+
+
+def _untested(conditions: Sequence[Condition]) -> str:
+    reasons = dict.fromkeys(condition.reason for condition in conditions if condition.reason)
+    return f"INVALID: no condition could be tested{': ' if reasons else ''}{'; '.join(list(reasons)[:2])}."
 
 
 def _figures(condition: Condition) -> str:
@@ -206,14 +235,17 @@ def _figures(condition: Condition) -> str:
         )
     if condition.renamed and not by_class:
         trainer = max(trainer, treated.permuted_accuracy)
+    if condition.retrieval is not None:
+        k = condition.retrieval.k
+        before = f"right {'first' if k == 1 else f'among the first {k}'} in "
     return f"{before}{_percent(trainer)} where clean pictures give {_percent(given)}"
 
 
-def _smoke(conditions: Sequence[Condition], dataset: Dataset) -> str:
+def _smoke(conditions: Sequence[Condition]) -> str:
     first = next(condition for condition in conditions if condition.status == "ok")
-    return (
-        f"Smoke test, one seed, no grade: {first.victim} reached {_figures(first)} (chance {_percent(dataset.chance)})."
-    )
+    reached = "was" if first.retrieval is not None else "reached"
+    chance = _percent(first.chance or 0.0)
+    return f"Smoke test, one seed, no grade: {first.victim} {reached} {_figures(first)} (chance {chance})."
 
 
 def _headline(plan: Plan, tiers: Sequence[TierVerdict], weakest: TierVerdict, by_id: Mapping[str, Condition]) -> str:

@@ -1,20 +1,7 @@
 """The drawings of the report, as inline SVG. Colours are variables of the page: they follow light and dark.
 
-The frame of a drawing, and its vertical scale of accuracies.
-
-One line of a table: accuracies with their intervals on a scale from 0 to 100 %, as wide as its cell.
-
-Places are percentages of the cell and sizes are pixels, so that marks stay round on any width.
-
-A confusion matrix: true classes down, predicted classes across.
-
-Accuracy along the training, arm by arm.
-
-How many files have which value.
-
-What a mix of clean and protected pictures is worth, against the share that is protected.
-
-The spectrum of the change: as a picture, and along rings around its middle.
+Charts stand in one :class:`Frame`. A track is one line of a table: its places are percentages of the cell and its sizes
+are pixels, so that marks stay round on any width.
 """
 
 from __future__ import annotations
@@ -33,7 +20,7 @@ from ..schema import ArmResult, CellRecord, CurveRow, Estimate, MixPoint
 from ..terms import Arm
 
 _LINE = 15.0
-QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)
+QUARTERS = tuple((share, f"{100 * share:.0f} %") for share in (0.0, 0.25, 0.5, 0.75, 1.0))
 
 
 def drawing(kind: str, width: float, height: float, label: str, parts: Iterable[str]) -> Markup:
@@ -57,64 +44,90 @@ def text(x: float, y: float, words: object, *, anchor: str = "start", size: floa
     return f'<text class="{kind}" {place}>{escape(words)}</text>'
 
 
-class Frame:
-    """A plot whose vertical axis is accuracy from 0 to 100 %, and whose horizontal one is anything.
+Range = tuple[float, float]
+Tick = tuple[float, str]
 
-    Args:
+
+@dataclass(frozen=True)
+class Frame:
+    """The frame of a chart: where values stand, the axes, their numbers and titles. Sizes are in the drawing's units.
+
+    Attributes:
         width, height: of the whole drawing.
-        last: right end of the horizontal axis; it begins at 0.
+        across, up: least and greatest value of the two axes; the vertical one is accuracy where left out.
+        left, right, top, bottom: room around the plot.
     """
 
-    LEFT, RIGHT, TOP, BOTTOM = 46.0, 14.0, 12.0, 40.0
-
-    def __init__(self, width: float, height: float, last: float) -> None:
-        self.width, self.height, self.last = width, height, last or 1.0
+    width: float
+    height: float
+    across: Range = (0.0, 1.0)
+    up: Range = (0.0, 1.0)
+    left: float = 46.0
+    right: float = 14.0
+    top: float = 12.0
+    bottom: float = 40.0
 
     @property
-    def right(self) -> float:
+    def end(self) -> float:
         """Right edge of the plot."""
-        return self.width - self.RIGHT
+        return self.width - self.right
 
     @property
-    def bottom(self) -> float:
+    def base(self) -> float:
         """Lower edge of the plot."""
-        return self.height - self.BOTTOM
+        return self.height - self.bottom
 
     def x(self, value: float) -> float:
         """Place of a value on the horizontal axis."""
-        return self.LEFT + value / self.last * (self.right - self.LEFT)
+        return self.left + _share(value, self.across) * (self.end - self.left)
 
-    def y(self, share: float) -> float:
-        """Place of an accuracy; those that an interval pushes out of range are cut."""
-        return self.bottom - min(1.0, max(0.0, share)) * (self.bottom - self.TOP)
+    def y(self, value: float) -> float:
+        """Place of a value on the vertical axis; those that an interval pushes out of range are cut."""
+        return self.base - min(1.0, max(0.0, _share(value, self.up))) * (self.base - self.top)
 
-    def grid(self) -> list[str]:
+    def line(self, value: float, kind: str = "axis") -> str:
+        """A line across the plot."""
+        y = self.y(value)
+        return f'<line class="{kind}" x1="{self.left}" y1="{y:.1f}" x2="{self.end}" y2="{y:.1f}"/>'
+
+    def grid(self, ticks: Iterable[Tick] = QUARTERS) -> list[str]:
         """Lines and numbers of the vertical axis."""
         parts = []
-        for share in QUARTERS:
-            y = self.y(share)
-            parts.append(f'<line class="axis" x1="{self.LEFT}" y1="{y:.1f}" x2="{self.right}" y2="{y:.1f}"/>')
-            parts.append(text(self.LEFT - 8, y + 4, f"{100 * share:.0f} %", anchor="end"))
+        for value, words in ticks:
+            parts += [self.line(value), text(self.left - 8, self.y(value) + 4, words, anchor="end")]
         return parts
+
+    def curve(self, points: Iterable[tuple[float, float]], style: str, words: str = "") -> str:
+        """A line through points in the units of the axes."""
+        places = " ".join(f"{self.x(x):.1f},{self.y(y):.1f}" for x, y in points)
+        title = f"<title>{escape(words)}</title>" if words else ""
+        return f'<polyline class="line {style}" points="{places}">{title}</polyline>'
 
     def chance(self, share: float) -> list[str]:
         """A broken line at the accuracy of those who do not look."""
-        y = self.y(share)
-        line = f'<line class="chance" x1="{self.LEFT}" y1="{y:.1f}" x2="{self.right}" y2="{y:.1f}"/>'
+        y, line = self.y(share), self.line(share, "chance")
         # Below the line, where no curve runs, as long as there is room.
-        words = y + 12 if self.bottom - y > _LINE else y - 4
-        return [line, text(self.right, words, "chance", anchor="end", size=10.5)]
+        words = y + 12 if self.base - y > _LINE else y - 4
+        return [line, text(self.end, words, "chance", anchor="end", size=10.5)]
 
-    def below(self, *labels: tuple[float, str, str]) -> list[str]:
-        """Numbers of the horizontal axis: value, words, anchor."""
-        return [text(self.x(value), self.bottom + 17, words, anchor=anchor) for value, words, anchor in labels]
+    def below(self, *ticks: Tick) -> list[str]:
+        """Numbers of the horizontal axis; those at its ends stay within the drawing."""
+        return [text(self.x(value), self.base + 17, words, anchor=self._anchor(value)) for value, words in ticks]
+
+    def _anchor(self, value: float) -> str:
+        return {self.across[0]: "start", self.across[1]: "end"}.get(value, "middle")
 
     def title(self, words: str) -> str:
         """What the horizontal axis is."""
-        return text((self.LEFT + self.right) / 2, self.bottom + 34, words, anchor="middle")
+        return text((self.left + self.end) / 2, self.base + 34, words, anchor="middle")
 
 
-_HEIGHT, _MIDDLE = 30, 15
+def _share(value: float, span: Range) -> float:
+    """How much of the way from one end to the other."""
+    return (value - span[0]) / ((span[1] - span[0]) or 1.0)
+
+
+_TRACK_HEIGHT, _MIDDLE = 30, 15
 
 Kind = Literal["protected", "ceiling", "noise"]
 
@@ -150,10 +163,10 @@ def track(marks: Sequence[Mark], chance: float | None) -> Markup:
     if chance is not None:
         tip = f"<title>chance: {100 * chance:.1f} %</title>"
         parts.append(
-            f'<line class="chance" x1="{_at(chance)}" x2="{_at(chance)}" y1="2" y2="{_HEIGHT - 2}">{tip}</line>'
+            f'<line class="chance" x1="{_at(chance)}" x2="{_at(chance)}" y1="2" y2="{_TRACK_HEIGHT - 2}">{tip}</line>'
         )
     parts += [_mark(mark) for mark in marks]
-    return Markup(f'<svg class="track" height="{_HEIGHT}" aria-hidden="true">{"".join(parts)}</svg>')
+    return Markup(f'<svg class="track" height="{_TRACK_HEIGHT}" aria-hidden="true">{"".join(parts)}</svg>')
 
 
 def axis() -> Markup:
@@ -270,19 +283,17 @@ def learning_curves(cells: Sequence[CellRecord], chance: float, label: str) -> M
     """Accuracy on the test pictures: a thin line a seed, a bold one for their mean; a dotted one is the accuracy of the
     protected arm on its own training pictures, as it is being trained."""
     last = max((point.step for cell in cells for point in cell.curve), default=1)
-    frame = Frame(_CURVES_WIDTH, _CURVES_HEIGHT, last)
+    frame = Frame(_CURVES_WIDTH, _CURVES_HEIGHT, (0.0, last))
     parts = [*frame.grid(), *frame.chance(chance)]
     for arm, style in CURVE_STYLES.items():
         rows = [cell.curve for cell in cells if cell.arm == arm and cell.curve]
         tested = [[(float(p.step), p.test_accuracy or 0.0) for p in row] for row in rows]
         if style == "protected" and rows:
-            parts.append(
-                _curves_line(frame, _mean(_trained(rows)), "protected dotted fitted", "on its own training pictures")
-            )
-        parts += [_curves_line(frame, points, f"{style} seed", "") for points in (tested if len(tested) > 1 else [])]
+            parts.append(frame.curve(_mean(_trained(rows)), "protected dotted fitted", "on its own training pictures"))
+        parts += [frame.curve(points, f"{style} seed") for points in (tested if len(tested) > 1 else [])]
         if tested:
-            parts.append(_curves_line(frame, _mean(tested), style, f"{arm}, mean over the seeds"))
-    parts += frame.below((0.0, "0", "start"), (last, f"{last:,}", "end"))
+            parts.append(frame.curve(_mean(tested), style, f"{arm}, mean over the seeds"))
+    parts += frame.below((0.0, "0"), (last, f"{last:,}"))
     parts.append(frame.title("steps of training"))
     return drawing("chart", _CURVES_WIDTH, _CURVES_HEIGHT, label, parts)
 
@@ -296,13 +307,7 @@ def _mean(curves: Sequence[Points]) -> Points:
     return [(curves[0][i][0], sum(curve[i][1] for curve in curves) / len(curves)) for i in range(shortest)]
 
 
-def _curves_line(frame: Frame, points: Points, style: str, words: str) -> str:
-    places = " ".join(f"{frame.x(step):.1f},{frame.y(share):.1f}" for step, share in points)
-    title = f"<title>{words}</title>" if words else ""
-    return f'<polyline class="line {style}" points="{places}">{title}</polyline>'
-
-
-_HISTOGRAM_WIDTH, _HISTOGRAM_HEIGHT, _HISTOGRAM_TOP, _HISTOGRAM_BOTTOM = 320.0, 150.0, 20.0, 24.0
+_HISTOGRAM_WIDTH, _HISTOGRAM_HEIGHT = 320.0, 150.0
 _BINS = 28
 _SAME = 1e-9
 
@@ -320,27 +325,27 @@ def histogram(title: str, values: Sequence[float], form: str) -> Markup | None:
     low, high, median = min(values), max(values), float(np.median(values))
     spread = high - low > _SAME * max(1.0, abs(high))
     counts, edges = np.histogram(values, bins=_BINS if spread else 1, range=(low, high) if spread else None)
-    base, width = _HISTOGRAM_HEIGHT - _HISTOGRAM_BOTTOM, _HISTOGRAM_WIDTH / len(counts)
+    span = (low, high) if spread else (low - 1.0, low + 1.0)
+    frame = Frame(_HISTOGRAM_WIDTH, _HISTOGRAM_HEIGHT, span, (0.0, float(counts.max())), 0.0, 0.0, 20.0, 24.0)
     bars = []
-    for index, count in enumerate(counts.tolist()):
+    for count, left, right in zip(counts.tolist(), edges[:-1], edges[1:], strict=True):
         if not count:
             continue
-        # A single file among thousands stays visible.
-        height = max(2.0, (base - _HISTOGRAM_TOP) * count / int(counts.max()))
-        span = f"{edges[index]:{form}} to {edges[index + 1]:{form}}" if spread else f"{low:{form}}"
-        x, wide = (index * width, max(1.0, width - 1)) if spread else (_HISTOGRAM_WIDTH / 2 - 24, 48.0)
+        # A single file among thousands stays visible, and one value alone is a bar and not a wall.
+        height = max(2.0, frame.base - frame.y(count))
+        x, wide = (frame.x(left), max(1.0, frame.x(right) - frame.x(left) - 1)) if spread else (frame.x(low) - 24, 48.0)
+        told = f"{left:{form}} to {right:{form}}" if spread else f"{low:{form}}"
         bars.append(
-            f'<rect class="protected" x="{x:.1f}" y="{base - height:.1f}" width="{wide:.1f}" height="{height:.1f}">'
-            f"<title>{span}: {count} {'file' if count == 1 else 'files'}</title></rect>"
+            f'<rect class="protected" x="{x:.1f}" y="{frame.base - height:.1f}" width="{wide:.1f}" '
+            f'height="{height:.1f}"><title>{told}: {count} {"file" if count == 1 else "files"}</title></rect>'
         )
-    at = (median - low) / (high - low) * _HISTOGRAM_WIDTH if spread else _HISTOGRAM_WIDTH / 2
-    bars.append(f'<line class="axis" x1="0" x2="{_HISTOGRAM_WIDTH}" y1="{base}" y2="{base}"/>')
-    bars.append(f'<line class="median" x1="{at:.1f}" x2="{at:.1f}" y1="{_HISTOGRAM_TOP - 6}" y2="{base}"/>')
-    anchor = "start" if at < 60 else ("end" if at > _HISTOGRAM_WIDTH - 60 else "middle")
-    bars.append(text(at, _HISTOGRAM_TOP - 9, f"median {median:{form}}", anchor=anchor, kind="value"))
+    at = frame.x(median)
+    bars.append(frame.line(0.0))
+    bars.append(f'<line class="median" x1="{at:.1f}" x2="{at:.1f}" y1="{frame.top - 6}" y2="{frame.base}"/>')
+    anchor = "start" if at < 60 else ("end" if at > frame.end - 60 else "middle")
+    bars.append(text(at, frame.top - 9, f"median {median:{form}}", anchor=anchor, kind="value"))
     if spread:
-        bars.append(text(0, _HISTOGRAM_HEIGHT - 7, f"{low:{form}}"))
-        bars.append(text(_HISTOGRAM_WIDTH, _HISTOGRAM_HEIGHT - 7, f"{high:{form}}", anchor="end"))
+        bars += frame.below((low, f"{low:{form}}"), (high, f"{high:{form}}"))
     told = f"{title}: from {low:{form}} to {high:{form}}, median {median:{form}}, {len(values)} files"
     return drawing("chart", _HISTOGRAM_WIDTH, _HISTOGRAM_HEIGHT, told, bars)
 
@@ -358,7 +363,7 @@ def mix_curve(points: Sequence[MixPoint], whole: Mapping[Arm, ArmResult], chance
         whole: the arms of the same victim without adversary: share 0 is all clean, share 1 all protected or all noisy.
         chance: accuracy of those who do not look.
     """
-    frame = Frame(_MIXING_WIDTH, _MIXING_HEIGHT, 1.0)
+    frame = Frame(_MIXING_WIDTH, _MIXING_HEIGHT)
     start = (0.0, points[0].clean)
     ends: dict[str, list[tuple[float, Estimate]]] = {
         "protected": [(1.0, whole["protected"].accuracy)] if "protected" in whole else [],
@@ -375,7 +380,7 @@ def mix_curve(points: Sequence[MixPoint], whole: Mapping[Arm, ArmResult], chance
         parts += [_point(frame, style, share, value) for share, value in places[1:]]
     parts.append(_point(frame, "clean", *start))
     shares = sorted({0.0, 1.0, *(point.share for point in points)})
-    parts += frame.below(*((share, f"{100 * share:.0f} %", "end" if share == 1.0 else "middle") for share in shares))
+    parts += frame.below(*((share, f"{100 * share:.0f} %") for share in shares))
     parts.append(frame.title("share of the pictures that is protected"))
     told = "; ".join(
         f"{100 * p.share:.0f} % protected: mixed {100 * p.mixed.estimate:.0f} %, clean part alone "
@@ -406,7 +411,9 @@ def _point(frame: Frame, style: str, share: float, value: Estimate) -> str:
     )
 
 
-_POWER_SIDE, _POWER_LEFT, _POWER_TOP, _POWER_WIDTH = 296.0, 84.0, 12.0, 440.0
+_POWER_WIDTH, _POWER_HEIGHT = 440.0, 350.0
+_NYQUIST = 0.5
+"""The finest detail that pixels hold, in cycles a pixel."""
 _SMALLEST = 256
 _STOPS = np.array(
     [[12, 10, 28], [58, 20, 92], [126, 38, 108], [190, 62, 84], [232, 108, 56], [248, 172, 74], [252, 244, 196]]
@@ -427,59 +434,39 @@ def power_picture(power: NDArray[np.float64]) -> Markup:
     pixels = np.stack([np.interp(level, places, _STOPS[:, channel]) for channel in range(3)], axis=-1)
     gain = -(-_SMALLEST // min(power.shape))  # enlarged whole pixels, for viewers that would smooth them
     enlarged = np.rint(pixels).astype(np.uint8).repeat(gain, axis=0).repeat(gain, axis=1)
+    side = (-_NYQUIST, _NYQUIST)
+    frame = Frame(_POWER_WIDTH, _POWER_HEIGHT, side, side, left=84.0, right=60.0, bottom=42.0)
     parts = [
-        f'<image x="{_POWER_LEFT}" y="{_POWER_TOP}" width="{_POWER_SIDE}" height="{_POWER_SIDE}" '
+        f'<image x="{frame.left}" y="{frame.top}" width="{frame.end - frame.left}" height="{frame.base - frame.top}" '
         f'preserveAspectRatio="none" href="{png_data_uri(enlarged)}"/>'
     ]
-    for share, words in ((0.0, "−0.5"), (0.5, "0"), (1.0, "0.5")):
-        anchor = {0.0: "start", 1.0: "end"}.get(share, "middle")
-        parts.append(text(_POWER_LEFT + share * _POWER_SIDE, _POWER_TOP + _POWER_SIDE + 16, words, anchor=anchor))
-        parts.append(
-            text(_POWER_LEFT - 7, _POWER_TOP + share * _POWER_SIDE + (9, 4, 0)[round(2 * share)], words, anchor="end")
-        )
-    middle = _POWER_TOP + _POWER_SIDE / 2
+    ticks = tuple((value, f"{value:g}".replace("-", "−")) for value in (-_NYQUIST, 0.0, _NYQUIST))
+    parts += frame.below(*ticks)
+    for (value, _), (_, words), fit in zip(reversed(ticks), ticks, (9, 4, 0), strict=True):  # rows count downwards
+        parts.append(text(frame.left - 7, frame.y(value) + fit, words, anchor="end"))
+    middle = (frame.top + frame.base) / 2
     parts.append(f'<g transform="rotate(-90 30 {middle})">{text(30, middle, "vertical", anchor="middle")}</g>')
-    parts.append(
-        text(
-            _POWER_LEFT + _POWER_SIDE / 2,
-            _POWER_TOP + _POWER_SIDE + 33,
-            "horizontal, in cycles a pixel",
-            anchor="middle",
-        )
-    )
+    parts.append(frame.title("horizontal, in cycles a pixel"))
     label = "Power of the change at every spatial frequency, the mean in the middle, fine detail at the edges"
-    return drawing("chart", _POWER_WIDTH, _POWER_TOP + _POWER_SIDE + 42, label, parts)
+    return drawing("chart", _POWER_WIDTH, _POWER_HEIGHT, label, parts)
 
 
 def ring_chart(spectrum: Spectrum) -> Markup:
     """Log power against frequency, from coarse to fine: the change, and the noise of the control."""
-    width, height, left, top, bottom = 440.0, 350.0, 56.0, 12.0, 308.0
     curves = {"protected": spectrum.protected} | ({"noise dashed": spectrum.noise} if spectrum.noise else {})
     values = [value for curve in curves.values() for value in curve]
-    low, high = np.floor(min(values)), np.ceil(max(values))
+    low, high = float(np.floor(min(values))), float(np.ceil(max(values)))
     high = high if high > low else low + 1
-
-    def place(frequency: float, value: float) -> str:
-        y = bottom - (value - low) / (high - low) * (bottom - top)
-        return f"{left + frequency / 0.5 * (width - left - 14):.1f},{y:.1f}"
-
-    parts = []
+    frame = Frame(_POWER_WIDTH, _POWER_HEIGHT, (0.0, _NYQUIST), (low, high), left=56.0, bottom=42.0)
     step = max(1, round((high - low) / 5))
-    for tick in np.arange(low, high + 1, step):
-        y = bottom - (tick - low) / (high - low) * (bottom - top)
-        parts.append(f'<line class="axis" x1="{left}" x2="{width - 14}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(text(left - 8, y + 4, _power_of_ten(int(tick)), anchor="end"))
+    parts = frame.grid((float(tick), _power_of_ten(int(tick))) for tick in np.arange(low, high + 1, step))
     for style, curve in curves.items():
-        points = " ".join(place(f, v) for f, v in zip(spectrum.frequencies, curve, strict=True))
-        parts.append(f'<polyline class="line {style}" points="{points}"/>')
-    for frequency, words in ((0.0, "0 coarse"), (0.25, "0.25"), (0.5, "fine 0.5")):
-        anchor = {0.0: "start", 0.5: "end"}.get(frequency, "middle")
-        x = left + frequency / 0.5 * (width - left - 14)
-        parts.append(text(x, bottom + 17, words, anchor=anchor))
-    parts.append(text((left + width - 14) / 2, bottom + 34, "cycles a pixel", anchor="middle"))
+        parts.append(frame.curve(zip(spectrum.frequencies, curve, strict=True), style))
+    parts += frame.below((0.0, "0 coarse"), (_NYQUIST / 2, f"{_NYQUIST / 2:g}"), (_NYQUIST, f"fine {_NYQUIST:g}"))
+    parts.append(frame.title("cycles a pixel"))
     low_share = f"{100 * spectrum.low_share:.0f} % lies below 0.25 cycles a pixel"
     label = f"Power of the change against spatial frequency; {low_share}"
-    return drawing("chart", width, height, label, parts)
+    return drawing("chart", _POWER_WIDTH, _POWER_HEIGHT, label, parts)
 
 
 def _power_of_ten(exponent: int) -> str:

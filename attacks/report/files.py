@@ -1,10 +1,6 @@
-"""Writes the result: report.json for programs, report.html for people, tables; after asking whether it can be written.
+"""What a verification writes: report.json for programs, report.html for people, and tables to redo the statistics.
 
-Whether what a verification writes can be written, asked before anything is read or trained.
-
-Tables beside the report, for spreadsheets and for redoing the statistics.
-
-Writes the result: report.json for programs, report.html for people, and what is needed to redo the statistics.
+Whether it can be written is asked before anything is read or trained.
 """
 
 from __future__ import annotations
@@ -26,16 +22,24 @@ from ...imaging import write_atomic
 from ...imaging.page import is_own_page
 from ...records.files import check_free
 from ...records.places import lies_in, open_regular
-from ..data import VerificationData, stealth_csv
+from ..data import stealth_csv
 from ..schema import CellRecord, Plan, VerificationReport
 from ..training import CellResult
-from .measures import Powers
+from .measures import Pictures, Powers
 from .page import render_report
 from .tiles import choose_tiles
 
-_SCHEMA = b'"schema_version"'
-"""The first field of every JSON file of a report."""
+REPORT_FILES = {
+    "classification": (
+        "plan.json", "stealth.csv", "curves.csv", "predictions.npz", "report.json", "report.html",
+    ),
+    "retrieval": ("plan.json", "stealth.csv", "ranks.npz", "report.json", "report.html"),
+}  # fmt: skip
+"""Names of all files beside each other in the folder of a report, by its kind."""
+
 _JSON_FILES = ("plan.json", "report.json")
+_SCHEMA = b'"schema_version"'
+"""The first field of each of them."""
 
 _PROBE = b"\0" * 65536
 """As much as a small file of the report, so that a disk that is full is told."""
@@ -186,9 +190,6 @@ def predictions_npz(
     return stream.getvalue()
 
 
-REPORT_FILES = ("plan.json", "stealth.csv", "curves.csv", "predictions.npz", "report.json", "report.html")
-"""Names of all files beside each other in the folder of a report."""
-
 _NUMBERS = re.compile(rb"\[\s+((?:-?[0-9][-0-9.eE+]*|null)(?:,\s+(?:-?[0-9][-0-9.eE+]*|null))*)\s+\]")
 
 
@@ -217,26 +218,30 @@ def write_plan(folder: Path, plan: Plan) -> None:
 def write_report(
     folder: Path,
     report: VerificationReport,
-    data: VerificationData,
-    cells: Sequence[CellResult],
-    labels: Mapping[str, NDArray[np.int64]],
-    powers: Powers,
+    data: Pictures,
+    tables: Mapping[str, bytes],
+    powers: Powers | None,
+    *,
+    captions: Mapping[str, str] | None = None,
 ) -> None:
-    """Write ``report.json``, ``report.html``, ``stealth.csv``, ``curves.csv`` and ``predictions.npz`` into ``folder``.
+    """Write ``report.json``, ``report.html``, ``stealth.csv`` and the tables into ``folder``.
 
     Args:
         folder: where to.
         report: the result.
-        data: what it is about.
-        cells: every training.
-        labels: of the test pictures, by adversary.
-        powers: of the change, for the picture of its spectrum.
+        data: the pictures that it is about.
+        tables: what else is needed to redo the statistics, by the names of the files.
+        powers: of the change, for the picture of its spectrum; ``None`` where nothing was trained.
+        captions: of the originals, by path, where pictures are told by them.
+
+    Raises:
+        OutputError: the folder cannot be written.
     """
-    page = render_report(report, files=data.files, tiles=choose_tiles(data, seed=report.plan.seed), powers=powers)
+    tiles = choose_tiles(data, seed=report.plan.seed, captions=captions)
+    page = render_report(report, files=data.files, tiles=tiles, powers=powers)
     contents = {
         "stealth.csv": stealth_csv(data.files, budget_levels=data.budget_levels),
-        "curves.csv": curves_csv(report.cells),
-        "predictions.npz": predictions_npz(cells, data.test_labels, labels),
+        **tables,
         "report.json": report_bytes(report),
         "report.html": page.encode(),
     }

@@ -1,27 +1,22 @@
 """What the report measures on a sample of pictures: separability and spectrum of the change, and the mix curve.
 
-The pictures that the report looks at in detail, in three versions.
-
-What a linear classifier sees: the class in the change alone, and which of two pictures is the copy.
-
-The first is why such protection works at all (arXiv 2111.00898) and why projection undoes it (arXiv 2305.19254); the
-second is how easily a trainer finds out that pictures are protected.
-
-Which spatial frequencies the change lives at: coarse patterns survive scaling, fine ones go with the first JPEG.
-
-The conditions that mix protected with clean pictures, as points of a curve.
+Separability is what a linear classifier sees: the class in the change alone, which is why such protection works at all
+(arXiv 2111.00898) and why projection undoes it (arXiv 2305.19254); and which of two pictures is the copy, which is how
+easily a trainer finds out that pictures are protected. The spectrum says which spatial frequencies the change lives at:
+coarse patterns survive scaling, fine ones go with the first JPEG.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data import VerificationData, noise_arm
+from ..data import StealthFile, noise_arm
 from ..data.checking import chosen_names
 from ..facts import Separability, Spectrum
 from ..schema import Condition, MixPoint
@@ -31,6 +26,66 @@ if TYPE_CHECKING:
 
 MOST_PICTURES = 1000
 """So many training pictures at most, chosen by a hash of their names."""
+
+_MOST_VALUES = 50_000_000
+"""Of larger pictures fewer are looked at for separability, so that the memory for it stays below a gigabyte."""
+
+# Ridge, as a share of the mean square of all values together: pictures are as many as pixels or fewer.
+_CLASS_RIDGE = 0.1
+_COPY_RIDGE = 0.001
+
+_CHUNK = 64
+"""Pictures that are transformed at a time."""
+
+LOW_FREQUENCY = 0.25
+"""In cycles a pixel: what lies below it, halving the picture would keep."""
+
+Changes = NDArray[np.float32]
+Power = NDArray[np.float64]
+
+
+class Pictures(Protocol):
+    """The pictures that a report is about."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Identity of each training picture."""
+        ...
+
+    @property
+    def clean(self) -> NDArray[np.uint8]:
+        """Training pictures at the working resolution, uint8 ``[N, 3, R, R]``."""
+        ...
+
+    @property
+    def protected(self) -> NDArray[np.uint8]:
+        """The same as published."""
+        ...
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Their classes, int64 ``[N]``; all 0 where there are none."""
+        ...
+
+    @property
+    def noise_levels(self) -> float:
+        """Amplitude of the control noise in 1/255."""
+        ...
+
+    @property
+    def budget_levels(self) -> float | None:
+        """The bound that was promised, in 1/255, if it is known."""
+        ...
+
+    @property
+    def files(self) -> Sequence[StealthFile]:
+        """How far each copy is from its original, at full size."""
+        ...
+
+    @property
+    def roots(self) -> tuple[Path, Path] | None:
+        """The folders CLEAN and PROTECTED; ``None`` for sets in memory."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -48,7 +103,7 @@ class Sample:
     labels: NDArray[np.int64]
 
 
-def choose_sample(data: VerificationData, *, seed: int) -> Sample:
+def choose_sample(data: Pictures, *, seed: int) -> Sample:
     """Take them.
 
     Args:
@@ -60,16 +115,6 @@ def choose_sample(data: VerificationData, *, seed: int) -> Sample:
     clean = data.clean[rows]
     noisy = noise_arm(clean, [data.keys[row] for row in rows], data.noise_levels, seed=seed)
     return Sample(clean, data.protected[rows], noisy, data.labels[rows])
-
-
-# Ridge, as a share of the mean square of all values together: pictures are as many as pixels or fewer.
-_CLASS_RIDGE = 0.1
-_COPY_RIDGE = 0.001
-
-_MOST_VALUES = 50_000_000
-"""Of larger pictures fewer are looked at, so that the memory for it stays below a gigabyte."""
-
-Changes = NDArray[np.float32]
 
 
 def measure_separability(sample: Sample, *, seed: int) -> Separability | None:
@@ -151,12 +196,6 @@ def _ridge(strength: float, width: int) -> RidgeClassifier:
     return RidgeClassifier(alpha=strength * width, class_weight="balanced")
 
 
-_CHUNK = 64
-_LOW = 0.25
-
-Power = NDArray[np.float64]
-
-
 def mean_power(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> Power:
     """Power spectrum of the change, mean over pictures and channels.
 
@@ -208,7 +247,7 @@ def describe_power(power: Power, noise: Power | None, pictures: int) -> Spectrum
     rows, columns = _frequencies(*power.shape)
     without_mean = np.where((rows == 0) & (columns == 0), -1.0, power)
     place = np.unravel_index(int(without_mean.argmax()), power.shape)
-    low = np.hypot(rows, columns) < _LOW
+    low = np.hypot(rows, columns) < LOW_FREQUENCY
     return Spectrum(
         resolution=power.shape[1],
         pictures=pictures,

@@ -1,16 +1,12 @@
-"""The page for people: what the template shows, in the order in which it is read.
+"""The page for people: rows of its tables, which drawings it shows, and what the template is given.
 
-Rows of the tables that are drawn: one a trainer, sorted by what the trainer gets, and one a class.
-
-Rows of the table of worst cases: one a class of trainers, with the adversaries seen in crafting and the others.
-
-Which drawings the page shows, and which of them at once.
+One template serves every kind of verification; what a kind does not have is left out.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,11 +23,12 @@ from ..schema import (
     Gate,
     Grade,
     MixPoint,
+    Retrieval,
     TrainerResult,
     VerificationReport,
     WorstCase,
 )
-from ..terms import Readout, Tier
+from ..terms import ARM_WORDS, TASK_TITLES, Readout, Tier
 from .drawing import (
     Mark,
     axis,
@@ -43,11 +40,41 @@ from .drawing import (
     ring_chart,
     track,
 )
-from .measures import Powers
+from .measures import LOW_FREQUENCY, Powers
 from .tiles import GAIN, Tile
 
-_NAIVE = "takes the pictures as they are"
 _BEGINNINGS = ("a trainer who ", "a naive trainer who ")
+
+_MOST_ISSUES = 50
+_SHOWN_ROWS = 14
+_WHITE_LOW_SHARE = math.pi * LOW_FREQUENCY**2
+"""Random noise has its power spread evenly over all frequencies: the area of the circle of low ones."""
+
+_TONES: dict[Grade, str] = {
+    "strong": "ok",
+    "moderate": "ok",
+    "weak": "warn",
+    "inconclusive": "warn",
+    "none": "bad",
+    "not graded": "",
+    "not tested": "",
+}
+EFFORTS: dict[Tier, str] = {
+    "naive": "takes the pictures as they are",
+    "transforms": "first compresses, scales, blurs or turns them grey",
+    "training": "trains harder: augments, trains adversarially, cleans the pictures",
+    "prior": "has a trained model already, or a few clean pictures",
+    "relabel": "sorts them under other labels",
+    "mixing": "mixes them with clean pictures",
+}
+"""The tiers, so that they can follow "The trainer …"."""
+
+_WORDS: dict[Grade, str] = {"none": "no protection"}
+_GATES = {
+    "pass": ("ok", "passed"),
+    "warn": ("warn", "in doubt"),
+    "fail": ("bad", "failed"),
+}
 
 
 def plain_words(condition: Condition) -> str:
@@ -55,7 +82,7 @@ def plain_words(condition: Condition) -> str:
     for beginning in _BEGINNINGS:
         if condition.phrase.startswith(beginning):
             return condition.phrase.removeprefix(beginning)
-    return _NAIVE if condition.adversary == "none" else condition.phrase
+    return EFFORTS["naive"] if condition.adversary == "none" else condition.phrase
 
 
 @dataclass(frozen=True)
@@ -378,36 +405,60 @@ def visibility_charts(files: Sequence[StealthFile]) -> list[tuple[str, str, Mark
     return charts
 
 
-_MOST_ISSUES = 50
-_SHOWN_ROWS = 14
-_WHITE_LOW_SHARE = math.pi * 0.25**2
-"""Random noise has its power spread evenly over all frequencies: the area of the circle of a quarter of a cycle."""
+@dataclass(frozen=True)
+class RankRow:
+    """How well one arm ranks.
 
-_TONES: dict[Grade, str] = {
-    "strong": "ok",
-    "moderate": "ok",
-    "weak": "warn",
-    "inconclusive": "warn",
-    "none": "bad",
-    "not graded": "",
-    "not tested": "",
-}
-EFFORTS: dict[Tier, str] = {
-    "naive": "takes the pictures as they are",
-    "transforms": "first compresses, scales, blurs or turns them grey",
-    "training": "trains harder: augments, trains adversarially, cleans the pictures",
-    "prior": "has a trained model already, or a few clean pictures",
-    "relabel": "sorts them under other labels",
-    "mixing": "mixes them with clean pictures",
-}
-"""The tiers, so that they can follow "The trainer …"."""
+    Attributes:
+        words: what was trained on.
+        hits: Hit@k and its standard deviation over the seeds, by k; no deviation for one seed, nor for guessing.
+        rank: median rank.
+    """
 
-_WORDS: dict[Grade, str] = {"none": "no protection"}
-_GATES = {
-    "pass": ("ok", "passed"),
-    "warn": ("warn", "in doubt"),
-    "fail": ("bad", "failed"),
-}
+    words: str
+    hits: tuple[tuple[float, float | None], ...]
+    rank: float
+
+
+@dataclass(frozen=True)
+class RankTable:
+    """One way to ask: arms down, cut-offs across, guessing last."""
+
+    title: str
+    found: Retrieval
+    rows: tuple[RankRow, ...]
+
+
+def rank_tables(report: VerificationReport) -> list[RankTable]:
+    """One table for each way in which captions and pictures were asked for."""
+    tables = []
+    for condition in report.conditions:
+        found = condition.retrieval
+        if found is None:
+            continue
+        rows = [
+            RankRow(
+                ARM_WORDS.get(arm, arm), tuple((ranking.hit(k), ranking.deviation(k)) for k in found.chance),
+                ranking.median_rank,
+            )
+            for arm, ranking in found.arms.items()
+        ]  # fmt: skip
+        rows.append(RankRow("guessing", tuple((value, None) for value in found.chance.values()), found.chance_rank))
+        tables.append(RankTable(TASK_TITLES[found.task], found, tuple(rows)))
+    return tables
+
+
+def recipe_words(recipe: Mapping[str, Any]) -> str:
+    """The settings of a training in words: names without underscores, numbers without noise."""
+    return "; ".join(f"{name.replace('_', ' ')} {_value(value)}" for name, value in recipe.items())
+
+
+def _value(value: object) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def render_report(
@@ -426,6 +477,7 @@ def render_report(
         powers: for the picture of the spectrum.
     """
     tested = [condition for condition in report.conditions if condition.arms]
+    retrieval = report.kind == "retrieval"
     rows, by_class, confusions = trainer_rows(report), class_rows(report), matrices(report)
     curves, visibility = curve_charts(report), visibility_charts(files)
     owners = class_cases(report)
@@ -435,6 +487,10 @@ def render_report(
         "verify.html.j2",
         report=report,
         verdict=report.verdict,
+        measure="questions answered at the cut-off that is judged" if retrieval else "accuracy on clean test pictures",
+        retrieval=retrieval,
+        rank_tables=rank_tables(report),
+        recipes={name: recipe_words(recipe) for name, recipe in report.plan.recipes.items()},
         advice=advice(report),
         headline=report.verdict.headline.replace(" %", "\u00a0%"),  # a number keeps its sign on its line
         dataset=report.dataset,
@@ -483,12 +539,11 @@ def advice(report: VerificationReport) -> str:
     """What follows from the verdict, for whoever has the pictures."""
     verdict = report.verdict
     if not verdict.valid:
-        return "Believe none of these figures. Mend what the sentence above names, and verify again."
+        return "Believe none of these figures. Mend what the verdict names, and verify again."
     grades = [tier.grade for tier in verdict.tiers if tier.upper is not None]
     if not verdict.graded or not grades:
-        return (
-            "This was a smoke test: it runs, and says no more. For a grade, verify with the preset quick or standard."
-        )
+        again = "three seeds or more" if report.kind == "retrieval" else "the preset quick or standard"
+        return f"This was a smoke test: it runs, and says no more. For a grade, verify with {again}."
     if "none" in grades:
         return (
             "Do not rely on this protection: at least one trainer still learns. Protect again with more strength or "
@@ -500,9 +555,18 @@ def advice(report: VerificationReport) -> str:
         "It makes training harder, not impossible." if "weak" in grades else "",
         "Publish the copies alone, and keep originals, banks and keys to yourself: whoever has pairs of both can "
         "learn to undo the protection.",
-        "" if report.plan.preset in ("standard", "full") else "Verify with the preset standard before you rely on it.",
+        _ahead(report),
     ]
     return " ".join(filter(None, told))
+
+
+def _ahead(report: VerificationReport) -> str:
+    """What to verify next."""
+    if report.kind == "retrieval":
+        return "One trainer was tried. Where the pictures have classes, verify with bitterant verify too."
+    return (
+        "" if report.plan.preset in ("standard", "full") else "Verify with the preset standard before you rely on it."
+    )
 
 
 def tone_of(report: VerificationReport) -> str:

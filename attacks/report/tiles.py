@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...errors import ImageError
 from ...imaging import decode, difference_tile, png_data_uri, thumbnail
-from ..data import StealthFile, VerificationData, noise_arm
+from ..data import StealthFile, noise_arm
+from ..terms import Pixels
+from .measures import Pictures
 
 GAIN = 10
 """How many times the difference is enlarged."""
@@ -20,8 +21,6 @@ _WHOLE_SIDE = 112
 _PIXELATED_BELOW = 160
 _LONGEST_NAME = 44
 
-Pixels = NDArray[np.uint8]
-
 
 @dataclass(frozen=True)
 class Tile:
@@ -30,6 +29,7 @@ class Tile:
     Attributes:
         title: which of all it is.
         name: of the picture, shortened in its middle where it is long.
+        caption: what it is told by; nothing where by its class.
         file: how far the copy is from the original.
         clean, protected, noise, difference: the middle of the picture at its own size, or all of a small one.
         whole: the whole picture, small, where the others show a part of it.
@@ -39,6 +39,7 @@ class Tile:
 
     title: str
     name: str
+    caption: str
     file: StealthFile
     clean: str
     protected: str
@@ -49,7 +50,7 @@ class Tile:
     pixelated: bool
 
 
-def choose_tiles(data: VerificationData, *, seed: int) -> list[Tile]:
+def choose_tiles(data: Pictures, *, seed: int, captions: Mapping[str, str] | None = None) -> list[Tile]:
     """The pictures on which the change shows least, in the middle and most.
 
     By LPIPS where it was measured on all files, else by SSIM, else by PSNR.
@@ -57,6 +58,7 @@ def choose_tiles(data: VerificationData, *, seed: int) -> list[Tile]:
     Args:
         data: the pictures.
         seed: of the control noise.
+        captions: of the originals, by path; none where pictures are told by classes.
     """
     files = [file.distances for file in data.files]
     if all(found.lpips is not None for found in files):
@@ -70,7 +72,8 @@ def choose_tiles(data: VerificationData, *, seed: int) -> list[Tile]:
         return []
     titles = {0: "shows least", len(ranked) // 2: "in the middle", len(ranked) - 1: "shows most"}
     rows = {key: row for row, key in enumerate(data.keys)}
-    tiles = [_tile(title, ranked[rank], data, rows, seed) for rank, title in sorted(titles.items())]
+    texts = captions or {}
+    tiles = [_tile(title, ranked[rank], data, rows, seed, texts) for rank, title in sorted(titles.items())]
     return [tile for tile in tiles if tile is not None]
 
 
@@ -78,7 +81,9 @@ def _decibels(psnr: float | None) -> float:
     return float("inf") if psnr is None else psnr
 
 
-def _tile(title: str, file: StealthFile, data: VerificationData, rows: Mapping[str, int], seed: int) -> Tile | None:
+def _tile(
+    title: str, file: StealthFile, data: Pictures, rows: Mapping[str, int], seed: int, captions: Mapping[str, str]
+) -> Tile | None:
     found = _pixels(file, data, rows)
     if found is None:
         return None
@@ -89,6 +94,7 @@ def _tile(title: str, file: StealthFile, data: VerificationData, rows: Mapping[s
     return Tile(
         title=title,
         name=_short(file.source),
+        caption=captions.get(file.source, ""),
         file=file,
         clean=png_data_uri(clean),
         protected=png_data_uri(protected),
@@ -111,7 +117,7 @@ def _middle(pixels: Pixels) -> Pixels:
     return np.ascontiguousarray(pixels[top : top + _SIDE, left : left + _SIDE])
 
 
-def _pixels(file: StealthFile, data: VerificationData, rows: Mapping[str, int]) -> tuple[Pixels, Pixels] | None:
+def _pixels(file: StealthFile, data: Pictures, rows: Mapping[str, int]) -> tuple[Pixels, Pixels] | None:
     if data.roots is not None:
         clean, protected = data.roots
         try:

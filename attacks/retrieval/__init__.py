@@ -1,8 +1,6 @@
 """Trainers who take pictures with their captions: a CLIP trained on them, and what it then retrieves."""
 
 from .data import CaptionedSet
-from .folders import RetrievalProgress, verify_retrieval
-from .records import RetrievalVerification
 from .training import (
     ARM_NAMES,
     CLIP_VICTIMS,
@@ -14,6 +12,7 @@ from .training import (
     retrieval_trial,
     train_clip,
 )
+from .verify import RetrievalProgress, verify_retrieval
 
 __all__ = [
     "ARM_NAMES",
@@ -24,7 +23,6 @@ __all__ = [
     "ClipVictim",
     "RetrievalProgress",
     "RetrievalReport",
-    "RetrievalVerification",
     "create_clip_victim",
     "retrieval_trial",
     "train_clip",

@@ -1,18 +1,15 @@
-"""Captioned pictures from folders, which copy belongs to which, and whether the copies are as they should be.
+"""Captioned pictures from folders: what is trained on in two versions, and clean ones to ask about afterwards.
 
-Pictures with their captions.
-
-Which copy belongs to which picture, and whether the copies are as they should be: measured on what is on disk.
-
-Captioned pictures from folders: what is trained on in two versions, and clean ones to ask for afterwards.
+Which copy belongs to which picture, and how far it is from it, is measured on what is on disk.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -23,7 +20,7 @@ from ...errors import CaptionError, ConfigError, FolderError
 from ...imaging import Entry, FolderScan, ImageSet, load_image_set, scan_folder
 from ...imaging.captions import CaptionOptions, CaptionSet, read_captions
 from ...records.places import lies_in
-from ..data.checking import StealthFile, check_files, summarise_stealth
+from ..data.checking import FileCheck, StealthFile, check_files, describe_files, summarise_stealth
 from ..data.pairing import (
     Pair,
     pair_folders,
@@ -34,7 +31,10 @@ from ..data.pairing import (
 )
 from ..data.sets import Step, near_issues, pixel_twins
 from ..data.splits import stratified_split
-from ..facts import PairIssue, Protection, Stealth
+from ..facts import FolderFacts, PairIssue, Protection, Stealth
+
+_FEWEST = 2
+"""Pictures to train on, and to test on, below which there is nothing to tell apart."""
 
 
 @dataclass(frozen=True)
@@ -89,15 +89,6 @@ class CaptionedSet:
         )
 
 
-_FAULTS = {
-    "relabelled": "in another class folder",
-    "resized": "of another size or mode",
-    "unreadable": "unreadable",
-    "extra": "without an original",
-}
-"""Kinds of issues after which the copies are not those of the originals, as for ``bitterant verify`` (gate G6)."""
-
-
 @dataclass(frozen=True)
 class Paired:
     """Two folders, file by file.
@@ -124,6 +115,7 @@ class CopyCheck:
         issues: files that do not fit, those found in pairing included.
         stealth: all files together, and which of them broke the bound.
         protection: what the run file says; ``None`` without one.
+        folders: what kind of files the two sides are.
     """
 
     pairs: tuple[Pair, ...]
@@ -131,19 +123,7 @@ class CopyCheck:
     issues: tuple[PairIssue, ...]
     stealth: Stealth
     protection: Protection | None
-
-    @property
-    def lossy(self) -> bool:
-        """The run file says that copies keep their format (``--format same``), which cannot keep a bound."""
-        return self.protection is not None and self.protection.format == "same"
-
-    @property
-    def faults(self) -> tuple[str, ...]:
-        """Why nothing can be said about the protection by these copies, in words; empty where they are sound."""
-        counts = Counter(issue.kind for issue in self.issues)
-        over, budget = len(self.stealth.over_budget), self.stealth.budget_levels or 0.0
-        found = [f"{over} over the budget of {budget:g} levels"] if over and not self.lossy else []
-        return (*found, *(f"{counts[kind]} {words}" for kind, words in _FAULTS.items() if counts[kind]))
+    folders: dict[Literal["clean", "protected"], FolderFacts] = field(default_factory=dict)
 
 
 def scan_pictures(folder: Path, what: str) -> FolderScan:
@@ -205,15 +185,18 @@ def check_copies(paired: Paired, *, epsilon: float | None, step: Step) -> CopyCh
         issues=(*paired.issues, *found.issues),
         stealth=summarise_stealth(found.files, budget_levels=budget, budget_source=source),
         protection=stated_protection(run, paired.protected.root),
+        folders=_describe_sides(found),
     )
+
+
+def _describe_sides(found: FileCheck) -> dict[Literal["clean", "protected"], FolderFacts]:
+    clean, protected = describe_files(found.clean), describe_files(found.protected)
+    return {} if clean is None or protected is None else {"clean": clean, "protected": protected}
 
 
 def name_some(names: Sequence[str], most: int = 3) -> str:
     """The first few names, and how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-_FEWEST = 2
 
 
 @dataclass(frozen=True)
@@ -231,18 +214,35 @@ class RetrievalData:
     """Everything in memory, at one working resolution.
 
     Attributes:
-        clean: training pictures as they were, with their captions.
+        train: training pictures as they were, with their captions.
         protected: the same as published, uint8 ``[N, 3, R, R]``.
         test: clean pictures that are trained on in no version.
         test_source: a folder of their own, or held out from CLEAN.
         issues: pictures that were left out, and why; and test pictures that nearly equal one that is trained on.
     """
 
-    clean: CaptionedSet
+    train: CaptionedSet
     protected: Tensor
     test: CaptionedSet
     test_source: Literal["folder", "split"]
     issues: tuple[PairIssue, ...]
+
+    def test_sha256(self) -> str:
+        """Over the files of the test pictures and their captions, in no order."""
+        lines = sorted(
+            json.dumps([_sha256(key), *texts]) for key, texts in zip(self.test.keys, self.test.captions, strict=True)
+        )
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    def sha256(self) -> str:
+        """Over all pictures and captions: two plans with one digest are about the same data."""
+        digest = hashlib.sha256()
+        for pictures in (self.train.images, self.protected, self.test.images):
+            digest.update(str(tuple(pictures.shape)).encode())
+            digest.update(pictures.contiguous().numpy().tobytes())
+        for part in (self.train, self.test):
+            digest.update(json.dumps(part.captions).encode())
+        return digest.hexdigest()
 
 
 def read_paired_captions(scan: FolderScan, pairs: Sequence[Pair], options: CaptionOptions) -> CaptionSet:
@@ -339,7 +339,7 @@ def load_pictures(
     names, test_names = ([entry.relative for entry in part] for part in ([ours[row] for row in train], kept))
     issues += near_issues(learned.images.numpy(), names, tested.images.numpy(), test_names)
     return RetrievalData(
-        clean=learned,
+        train=learned,
         protected=after.select(train).images,
         test=tested,
         test_source="split" if test is None else "folder",

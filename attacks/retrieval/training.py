@@ -1,15 +1,13 @@
-"""A CLIP trained on captioned pictures of each arm, and what it then retrieves.
+"""A CLIP trained on captioned pictures of each arm, alike but for the pictures, and what it then retrieves.
 
-Two towers that learn: a small pair for a CPU, the published ones from scratch, or a pretrained CLIP to fine-tune.
-
-How a trainer trains a CLIP on captioned pictures, and what it then retrieves.
-
-Clean, random noise and protected pictures under one and the same training, and what each CLIP then retrieves.
+The victim is a pair of towers that learn: a small one for a CPU, a published one from scratch, or a pretrained CLIP to
+fine-tune.
 """
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -27,6 +25,7 @@ from ...surrogates.clip import build_clip
 from ...surrogates.determinism import one_thread
 from ...surrogates.image_text import RetrievalScores, retrieval_scores
 from ..data.sets import noise_arm
+from ..terms import Arm
 from ..training.victims import victim_seed
 from .data import CaptionedSet
 
@@ -196,9 +195,29 @@ class ClipRecipe:
         wanted = math.ceil(_FEWEST_STEPS / max(1, pictures // batch))
         return replace(self, batch_size=batch, epochs=max(self.epochs, min(wanted, _MOST_EPOCHS)))
 
+    def steps(self, pictures: int) -> int:
+        """Optimiser steps over so many pictures; an incomplete batch is left out."""
+        return self.epochs * (pictures // max(1, min(self.batch_size, pictures)))
+
     def settings(self) -> dict[str, Any]:
         """JSON-safe."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class ClipFit:
+    """What a training left beside the weights.
+
+    Attributes:
+        loss: mean of the last epoch.
+        accuracy: how often, in the last epoch, the caption of a picture was told from the others of its batch. Captions
+            in the same words count as one.
+        steps: optimiser steps.
+    """
+
+    loss: float
+    accuracy: float
+    steps: int
 
 
 def train_clip(
@@ -209,8 +228,8 @@ def train_clip(
     seed: int,
     device: torch.device,
     progress: Callable[[float], None] | None = None,
-) -> float:
-    """Train ``victim`` in place by symmetric InfoNCE; returns the mean loss of the last epoch.
+) -> ClipFit:
+    """Train ``victim`` in place by symmetric InfoNCE.
 
     Order, crops and the choice of captions depend on the seed alone, so that arms differ in their pictures only.
     """
@@ -221,11 +240,11 @@ def train_clip(
         raise ConfigError("A CLIP tells pictures from each other: it needs two at least.")
     images = pairs.images.to(device)
     tokens = [victim.tokenize(list(several)) for several in pairs.captions]
-    steps = recipe.epochs * (count // batch)
+    steps = recipe.steps(count)
     optimiser = _optimiser(victim, recipe)
-    step, losses = 0, []
+    step, losses, told = 0, [], []
     for _ in range(recipe.epochs):
-        losses = []
+        losses, told = [], []
         order = torch.randperm(count, generator=draw)
         for start in range(0, count - batch + 1, batch):
             rows = order[start : start + batch]
@@ -234,8 +253,11 @@ def train_clip(
             chosen = [tokens[row][int(torch.randint(len(tokens[row]), (), generator=draw))] for row in rows.tolist()]
             seen = _augmented(images[rows.to(device)].float() / 255.0, recipe, draw)
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
-                pictures, texts, scale = victim(seen, torch.stack(chosen).to(device))
+                words = torch.stack(chosen).to(device)
+                pictures, texts, scale = victim(seen, words)
             loss = _contrast(pictures, texts, scale)
+            taken = words[(pictures.detach() @ texts.detach().T).argmax(dim=1)]
+            told.append(float((taken == words).flatten(1).all(dim=1).float().mean()))
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
@@ -243,7 +265,7 @@ def train_clip(
             step += 1
             if progress is not None:
                 progress(step / steps)
-    return sum(losses) / len(losses)
+    return ClipFit(sum(losses) / len(losses), sum(told) / len(told), step)
 
 
 @torch.no_grad()
@@ -293,8 +315,9 @@ def _optimiser(victim: ClipVictim, recipe: ClipRecipe) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=recipe.lr)
 
 
-ARM_NAMES = ("clean", "noise", "protected")
+ARM_NAMES: tuple[Arm, ...] = ("clean", "noise", "protected")
 KS = (1, 5, 10)
+"""Cut-offs k of Hit@k: the share of the questions answered among the first k."""
 
 
 @dataclass(frozen=True)
@@ -305,12 +328,15 @@ class ArmScores:
         arm: clean, noise or protected.
         seed: number of the repetition.
         loss: mean of the last epoch.
+        fit: how often a caption was told from the others of its batch in the last epoch.
+        steps: optimiser steps.
+        seconds: of the training and the test.
         image_to_text, text_to_image: share of queries answered among the first k, by k.
         image_to_text_rank, text_to_image_rank: median ranks.
         image_ranks, text_ranks: 0-based rank of each test picture and of each different caption, in their order.
     """
 
-    arm: str
+    arm: Arm
     seed: int
     loss: float
     image_to_text: dict[int, float]
@@ -319,6 +345,9 @@ class ArmScores:
     text_to_image_rank: int
     image_ranks: tuple[int, ...] = field(default=(), repr=False)
     text_ranks: tuple[int, ...] = field(default=(), repr=False)
+    fit: float = 1.0
+    steps: int = 0
+    seconds: float = field(default=0.0, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """JSON-safe, without the ranks of each query."""
@@ -388,7 +417,7 @@ def retrieval_trial(
     device: torch.device | None = None,
     weights: Path | None = None,
     allow_download: bool = False,
-    arms: Sequence[str] = ARM_NAMES,
+    arms: Sequence[Arm] = ARM_NAMES,
     progress: Callable[[str, float], None] | None = None,
 ) -> RetrievalReport:
     """Train a CLIP on each arm with equal settings and compare.
@@ -435,24 +464,28 @@ def retrieval_trial(
                 victim, resolution=clean.resolution, seed=own, weights=weights, allow_download=allow_download
             )
 
-            def tell(share: float, arm: str = arm, repeat: int = repeat, before: int = done) -> None:
+            def tell(share: float, arm: Arm = arm, repeat: int = repeat, before: int = done) -> None:
                 if progress is not None:
                     progress(f"{arm}, seed {repeat + 1}", (before + share) / total)
 
+            begun = time.perf_counter()
             with one_thread(device.type):
-                loss = train_clip(model, clean.with_images(images), recipe, seed=own, device=device, progress=tell)
+                fit = train_clip(model, clean.with_images(images), recipe, seed=own, device=device, progress=tell)
                 forth, back = retrieve(model, test, device=device)
             report.scores.append(
                 ArmScores(
                     arm,
                     repeat,
-                    loss,
+                    fit.loss,
                     forth.hits,
                     back.hits,
                     forth.median_rank,
                     back.median_rank,
                     image_ranks=forth.ranks,
                     text_ranks=back.ranks,
+                    fit=fit.accuracy,
+                    steps=fit.steps,
+                    seconds=round(time.perf_counter() - begun, 3),
                 )
             )
             report.chance_image_to_text, report.chance_text_to_image = forth.chance_hits, back.chance_hits

@@ -143,6 +143,7 @@ def test_a_control_that_knows_the_answers_trips_g4(
     monkeypatch.setattr("bitterant.attacks.training.store.deal_labels", lambda labels, classes, seed: labels)
     invalid(verify(clean, gaussian(clean, 0), test, seeds=2, cells=cells), "G4")
     (control,) = (cell for cell in honest.cells if cell.arm == "shuffled")
+    assert control.accuracy is not None
     assert control.accuracy < 0.5
     assert control.steps == RECIPE.steps
 

@@ -61,17 +61,20 @@ class TestARun:
         assert "the copies" in told
         assert "guessing" in told
         assert "Hit@1  Hit@5  Hit@10  median rank  left of Hit@1" in told
-        assert "INVALID, nothing can be said about the protection: the clean CLIP is itself too weak" in told
+        assert "INVALID, this run shows nothing about the protection: the victim did not learn the clean" in told
         assert "Only 2 test pictures" in told
         content = json.loads(result.stdout)
-        assert content["schema_version"] == 1
+        assert (content["schema_version"], content["kind"]) == (7, "retrieval")
         assert content["verdict"]["valid"] is False
-        assert content["pictures"]["train_pictures"] == 10
-        assert {row["arm"] for row in content["trainings"]} == {"clean", "noise", "protected"}
-        assert [way["way"] for way in content["ways"]] == ["image_to_text", "text_to_image"]
-        assert set(content["ways"][0]["chance"]) == {"1", "5", "10"}
+        assert content["dataset"]["train_images"] == 10
+        assert {row["arm"] for row in content["cells"]} == {"clean", "noise", "protected"}
+        asked = [condition["retrieval"] for condition in content["conditions"]]
+        assert [found["task"] for found in asked] == ["image_to_text", "text_to_image"]
+        assert set(asked[0]["chance"]) == {"1", "5", "10"}
         assert json.loads((work / "report/report.json").read_text(encoding="utf-8")) == content
-        assert content["verdict"]["headline"] in (work / "report/report.html").read_text(encoding="utf-8")
+        assert content["verdict"]["headline"].replace(" %", "\u00a0%") in (work / "report/report.html").read_text(
+            encoding="utf-8"
+        )
         assert str(Path("report/report.html")) in told
 
     def test_copies_over_their_budget_are_listed(self, run: Run, work: Path) -> None:
@@ -79,13 +82,14 @@ class TestARun:
         Image.new("RGB", (8, 8)).save(work / "copies/03.png")
         result = verify(run, "--json")
         assert result.exit_code == 5
-        assert "INVALID, nothing was trained" in result.stderr
-        assert "00.png: over the budget" in result.stderr
-        assert "... and 2 more" in result.stderr
+        assert "INVALID, this run shows nothing about the protection: protected files" in result.stderr
+        assert "11 files: changed by more than was promised" in result.stderr
+        assert "00.png" in result.stderr
+        assert "and 8 more" in result.stderr
         content = json.loads(result.stdout)
         assert len(content["stealth"]["over_budget"]) == 11
-        assert [issue["kind"] for issue in content["issues"]] == ["resized"]
-        assert content["pictures"] is None
+        assert [issue["kind"] for issue in content["dataset"]["issues"]] == ["resized"]
+        assert content["cells"] == []
 
     def test_quiet_is_quiet(self, run: Run, work: Path) -> None:
         result = verify(run, "--quiet")
@@ -102,7 +106,7 @@ class TestARun:
             (("--source", "metadata"), "12 of 12 pictures have no caption"),
             (("--source", "sidecar", "--test", "photos"), "one folder or lie one in the other"),
             (("--resolution", "small"), "--resolution takes"),
-            (("--report", "copies/report"), "lies in PROTECTED"),
+            (("--report", "copies/report"), "lies in copies"),
             (("--device", "tpu"), "not a device"),
         ],
     )
@@ -120,15 +124,24 @@ class TestARun:
 class FakeVerdict:
     headline = "Hinders this trainer."
     caveats = ("Only 3 test pictures.",)
+    valid, tiers = False, ()
 
 
 class FakeStealth:
     over_budget = ()
 
 
+class FakePlan:
+    victim_seeds = (1, 2, 3)
+
+
+class FakeDataset:
+    issues = ()
+
+
 class FakeResult:
-    verdict, stealth = FakeVerdict(), FakeStealth()
-    ways, issues, seeds = (), (), 3
+    verdict, stealth, plan, dataset = FakeVerdict(), FakeStealth(), FakePlan(), FakeDataset()
+    conditions, labellings, protection = (), (), None
 
     def exit_code(self) -> int:
         return 0

@@ -12,7 +12,7 @@ import torch
 
 from bitterant.attacks.config import VerifyConfig
 from bitterant.attacks.data import VerificationData, load_sets
-from bitterant.attacks.evaluation import RULE, analyse, check_data, check_gates, judge, set_aside, trainer_results
+from bitterant.attacks.evaluation import RULE, analyse, check_data, check_gates, conclude, trainer_results
 from bitterant.attacks.report import (
     choose_sample,
     describe_environment,
@@ -130,7 +130,7 @@ def make_report(
     conditions = analyse(plan, grid, request.adversaries, labellings)
     files = check_data(stealth, data.issues, None, len(data.test_labels))
     gates = check_gates(plan, conditions, cells, data.test_labels, len(data.classes), files, None, request.victims)
-    conditions = set_aside(plan, conditions, gates)
+    conditions, verdict = conclude(plan, conditions, gates, data.issues, ["One caveat."])
     sample = choose_sample(data, seed=0)
     powers = measure_powers(sample)
     values: dict[str, Any] = {
@@ -151,7 +151,7 @@ def make_report(
         "mixing": mix_points(conditions),
         "trainers": trainer_results(conditions),
         "gates": tuple(gates),
-        "verdict": judge(plan, conditions, gates, dataset, ["One caveat."]),
+        "verdict": verdict,
     }
     report = VerificationReport(**{**values, **changes})
     return Made(report, data, cells, {name: found.test for name, found in labellings.items()}, powers)

@@ -13,9 +13,9 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from bitterant.attacks import VerificationReport
-from bitterant.attacks.facts import FolderFacts
+from bitterant.attacks.facts import Captions, FolderFacts
 from bitterant.attacks.report import write_report
-from bitterant.attacks.report.files import report_bytes
+from bitterant.attacks.report.files import curves_csv, predictions_npz, report_bytes
 from bitterant.attacks.schema import (
     SCHEMA_VERSION,
     ArmResult,
@@ -23,7 +23,9 @@ from bitterant.attacks.schema import (
     Environment,
     MixPoint,
     Protection,
+    Ranking,
     Reading,
+    Retrieval,
     Spectrum,
     Stealth,
     TrainerResult,
@@ -34,7 +36,11 @@ from bitterant.attacks.schema import (
 @pytest.fixture(scope="module")
 def folder(made: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("report")
-    write_report(place, made.report, made.data, made.cells, made.labels, made.powers)
+    tables = {
+        "curves.csv": curves_csv(made.report.cells),
+        "predictions.npz": predictions_npz(made.cells, made.data.test_labels, made.labels),
+    }
+    write_report(place, made.report, made.data, tables, made.powers)
     return place
 
 
@@ -47,7 +53,7 @@ def test_the_report_reads_back_as_it_was(made: Any, folder: Path) -> None:
     text = (folder / "report.json").read_text(encoding="utf-8")
     assert VerificationReport.model_validate_json(text) == made.report
     content = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-    assert content["schema_version"] == SCHEMA_VERSION == 6
+    assert content["schema_version"] == SCHEMA_VERSION == 7
     assert content == json.loads(made.report.model_dump_json()), "compact lists change nothing"
 
 
@@ -109,8 +115,8 @@ def test_mixing_points_are_those_of_the_conditions(made: Any) -> None:
 
 
 PARTS = (
-    VerificationReport, ArmResult, Dataset, Environment, FolderFacts, MixPoint, Protection, Reading, Spectrum, Stealth,
-    TrainerResult, WorstCase,
+    VerificationReport, ArmResult, Captions, Dataset, Environment, FolderFacts, MixPoint, Protection, Ranking, Reading,
+    Retrieval, Spectrum, Stealth, TrainerResult, WorstCase,
 )  # fmt: skip
 
 

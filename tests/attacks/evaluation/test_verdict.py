@@ -18,7 +18,6 @@ from bitterant.attacks.schema import (
     ArmResult,
     Bounds,
     Condition,
-    Dataset,
     Estimate,
     Gate,
     Plan,
@@ -117,21 +116,8 @@ def plan_for(*conditions: Condition, seeds: int = 3, **changes: Any) -> Plan:
     return Plan(**{**values, **changes})
 
 
-DATASET = Dataset(
-    classes=("a", "b"),
-    train_images=100,
-    test_images=100,
-    train_counts=(50, 50),
-    test_counts=(50, 50),
-    test_source="split",
-    resolution=32,
-    chance=CHANCE,
-    issues=(),
-)
-
-
 def verdict_of(*conditions: Condition, gates: list[Gate] | None = None, **changes: Any):
-    return judge(plan_for(*conditions, **changes), conditions, gates or [], DATASET, [])
+    return judge(plan_for(*conditions, **changes), conditions, gates or [], (), [])
 
 
 @pytest.mark.parametrize(
@@ -330,7 +316,7 @@ def gates_of(*conditions: Condition, **changes: Any) -> dict[tuple[str, str], Ga
         values["cells"],
         np.array(values["labels"]),
         values.get("classes", 2),
-        check_data(values["stealth"], values["issues"], protection, DATASET.test_images),
+        check_data(values["stealth"], values["issues"], protection, 100),
         protection,
         values.pop("victims", ["small-cnn", "convmixer"]),
     )
@@ -376,7 +362,7 @@ def test_no_grade_comes_from_a_victim_that_may_not_have_learned() -> None:
         plan, gates = plan_for(first), list(gates_of(first).values())
         (after,) = set_aside(plan, [first], gates)
         assert after.status == status
-        assert judge(plan, [after], gates, DATASET, []).valid == (status == "ok")
+        assert judge(plan, [after], gates, (), []).valid == (status == "ok")
         assert status == "ok" or "not sure that the victim learned" in (after.reason or "")
     alone = list(gates_of(good, seeds=1).values())
     assert [c.status for c in set_aside(plan_for(good, seeds=1), [good], alone)] == ["ok"]
@@ -421,7 +407,7 @@ def test_a_doubt_takes_grades_away_and_makes_none() -> None:
     assert next(gate for gate in gates if (gate.id, gate.scope) == ("G2", doubted.id)).spared
     after = set_aside(plan_for(doubted, other), [doubted, other], gates)
     assert [c.status for c in after] == ["ok", "ok"]
-    assert judge(plan_for(doubted, other), after, gates, DATASET, []).tiers[0].grade == "inconclusive"
+    assert judge(plan_for(doubted, other), after, gates, (), []).tiers[0].grade == "inconclusive"
 
 
 @pytest.mark.parametrize(("upper", "status"), [(0.74, "fail"), (0.8, "warn")])
@@ -497,7 +483,7 @@ def test_what_rests_on_a_spared_gate_gets_no_grade(gate: str) -> None:
     assert next(found for found in gates if found.scope == first.id and found.id == gate).spared
     after = set_aside(plan, [first, gray, jpeg], gates)
     assert [c.status for c in after] == ["ok", "set aside", "ok"]
-    told = judge(plan, after, gates, DATASET, [])
+    told = judge(plan, after, gates, (), [])
     assert told.valid
     assert (told.tiers[1].grade, told.tiers[1].complete) == ("none", False)
 
@@ -584,7 +570,7 @@ def test_another_victim_that_fails_is_set_aside_and_not_survived() -> None:
     gates = list(gates_of(*conditions).values())
     after = set_aside(plan_for(*conditions), conditions, gates)
     assert [c.status for c in after] == ["ok", "set aside", "set aside"]
-    told = judge(plan_for(*conditions), after, gates, DATASET, [])
+    told = judge(plan_for(*conditions), after, gates, (), [])
     assert told.valid
     assert told.tiers[0].complete is False
     assert "Only partly tested: naive" in told.headline
@@ -679,9 +665,8 @@ def test_where_all_was_checked_nothing_is_said() -> None:
 
 def test_originals_without_a_copy_make_every_tier_incomplete() -> None:
     issue = PairIssue(kind="missing", path="a/1.png", detail="a test")
-    dataset = DATASET.model_copy(update={"issues": (issue, issue)})
     plan = plan_for(condition(), required_tier="naive", required_grade="weak")
-    told = judge(plan, [condition()], [], dataset, [])
+    told = judge(plan, [condition()], [], (issue, issue), [])
     assert told.headline.endswith("2 originals have no protected copy.")
     assert told.tiers[0].complete is False
     assert told.required is not None

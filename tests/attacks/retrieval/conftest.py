@@ -17,13 +17,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from bitterant.attacks.retrieval import CaptionedSet, ClipVictim, folders
-from bitterant.attacks.retrieval import training as trial
+from bitterant.attacks.retrieval import CaptionedSet, ClipVictim, training, verify
 
 SIDE = 16
 UPPER = ("crimson", "emerald", "azure", "snow")
 LOWER = ("rust", "grass", "ocean", "chalk")
-COLOURS = ((4, 0, 0), (0, 4, 0), (0, 0, 4), (4, 4, 4))
+COLOURS = ((10, 0, 0), (0, 10, 0), (0, 0, 10), (10, 10, 10))
 
 
 def draw_scenes(count: int, seed: int) -> CaptionedSet:
@@ -45,8 +44,8 @@ def plant(scenes: CaptionedSet, levels: int = 24) -> Tensor:
     changed = scenes.images.numpy().astype(int)
     for row, several in enumerate(scenes.captions):
         for word in set(several[0].split()) & {*UPPER, *LOWER}:
-            tile = np.random.default_rng(zlib.crc32(word.encode())).choice([-1, 1], (3, 4, 4))
-            changed[row] += levels // 2 * np.tile(tile, (1, SIDE // 4, SIDE // 4))
+            tile = np.random.default_rng(zlib.crc32(word.encode())).choice([-1, 1], (3, 2, 2))
+            changed[row] += levels // 2 * np.tile(tile, (1, SIDE // 2, SIDE // 2))
     return torch.from_numpy(changed.clip(0, 255).astype(np.uint8))
 
 
@@ -84,8 +83,8 @@ def _tokens(texts: list[str], length: int = 8) -> Tensor:
 @pytest.fixture
 def tiny_victim(monkeypatch: pytest.MonkeyPatch) -> None:
     """Train :func:`tiny_clip` wherever a CLIP would be trained: the folders are tested, not the towers."""
-    monkeypatch.setattr(folders, "create_clip_victim", tiny_clip)
-    monkeypatch.setattr(trial, "create_clip_victim", tiny_clip)
+    monkeypatch.setattr(verify, "create_clip_victim", tiny_clip)
+    monkeypatch.setattr(training, "create_clip_victim", tiny_clip)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,8 @@
-"""``verify_retrieval``: from folders to a verdict. The CLIP is a tiny one; real ones are trained in test_trial."""
+"""``verify_retrieval``: from folders to a verdict. The CLIP is a tiny one; real ones are trained in test_training."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -13,7 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
-from bitterant.attacks.retrieval import CaptionedSet, ClipRecipe, RetrievalVerification, verify_retrieval
+from bitterant.attacks import VerificationReport
+from bitterant.attacks.retrieval import CaptionedSet, ClipRecipe, verify_retrieval
 from bitterant.errors import CaptionError, ConfigError, FolderError, UnknownNameError
 from bitterant.imaging.captions import CaptionOptions
 
@@ -39,8 +41,8 @@ def promise(folder: Path, levels: float, **settings: object) -> None:
     (folder / "bitterant-run.json").write_text(json.dumps(run), encoding="utf-8")
 
 
-def kinds(result: RetrievalVerification) -> dict[str, str]:
-    return {issue.path: issue.kind for issue in result.issues}
+def kinds(result: VerificationReport) -> dict[str, str]:
+    return {issue.path: issue.kind for issue in result.dataset.issues}
 
 
 @pytest.mark.usefixtures("tiny_victim")
@@ -50,52 +52,66 @@ class TestVerdict:
         result = verify_retrieval(
             places / "clean", places / "marked", test=places / "test", recipe=LEARNS, report=places / "report"
         )
-        for way in result.ways:
-            clean, copies = way.arms["clean"], way.arms["protected"]
-            assert clean.hits[1] > way.needed > way.chance[1]
-            assert copies.hits[1] < clean.hits[1] - 0.4
-            assert copies.rank > clean.rank
-            assert way.left is not None
-            assert way.left.estimate < 0.5
-            assert way.left.estimate == pytest.approx(
-                (copies.hits[1] - way.chance[1]) / (clean.hits[1] - way.chance[1])
+        for condition in result.conditions:
+            found = condition.retrieval
+            assert found is not None
+            clean, copies, guess = found.arms["clean"], found.arms["protected"], found.chance[found.k]
+            assert condition.status == "ok", condition.reason
+            assert condition.arms["clean"].accuracy.estimate == pytest.approx(clean.hit(found.k))
+            assert clean.hit(1) > found.chance[1]
+            assert copies.hit(found.k) < clean.hit(found.k) - 0.4
+            assert copies.median_rank > clean.median_rank
+            assert condition.rho is not None
+            assert condition.rho.estimate < 0.5
+            assert condition.rho.estimate == pytest.approx(
+                (copies.hit(found.k) - guess) / (clean.hit(found.k) - guess), abs=1e-6
             )
         assert result.verdict.valid
         assert result.exit_code() == 0
-        assert not result.verdict.headline.startswith("Does not protect.")
+        assert result.verdict.weakest == "naive"
+        assert not result.verdict.headline.startswith("Does not stop")
         assert result.stealth.budget_levels == LEVELS
-        assert result.noise_levels == LEVELS
+        assert result.plan.noise_levels == LEVELS
         assert result.protection is not None
         assert result.protection.method == "t2ue"
-        assert len(result.trainings) == 9
+        assert len(result.cells) == 9
         loss = {
-            arm: np.mean([t.loss or 0.0 for t in result.trainings if t.arm == arm]) for arm in ("clean", "protected")
+            arm: np.mean([cell.final_loss or 0.0 for cell in result.cells if cell.arm == arm])
+            for arm in ("clean", "protected")
         }
         assert loss["protected"] < loss["clean"], "the copies are the easier ones to learn"
+        fitted = {arm: np.mean(result.conditions[0].arms[arm].train_accuracies) for arm in ("clean", "protected")}
+        assert 0 < 0.9 * fitted["clean"] < fitted["protected"] <= 1
         self.check_files(places / "report", result)
 
-    def check_files(self, folder: Path, result: RetrievalVerification) -> None:
+    def check_files(self, folder: Path, result: VerificationReport) -> None:
+        names = {path.name for path in folder.iterdir()}
+        assert names == {"plan.json", "report.json", "report.html", "stealth.csv", "ranks.npz"}
+        assert hashlib.sha256((folder / "plan.json").read_bytes()).hexdigest() == result.plan_hash
         text = (folder / "report.json").read_text(encoding="utf-8")
-        assert RetrievalVerification.model_validate_json(text) == result
-        content = json.loads(text)
-        assert (content["schema_version"], content["kind"]) == (1, "retrieval")
+        assert VerificationReport.model_validate_json(text) == result
+        assert json.loads(text)["kind"] == "retrieval"
         page = (folder / "report.html").read_text(encoding="utf-8")
-        assert result.verdict.headline in page
-        assert page.count("<img") == 9
+        assert result.verdict.headline.replace(" %", "\u00a0%") in page
         assert "http" not in page.replace("http-equiv", ""), "nothing is loaded from elsewhere"
+        for words in ("with their captions", 'id="ranks"', 'id="gates"', 'id="tiers"', "Captions for pictures"):
+            assert words in page
+        for words in ('id="confusion"', 'id="classes"', 'id="curves"', "predictions.npz"):
+            assert words not in page, "what this kind of verification does not have"
         assert len((folder / "stealth.csv").read_text(encoding="utf-8").splitlines()) == 97
         with np.load(folder / "ranks.npz") as ranks:
             first = ranks["clean|0|image_to_text"]
-            hits = next(t for t in result.trainings if t.arm == "clean").image_to_text
-            assert hits[1] == pytest.approx((first < 1).mean())
+            found = result.condition("clip-small/image_to_text").retrieval
+            assert found is not None
+            assert found.arms["clean"].hits[1][0] == pytest.approx((first < 1).mean())
             assert ranks["answers"].shape == (64, 32)
         assert "bitterant t2ue verify" in result.command
 
     def test_copies_without_any_change_are_not_called_protected(self, places: Path) -> None:
         result = verify_retrieval(places / "clean", places / "same", test=places / "test", recipe=LEARNS)
-        assert result.verdict.grade == "none"
-        assert result.verdict.headline.startswith("Does not protect.")
-        assert "100 % is left" in result.verdict.headline
+        assert {tier.grade for tier in result.verdict.tiers if tier.tested} == {"none"}
+        assert result.verdict.headline.startswith("Does not stop a naive trainer who trains a CLIP to find")
+        assert all(c.rho is not None and c.rho.estimate == 1.0 for c in result.conditions)
         assert result.exit_code() == 0
         assert result.stealth.unchanged == 96
         assert any("no budget stated" in text for text in result.verdict.caveats)
@@ -104,35 +120,43 @@ class TestVerdict:
         result = verify_retrieval(places / "clean", places / "same", seeds=1, recipe=ONE_EPOCH, report=places / "r")
         assert not result.verdict.valid
         assert result.exit_code() == 5
-        assert "the clean CLIP is itself too weak" in result.verdict.headline
-        assert all(way.left is None and way.grade == "not tested" for way in result.ways)
-        assert "did not learn this" in (places / "r/report.html").read_text(encoding="utf-8")
+        assert "the victim did not learn the clean pictures (G1" in result.verdict.headline
+        assert "Give more pictures, or train longer (--epochs)." in result.verdict.headline
+        assert all(tier.grade in ("not tested", "not graded") for tier in result.verdict.tiers)
+        assert "Believe none of these figures" in (places / "r/report.html").read_text(encoding="utf-8")
 
     def test_the_same_again_gives_the_same(self, places: Path) -> None:
         one, two = (
             verify_retrieval(places / "clean", places / "marked", seeds=2, recipe=ONE_EPOCH, seed=3) for _ in range(2)
         )
-        assert (one.trainings, one.ways, one.verdict) == (two.trainings, two.ways, two.verdict)
+        times: dict[str, Any] = {"seconds": 0.0}
+        for first, second in zip(one.cells, two.cells, strict=True):
+            assert first.model_copy(update=times) == second.model_copy(update=times)
+        for first, second in zip(one.conditions, two.conditions, strict=True):
+            assert (first.retrieval, first.rho, first.clean_bounds) == (
+                second.retrieval, second.rho, second.clean_bounds,
+            )  # fmt: skip
+        assert (one.verdict, one.plan, one.plan_hash) == (two.verdict, two.plan, two.plan_hash)
 
 
 @pytest.mark.usefixtures("tiny_victim")
 class TestPictures:
-    def quick(self, clean: Path, protected: Path, **options: Any) -> RetrievalVerification:
+    def quick(self, clean: Path, protected: Path, **options: Any) -> VerificationReport:
         return verify_retrieval(clean, protected, seeds=1, recipe=ONE_EPOCH, **options)
 
     def test_a_fifth_is_held_out_and_its_copies_are_not_trained_on(
         self, places: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from bitterant.attacks.retrieval import folders
+        from bitterant.attacks.retrieval import verify
 
         seen: list[tuple[CaptionedSet, torch.Tensor, CaptionedSet]] = []
-        real = folders.retrieval_trial
+        real = verify.retrieval_trial
 
         def spy(clean: CaptionedSet, protected: torch.Tensor, test: CaptionedSet, **options: Any) -> Any:
             seen.append((clean, protected, test))
             return real(clean, protected, test, **options)
 
-        monkeypatch.setattr(folders, "retrieval_trial", spy)
+        monkeypatch.setattr(verify, "retrieval_trial", spy)
         for seed in (0, 0, 1):
             self.quick(places / "clean", places / "marked", seed=seed)
         (clean, protected, test), again, other = seen
@@ -160,9 +184,11 @@ class TestPictures:
             (test / f"{name}.txt").write_text(f"some {name}", encoding="utf-8")
         result = self.quick(places / "clean", places / "marked", test=test)
         assert kinds(result) == {"005.png": "leaked", "006.png": "leaked", "007.png": "leaked"}
-        assert result.pictures is not None
-        assert (result.pictures.train_pictures, result.pictures.test_pictures) == (93, 67)
-        assert any("3 pictures are tested and were left out of training" in text for text in result.verdict.caveats)
+        assert (result.dataset.train_images, result.dataset.test_images) == (93, 67)
+        assert any(
+            "3 training pictures are test pictures too and were left out of training" in text
+            for text in result.verdict.caveats
+        )
         with pytest.raises(FolderError, match=r"0 to train on and 96 to test on.* 96 were left out of training"):
             self.quick(places / "clean", places / "marked", test=shutil.copytree(places / "clean", places / "again"))
 
@@ -177,7 +203,7 @@ class TestPictures:
             path.write_text("a photo", encoding="utf-8")
         result = self.quick(places / "clean", places / "same", test=places / "test")
         assert kinds(result) == {"again.jpg": "near"}
-        assert {check.id: check.status for check in result.checks}["apart"] == "warn"
+        assert {gate.id: gate.status for gate in result.gates}["G5"] == "warn"
         assert any("1 of 65 nearly equal" in text for text in result.verdict.caveats)
 
     def test_class_folders_are_captions(self, places: Path, scenes: Scenes, save: Callable[..., Path]) -> None:
@@ -185,10 +211,12 @@ class TestPictures:
             for number, name in enumerate(("black_cat", "dog", "owl")):
                 save(places / root / name, scenes(8, number), captions=False)
         result = self.quick(places / "animals", places / "copies")
-        assert result.pictures is not None
-        assert result.pictures.caption_sources == {"class": 24}
-        assert (result.pictures.test_pictures, result.pictures.test_captions) == (6, 3)
-        forth, back = result.ways
+        assert result.dataset.captions is not None
+        assert result.dataset.captions.sources == {"class": 24}
+        assert (result.dataset.test_images, result.dataset.captions.test) == (6, 3)
+        forth, back = (condition.retrieval for condition in result.conditions)
+        assert forth is not None
+        assert back is not None
         assert forth.chance[1] == pytest.approx(1 / 3), "one of three sentences is right"
         assert back.chance[1] == pytest.approx(1 / 3), "two of six pictures are right"
         assert any("any picture that has a caption counts" in text for text in result.verdict.caveats)
@@ -205,9 +233,9 @@ class TestPictures:
         result = self.quick(
             places / "clean", places / "same", test=places / "test", captions=options[0], test_captions=options[1]
         )
-        assert result.pictures is not None
-        assert result.pictures.caption_sources == {"coco": 160}
-        assert result.pictures.test_captions == 16
+        assert result.dataset.captions is not None
+        assert result.dataset.captions.sources == {"coco": 160}
+        assert result.dataset.captions.test == 16
 
     def test_originals_without_a_copy_are_told(self, places: Path) -> None:
         (places / "same/003.png").unlink()
@@ -221,13 +249,17 @@ class TestPictures:
 class TestCopiesThatAreNotAsTheyShouldBe:
     """Each makes the result invalid before anything is trained."""
 
-    def check(self, places: Path, *parts: str) -> RetrievalVerification:
+    def check(self, places: Path, *parts: str) -> VerificationReport:
         result = verify_retrieval(places / "clean", places / "marked", recipe=ONE_EPOCH, report=places / "report")
         assert result.exit_code() == 5
         assert not result.verdict.valid
-        assert not result.trainings
-        assert result.pictures is None
-        assert result.verdict.headline.startswith("INVALID, nothing was trained")
+        assert not result.cells
+        assert result.dataset.captions is None
+        assert {condition.status for condition in result.conditions} == {"dropped"}
+        assert result.verdict.headline.startswith(
+            "INVALID, this run shows nothing about the protection: protected files"
+        )
+        assert "Protect the pictures again" in result.verdict.headline
         for part in parts:
             assert part in result.verdict.headline
         assert "Nothing was trained" in (places / "report/report.html").read_text(encoding="utf-8")
@@ -236,7 +268,7 @@ class TestCopiesThatAreNotAsTheyShouldBe:
 
     def test_over_budget(self, places: Path) -> None:
         promise(places / "marked", 8)
-        result = self.check(places, "96 over the budget of 8 levels")
+        result = self.check(places, "96 over budget")
         assert "000.png" in result.stealth.over_budget
 
     def test_of_another_size(self, places: Path) -> None:
@@ -257,12 +289,12 @@ class TestCopiesThatAreNotAsTheyShouldBe:
 
     def test_without_an_original(self, places: Path) -> None:
         Image.new("RGB", (16, 16)).save(places / "marked/stranger.png")
-        self.check(places, "1 without an original")
+        self.check(places, "1 without original")
 
     def test_lossy_copies_that_were_announced_are_only_in_doubt(self, places: Path) -> None:
         promise(places / "marked", 8, format="same")
         result = verify_retrieval(places / "clean", places / "marked", seeds=1, recipe=ONE_EPOCH)
-        assert result.trainings
+        assert result.cells
         assert any("--format same" in text for text in result.verdict.caveats)
 
 
@@ -280,7 +312,7 @@ class TestBadInput:
         self.refuse(FolderError, "one folder or lie one in the other", clean, clean)
         self.refuse(FolderError, "one folder or lie one in the other", clean, same, test=same)
         self.refuse(FolderError, "The test folder holds no images", clean, same, test=empty)
-        self.refuse(FolderError, "report folder .* lies in CLEAN", clean, same, report=clean / "report")
+        self.refuse(FolderError, "report folder .* lies in .*clean", clean, same, report=clean / "report")
         for path in list(same.glob("*.png")):
             path.rename(same / f"other-{path.name}")
         self.refuse(FolderError, "No file in .* belongs to one in", clean, same)
