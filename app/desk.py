@@ -252,13 +252,14 @@ class Desk:
                 self._start("look", {**self._shown_options(), "name": name})
 
     def picture(self, number: int, index: int, side: str) -> bytes | None:
-        """A PNG file of a finished preview or look: ``before``, ``after`` or ``difference``."""
+        """A picture file (PNG or BMP) of a finished preview or look: ``before``, ``after`` or ``difference``."""
         with self._lock:
             job = next((job for job in self.jobs.values() if job.number == number), None)
             if job is None or job.state != "done":
                 return None
             shown = job.result.get("pictures", [job.result])
-            return shown[index].get(side) if side != "name" and 0 <= index < len(shown) else None
+            found = shown[index].get(side) if 0 <= index < len(shown) else None
+            return found if isinstance(found, bytes) else None
 
     def protect(self) -> None:
         """Protect, or go on with what was stopped."""

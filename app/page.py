@@ -12,7 +12,7 @@ from nicegui import run, ui
 from ..records.shared_options import STRENGTHS
 from ..records.text import visible
 from . import words
-from .desk import PRESETS, Desk, Kind
+from .desk import LIGHT, PRESETS, Desk, Kind
 from .folders import listed
 from .parts import (
     Choice,
@@ -51,7 +51,8 @@ def application(desk: Desk, prefix: str) -> FastAPI:
         data = desk.picture(number, index, side)
         if data is None:
             raise HTTPException(404, "There is no such picture any more.")
-        return Response(data, media_type="image/png", headers={"cache-control": "private, max-age=3600"})
+        kind = "bmp" if data.startswith(b"BM") else "png"
+        return Response(data, media_type=f"image/{kind}", headers={"cache-control": "private, max-age=3600"})
 
     @ui.page("/")
     def page() -> None:
@@ -65,7 +66,7 @@ def application(desk: Desk, prefix: str) -> FastAPI:
 
 
 class _Progress:
-    """A bar and a line while work of one kind is under way, and the button that stops it."""
+    """A bar and a line while work of one kind is under way, and the button that stops what takes long."""
 
     def __init__(self, desk: Desk, kind: Kind) -> None:
         self.desk = desk
@@ -73,7 +74,7 @@ class _Progress:
         with ui.element("div").classes("progress") as self._box:
             self._bar = ui.linear_progress(0, show_value=False, color=None).props(f"aria-label='{words.DOING[kind]}'")
             self._line = text("p", "").props("role=status aria-live=off")
-            self._stop = button("Stop", desk.stop, plain=True)
+            self._stop = None if kind in LIGHT else button("Stop", desk.stop, plain=True)
 
     def update(self) -> None:
         """Show where it stands."""
@@ -86,7 +87,8 @@ class _Progress:
         self._bar.props(remove="indeterminate") if part is not None else self._bar.props("indeterminate")
         self._bar.set_value(part or 0)
         self._line.set_text(visible(words.standing(job, self.desk.clock())))
-        self._stop.set_enabled(job.state == "running")
+        if self._stop is not None:
+            self._stop.set_enabled(job.state == "running")
 
 
 class _Page:
@@ -124,15 +126,15 @@ class _Page:
     def _look(self) -> None:
         """Show what has changed on the desk."""
         desk = self.desk
-        self._protecting.update()
-        self._verifying.update()
+        for progress in (self._trying, self._loading, self._protecting, self._verifying):
+            progress.update()
         if self._seen == desk.version:
             return
         self._seen = desk.version
         busy = desk.busy is not None
         self._rest.set_visibility(desk.found is not None)
         self._after.set_visibility(desk.protected)
-        for control in (self._folder, self._look_inside, self._browse, self._output):
+        for control in (self._folder, self._look_inside, self._browse, self._output, self._browse_copies):
             control.set_enabled(not busy and not desk.looking)
         if not desk.looking:
             self._folder.set_path(desk.folder)
@@ -216,7 +218,9 @@ class _Page:
         with step(2, words.STRENGTH):
             told = {name: f"{words.STRENGTH_WORDS[name]} {words.levels(name)}" for name in STRENGTHS}
             self._strength = Choice("strength", "step-2-heading", told, self.desk.choose_strength)
+            self._trying = _Progress(self.desk, "preview")
             self._preview = Region("preview")
+            self._loading = _Progress(self.desk, "look")
             self._full = Region("full")
 
     def _draw_preview(self) -> None:
@@ -225,7 +229,6 @@ class _Page:
             button("Show it on some pictures", self.desk.rehearse, plain=True)
             return
         if job.active:
-            text("p", "Trying it on some of your pictures", "muted")
             return
         if job.state == "failed":
             text("p", job.problem, "note bad")
@@ -249,15 +252,18 @@ class _Page:
         text("p", job.result["about"], "muted small")
 
     def _compare(self, name: str) -> None:
+        if self.desk.busy is not None:
+            ui.notify(words.LATER)
+            return
         self._asked = True
         self.desk.look(name)
 
     def _draw_full(self) -> None:
         job = self.desk.jobs.get("look")
-        if job is None or job.state == "stopped":
+        if job is None or job.active or job.state == "stopped":
             return
-        if job.state != "done":
-            text("p", job.problem or "Loading the picture at full size", "note bad" if job.problem else "muted")
+        if job.state == "failed":
+            text("p", job.problem, "note bad")
             return
         base, result = f"{self.prefix}/picture/{job.number}/0", job.result
         with ui.element("div").classes("line under"):
@@ -275,7 +281,7 @@ class _Page:
                 self._output = PathField(words.OUTPUT_LABEL)
                 self._output.on("keydown.enter", self._choose_output)
                 self._output.on("blur", self._choose_output)
-                button("Browse", self._browse_output, plain=True)
+                self._browse_copies = button("Browse", self._browse_output, plain=True)
             self._plan = Region("plan")
             with ui.element("div").classes("line"):
                 self._protect = button("Make the copies", self._start_protecting)

@@ -24,6 +24,7 @@ FLAT: Final = (
 EARLIER: Final = "Copies of this folder were made before:"
 STRENGTH: Final = "Choose how strong"
 SIDES: Final = {"before": "before", "after": "after", "difference": "difference, ten times"}
+LATER: Final = "The work under way comes first. Look again when it is done, or stop it."
 COPIES: Final = "Make the copies"
 OUTPUT_LABEL: Final = "Where the copies go: a new folder"
 LEFT_OUT: Final = (
@@ -88,6 +89,8 @@ def standing(job: Job, now: float) -> str:
     """Where work under way stands, in a line; ``now`` as of the clock of the desk."""
     if job.state == "stopping":
         return "Stopping as soon as the files in hand are whole"
+    if job.kind == "look":
+        return DOING["look"]
     return job.words(now)
 
 

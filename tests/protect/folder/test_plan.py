@@ -57,6 +57,18 @@ def test_counts_and_settings_are_exact_and_nothing_is_written(kit: Any) -> None:
     assert said["seconds"]["total"] == pytest.approx(plan.seconds.total, abs=0.1)
 
 
+@pytest.mark.parametrize("depth", ["", "garden/deep/"])
+def test_a_method_that_needs_names_alone_is_measured_on_pictures_of_class_folders(kit: Any, depth: str) -> None:
+    """On each of them: one that was left out of the measuring would be taken to cost nothing."""
+    for index in range(8):
+        kit.draw(kit.root / f"src/class{index % 2}/{depth}photo{index}.jpg", index, size=(120, 90))
+    plan = make(kit, method="texture")
+    protect_folder(kit.root / "src", kit.root / "out", device="cpu", method="texture")
+    real = sum(path.stat().st_size for path in (kit.root / "out").rglob("*.png"))
+    assert plan.bytes_out == pytest.approx(real, rel=0.25)
+    assert plan.bytes_out > 1.5 * plan.bytes_in
+
+
 def test_the_estimated_size_is_near_the_real_one(kit: Any) -> None:
     source = kit.folder(each=10)
     for index in range(5):
