@@ -5,21 +5,13 @@ It decides nothing and computes nothing: it calls the library as the command lin
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .server import serve
 
 __all__ = ["serve"]
 
-
-def __getattr__(name: str) -> Any:
-    if name != "serve":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from .server import serve
-
-    return serve
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_exports(__name__, {"server": ("serve",)})

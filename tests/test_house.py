@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "surrogates": {"errors", "records", "imaging", "_version"},
     "protect": {"errors", "plugins", "records", "imaging", "surrogates", "_lazy", "_version"},
     "attacks": {"errors", "plugins", "records", "imaging", "surrogates", "_lazy", "_version"},
-    "app": {"errors", "records", "imaging", "surrogates", "protect", "attacks", "_version"},
+    "app": {"errors", "records", "imaging", "surrogates", "protect", "attacks", "_lazy", "_version"},
     "cli": {"errors", "records", "imaging", "surrogates", "protect", "attacks", "app", "_version"},
 }
 
