@@ -16,7 +16,7 @@ Tensors and data sets, without writing any file::
     protected = bank.apply_set(data.images, data.keys)
     dataset = ProtectedDataset(torchvision_dataset, bank)
 
-Importing this package loads nothing heavy: each name below is fetched from its room when it is first used.
+Importing this package loads nothing heavy: each name below is fetched from its package when it is first used.
 """
 
 from __future__ import annotations

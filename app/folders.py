@@ -14,7 +14,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
-from ..attacks.terms import enough_to_hold_out, fewest_for_groups
+from ..attacks.terms import enough_to_verify
 from ..errors import BitterantError, FolderError
 from ..imaging import FolderScan, scan_folder
 from ..imaging.formats import format_of_file
@@ -83,7 +83,6 @@ def survey(folder: Path) -> Found:
         raise FolderError(f"There is no picture in {folder}.{told} Choose the folder that holds the pictures.")
     counts = Counter(entry.class_name for entry in scan.entries)
     classes = {name: count for name, count in counts.items() if name is not None}
-    many = enough_to_hold_out(list(counts.values())) if len(counts) > 1 else counts.total() >= fewest_for_groups()
     return Found(
         folder=folder,
         headline=scan.describe(),
@@ -93,7 +92,7 @@ def survey(folder: Path) -> Found:
         copied=len(scan.captions) + len(scan.label_maps),
         left_out=left_out,
         notes=scan.notes,
-        enough=many,
+        enough=enough_to_verify(list(counts.values())),
     )
 
 

@@ -146,7 +146,7 @@ class _Page:
             self._output.set_path(str(desk.output))
         self._plan.show((self._standing("plan"), "protect" in desk.jobs, desk.output_problem), self._draw_plan)
         self._protect.set_visibility(not busy and not desk.protected)
-        self._protect.set_text("Go on" if self._stopped("protect") else "Make the copies")
+        self._protect.set_text("Go on" if self._stopped("protect") else words.COPIES)
         self._preset.show(desk.preset, enabled=not busy)
         self._verify.set_visibility(not busy)
         self._verify.set_text("Go on" if self._stopped("verify") else "Start the test")
@@ -284,7 +284,7 @@ class _Page:
                 self._browse_copies = button("Browse", self._browse_output, plain=True)
             self._plan = Region("plan")
             with ui.element("div").classes("line"):
-                self._protect = button("Make the copies", self._start_protecting)
+                self._protect = button(words.COPIES, self._start_protecting)
             self._protecting = _Progress(self.desk, "protect")
             self._copies = Region("copies")
 
@@ -310,7 +310,7 @@ class _Page:
         if job is None or job.state in ("stopped", "stopping") or "protect" in self.desk.jobs:
             return  # what is being done, or was, says itself what it is
         if job.active:
-            text("p", "Seeing how long it will take", "muted")
+            text("p", words.DOING["plan"], "muted")
         elif job.state == "failed":
             for line in job.problem.splitlines():
                 text("p", line, "note bad")

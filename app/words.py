@@ -118,7 +118,7 @@ def next_steps(output: str, verified: bool) -> list[str]:
     """What to do with the copies, in order."""
     steps = [
         "Look at some copies in your usual program at 100 %, above all at skies and skin.",
-        f"Publish the copies in {output}, and keep the originals to yourself.",
+        f"Publish only the copies in {output}, not the report and lists beside them; keep the originals to yourself.",
         "Publish the files as they are. Making them smaller, saving them as JPEG, and platforms that compress uploads "
         "can wash the protection out.",
         "This is no guarantee: somebody with time, with trained models, or with clean pictures of the same things may "

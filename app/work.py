@@ -22,12 +22,11 @@ import numpy as np
 
 from ..errors import Interrupted, explain
 from ..imaging.allocator import tune_allocator
+from ..records.progress import StopRequest
 
 STOPPED: Final = "Stopped. What is finished is whole and kept."
 #: What the library adds for people at a terminal; on the page there is a button.
 COMMAND_GOES_ON: Final = " The same command goes on from there."
-
-
 #: Seconds that the work has to come to an end when the command ends, and then once more after it was told again.
 PATIENCE: Final = 60.0
 SHORT_PATIENCE: Final = 5.0
@@ -132,12 +131,9 @@ class _Inbox:
     """What was asked for, and what of it is to stop."""
 
     def __init__(self, wire: Connection) -> None:
-        from ..protect import StopRequest
-
         self.wire = wire
         self.stop = StopRequest()
         self._asked: queue.SimpleQueue[tuple[int, str, dict[str, Any]] | None] = queue.SimpleQueue()
-        self._make = StopRequest
         self._number = 0
         # Held while a job begins or ends, so that a stop hits the job it is meant for, and no other.
         self._turn = threading.RLock()
@@ -174,7 +170,7 @@ class _Inbox:
             Interrupted: it was stopped before it began.
         """
         with self._turn:
-            self._number, self.stop = number, self._make()
+            self._number, self.stop = number, StopRequest()
             if number in self._dropped:
                 raise Interrupted("Stopped before it began.")
             self._hard = hard

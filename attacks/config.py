@@ -276,6 +276,17 @@ class RetrievalConfig(WeightsConfig, CaptionsConfig):
         Option(help="The COCO captions of --test.", metavar="FILE", default="those of --coco"),
     ] = None
 
+    def command(self, clean: Path, protected: Path, notes: Sequence[str] = ()) -> str:
+        """The command line that asks for the same.
+
+        Args:
+            clean, protected: the folders.
+            notes: what it has no word for, or no file.
+        """
+        words = self.words(always=("victim", "seeds", "resolution", "seed"))
+        line = shlex.join(["bitterant", "t2ue", "verify", os.fspath(clean), os.fspath(protected), *words])
+        return line + (f"  # with {', '.join(notes)}" if notes else "")
+
 
 class VerifyKeywords(TypedDict, total=False):
     """Fields of :class:`VerifyConfig` that also sets in memory take, for type checkers."""

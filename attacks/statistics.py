@@ -27,6 +27,9 @@ Draws = NDArray[np.float64]
 _CHUNK_ENTRIES = 2_000_000
 _DIGITS = 10
 
+ALPHA = 0.05
+"""Level of every verification: one-sided for what grades claim, two-sided for intervals."""
+
 MV_LIMIT = 10.0
 """Marginal values are cut to this either way: a small gap between two accuracies makes ratios of any size."""
 

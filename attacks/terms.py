@@ -137,6 +137,11 @@ def enough_to_hold_out(counts: Sequence[int]) -> bool:
     return len(held) >= 2 and sum(held) >= FEWEST_TESTED * len(held)
 
 
+def enough_to_verify(counts: Sequence[int]) -> bool:
+    """Whether a verification can hold out enough of so many pictures a class; one class is sorted into groups."""
+    return enough_to_hold_out(counts) if len(counts) > 1 else sum(counts) >= fewest_for_groups()
+
+
 def fewest_of_a_class() -> int:
     """Pictures of each class of which enough can be held out to test on."""
     return round(FEWEST_TESTED / TEST_SHARE)

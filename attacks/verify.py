@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ..errors import ConfigError, LabelError, SetupError
 from ..imaging import ImageSet
 from ..records.config import Problems, takes
+from ..records.progress import silent
 from ..surrogates import ChosenPrecision, Recipe, choose_precision, create_surrogate, resolve_device
 from .config import VerifyConfig, VerifyFolderKeywords, VerifyKeywords
 from .data import VerificationData, find_lpips, load_labellings, load_sets
@@ -53,7 +54,7 @@ from .report.files import check_places, curves_csv, predictions_npz
 from .report.measures import Powers
 from .request import Request, plan_conditions, resolve_request
 from .schema import GRADES, Grade, LabellingResult, Plan, VerificationReport
-from .statistics import sufficient_draws
+from .statistics import ALPHA, sufficient_draws
 from .terms import Labelling
 from .training import (
     ArrayStore,
@@ -73,7 +74,6 @@ from .training.cells import VALIDATION
 
 logger = logging.getLogger(__name__)
 
-ALPHA = 0.05
 EVALS = 10
 
 
@@ -84,10 +84,6 @@ class ProgressCallback(Protocol):
         """Report progress: files in ``compare`` and ``read``, trainings in ``prepare``, a fraction of the work in
         ``verify``."""
         ...
-
-
-def _silent(stage: str, done: float, total: float, message: str = "", /) -> None:
-    """The callback used where the caller gave none."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +167,7 @@ def verify_folder(
     with problems.collecting():
         check_places(config.report, place, REPORT_FILES["classification"], (clean, protected, config.test))
     request, device, lpips = _prepare(config, problems)
-    show = progress or _silent
+    show = progress or silent
     labelled = load_labellings(
         clean,
         protected,
@@ -211,7 +207,7 @@ def verify_sets(
     begun = time.perf_counter()
     problems = Problems()
     config = VerifyConfig.collect(options, problems)
-    place, show = _cells_folder(config), progress or _silent
+    place, show = _cells_folder(config), progress or silent
     with problems.collecting():
         check_places(config.report, place, REPORT_FILES["classification"], ())
     request, device, lpips = _prepare(config, problems)

@@ -10,7 +10,6 @@ import typer
 
 from .._version import __version__
 from . import bank, compare, demo, doctor, inspect, listing, preview, protect, publish, t2ue, verify, window
-from . import bank as code_book
 from .help import BriefGroup, Commands
 from .output import shown
 
@@ -74,7 +73,7 @@ app.command("demo", rich_help_panel=MAIN)(demo.demo)
 app.command("app", rich_help_panel=MAIN)(window.window)
 app.command("fit", rich_help_panel=STEPS)(bank.fit)
 app.command("apply", rich_help_panel=STEPS)(bank.apply)
-app.command("code-book", rich_help_panel=STEPS)(code_book.code_book)
+app.command("code-book", rich_help_panel=STEPS)(bank.code_book)
 app.add_typer(t2ue.app, name="t2ue", rich_help_panel=STEPS)
 app.command("preview", rich_help_panel=LOOK)(preview.preview)
 app.command("compare", rich_help_panel=LOOK)(compare.compare)

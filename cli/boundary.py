@@ -1,6 +1,6 @@
 """The edge between the library and the shell: exceptions become one message and one exit code.
 
-The installation a command runs in: what is known of broken ones, and how torch is set up.
+It also sets up torch for commands that compute.
 """
 
 from __future__ import annotations

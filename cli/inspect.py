@@ -91,7 +91,6 @@ def inspect(
 
         config = InspectConfig.of(given)
         picture = config.picture
-
         if picture is not None:
             check_free(picture)  # before minutes of comparing
         prepare_torch()

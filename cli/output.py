@@ -190,15 +190,14 @@ def after_protect(source: Path, output: Path, without: Collection[str]) -> NextS
     """
     if not source.is_dir():
         return None
-    from ..attacks.terms import enough_to_hold_out, fewest_for_groups, fewest_of_a_class
+    from ..attacks.terms import enough_to_verify, fewest_for_groups, fewest_of_a_class
     from ..imaging import scan_source
 
     # Only counted, so that links may lead anywhere.
     entries = scan_source(source, follow_links=True).entries
     counts = Counter(entry.class_name for entry in entries if entry.relative not in without)
-    enough = enough_to_hold_out(list(counts.values())) if len(counts) > 1 else counts.total() >= fewest_for_groups()
     words = f"{quoted(source)} {quoted(output)}"
-    if enough:
+    if enough_to_verify(list(counts.values())):
         return NextStep(f"bitterant verify {words}")
     needed = (
         f"about {fewest_of_a_class()} pictures of each class"

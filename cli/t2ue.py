@@ -266,12 +266,6 @@ def _export(bundle: NoiseBundle, out: Path, file_format: str) -> tuple[Path, ...
     return (out,)
 
 
-app = Commands(
-    no_args_is_help=True,
-    help="Noise from captions alone: the pictures never leave their owner.",
-    epilog="captions (owner) -> request.jsonl -> noise (server) -> out.noise.safetensors -> apply (owner) -> verify.",
-)
-
 BundleArgument = Annotated[
     Path, typer.Argument(metavar="BUNDLE", help="NAME.noise.safetensors, or NAME.noise.index.json of several files.")
 ]
@@ -378,6 +372,11 @@ def inspect(
         )
 
 
+app = Commands(
+    no_args_is_help=True,
+    help="Noise from captions alone: the pictures never leave their owner.",
+    epilog="captions (owner) -> request.jsonl -> noise (server) -> out.noise.safetensors -> apply (owner) -> verify.",
+)
 app.command("captions")(captions)
 app.command("noise")(noise)
 app.command("apply")(apply)

@@ -1,7 +1,4 @@
-"""``bitterant verify CLEAN PROTECTED``: attack the protection and say what is left of it.
-
-Which files of a verification do not fit, and what to do about each kind.
-"""
+"""``bitterant verify CLEAN PROTECTED``: attack the protection, say what is left of it, and which files do not fit."""
 
 from __future__ import annotations
 

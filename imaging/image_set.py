@@ -165,7 +165,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Writable:
-    """What :func:`..perturb.add_delta` leaves of perturbations, picture by picture, before it clips and rounds.
+    """What :func:`~bitterant.imaging.add_delta` leaves of perturbations, picture by picture, before clipping.
 
     Calling it gives what is left. That is linear and its own adjoint, so a gradient goes back through it likewise.
 
@@ -206,7 +206,7 @@ class Writable:
 
         Args:
             grey: whether each has no colour.
-            opaque: as :func:`..resize.opacity` gives it.
+            opaque: as :func:`~bitterant.imaging.perturb.opacity` gives it.
             resolution: R in px.
         """
         if not any(grey) and all(mask is None for mask in opaque):

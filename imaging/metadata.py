@@ -18,11 +18,12 @@ import struct
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, BinaryIO, Final, Literal, get_args
+from typing import Any, BinaryIO, Final, get_args
 
 from PIL import ImageFile, IptcImagePlugin, TiffImagePlugin
 
 from ..errors import ConfigError
+from ..records.shared_options import Mark, MetadataPolicy
 from .exif import Directory, Tag, build_exif, parse_exif, read_tiff_tags
 from .xmp import clean_xmp, forbid_training, forbids_training, keep_rights, xmp_orientation
 
@@ -159,8 +160,6 @@ _INTEROPERABILITY, _INDEX = 0xA005, 1
 _EXIF_SRGB: Final = 1
 
 
-#: What can be said to those who would train on a picture.
-Mark = Literal["no-ai"]
 MARKS: Final = get_args(Mark)
 
 
@@ -226,7 +225,7 @@ def read_metadata(image: ImageFile.ImageFile, file: BinaryIO, width: int, height
     )
 
 
-def apply_metadata_policy(metadata: Metadata, policy: Literal["keep", "private", "strip"]) -> Metadata:
+def apply_metadata_policy(metadata: Metadata, policy: MetadataPolicy) -> Metadata:
     """Remove what the policy does not let through. What the colours mean and the shape of the pixels always stay:
     without them the picture looks different.
 

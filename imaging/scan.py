@@ -16,13 +16,13 @@ from typing import Final, Literal
 
 from ..errors import FolderError
 from ..records.files import TEMPORARY_PREFIX
-from ..records.manifest import HIDDEN
-from ..records.text import counted_of
+from ..records.manifest import HIDDEN, MANIFEST_NAME
+from ..records.run_file import RUN_FILE_NAME
+from ..records.run_state import STATE_PREFIX
+from ..records.text import counted, counted_of
 from .formats import EXTENSIONS
 from .label_maps import find_label_maps
 from .tables import TABLE_NAMES
-
-#: The reason why a hidden or system file is left aside. Nobody needs to be told of these.
 
 #: Bins, thumbnails, indexes and snapshots, in lower case. What begins with a dot is hidden anyway.
 _SYSTEM_NAMES: Final = frozenset(
@@ -224,9 +224,9 @@ CAPTION_SUFFIXES: Final = (".txt", ".caption")
 
 #: Our own files at the root of an output folder; a protected folder can be scanned like any other. Exact names, so that
 #: no folder or picture of the user is taken for one of ours.
-OWN_NAMES: Final = ("bitterant-manifest.jsonl", "bitterant-run.json", "bitterant-report.html")
+OWN_NAMES: Final = (MANIFEST_NAME, RUN_FILE_NAME, "bitterant-report.html")
 #: How the files are called that lie there only while a run is under way.
-OWN_PREFIXES: Final = (".bitterant-state.", TEMPORARY_PREFIX)
+OWN_PREFIXES: Final = (STATE_PREFIX, TEMPORARY_PREFIX)
 
 _SHOWN: Final = 12
 _LINK: Final = "a symbolic link, not followed; --follow-links takes what it leads to"
@@ -304,12 +304,12 @@ class FolderScan:
 
     def describe(self) -> str:
         """What was found, in one line for people: how many pictures, and what the classes are."""
-        pictures = f"{len(self.entries)} pictures" if len(self.entries) != 1 else "1 picture"
+        pictures = counted(len(self.entries), "picture")
         where = f" below {', '.join(self.parts)}" if self.parts else ""
         if not self.classes:
             return f"{pictures} without class folders{where}"
         names = ", ".join(self.classes[:_SHOWN]) + (", ..." if len(self.classes) > _SHOWN else "")
-        return f"{pictures} in {len(self.classes)} {'class' if len(self.classes) == 1 else 'classes'}{where}: {names}"
+        return f"{pictures} in {counted(len(self.classes), 'class', 'classes')}{where}: {names}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ import numpy as np
 
 from ..errors import ConfigError, LabelError
 from ..imaging.items import as_picture, is_tensor, picture_like
-from ..imaging.loading import image_key
 from ..imaging.perturb import place_delta
+from ..records.manifest import image_key
 
 if TYPE_CHECKING:
     from torch import Tensor

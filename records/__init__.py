@@ -1,3 +1,3 @@
-"""What is written down for both sides: whole files, places, locks, text, manifest and run file, progress, secrets."""
+"""What is written down for both sides: files, places, locks, text, options, manifest, run, progress, secrets."""
 
 __all__: list[str] = []

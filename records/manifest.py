@@ -21,7 +21,6 @@ Status = Literal["protected", "copied", "skipped", "failed"]
 _STATUSES: tuple[str, ...] = get_args(Status)
 _NUMBERS = (int, float)
 
-
 #: The reason of hidden and system files, which nobody needs to hear of.
 HIDDEN: Final = "hidden"
 

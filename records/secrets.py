@@ -78,7 +78,8 @@ def save_secret(path: Path, secret: bytes) -> None:
     """Make a key file that only its owner can read. An existing file is never changed.
 
     Raises:
-        OutputError: it exists or cannot be made.
+        ConfigError: it exists.
+        OutputError: it cannot be made.
     """
     write_atomic(path, f"{secret.hex()}\n".encode("ascii"), overwrite=False, private=True)
 
@@ -127,5 +128,5 @@ def seed_of(secret: bytes, what: str) -> int:
 
 
 def opaque_id(secret: bytes, relative: str) -> str:
-    """What a picture is called towards others: 16 hexadecimal digits that tell nothing to whom lacks the secret."""
+    """What a picture is called towards others: 16 hexadecimal digits that tell nothing to those who lack the secret."""
     return derive(secret, relative).hex()[:16]

@@ -17,6 +17,12 @@ STRENGTHS: Final[dict[Strength, float]] = {"subtle": 4.0, "balanced": 8.0, "stro
 FormatPolicy = Literal["lossless", "webp", "same"]
 """How files are written whose format loses something: as PNG, as lossless WebP, or in their own format."""
 
+MetadataPolicy = Literal["keep", "private", "strip"]
+"""How much of what is said about a picture its copy says, too."""
+
+Mark = Literal["no-ai"]
+"""What can be said to those who would train on a picture."""
+
 Fit = Literal["center", "stretch"]
 """How noise meets a picture of another shape: on its centred square, mirrored outside; or stretched."""
 

@@ -1,4 +1,4 @@
-"""Text from outside: made harmless for eyes, and read as JSON or TOML with one kind of error.
+r"""Text for people, and text from outside: made harmless for eyes, or read as JSON or TOML with one kind of error.
 
 Names, captions and what other programs wrote are made harmless before they are shown. A terminal obeys control
 sequences, and pages and terminals alike let an override of the writing direction make one name look like another. Such
@@ -31,6 +31,12 @@ _ANY: Final = re.compile(f"[{_HIDDEN}]")
 _ANY_IN_A_LINE: Final = re.compile(f"(?![\t\n])[{_HIDDEN}]")
 
 
+#: Levels of lists and objects within each other. Our own files have five; the stack holds some hundreds.
+MOST_LEVELS: Final = 50
+#: Digits of a whole number: as many as a float can follow.
+MOST_DIGITS: Final = 300
+
+
 def counted(count: int, thing: str, things: str = "") -> str:
     """A number of things in words: "1 picture", "2 pictures".
 
@@ -53,12 +59,6 @@ def counted_of(count: int, total: int, thing: str, does: str, do: str) -> str:
         do: the verb for several.
     """
     return f"{count} of {counted(total, thing)} {does if count == 1 else do}"
-
-
-#: Levels of lists and objects within each other. Our own files have five; the stack holds some hundreds.
-MOST_LEVELS: Final = 50
-#: Digits of a whole number: as many as a float can follow.
-MOST_DIGITS: Final = 300
 
 
 def visible(text: str, *, lines: bool = False) -> str:

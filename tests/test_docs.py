@@ -162,7 +162,9 @@ def mistakes(line: Line) -> list[str]:
             found += wrong_value(name, value if equals else words.pop(0))
     needed = [param for param in command.params if param.param_type_name == "argument"]
     any_number = any(param.nargs == -1 for param in needed)
-    if (len(arguments) > len(needed) and not any_number) or (line.whole and len(arguments) < sum(param.required for param in needed)):
+    if (len(arguments) > len(needed) and not any_number) or (
+        line.whole and len(arguments) < sum(param.required for param in needed)
+    ):
         found.append(f"{len(arguments)} arguments for {len(needed)}")
     return found
 

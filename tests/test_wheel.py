@@ -17,7 +17,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LEFT_OUT = (".*", "build", "dist", "*.egg-info", "__pycache__", "bitterant-*")
-ROOMS = ("records", "imaging", "surrogates", "protect", "attacks", "app", "cli")
+PACKAGES = ("records", "imaging", "surrogates", "protect", "attacks", "app", "cli")
 
 
 def run(*command: str | Path, cwd: Path) -> str:
@@ -53,7 +53,7 @@ def test_the_source_archive_is_the_whole_project(wheel: Path) -> None:
         names = {name.partition("/")[2] for name in source.getnames()}
     wanted = {"CHANGELOG.md", "CONTRIBUTING.md", "CITATION.cff", "LICENSE", "Makefile", "README.md", "constraints.txt"}
     wanted |= {"SECURITY.md", "mkdocs.yml"}
-    for folder in ("benchmarks", "docs", "samples", "tests", *ROOMS):
+    for folder in ("benchmarks", "docs", "samples", "tests", *PACKAGES):
         found = (path for path in (ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts)
         wanted |= {path.relative_to(ROOT).as_posix() for path in found}
     assert wanted <= names
@@ -78,8 +78,8 @@ def settings() -> dict[str, object]:
 
 def test_every_folder_with_code_is_a_listed_package() -> None:
     found = {"bitterant"}
-    for room in ROOMS:
-        for init in (ROOT / room).rglob("*.py"):
+    for package in PACKAGES:
+        for init in (ROOT / package).rglob("*.py"):
             found.add("bitterant." + ".".join(init.parent.relative_to(ROOT).parts))
     listed = settings()
     assert set(listed["packages"]) == found  # type: ignore[call-overload]
@@ -89,9 +89,9 @@ def test_every_folder_with_code_is_a_listed_package() -> None:
 def test_the_wheel_is_exactly_the_package(wheel: Path) -> None:
     top = ("__init__.py", "__main__.py", "_lazy.py", "_version.py", "errors.py", "plugins.py", "py.typed")
     expected = {f"bitterant/{name}" for name in top}
-    for room in ROOMS:
+    for package in PACKAGES:
         for pattern in ("*.py", "*.j2", "*.css"):
-            expected |= {f"bitterant/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / room).rglob(pattern)}
+            expected |= {f"bitterant/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / package).rglob(pattern)}
     # The embedded generator: weights, configuration, card.
     for path in (ROOT / "protect" / "methods" / "t2ue" / "generator").rglob("*"):
         expected |= {f"bitterant/{path.relative_to(ROOT).as_posix()}"} if path.is_file() else set()
@@ -123,7 +123,7 @@ def test_the_wheel_works_where_nothing_else_of_ours_is(wheel: Path, tmp_path: Pa
 
     where = run(python, "-c", "import bitterant; print(bitterant.__file__)", cwd=tmp_path).strip()
     assert Path(where).is_relative_to(place)
-    for name in ROOMS:
+    for name in PACKAGES:
         probe = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({name!r}) is not None)"
         run(python, "-c", probe, cwd=tmp_path)
     assert "protect" in run(python.parent / "bitterant", "--help", cwd=tmp_path)
@@ -133,7 +133,7 @@ def test_the_wheel_works_where_nothing_else_of_ours_is(wheel: Path, tmp_path: Pa
     page = (
         "from bitterant.imaging import render_page; "
         "from importlib.resources import files; "
-        "print(*[p.name for room in ('imaging', 'protect/folder', 'attacks/report', 'cli') "
-        "for p in (files('bitterant') / room / 'templates').iterdir()])"
+        "print(*[p.name for package in ('imaging', 'protect/folder', 'attacks/report', 'cli') "
+        "for p in (files('bitterant') / package / 'templates').iterdir()])"
     )
     assert "page.html.j2" in run(python, "-c", page, cwd=tmp_path)

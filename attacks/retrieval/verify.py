@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import io
 import logging
-import os
-import shlex
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -25,7 +23,9 @@ from numpy.typing import NDArray
 from ...errors import ConfigError
 from ...imaging import Budget, auto_resolution
 from ...imaging.captions import CaptionOptions, CaptionSet
+from ...records.progress import silent
 from ...surrogates import resolve_device
+from ..config import RetrievalConfig
 from ..data import StealthFile, Step
 from ..data.sets import placebo_levels
 from ..evaluation import (
@@ -61,7 +61,7 @@ from ..report import (
 )
 from ..report.files import check_places
 from ..schema import CellRecord, Condition, Gate, Plan, PlannedCondition, Ranking, Retrieval, VerificationReport
-from ..statistics import bootstrap_accuracies, sufficient_draws
+from ..statistics import ALPHA, bootstrap_accuracies, sufficient_draws
 from ..terms import Arm, Task
 from ..training import Cell
 from ..training.victims import victim_seed
@@ -80,7 +80,6 @@ from .training import ARM_NAMES, KS, ArmScores, ClipRecipe, RetrievalReport, cre
 logger = logging.getLogger(__name__)
 
 PRESET = "captions"
-ALPHA = 0.05
 MOST_CHANCE = 0.1
 """The largest k is judged at which guessing is right at most so often."""
 
@@ -102,10 +101,6 @@ class RetrievalProgress(Protocol):
     def __call__(self, stage: str, done: float, total: float, message: str = "", /) -> None:
         """Report progress: files in ``compare`` and ``read``, a fraction of the work in ``verify``."""
         ...
-
-
-def _silent(stage: str, done: float, total: float, message: str = "", /) -> None:
-    """The callback used where the caller gave none."""
 
 
 def verify_retrieval(
@@ -166,7 +161,7 @@ def verify_retrieval(
     begun = time.perf_counter()
     clean, protected = Path(clean), Path(protected)
     test, folder = (None if path is None else Path(path) for path in (test, report))
-    step: Step = progress or _silent
+    step: Step = progress or silent
     _check_numbers(seeds, seed, epochs, resolution, epsilon)
     torch_device = resolve_device(device)
     paired = pair_copies(clean, protected)
@@ -198,7 +193,16 @@ def verify_retrieval(
             noise_levels=noise_levels, device=torch_device, weights=weights, allow_download=allow_download,
             progress=lambda name, share: step("verify", share, 1.0, name),
         )  # fmt: skip
-    given = {"test": test, "report": folder, "coco": options.coco, "weights": weights}
+    # Everything was checked where it was used.
+    asked = RetrievalConfig.model_construct(
+        test=test, report=folder, victim=victim, seeds=seeds, epochs=epochs, resolution=side, seed=seed, device=device,
+        source=options.source, column=options.column, coco=options.coco, weights=weights, allow_download=allow_download,
+        test_coco=None if test_captions is None or test_captions.coco == options.coco else test_captions.coco,
+    )  # fmt: skip
+    notes = ["class names of its own"] if options.class_names else []
+    notes += [f"epsilon={epsilon:g}"] if epsilon is not None else []
+    notes += ["a recipe of its own, see plan.json"] if recipe is not None else []
+    command = asked.command(clean, protected, notes)
     pictures = _Pictures(copies.files, (clean, protected), noise_levels, copies.stealth.budget_levels, data)
     sample = None if data is None else choose_sample(pictures, seed=seed)
     powers = None if sample is None else measure_powers(sample)
@@ -206,7 +210,7 @@ def verify_retrieval(
         plan, copies, data, trial, [texts] if tests is None else [texts, tests.captions],
         spectrum=None if powers is None else describe_powers(powers),
         separability=None if sample is None else measure_separability(sample, seed=seed),
-        command=_command(clean, protected, given, options, victim, seeds, epochs, side, seed, device),
+        command=command,
         environment=describe_environment(str(torch_device), 1),
         begun=begun,
     )  # fmt: skip
@@ -617,19 +621,3 @@ def _check_numbers(
         raise ConfigError(f"The working resolution must be at least {_SMALLEST_SIDE} pixels, not {resolution}.")
     if epsilon is not None:
         Budget(epsilon)
-
-
-def _command(
-    clean: Path, protected: Path, paths: Mapping[str, Path | None], options: CaptionOptions, victim: str, seeds: int,
-    epochs: int | None, side: int, seed: int, device: str,
-) -> str:  # fmt: skip
-    """The command line that repeats a run, with the resolution as it was resolved."""
-    words: list[Any] = ["bitterant", "t2ue", "verify", os.fspath(clean), os.fspath(protected)]
-    for name, path in paths.items():
-        words += [] if path is None else [f"--{name}", os.fspath(path)]
-    words += ["--victim", victim, "--seeds", seeds, "--resolution", side, "--seed", seed]
-    words += [] if epochs is None else ["--epochs", epochs]
-    words += [] if options.source == "auto" else ["--source", options.source]
-    words += [] if options.column is None else ["--caption-column", options.column]
-    words += [] if device == "auto" else ["--device", device]
-    return shlex.join(str(word) for word in words)

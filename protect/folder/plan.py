@@ -215,7 +215,7 @@ def make_plan(
         by_format=dict(Counter(format_of_file(entry.path) or "unknown" for entry in scan.entries).most_common()),
         bytes_in=scan.total_bytes,
         bytes_out=bytes_out,
-        settings={**request.settings, "format": options.format, "metadata": options.metadata},
+        settings={**request.settings, **options.settings()},
         workers=workers,
         seconds=PlannedSeconds(read_each * total, seconds, rehearsal.seconds_each * total),
         peak_bytes=_memory_in_use()

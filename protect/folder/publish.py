@@ -31,6 +31,7 @@ from ...records.manifest import ManifestRow, count_statuses
 from ...records.places import lies_in, read_regular
 from ...records.progress import ProgressCallback, StopRequest, silent
 from ...records.run_state import StateFiles
+from ...records.text import counted
 from ..request import check_writable
 from ..request.places import survey_output
 from .inputs import hash_paths
@@ -82,7 +83,7 @@ class PublishSummary:
     @property
     def headline(self) -> str:
         """The outcome in one or two sentences."""
-        what = f"{_count(self.pictures, 'protected picture')} and {_count(self.companions, 'caption and label file')}"
+        what = f"{counted(self.pictures, 'protected picture')} and {counted(self.companions, 'caption and label file')}"
         if self.dry_run:
             text = f"{what} would be published to {self.destination}; nothing was written."
         elif not self.new:
@@ -90,7 +91,7 @@ class PublishSummary:
         else:
             text = f"{what} are in {self.destination}."
         left = [item for item in self.left if item.reason != _OURS]
-        return f"{text} {_count(len(left), 'file')} left behind." if left else text
+        return f"{text} {counted(len(left), 'file')} left behind." if left else text
 
     def to_json(self) -> dict[str, Any]:
         """JSON-safe, for ``--json``."""
@@ -392,7 +393,3 @@ def _fold(path: str) -> str:
 def _some(names: Iterable[str]) -> str:
     names = list(names)
     return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"

@@ -238,7 +238,7 @@ class Histogram:
             # A single picture in a folder of thousands stays visible.
             height = max(1.5, cls.HEIGHT * count / top) if count else 0.0
             span = f"{edges[index]:{form}} to {edges[index + 1]:{form}}"
-            title_text = f"{span}: {count} {'picture' if count == 1 else 'pictures'}"
+            title_text = f"{span}: {counted(count, 'picture')}"
             bars.append(Bar(index * width, cls.HEIGHT - height, max(1.0, width - 1), height, title_text))
         middle = (median - low) / (high - low) if high > low else 0.5
         return cls(

@@ -15,10 +15,10 @@ from typing import Any, Final, Literal, TypeVar
 
 from ...errors import BankError, ConfigError, OutputError, ResumeError
 from ...imaging.allocator import giving_back
+from ...imaging.budget import FLOAT32_SLACK
 from ...imaging.encoding import resolve_output_names
 from ...imaging.formats import is_picture_name
 from ...imaging.loading import FileProblem, sha256_file
-from ...imaging.perturb import Fit
 from ...imaging.scan import FolderScan
 from ...imaging.visibility import FLIP_MISSING, Sight, flip_available, tell_sights
 from ...records.files import sweep_temporaries, sync_folder, write_atomic
@@ -27,6 +27,7 @@ from ...records.places import StillThere
 from ...records.progress import ProgressCallback, StopRequest
 from ...records.run_file import RunFile, Timing, json_safe, measure_stealth, versions
 from ...records.run_state import InputRecord, Journal, RunState, decisive_inputs, plan_hash
+from ...records.shared_options import Fit
 from ...records.text import counted
 from ..request import Request, WriteConfig
 from .fitting import FittedBank, doubts, fit_and_keep, load_fitted, read_inputs
@@ -44,7 +45,6 @@ FLIP_PICTURES: Final = 32
 
 #: Share of the budget that the root mean square of a change must reach, or the picture is called hardly protected.
 FAINT: Final = 1 / 8
-
 
 #: Rows of the manifest that are written together, and seconds that one waits for others at most.
 ROWS_AT_ONCE = 64
@@ -308,7 +308,7 @@ class FolderRun:
         already_done: bool = False,
     ) -> RunSummary:
         seconds = time.perf_counter() - self.started
-        limit = float(self.settings["epsilon"]) * 255 + 1e-4
+        limit = float(self.settings["epsilon"]) * 255 + FLOAT32_SLACK
         return RunSummary(
             counts=count_statuses(rows),
             over_budget=sum(row.linf_levels is not None and row.linf_levels > limit for row in rows),
@@ -403,7 +403,7 @@ def _unmarked(rows: Sequence[ManifestRow]) -> list[str]:
         return []
     formats = " and ".join(sorted({row.format or "" for row in bare}))
     return [
-        f"{len(bare)} copies bear no mark, since {formats} files hold none: {bare[0].source}"
+        f"{counted(len(bare), 'copy bears', 'copies bear')} no mark, since {formats} files hold none: {bare[0].source}"
         f"{', ...' if len(bare) > 1 else ''}. Convert them to PNG first to have them marked."
     ]
 

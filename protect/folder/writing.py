@@ -28,7 +28,7 @@ from ...imaging.budget import Budget
 from ...imaging.codec import decode
 from ...imaging.encoding import encode
 from ...imaging.in_flight import PixelRoom
-from ...imaging.metadata import Mark, add_mark, apply_metadata_policy, has_mark
+from ...imaging.metadata import add_mark, apply_metadata_policy, has_mark
 from ...imaging.perturb import Change, add_delta, measure_change, share_kept, shrink_delta
 from ...imaging.picture import Picture
 from ...imaging.tables import TABLE_NAMES, visit_names
@@ -37,7 +37,7 @@ from ...records.files import write_atomic
 from ...records.manifest import ManifestRow
 from ...records.places import StillThere, read_regular
 from ...records.run_state import InputRecord, Journal
-from ...records.shared_options import Fit
+from ...records.shared_options import Fit, Mark, MetadataPolicy
 from .inputs import Job, NoiseStore
 
 logger = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ class FileWriter:
 
     output: Path
     bank: NoiseStore
-    metadata: Literal["keep", "private", "strip"]
+    metadata: MetadataPolicy
     max_pixels: int
     names: Mapping[str, str]
     journal: Journal

@@ -22,6 +22,7 @@ from torch import Tensor
 from ..._version import __version__
 from ...errors import ConfigError, FitError, LabelError
 from ...imaging import Budget, FeatureExtractor, ImageSet
+from ...records.shared_options import MOST_SEED
 from ...surrogates import ChosenPrecision, Precision, check_precision, resolve_device
 from ..bank import Bank, Granularity
 from ..cluster_index import ClusterIndex
@@ -128,8 +129,8 @@ class Method(ABC, Generic[_B]):
         chosen = granularity or self.granularities[0]
         if chosen not in self.granularities:
             raise ConfigError(f"{self.name} works per {' or per '.join(self.granularities)}, not per {chosen}.")
-        if not 0 <= seed < 2**31:
-            raise ConfigError(f"The seed must lie in 0..{2**31 - 1}, not {seed}.")
+        if not 0 <= seed <= MOST_SEED:
+            raise ConfigError(f"The seed must lie in 0..{MOST_SEED}, not {seed}.")
         if surrogate is not None and self.default_surrogate is None:
             raise ConfigError(f"{self.name} uses no surrogate, so {surrogate!r} would do nothing. Leave it out.")
         self.budget = budget or Budget(8 / 255)

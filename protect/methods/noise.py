@@ -17,9 +17,8 @@ from .registry import register_method
 class RandomNoise(Method[Bank]):
     """Every value is +epsilon or -epsilon with equal chance: the strongest noise inside the budget.
 
-    Per sample it does nothing to a victim (.497 against .505 clean); per class it is a
-    weak shortcut. Each row's signs depend on the seed and the row's key alone, so that no image's noise depends on
-    which others are in the folder.
+    Per sample it does nothing to a victim (.497 against .505 clean); per class it is a weak shortcut. Each row's signs
+    depend on the seed and the row's key alone, so that no image's noise depends on which others are in the folder.
     """
 
     name = "noise"

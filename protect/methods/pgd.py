@@ -1,8 +1,8 @@
 """The inner problem: perturbations descend the loss of a frozen surrogate. Pure functions on tensors.
 
 All gradients are taken with respect to the clamped image itself, not through the clamp, whose gradient vanishes at
-black and white. Losses are summed, not averaged: near the end they are so small that a mean over
-the batch would underflow and ``sign`` would return 0.
+black and white. Losses are summed, not averaged: near the end they are so small that a mean over the batch would
+underflow and ``sign`` would return 0.
 """
 
 from __future__ import annotations

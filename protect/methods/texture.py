@@ -115,7 +115,7 @@ class Texture(Method[TextureBank]):
         key_file: see :func:`read_secret`. Without it, anybody who guesses the seed can compute the textures and take
             them off.
         for_resolution: side in px at which a trainer is expected to look at the pictures: periods are then long enough
-            there (:func:`..textures.code_book.scale_for`), as they always are on a picture itself.
+            there (:func:`~bitterant.protect.textures.code_book.scale_for`), as they always are on a picture itself.
         floor: share of the budget on areas that mask nothing, in (0, 1]; 1 is the full budget everywhere. Pictures of
             less than some 72 px get it everywhere.
         clusters: how many, with ``granularity="cluster"``; by default ten, fewer for small folders.

@@ -16,6 +16,8 @@ from ...records.shared_options import (
     BudgetConfig,
     Device,
     FormatPolicy,
+    Mark,
+    MetadataPolicy,
     Precision,
     Resolution,
     Seed,
@@ -34,8 +36,6 @@ else:
     NameOrMethod = Any
 
 Granularity = Literal["sample", "class", "cluster"]
-MetadataPolicy = Literal["keep", "private", "strip"]
-Mark = Literal["no-ai"]
 
 METHOD_WORDS: Final = ("auto", *METHODS)
 RESOLUTIONS: Final = range(16, 1025)

@@ -2,7 +2,7 @@
 
 File format (version 1): one safetensors file. Tensor ``waves`` holds float64 ``[K, 2, 2]``: two waves a class, each as
 cycles a side and degrees, the second 0 where a class has but one; ``secret`` holds the bytes of the key. All else is
-string metadata. A bank of clusters also holds the arrays of :class:`~..cluster_index.ClusterIndex`. Never a pickle.
+string metadata. A bank of clusters also holds the arrays of :class:`ClusterIndex`. Never a pickle.
 Whoever holds it can compute the textures and take them off again.
 """
 

@@ -207,6 +207,7 @@ def apply_bundle(
         max_epsilon: refuse a bundle that changes pixels by more than so many of 255 levels.
         format: see :func:`protect_folder`.
         metadata: as there, but places, serial numbers and thumbnails go unless ``keep`` is asked for.
+        mark: see :func:`protect_folder`.
         resume: see :func:`protect_folder`.
         strict: see :func:`protect_folder`.
         follow_links: see :func:`protect_folder`.
@@ -249,7 +250,7 @@ def apply_bundle(
     verify_inputs = InputVerifier(known, images)
     if config.dry_run:
         records = verify_inputs(hash_inputs(scan, workers=config.threads, stop=stop, progress=tell))
-        return _plan(records, verify_inputs, noise, fit)
+        return _plan(records, noise, fit)
     run = FolderRun(
         command="apply",
         scan=scan,
@@ -288,7 +289,7 @@ def _settings(noise: BundleNoise, fit: Fit) -> dict[str, Any]:
     }
 
 
-def _plan(records: Sequence[InputRecord], verify_inputs: InputVerifier, noise: BundleNoise, fit: Fit) -> ApplyPlan:
+def _plan(records: Sequence[InputRecord], noise: BundleNoise, fit: Fit) -> ApplyPlan:
     return ApplyPlan(
         protect=sum(record.kind == "image" for record in records),
         captions=sum(record.kind == "caption" for record in records),
@@ -303,7 +304,8 @@ def write_summary(path: Path, summary: RunSummary) -> None:
     """Keep what a run did in a JSON file of its own: the summary and, from the run file, how visible the change is.
 
     Raises:
-        OutputError: the file exists or cannot be written.
+        ConfigError: the file exists.
+        OutputError: it cannot be written.
     """
     run_file = read_run_file(summary.run_file)
     stealth = {} if run_file is None else run_file.stealth.model_dump()

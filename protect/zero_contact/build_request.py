@@ -27,6 +27,7 @@ from ...records.files import check_free, write_atomic
 from ...records.places import lies_in
 from ...records.progress import ProgressCallback, StopRequest, silent
 from ...records.secrets import opaque_id, seed_of
+from ...records.text import counted
 from ..folder.inputs import ordered_map
 from ..request import check_source
 from ..request.config import default_workers
@@ -238,13 +239,13 @@ def ask_for_folder(
     if emptied:
         names = ", ".join(emptied[:_LISTED]) + (", ..." if len(emptied) > _LISTED else "")
         raise CaptionError(
-            f"Without names and numbers nothing is left of {len(emptied)} captions: {names}. Reword them."
+            f"Without names and numbers nothing is left of {counted(len(emptied), 'caption')}: {names}. Reword them."
         )
     if not rows:
         raise FolderError(f"None of the pictures in {source} can be read: {unreadable[0].reason}.")
     warnings = [*scan.notes, *found.warnings]
     if cut:
-        warnings.append(f"{cut} captions were cut to {limit} characters.")
+        warnings.append(f"{counted(cut, 'caption was', 'captions were')} cut to {limit} characters.")
     request = NoiseRequest(tuple(rows))
     return Asked(
         request,
@@ -294,7 +295,7 @@ def check_private_places(source: Path, *paths: Path) -> None:
 
     Raises:
         FolderError: one would lie in the folder of pictures.
-        OutputError: one exists.
+        ConfigError: one exists.
     """
     for path in paths:
         if lies_in(path, source):
@@ -306,7 +307,8 @@ def write_asked(asked: Asked, request_path: Path, map_path: Path) -> None:
     """Write request and map, both or none.
 
     Raises:
-        OutputError: one exists already, or cannot be written.
+        ConfigError: one exists already.
+        OutputError: one cannot be written.
     """
     write_atomic(map_path, asked.map.to_bytes(), overwrite=False, private=True)
     try:

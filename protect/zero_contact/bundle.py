@@ -219,7 +219,8 @@ def write_bundle(
         The files, the index last.
 
     Raises:
-        OutputError: a file is there already, or cannot be written.
+        ConfigError: the name does not end as a bundle does, or a file is there already.
+        OutputError: a file cannot be written.
         BudgetExceeded: a value is larger than epsilon, or no number.
     """
     folder, stem = bundle_paths(path)
@@ -316,7 +317,6 @@ def _encode(levels: np.ndarray, plan: TensorPlan, info: BundleInfo, dtype: np.dt
 
 _AGAIN: Final = "Nothing of it is used. Get the bundle again."
 _BLOCK: Final = 1 << 20
-_KINDS: Final = {"native": "F16", "final": "I8"}
 
 
 @dataclass(frozen=True)
@@ -498,7 +498,7 @@ def _tensors(handle: Any, info: BundleInfo, path: Path) -> Iterator[tuple[str, t
         head = handle.get_slice(name)
         shape: Sequence[int] = head.get_shape()
         fits = len(shape) == 3 and shape[0] == 3 and min(shape) > 0 and (info.stage == "final" or shape == native)
-        if not TENSOR_NAME.fullmatch(name) or head.get_dtype() != _KINDS[info.stage] or not fits:
+        if not TENSOR_NAME.fullmatch(name) or head.get_dtype() != _TYPES[info.stage][0] or not fits:
             raise BundleError(f"{path}: {name:.60} is {head.get_dtype()} {shape}, which a bundle cannot hold. {_AGAIN}")
         yield name, (shape[1], shape[2])
 

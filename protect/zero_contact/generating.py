@@ -241,11 +241,11 @@ def generate_bundle(
         The bundle, opened. Its ``files`` tell what was written.
 
     Raises:
-        ConfigError: an epsilon, mode or name that cannot be.
+        ConfigError: an epsilon, mode or name that cannot be, or the file exists.
         RequestError: the request lacks what the mode needs.
         WeightsError: the generator gives NaN or another shape than it should.
         BudgetExceeded: the generator leaves [-1, 1].
-        OutputError: the file exists or cannot be written.
+        OutputError: the file cannot be written.
         Interrupted: ``stop`` was set.
     """
     out = Path(out)
@@ -339,8 +339,7 @@ def check_export(path: Path, form: Literal["safetensors", "npz", "png"]) -> None
     """Make sure that a bundle can be kept at ``path``, before the work of making it.
 
     Raises:
-        ConfigError: the name does not fit the form.
-        ConfigError: something is there already.
+        ConfigError: the name does not fit the form, or something is there already.
     """
     if form == "safetensors":
         bundle_paths(path)
@@ -356,7 +355,8 @@ def export_npz(bundle: NoiseBundle, path: Path) -> None:
     The array ``metadata`` is a text: JSON with the head of the bundle and ``map``, from id to array.
 
     Raises:
-        OutputError: the file exists or cannot be written.
+        ConfigError: the file exists.
+        OutputError: it cannot be written.
     """
     head = {**bundle.info.to_metadata(), "map": dict(sorted(bundle.tensor_of.items()))}
     dtype = np.float16 if bundle.info.stage == "native" else np.int8
@@ -376,7 +376,8 @@ def export_png(bundle: NoiseBundle, folder: Path) -> tuple[Path, ...]:
         The files.
 
     Raises:
-        OutputError: the folder exists and is not empty, or cannot be written.
+        ConfigError: the folder exists and is not empty.
+        OutputError: it cannot be written.
     """
     check_export(folder, "png")
     existed = folder.is_dir()

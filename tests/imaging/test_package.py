@@ -1,4 +1,4 @@
-"""The room as a whole: its names, and that it works without torch."""
+"""The package as a whole: its names, and that it works without torch."""
 
 from __future__ import annotations
 

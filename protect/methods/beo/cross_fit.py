@@ -1,9 +1,9 @@
 """What the Bayes error is where nothing was fitted: cross-fitted, with an interval, beside clean and random noise.
 
 Features that a network was trained on are memorised, and those that noise was made on are fooled: both figures mislead
-(a fit that read .77 on itself was .49 held out). So a fresh small network is trained
-on half of the images, posteriors of the other half are read from the first half's features, the halves change places,
-and the results are averaged. The estimator is the same for every fit, so that figures can be compared.
+(a fit that read .77 on itself was .49 held out). So a fresh small network is trained on half of
+the images, posteriors of the other half are read from the first half's features, the halves change places, and the
+results are averaged. The estimator is the same for every fit, so that figures can be compared.
 
 The headline is the share of images whose likeliest class is wrong. Whatever the network, its expectation is at least
 the Bayes error. One minus the largest posterior has no such property: a network that has memorised its half is certain

@@ -1,8 +1,8 @@
 """The estimator: class posteriors by a Gaussian kernel on features, and the Bayes error they imply. Pure functions.
 
 The public code divides a sum of kernels by their total plus 1e-8. Where all kernels underflow that gives posteriors of
-zero, an error above the possible 1 - 1/K, and no gradient. Here the posterior is a
-softmax over the logarithms of the kernels, which cannot underflow as a whole.
+zero, an error above the possible 1 - 1/K, and no gradient. Here the posterior is a softmax over the
+logarithms of the kernels, which cannot underflow as a whole.
 """
 
 from __future__ import annotations

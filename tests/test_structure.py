@@ -1,4 +1,4 @@
-"""The house rules that a reader cannot see at a glance: import direction, exported names, nothing heavy on import."""
+"""Rules that a reader cannot see at a glance: import direction, exported names, nothing heavy on import."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from types import ModuleType
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("errors", "plugins", "records", "imaging", "surrogates", "protect", "attacks", "app", "cli")
-# A room may import from those named here, and from itself.
+PARTS = ("errors", "plugins", "records", "imaging", "surrogates", "protect", "attacks", "app", "cli")
+# A part may import from those named here, and from itself.
 MAY_IMPORT = {
     "errors": set(),
     "plugins": {"errors"},
@@ -37,8 +37,8 @@ def modules() -> Iterator[Path]:
         ROOT / "plugins.py",
         ROOT / "_version.py",
     )
-    for room in ROOMS[2:]:
-        yield from sorted((ROOT / room).rglob("*.py"))
+    for part in PARTS[2:]:
+        yield from sorted((ROOT / part).rglob("*.py"))
 
 
 def dotted(path: Path) -> str:
@@ -67,11 +67,11 @@ def imported(path: Path) -> Iterator[tuple[str, int]]:
 def test_imports_point_one_way() -> None:
     wrong = []
     for path in modules():
-        room = path.relative_to(ROOT).parts[0].removesuffix(".py")
-        for name, line in imported(path) if room in MAY_IMPORT else ():
+        part = path.relative_to(ROOT).parts[0].removesuffix(".py")
+        for name, line in imported(path) if part in MAY_IMPORT else ():
             parts = name.split(".")
-            if parts[0] == "bitterant" and len(parts) > 1 and parts[1] not in {room, *MAY_IMPORT[room]}:
-                wrong.append(f"{named(path)}:{line}: {room} may not import {name}")
+            if parts[0] == "bitterant" and len(parts) > 1 and parts[1] not in {part, *MAY_IMPORT[part]}:
+                wrong.append(f"{named(path)}:{line}: {part} may not import {name}")
     assert not wrong, "\n".join(wrong)
 
 
@@ -82,7 +82,7 @@ def test_imports_inside_the_package_are_relative() -> None:
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and not node.level:
                 names = [node.module or ""]
-            absolute = [name for name in names if name.split(".")[0] in ("bitterant", *ROOMS)]
+            absolute = [name for name in names if name.split(".")[0] in ("bitterant", *PARTS)]
             wrong += [f"{named(path)}:{node.lineno}: {name}" for name in absolute]  # type: ignore[attr-defined]
     assert not wrong, "\n".join(wrong)
 
