@@ -1,9 +1,9 @@
 """Makes the generator that comes with bitterant out of a trained one: half precision, and a card with its measurements.
 
-    bitterant t2ue train -o build/generator
-    python benchmarks/embed_generator.py build/generator
-    python benchmarks/cifar_methods.py --images 3000 --seeds 3 --arms noise t2ue-class t2ue-sample
-    python benchmarks/embed_generator.py build/generator --measured FILE.md
+bitterant t2ue train -o build/generator
+python benchmarks/embed_generator.py build/generator
+python benchmarks/cifar_methods.py --images 3000 --seeds 3 --arms noise t2ue-class t2ue-sample
+python benchmarks/embed_generator.py build/generator --measured FILE.md
 """
 
 from __future__ import annotations

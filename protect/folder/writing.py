@@ -23,7 +23,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from ...errors import CaptionError, ImageError, OutputError, ResumeError, SetupError
+from ...errors import CaptionError, ConfigError, ImageError, OutputError, ResumeError, SetupError
 from ...imaging.budget import Budget
 from ...imaging.codec import decode
 from ...imaging.encoding import encode
@@ -228,7 +228,7 @@ class FileWriter:
         self.journal.note(output, digest)
         try:
             write_atomic(target, data, overwrite=False, lasting=False)
-        except OutputError as error:
+        except (ConfigError, OutputError) as error:  # a name is taken, or cannot be
             if isinstance(error.__cause__, OSError) and error.__cause__.errno in _OF_ONE_PATH:
                 why = error.__cause__.strerror or error.__cause__
                 raise ImageError(job.record.relative, f"cannot be written as {output}: {why}; rename it") from error

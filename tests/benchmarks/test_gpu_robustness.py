@@ -33,7 +33,7 @@ def go(
     write_pictures: Callable[..., Path],
 ) -> Callable[..., str]:
     """Runs the script on made-up pictures; gives what it printed."""
-    monkeypatch.setattr(projection, "LEAST_STEPS", 60)  # a thousand take seconds, and are tested elsewhere
+    monkeypatch.setattr(projection, "MIN_STEPS", 60)  # a thousand take seconds, and are tested elsewhere
     data = write_pictures(tmp_path / "pictures.npz", train=48, test=24)
     fixed = [
         "--data", str(data), "--work", str(tmp_path / "work"), "--images", "48", "--tests", "24", "--epochs", "2",

@@ -52,7 +52,7 @@ def test_a_page_that_is_never_overwritten(run: Run, told: Path) -> None:
     assert "Comparison of verifications" in page
     assert "\x1b" not in page
     again = run("compare", "one", "three", "--output", "page.html")
-    assert again.exit_code == 3
+    assert again.exit_code == 2
     assert "exists already" in again.stderr
     assert (told / "page.html").read_text(encoding="utf-8") == page
 

@@ -100,12 +100,12 @@ class TestARun:
         [
             (("--victim", "klip"), "no CLIP victim named 'klip'"),
             (("--victim", "scratch:RN51"), "Did you mean 'RN50'?"),
-            (("--weights", "w.safetensors"), "leave --weights out"),
+            (("--weights", "w.safetensors"), "no weights file w.safetensors"),
             (("--source", "coco"), "needs its file"),
             (("--coco", "none.json"), "cannot be read"),
             (("--source", "metadata"), "12 of 12 pictures have no caption"),
             (("--source", "sidecar", "--test", "photos"), "one folder or lie one in the other"),
-            (("--resolution", "small"), "--resolution takes"),
+            (("--resolution", "small"), "resolution is a whole number or 'auto'"),
             (("--report", "copies/report"), "lies in copies"),
             (("--device", "tpu"), "not a device"),
         ],
@@ -160,9 +160,11 @@ def test_options_go_in(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setattr(attacks, "verify_retrieval", fake)
     names = tmp_path / "names.txt"
     names.write_text("n01440764 tench\n", encoding="utf-8")
+    weights = tmp_path / "w.safetensors"
+    weights.touch()
     words = ["--test", "t", "--victim", "scratch:RN50", "--seeds", "2", "--epochs", "7", "--source", "coco", "--coco"]
     words += ["a.json", "--test-coco", "b.json", "--caption-column", "words", "--resolution", "32", "--seed", "5"]
-    words += ["--device", "cpu", "--weights", "w", "--allow-download", "--class-names", str(names)]
+    words += ["--device", "cpu", "--weights", str(weights), "--allow-download", "--class-names", str(names)]
     result = run("t2ue", "verify", "a", "b", *words, "--json")
     assert result.exit_code == 0
     assert json.loads(result.stdout) == {"mode": "json"}
@@ -170,7 +172,7 @@ def test_options_go_in(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert "Only 3 test pictures." in result.stderr
     assert (seen["clean"], seen["protected"], seen["test"]) == (Path("a"), Path("b"), Path("t"))
     assert (seen["victim"], seen["seeds"], seen["epochs"], seen["resolution"]) == ("scratch:RN50", 2, 7, 32)
-    assert (seen["seed"], seen["device"], seen["weights"], seen["allow_download"]) == (5, "cpu", Path("w"), True)
+    assert (seen["seed"], seen["device"], seen["weights"], seen["allow_download"]) == (5, "cpu", weights, True)
     captions = seen["captions"]
     assert (captions.source, captions.coco, captions.column) == ("coco", Path("a.json"), "words")
     assert captions.class_names == {"n01440764": "tench"}

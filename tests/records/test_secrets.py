@@ -34,7 +34,7 @@ def test_a_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
     assert read_or_create_secret(path) == secret
     if os.name == "posix":
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    with pytest.raises(OutputError):
+    with pytest.raises(ConfigError):
         save_secret(path, secret)
     assert read_secret(tmp_path / "none") is None
 

@@ -119,7 +119,7 @@ def test_pictures_of_a_test_folder_get_the_groups_of_the_originals(tmp_path: Pat
 def test_too_few_pictures_are_refused_with_the_number(tmp_path: Path) -> None:
     clean = _flat(tmp_path / "clean", 20)
     shutil.copytree(clean, tmp_path / "copy")
-    with pytest.raises(LabelError, match=rf"{fewest_for_groups()} pictures or more; here are 20"):
+    with pytest.raises(LabelError, match=rf"{fewest_for_groups()} pictures or more, and there are 20"):
         verify_folder(clean, tmp_path / "copy")
 
 

@@ -548,5 +548,5 @@ def test_pictures_that_take_no_noise_are_named(kit: Any) -> None:
     hidden.save(kit.root / "src/a/hidden.png")
     summary = protect_folder(kit.root / "src", kit.root / "out", **NOISE)
     (told,) = (text for text in summary.warnings if "little or nothing of the noise" in text)
-    assert told.startswith("1 pictures")
+    assert told.startswith("1 picture could")
     assert "a/hidden.png" in told

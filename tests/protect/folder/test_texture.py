@@ -231,8 +231,8 @@ def test_a_killed_run_goes_on_to_the_same_bytes(kit: Any) -> None:
     done = subprocess.run([sys.executable, "-c", KILL, str(source), str(output), "2.png"], check=False)
     assert done.returncode == -signal.SIGKILL
     assert stat.S_IMODE((output / ".bitterant-state.bank").stat().st_mode) == 0o600
-    # The row of the second picture may not have been written yet when the third kills the run.
-    assert protect_folder(source, output, **TEXTURE).resumed_rows in (1, 2)
+    # Rows of small files are written together: those of the first two may be missing when the third kills the run.
+    assert protect_folder(source, output, **TEXTURE).resumed_rows in (0, 1, 2)
     assert kit.result(output) == kit.result(kit.root / "whole")
     assert not [path for path in output.rglob(".bitterant*") if not path.name.endswith("lock")]
 
