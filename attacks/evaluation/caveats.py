@@ -9,13 +9,13 @@ from statistics import NormalDist
 
 import numpy as np
 
-from ...surrogates import surrogate_family
 from ..adversaries import Adversary
 from ..data import FEWEST_TESTED, VerificationData
 from ..facts import PairIssue
 from ..request import Request
 from ..schema import Condition, Gate, Grade, Plan
 from ..terms import TIERS
+from ..training import victim_family
 from .gates import NOT_CHECKED
 from .grading import grade_of
 
@@ -198,7 +198,7 @@ def _about_trainers(request: Request) -> list[str]:
         )
     if any(a.fit != "network" for a in adversaries):
         notes.append("Probes: their seeds are samples of the training pictures, since they have no random start.")
-    families = {surrogate_family(victim) for victim in request.victims}
+    families = {victim_family(victim) for victim in request.victims}
     if len(families) == 1:
         notes.append("All victims are of one architecture family.")
     return notes

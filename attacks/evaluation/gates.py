@@ -18,7 +18,7 @@ from ...errors import BitterantError
 from ...surrogates import surrogate_family
 from ..facts import PairIssue
 from ..schema import GRADES, Condition, Gate, Plan, Protection, Stealth
-from ..training import Cell, CellResult, cells_of
+from ..training import Cell, CellResult, cells_of, victim_family
 from .grading import RULE, condition_grade
 
 _NAMED = 3
@@ -381,7 +381,7 @@ def _other_family(protection: Protection | None, victims: Sequence[str]) -> list
         family = None
     if family is None:
         return []
-    families = {victim: surrogate_family(victim) for victim in victims}
+    families = {victim: victim_family(victim) for victim in victims}
     other = any(found not in family.split("+") for found in families.values())
     return [
         Gate(

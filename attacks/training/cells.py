@@ -199,6 +199,7 @@ def _job_of(task: CellTask) -> TrainingJob:
         device=task.device,
         checkpoint=task.checkpoint,
         clean_subset_in_arm=read(inputs.clean_subset_in_arm),
+        own=task.own,
     )
 
 
