@@ -132,7 +132,7 @@ class TestPlainWords:
     def test_captions_of_which_nothing_is_left_are_an_error(self, kit: Any) -> None:
         kit.draw("a.png")
         (kit.photos / "a.txt").write_text("Anna 1999", encoding="utf-8")
-        with pytest.raises(CaptionError, match=r"nothing is left of 1 captions: a\.png"):
+        with pytest.raises(CaptionError, match=r"nothing is left of 1 caption: a\.png"):
             ask_for_folder(kit.photos, secret=SECRET, generic=True)
 
     @given(st.text())
