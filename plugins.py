@@ -11,8 +11,9 @@ Loading one runs its code. Nothing is loaded for a name of our own.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
+from inspect import ismodule
 from typing import Any
 
 from .errors import BitterantError, ConfigError
@@ -88,6 +89,33 @@ class PlugIns:
     def _refuse(self, name: str, why: str) -> None:
         self._refused[name] = why
         logger.warning("%s", why)
+
+
+def adding_classes(
+    base: type, named: str, kind: str, register: Callable[[Any], Any], registered: Mapping[str, Any]
+) -> Callable[[str, Any], None]:
+    """What :meth:`PlugIns.load` needs where a plug-in is a class, or a module that has registered one.
+
+    Args:
+        base: the class that it has to derive from.
+        named: the attribute of such a class that holds its name.
+        kind: what it is, for people.
+        register: makes a class known.
+        registered: what is known already, by name.
+    """
+
+    def add(name: str, thing: Any) -> None:
+        if isinstance(thing, type) and issubclass(thing, base):
+            own = getattr(thing, named)
+            if own != name:
+                raise ConfigError(f"Its {named} is {own!r}; its entry point must be named like it.")
+            register(thing)
+        elif not ismodule(thing):
+            raise ConfigError(f"{origin_of(thing)} is no sub-class of bitterant.{base.__name__}.")
+        elif name not in registered:
+            raise ConfigError(f"It registers no {kind} {name!r}.")
+
+    return add
 
 
 def origin_of(thing: Any) -> str:

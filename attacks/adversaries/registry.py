@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from inspect import ismodule
-from typing import Any
 
 from ...errors import ConfigError, UnknownNameError
-from ...plugins import PlugIns, origin_of
+from ...plugins import PlugIns, adding_classes, origin_of
 from ..terms import TIERS, Crafting, Pixels, TrainerClass
 from .adversarial import AdversarialTraining, FastAdversarialTraining
 from .augmentation import CutMix, Cutout, Mixup, Rotate, TrivialAugment, UEraser
@@ -60,15 +58,7 @@ def adversary_origin(name: str) -> str | None:
     return _PLUGINS.origin(name)
 
 
-def _add_plugin(name: str, thing: Any) -> None:
-    if isinstance(thing, type) and issubclass(thing, Adversary):
-        if thing.prefix != name:
-            raise ConfigError(f"Its prefix is {thing.prefix!r}; its entry point must be named like it.")
-        register_adversary(thing)
-    elif not ismodule(thing):
-        raise ConfigError(f"{origin_of(thing)} is no sub-class of bitterant.Adversary.")
-    elif name not in _REGISTRY:  # a module has registered what it brings
-        raise ConfigError(f"It registers no adversary {name!r}.")
+_add_plugin = adding_classes(Adversary, "prefix", "adversary", register_adversary, _REGISTRY)
 
 
 def create_adversary(name: str) -> Adversary:

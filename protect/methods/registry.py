@@ -9,13 +9,12 @@ import importlib
 import inspect
 import types
 from collections.abc import Callable, Mapping
-from inspect import ismodule
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ...errors import ConfigError, UnknownNameError
 from ...imaging import Budget
-from ...plugins import PlugIns, origin_of
+from ...plugins import PlugIns, adding_classes, origin_of
 from ...surrogates import Precision, check_precision, resolve_device
 from ..bank import Granularity
 from .base import DefaultFor, Method
@@ -153,15 +152,7 @@ def method_origin(name: str) -> str | None:
     return _PLUGINS.origin(name)
 
 
-def _add_plugin(name: str, thing: Any) -> None:
-    if isinstance(thing, type) and issubclass(thing, Method):
-        if thing.name != name:
-            raise ConfigError(f"Its name is {thing.name!r}; its entry point must be named like it.")
-        register_method(thing)
-    elif not ismodule(thing):
-        raise ConfigError(f"{origin_of(thing)} is no sub-class of bitterant.Method.")
-    elif name not in _METHODS:  # a module has registered what it brings
-        raise ConfigError(f"It registers no method {name!r}.")
+_add_plugin = adding_classes(Method, "name", "method", register_method, _METHODS)
 
 
 def method_class(name: str) -> type[Method]:
