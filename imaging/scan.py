@@ -358,7 +358,8 @@ class FolderScan:
     def describe(self) -> str:
         """What was found, in one line for people: how many pictures, and what the classes are."""
         pictures = counted(len(self.entries), "picture")
-        where = f" below {', '.join(self.parts)}" if self.parts else ""
+        innermost = [part for part in self.parts if not any(other.startswith(f"{part}/") for other in self.parts)]
+        where = f" below {', '.join(innermost)}" if innermost else ""
         if not self.classes:
             return f"{pictures} without class folders{where}"
         names = ", ".join(self.classes[:_SHOWN]) + (", ..." if len(self.classes) > _SHOWN else "")
