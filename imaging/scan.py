@@ -174,7 +174,7 @@ def _open_folders(relatives: list[str]) -> tuple[frozenset[str], tuple[str, ...]
         wraps = not containers and tree.only_wraps(level)
         if wraps:
             containers = set(inside)
-        divided = divided or any(_part(name) for name in containers)
+        divided = divided or any(part_of(name) for name in containers)
         level = [f"{folder}{name}/" for folder in level for name in tree.below.get(folder, ()) if name in containers]
         opened.update(level)
         # Where more is opened below, it is by the names there that the classes are known.
@@ -240,7 +240,7 @@ def _containers(inside: Mapping[str, set[str]], *, divided: bool) -> set[str]:
     if divided:
         return set()
     names = set(inside)
-    parts = {name for name in names if _part(name)}
+    parts = {name for name in names if part_of(name)}
     if parts == names:
         return parts
     if _is_divided(parts):
@@ -253,11 +253,11 @@ def _containers(inside: Mapping[str, set[str]], *, divided: bool) -> set[str]:
 
 def _is_divided(names: Iterable[str]) -> bool:
     """Whether a training part and one held out are among the names."""
-    return {"train", "held"} <= {_part(name) for name in names}
+    return {"train", "held"} <= {part_of(name) for name in names}
 
 
-def _part(name: str) -> str | None:
-    """``train`` or ``held`` (out) for a part of a data set, else ``None``."""
+def part_of(name: str) -> Literal["train", "held"] | None:
+    """``train`` or ``held`` (out) for a name of parts of data sets, such as ``train2017`` or ``val``; else ``None``."""
     found = _PART.fullmatch(name.casefold())
     return None if found is None else ("train" if found["train"] else "held")
 
