@@ -1,13 +1,19 @@
-"""Where the report of a verification lies when nobody says: beside the copies."""
+"""Where the report of a verification lies when nobody says: beside the copies.
+
+The report shows originals and what was added to them. So where the copies are a part of a data set, such as
+``public/train``, it lies beside the data set, which is published as a whole.
+"""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+from ..imaging.scan import part_of
+
 
 def report_beside(protected: Path, cells: Path | None = None) -> tuple[Path | None, Path | None]:
-    """The folder of the report, beside PROTECTED, and where trainings are kept.
+    """The folder of the report, beside PROTECTED or the data set it is a part of, and where trainings are kept.
 
     An unfinished one goes on. A finished one is left alone: the next gets a number, and shares its trainings.
 
@@ -22,7 +28,8 @@ def report_beside(protected: Path, cells: Path | None = None) -> tuple[Path | No
     place = Path(os.path.abspath(protected))  # noqa: PTH100
     if not place.name or not os.access(place.parent, os.W_OK):
         return None, cells
-    first = place.with_name(f"{place.name}-report")
+    whole = _data_set(place)
+    first = whole.parent / f"{'-'.join(place.relative_to(whole.parent).parts)}-report"
     found, number = first, 2
     while os.path.lexists(found) and not _unfinished(found):
         found, number = first.with_name(f"{first.name}-{number}"), number + 1
@@ -30,6 +37,23 @@ def report_beside(protected: Path, cells: Path | None = None) -> tuple[Path | No
         cells = first / "cells"
     shown = found if protected.is_absolute() or ".." in protected.parts else Path(os.path.relpath(found))
     return shown, cells
+
+
+def _data_set(place: Path) -> Path:
+    """The data set that a folder is a part of; the folder itself where it is none, or nothing can be made beside it."""
+    whole = place
+    while (part := part_of(whole.name)) is not None and whole.parent.name:
+        if part == "held" and not any(part_of(name) == "train" for name in _names(whole.parent)):
+            break
+        whole = whole.parent
+    return whole if os.access(whole.parent, os.W_OK) else place
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return [found.name for found in folder.iterdir()]
+    except OSError:
+        return []
 
 
 def _unfinished(folder: Path) -> bool:

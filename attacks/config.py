@@ -170,7 +170,11 @@ class VerifyConfig(Config):
     max_minutes: Annotated[
         float | None,
         _positive("--max-minutes"),
-        Option(help="Leave out conditions that do not fit in; the report says which.", metavar="M", everyday=True),
+        Option(
+            help="Leave out conditions that do not fit into so many minutes in all; the report says which.",
+            metavar="M",
+            everyday=True,
+        ),
     ] = None
     epochs: Annotated[
         float | None,

@@ -87,6 +87,10 @@ def resolve_request(config: VerifyConfig, problems: Problems | None = None) -> R
     made: tuple[Adversary, ...] = ()
     with problems.collecting():
         made = tuple(create_adversaries(chosen.adversaries if config.adversaries is None else config.adversaries))
+    # What a preset has and this machine lacks is left out, and told; what was asked for by name is needed.
+    for adversary in made if config.adversaries is not None else ():
+        with problems.collecting():
+            adversary.check_packages()
     seeds = chosen.seeds if config.seeds is None else config.seeds
     if config.epochs is not None and config.recipe is not None:
         problems.add(ConfigError("A recipe says how many steps a training has: give that or epochs, not both."))

@@ -132,7 +132,9 @@ def verify_folder(
         epsilon: the promised bound in (0, 1]; without it, what the run file in ``protected`` says.
         require_tier: with ``require_grade``: the tier that must reach it, else every tested one.
         require_grade: ``weak``, ``moderate`` or ``strong``; ``exit_code()`` is 4 where it is not reached.
-        max_minutes: leave out whole conditions that do not fit in, from the last one on; they count as not tested.
+        max_minutes: leave out whole conditions that do not fit in, from the last one on; they count as not tested. The
+            minutes are the whole call's; where pictures without classes are judged by several labellings, those share
+            them. The first condition of each is always tested.
         workers: processes; by default one a CPU. The result does not depend on it.
         recipe: train every victim exactly like this.
         epochs: passes over the training pictures, instead of the preset's length: 12 times the preset's scale, more
@@ -182,7 +184,7 @@ def verify_folder(
     command = config.model_copy(update={"resolution": labelled[0].resolution}).command(clean, protected)
     context = _Context(str(device), config.workers, config.report, place, config.resume, command, show, begun)
     if labelled[0].pseudo_labelling is None:
-        return _verify(labelled[0], request, context).written()
+        return _verify(labelled[0], request, context, minutes=_share(request, context, 1)).written()
     return _verify_each(labelled, request, context)
 
 
@@ -213,7 +215,7 @@ def verify_sets(
     request, device, lpips = _prepare(config, problems)
     data = load_sets(clean, protected, test, epsilon=config.epsilon, lpips=lpips)
     context = _Context(str(device), config.workers, config.report, place, config.resume, config.call(), show, begun)
-    return _verify(data, request, context).written()
+    return _verify(data, request, context, minutes=_share(request, context, 1)).written()
 
 
 @dataclass(frozen=True)
@@ -240,7 +242,10 @@ class _Outcome:
 
 def _verify_each(labelled: Sequence[VerificationData], request: Request, context: _Context) -> VerificationReport:
     """Verify under every labelling; the report is about the one in which the protection does worst."""
-    outcomes = [_verify(data, request, context) for data in labelled]
+    outcomes = [
+        _verify(data, request, context, minutes=_share(request, context, len(labelled) - number))
+        for number, data in enumerate(labelled)
+    ]
     worst = min(outcomes, key=_rank)
     results = [
         LabellingResult(
@@ -268,6 +273,13 @@ def _verify_each(labelled: Sequence[VerificationData], request: Request, context
     if context.folder is not None:
         write_plan(context.folder, report.plan)
     return replace(worst, report=report).written()
+
+
+def _share(request: Request, context: _Context, count: int) -> float | None:
+    """Minutes for the next of so many verifications that are left, out of what the first ones left of the limit."""
+    if request.max_minutes is None:
+        return None
+    return max(0.0, request.max_minutes - (time.perf_counter() - context.begun) / 60) / count
 
 
 def _weakest_grade(report: VerificationReport) -> Grade:
@@ -309,7 +321,7 @@ def _prepare(config: VerifyConfig, problems: Problems) -> tuple[Request, torch.d
     return request, device, lpips
 
 
-def _verify(data: VerificationData, request: Request, context: _Context) -> _Outcome:
+def _verify(data: VerificationData, request: Request, context: _Context, *, minutes: float | None) -> _Outcome:
     recipes, chosen = _settle(request, data, context)
     with _workshop(data, request, context) as (store, executor):
         labellings, skipped = _stage(request, store)
@@ -334,6 +346,7 @@ def _verify(data: VerificationData, request: Request, context: _Context) -> _Out
                 device=context.device,
                 cache=cache,
                 step=context.progress,
+                minutes=minutes,
                 skipped=left_out,
             )
         finally:
@@ -430,6 +443,7 @@ def _stage(request: Request, store: ArrayStore) -> tuple[dict[str, Labelling], d
     for name, adversary in request.adversaries.items():
         try:
             labellings[name] = store.labelling(name)
+            adversary.check_packages()
             detail = adversary.check(store.resolution)
             if detail is not None:
                 labellings[name] = replace(labellings[name], detail=detail)

@@ -91,7 +91,7 @@ def code_book(bank: BankArgument, given: options.Given, terminal: options.Termin
         from ..errors import ConfigError
         from ..imaging.budget import Budget
         from ..protect.textures import TextureBank
-        from ..records.secrets import secret_of_run
+        from ..records.secrets import key_of_run, new_secret
 
         config = CodeBookConfig.of(given)
         if bank.exists():
@@ -99,22 +99,25 @@ def code_book(bank: BankArgument, given: options.Given, terminal: options.Termin
         known = [*(read_names(config.classes) if config.classes is not None else ()), *config.names]
         if not known:
             raise ConfigError("Which classes? Give --classes FILE, one name a line, or --class NAME for each.")
+        seed = config.seed or 0
+        drawn = new_secret() if config.seed is None and config.key_file is None else None
+        key = key_of_run(config.key_file, drawn, seed, purpose="texture")
         made = TextureBank.of_classes(
             known,
-            secret_of_run(config.key_file, config.seed, purpose="texture"),
+            key.secret,
             budget=Budget(config.bound),
             for_resolution=config.for_resolution,
-            seed=config.seed,
+            seed=seed,
         )
         made.save(bank, overwrite=False)
-        if config.key_file is None:
+        if key.kind == "seed":
             output.warn(
-                "The key is made of the seed: whoever guesses it can take the textures off. Give a --key-file of "
-                "random bytes for pictures that you publish."
+                "The key is made of the seed: whoever guesses it can take the textures off. For pictures that you "
+                "publish leave --seed out, or give a --key-file of random bytes."
             )
         output.say(f"A code book of {counted(len(known), 'class', 'classes')}: {bank}. Keep it private.", style="bold")
         output.say(f"Next, where the pictures are: bitterant apply PHOTOS OUT --bank {quoted(bank)}", whole=True)
-        output.result({"bank": str(bank), "classes": len(known), **made.report["texture"]})
+        output.result({"bank": str(bank), "classes": len(known), "key": key.kind, **made.report["texture"]})
 
 
 def read_names(path: Path) -> list[str]:

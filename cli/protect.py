@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -64,6 +64,9 @@ def tell_next_of(output: Output, summary: RunSummary, source: Path, copies: Path
         tell_next(output, after_protect(source, copies, {problem.relative for problem in summary.problems}))
 
 
+_KEYS: Final = {"random": ", a random key", "file": ", your key file"}
+
+
 def tell_plan(output: Output, plan: Plan) -> None:
     """Print what a run would do, and that nothing was written."""
     for text in plan.warnings:
@@ -81,7 +84,11 @@ def tell_plan(output: Output, plan: Plan) -> None:
                 f"{counted(plan.captions, 'caption file or label map', 'caption files and label maps')} to copy, "
                 f"{counted(plan.skipped, 'other file')} left aside",
             ),
-            ("method", f"{plan.method}, one pattern for each {settings['granularity']}, seed {settings['seed']}"),
+            (
+                "method",
+                f"{plan.method}, one pattern for each {settings['granularity']}, seed {settings['seed']}"
+                f"{_KEYS.get(settings.get('key'), '')}",
+            ),
             ("budget", f"{settings['epsilon'] * 255:g} of 255 levels"),
             *(
                 [("models see", f"{plan.resolution} x {plan.resolution} pixels, on {settings['device']}")]

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..attacks.beside import report_beside
 from ..attacks.config import VerifyConfig
 from ..errors import ConfigError
 from ..records.text import counted
@@ -76,6 +75,8 @@ def verify(
     Exit code 4: the required grade was not reached. 5: the test itself is not valid, see the report.
     """
     output = terminal.output
+    from ..attacks.beside import report_beside
+
     named: Path | None = given.get("report")
     if named is None and not no_report:
         given["report"], given["cells"] = report_beside(protected, given.get("cells"))

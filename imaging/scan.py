@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -81,6 +82,8 @@ _PART: Final = re.compile(
 _WRAPPERS: Final = frozenset(
     {"images", "image", "imgs", "img", "jpegimages", "pngimages", "pictures", "photos", "frames", "leftimg8bit"}
 )
+#: A folder that says only when its pictures were taken: ``2020``, ``2020-05``, ``2020_05_17``, ``20200517``.
+_DATE: Final = re.compile(r"(?:19|20)\d\d(?:[-_. ]?\d\d){0,2}")
 _NAMED: Final = 8
 
 
@@ -103,9 +106,10 @@ class Layout:
 def find_layout(relatives: Iterable[str]) -> Layout:
     """Tell class folders from folders that only hold them.
 
-    First-level folders are classes, but for parts of a data set (``train/``, ``val/``, ``test/`` and the like) and
-    folders that merely say that they hold pictures (``images/`` alone): of these the sub-folders are the classes, and
-    the same name in two parts is one class.
+    First-level folders are classes, but for parts of a data set (``train/``, ``val/``, ``test/`` and the like),
+    folders that merely say that they hold pictures (``images/`` alone), and a folder that is alone on its level and
+    holds several others, as an archive unpacks to: of these the sub-folders are the classes, and the same name in two
+    parts is one class. A folder whose sub-folders are dates is a class all the same.
 
     Pictures in no class folder are a class of their own, :data:`LOOSE`, where two class folders or more hold more
     pictures than lie loose. Otherwise the pictures are not sorted into classes, and the folder as a whole is flat.
@@ -114,19 +118,25 @@ def find_layout(relatives: Iterable[str]) -> Layout:
         relatives: paths of the pictures, with ``/`` between the parts.
     """
     relatives = list(relatives)
-    opened = _open_folders(relatives)
+    opened, alone = _open_folders(relatives)
     class_of = {relative: _class_below(relative, opened) for relative in relatives}
     classes = {name for name in class_of.values() if name is not None}
     loose = [relative for relative, name in class_of.items() if name is None]
     parts = tuple(sorted(folder.rstrip("/") for folder in opened if folder))
+    wrapped = tuple(
+        f"{name} is the only folder there and holds several, so these are taken as the classes. If {name} is a class "
+        "itself, put the folders of the other classes beside it."
+        for name in alone
+    )
     if not classes or not loose:
-        return Layout(class_of, parts)
+        return Layout(class_of, parts, wrapped)
     where = _places(loose)
     if len(classes) >= 2 and len(loose) * 2 < len(relatives):
         return Layout(
             {relative: name or LOOSE for relative, name in class_of.items()},
             parts,
             (
+                *wrapped,
                 f"{counted_of(len(loose), len(relatives), 'picture', 'lies', 'lie')} beside the class folders, "
                 f"{where}, and will be protected as a class apart. What belongs to a class should be moved into "
                 "its folder.",
@@ -153,29 +163,72 @@ def _class_below(relative: str, opened: frozenset[str]) -> str | None:
     return None
 
 
-def _open_folders(relatives: list[str]) -> frozenset[str]:
-    """The folders that hold classes and are none themselves, each with a ``/`` at its end, the root as ``""``."""
-    below: dict[str, set[str]] = {}
-    for relative in relatives:
-        prefix = ""
-        for name in relative.split("/")[:-1]:
-            below.setdefault(prefix, set()).add(name)
-            prefix += f"{name}/"
-    opened, level, divided = {""}, [""], False
+def _open_folders(relatives: list[str]) -> tuple[frozenset[str], tuple[str, ...]]:
+    """The folders that hold classes and are none themselves, each with a ``/`` at its end, the root as ``""``; and the
+    names of those whose classes are known only by being several."""
+    tree = _Tree(relatives)
+    opened, level, divided, alone = {""}, [""], False, ()
     while level:
-        inside: dict[str, set[str]] = {}
-        for folder in level:
-            for name in below.get(folder, ()):
-                inside.setdefault(name, set()).update(below.get(f"{folder}{name}/", ()))
+        inside = tree.inside(level)
         containers = _containers(inside, divided=divided)
-        divided = divided or any(_part(name) for name in containers)
-        level = [f"{folder}{name}/" for folder in level for name in below.get(folder, ()) if name in containers]
+        wraps = not containers and tree.only_wraps(level)
+        if wraps:
+            containers = set(inside)
+        divided = divided or any(part_of(name) for name in containers)
+        level = [f"{folder}{name}/" for folder in level for name in tree.below.get(folder, ()) if name in containers]
         opened.update(level)
-    return frozenset(opened)
+        # Where more is opened below, it is by the names there that the classes are known.
+        alone = tuple(inside) if wraps else () if level else alone
+    return frozenset(opened), alone
+
+
+class _Tree:
+    """Folders and how many pictures they hold. Folders are written with a ``/`` at their end, the root as ``""``.
+
+    Attributes:
+        below: names of the folders in each folder.
+        held: pictures at any depth below each folder.
+        direct: pictures in each folder itself.
+    """
+
+    def __init__(self, relatives: Iterable[str]) -> None:
+        self.below: dict[str, set[str]] = {}
+        self.held: Counter[str] = Counter()
+        self.direct: Counter[str] = Counter()
+        for relative in relatives:
+            prefix = ""
+            self.held[prefix] += 1
+            for name in relative.split("/")[:-1]:
+                self.below.setdefault(prefix, set()).add(name)
+                prefix += f"{name}/"
+                self.held[prefix] += 1
+            self.direct[prefix] += 1
+
+    def inside(self, level: Iterable[str]) -> dict[str, set[str]]:
+        """The names in these folders, each with the names below it; the same name in two folders counts as one."""
+        found: dict[str, set[str]] = {}
+        for folder in level:
+            for name in self.below.get(folder, ()):
+                found.setdefault(name, set()).update(self.below.get(f"{folder}{name}/", ()))
+        return found
+
+    def only_wraps(self, level: list[str]) -> bool:
+        """Whether the one folder that there is on a level merely holds class folders.
+
+        It does if it leads to several folders that hold more pictures than lie beside them.
+        """
+        while len(names := self.inside(level)) == 1:
+            ((name, inside),) = names.items()
+            level = [f"{folder}{name}/" for folder in level if name in self.below.get(folder, ())]
+            if sum(self.direct[folder] for folder in level) * 2 >= sum(self.held[folder] for folder in level):
+                return False
+            if len(inside) > 1:
+                return not all(_DATE.fullmatch(name) for name in inside)
+        return False
 
 
 def _containers(inside: Mapping[str, set[str]], *, divided: bool) -> set[str]:
-    """Those of the folders of one level that are no classes.
+    """Those of the folders of one level that are no classes, by their names.
 
     Args:
         inside: the name of each folder and the names of those below it.
@@ -187,7 +240,7 @@ def _containers(inside: Mapping[str, set[str]], *, divided: bool) -> set[str]:
     if divided:
         return set()
     names = set(inside)
-    parts = {name for name in names if _part(name)}
+    parts = {name for name in names if part_of(name)}
     if parts == names:
         return parts
     if _is_divided(parts):
@@ -200,11 +253,11 @@ def _containers(inside: Mapping[str, set[str]], *, divided: bool) -> set[str]:
 
 def _is_divided(names: Iterable[str]) -> bool:
     """Whether a training part and one held out are among the names."""
-    return {"train", "held"} <= {_part(name) for name in names}
+    return {"train", "held"} <= {part_of(name) for name in names}
 
 
-def _part(name: str) -> str | None:
-    """``train`` or ``held`` (out) for a part of a data set, else ``None``."""
+def part_of(name: str) -> Literal["train", "held"] | None:
+    """``train`` or ``held`` (out) for a name of parts of data sets, such as ``train2017`` or ``val``; else ``None``."""
     found = _PART.fullmatch(name.casefold())
     return None if found is None else ("train" if found["train"] else "held")
 
@@ -305,7 +358,8 @@ class FolderScan:
     def describe(self) -> str:
         """What was found, in one line for people: how many pictures, and what the classes are."""
         pictures = counted(len(self.entries), "picture")
-        where = f" below {', '.join(self.parts)}" if self.parts else ""
+        innermost = [part for part in self.parts if not any(other.startswith(f"{part}/") for other in self.parts)]
+        where = f" below {', '.join(innermost)}" if innermost else ""
         if not self.classes:
             return f"{pictures} without class folders{where}"
         names = ", ".join(self.classes[:_SHOWN]) + (", ..." if len(self.classes) > _SHOWN else "")

@@ -12,8 +12,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from ..errors import ConfigError, OutputError
 from .files import write_atomic
@@ -93,18 +94,50 @@ def read_or_create_secret(path: Path) -> bytes:
     return secret
 
 
-def secret_of_run(key_file: Path | None, seed: int, *, purpose: str) -> bytes:
-    """The bytes that a run draws its noise from.
+#: Where a run has its key from: a key file, chance (nobody can make it a second time), or the seed (anybody can).
+KeyKind = Literal["file", "random", "seed"]
+
+
+@dataclass(frozen=True)
+class RunKey:
+    """The bytes that a run draws its noise from, and where they come from."""
+
+    secret: bytes = field(repr=False)
+    kind: KeyKind
+
+    @property
+    def about(self) -> dict[str, str | None]:
+        """What may be published of it, JSON-safe: ``key`` its kind, ``key_id`` what tells it from another one.
+
+        A random key has no id there: a run that goes on takes its noise from the bank, and draws another key in vain.
+        """
+        return {"key": self.kind, "key_id": None if self.kind == "random" else derive(self.secret, "id").hex()[:16]}
+
+
+def key_of_run(key_file: Path | None, secret: bytes | None, seed: int, *, purpose: str) -> RunKey:
+    """The key of a run: that of a key file, else one that was drawn (:func:`new_secret`), else one made of the seed.
 
     Args:
-        key_file: see :func:`read_secret`; without one, anybody who guesses the seed has the bytes.
+        key_file: see :func:`read_secret`.
+        secret: a key that is in no file. Without it and a file, anybody who guesses the seed has the bytes.
         seed: of the run; the same file serves several seeds.
         purpose: name of the method; the same file serves several methods.
 
     Raises:
-        ConfigError: the file is missing, or no key.
+        ConfigError: the file is missing, or no key; or both were given.
         OutputError: it cannot be read.
     """
+    if secret is None:
+        return RunKey(secret_of_run(key_file, seed, purpose=purpose), "seed" if key_file is None else "file")
+    if key_file is not None:
+        raise ConfigError("A key file and a secret were given. One of them is the key: leave the other out.")
+    if len(secret) < LEAST_SECRET:
+        raise ConfigError(f"A secret of {len(secret)} bytes can be guessed: {LEAST_SECRET} are the least.")
+    return RunKey(derive(secret, f"{purpose}:{seed}"), "random")
+
+
+def secret_of_run(key_file: Path | None, seed: int, *, purpose: str) -> bytes:
+    """The bytes that a run draws its noise from; see :func:`key_of_run`."""
     if key_file is None:
         return f"bitterant-{purpose}-{seed}".encode()
     secret = read_secret(key_file)

@@ -29,7 +29,8 @@ Fit = Literal["center", "stretch"]
 MOST_SEED: Final = 2**31 - 1
 
 
-def _check_seed(seed: int) -> ConfigError | None:
+def check_seed(seed: int) -> ConfigError | None:
+    """What is wrong with a seed, or ``None``."""
     return None if 0 <= seed <= MOST_SEED else ConfigError(f"seed {seed} is outside 0..{MOST_SEED}.")
 
 
@@ -55,7 +56,7 @@ def _whole_number(value: Any) -> Any:
     return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
-Seed = Annotated[int, checked(_check_seed), Option(help="The same seed gives the same result.", metavar="N")]
+Seed = Annotated[int, checked(check_seed), Option(help="The same seed gives the same result.", metavar="N")]
 Device = Annotated[str, Option(help="auto, cpu, cuda, cuda:1 or mps.", metavar="NAME")]
 Precision = Annotated[
     Literal["auto", "float32", "bfloat16"],

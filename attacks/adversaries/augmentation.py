@@ -384,10 +384,9 @@ class UEraser(Adversary):
     def phrase(self) -> str:
         return f"a trainer who uses UEraser{'' if self.variant is None else f' ({self.variant})'}"
 
-    def check(self, resolution: int) -> str | None:
+    def check_packages(self) -> None:
         """Make sure that kornia, which it augments with, is installed."""
         check_kornia(self.name)
-        return super().check(resolution)
 
     def learner(self) -> Learner:
         words = (self.variant or "").split("-")

@@ -190,6 +190,13 @@ class Adversary(ABC):
         """The same without making one."""
         return crafting_of(cls.prefix)
 
+    def check_packages(self) -> None:  # noqa: B027 - most need none
+        """Make sure that the optional packages it needs are installed; asked before any picture is read.
+
+        Raises:
+            SetupError: one is missing; the message names the extra that brings it.
+        """
+
     def check(self, resolution: int) -> str | None:
         """Make sure, before any training, that what it needs is on this machine.
 

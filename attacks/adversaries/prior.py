@@ -57,6 +57,11 @@ class Pretrained:
         """The name without the path of its weights."""
         return self.name.partition("@")[0]
 
+    def check_packages(self) -> None:
+        """Make sure that the package it comes from is installed; raises SetupError."""
+        if self._missing is not None:
+            raise self._missing
+
     def source(self, resolution: int) -> str:
         """Where the weights come from; builds the network once.
 
@@ -64,8 +69,7 @@ class Pretrained:
             SetupError: weights, or a package, are not on this machine.
             ConfigError: the network has random weights, which are no prior knowledge, or cannot take this resolution.
         """
-        if self._missing is not None:
-            raise self._missing
+        self.check_packages()
         source = create_surrogate(self.name, num_classes=2, resolution=resolution, seed=0).source
         if "random" in source.split("+"):
             raise ConfigError(
@@ -104,6 +108,9 @@ class _Probe(Adversary):
     @property
     def surrogate(self) -> str | None:
         return self._pretrained.name
+
+    def check_packages(self) -> None:
+        self._pretrained.check_packages()
 
     def check(self, resolution: int) -> str:
         return f"frozen features of {self._pretrained.title}, weights: {self._pretrained.source(resolution)}"
@@ -503,10 +510,9 @@ class SimClr(Adversary):
     def phrase(self) -> str:
         return "a trainer who learns features without labels (SimCLR)"
 
-    def check(self, resolution: int) -> str | None:
+    def check_packages(self) -> None:
         """Make sure that kornia, which it augments with, is installed."""
         check_kornia(self.name)
-        return super().check(resolution)
 
     def learner(self) -> Learner:
         return Contrastive()

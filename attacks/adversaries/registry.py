@@ -162,6 +162,10 @@ class Compose(Adversary):
     def crafting(self) -> Crafting:
         return "held-out" if any(part.crafting == "held-out" for part in self.parts) else "seen"
 
+    def check_packages(self) -> None:
+        for part in self.parts:
+            part.check_packages()
+
     def check(self, resolution: int) -> str | None:
         details = [detail for detail in (part.check(resolution) for part in self.parts) if detail is not None]
         return "; ".join(details) or None

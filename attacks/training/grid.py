@@ -99,6 +99,7 @@ def run_grid(
     cache: CellCache | None = None,
     skipped: Mapping[str, str] | None = None,
     step: Step,
+    minutes: float | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> GridResult:
     """Train every cell of the plan, but for those of conditions that are ``skipped``, with the reason.
@@ -108,13 +109,17 @@ def run_grid(
     With ``plan.max_minutes`` conditions run one after the other, and before each one the time it needs is estimated
     from what was measured so far; from the first that does not fit on, conditions that need trainings of their own are
     dropped whole. Trainings are never shortened. The first condition always runs: without it there is no result.
+
+    Args:
+        minutes: what is left here of ``plan.max_minutes``, which is a whole verification's; all of it if left out.
     """
+    minutes = plan.max_minutes if minutes is None else minutes
     result = GridResult(dropped=dict(skipped or {}))
     conditions = [condition for condition in plan.conditions if condition.id not in result.dropped]
     preparation = _CellPreparation(plan, store, recipes, adversaries, device, cache)
     progress = _Progress(plan, conditions, _Clock(recipes, adversaries, executor.workers), step)
     begun = clock()
-    batches = [conditions] if plan.max_minutes is None else [[condition] for condition in conditions]
+    batches = [conditions] if plan.max_minutes is None or minutes is None else [[condition] for condition in conditions]
     full, left = False, 0.0
     for number, batch in enumerate(batches):
         cells = _new_cells(batch, plan, result)
@@ -124,9 +129,9 @@ def run_grid(
         cached = {} if full else preparation.look_up(cells, staged)
         missing = [cell for cell in cells if cell not in cached]
         progress.learn(cached.values())
-        if plan.max_minutes is not None and number > 0 and missing:
+        if plan.max_minutes is not None and minutes is not None and number > 0 and missing:
             needed = progress.clock.seconds(missing)
-            full = full or clock() - begun + needed > 60 * plan.max_minutes
+            full = full or clock() - begun + needed > 60 * minutes
             if full:
                 reason = f"did not fit into {plan.max_minutes:g} minutes"
                 result.dropped.update({condition.id: reason for condition in batch})

@@ -293,7 +293,8 @@ def protect_folder(
         metadata: ``"keep"``, ``"private"`` (drop position, serial numbers, thumbnail) or ``"strip"``.
         mark: ``"no-ai"`` writes "Prohibited for AI/ML training" into the copies, as IPTC's XMP property
             ``plus:DataMining``; BMP and PPM files hold none.
-        seed: the one seed.
+        seed: the one seed; 0 if left out. Where it is given and no key file is, the key of textures and of noise from
+            captions is made of it, and whoever guesses it can take them off.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``.
         preset: ``"paper"`` for the hyper-parameters of the paper.
         precision: of networks: ``"float32"``, ``"bfloat16"``, or ``"auto"``: bfloat16 where it is faster and keeps 95 %
@@ -302,7 +303,8 @@ def protect_folder(
         allow_download: whether weights may be fetched from the network.
         coco: a COCO captions file, for methods that read captions. Text files beside the pictures and caption tables
             are found by themselves.
-        key_file: for textures and noise from captions, a key file; without it the key is made of the seed.
+        key_file: for textures and noise from captions, a key file. Without it and a seed a random key is drawn, which
+            is nowhere but in the bank: two runs then differ, but one that goes on does not change.
         generator: for noise from captions, the folder of a generator; the embedded one if left out.
         for_resolution: for textures, the side in px at which a trainer will look at the pictures.
         parameters: hyper-parameters of the method by name, such as ``{"clusters": 20}`` for ``uc``.

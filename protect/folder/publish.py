@@ -181,7 +181,10 @@ def publish_folder(
 
 
 def _reservation(path: str) -> bytes:
-    """``tdmrep.json`` for all files below a path of a URL.
+    """``tdmrep.json`` for all files below a path of a URL: an array of rules, even of one, with the number 1 for
+    "reserved" (TDM Reservation Protocol, W3C community group, section "TDM File on the Origin Server",
+    https://w3c.github.io/tdm-reservation-protocol/spec/). A location is matched as in robots.txt: from the start, ``*``
+    for anything, ``$`` for the end.
 
     Raises:
         ConfigError: it is no such path.

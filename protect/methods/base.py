@@ -22,6 +22,7 @@ from torch import Tensor
 from ..._version import __version__
 from ...errors import ConfigError, FitError, LabelError
 from ...imaging import Budget, FeatureExtractor, ImageSet
+from ...records.secrets import RunKey
 from ...records.shared_options import MOST_SEED
 from ...surrogates import ChosenPrecision, Precision, check_precision, resolve_device
 from ..bank import Bank, Granularity
@@ -104,6 +105,8 @@ class Method(ABC, Generic[_B]):
         default_for: the folders for which ``auto`` stands for it, or ``None``.
         instant: whether nothing is optimised, so that a fit takes no time to speak of.
         protects: False for a placebo.
+        keyed: whether its noise is drawn from a key. It then takes the hyper-parameters ``key_file`` and ``secret``,
+            and has a ``key`` (:func:`~bitterant.records.secrets.key_of_run`).
     """
 
     name: ClassVar[str]
@@ -114,6 +117,8 @@ class Method(ABC, Generic[_B]):
     default_for: ClassVar[DefaultFor | None] = None
     instant: ClassVar[bool] = False
     protects: ClassVar[bool] = True
+    keyed: ClassVar[bool] = False
+    key: RunKey | None = None
 
     def __init__(
         self,
@@ -145,11 +150,6 @@ class Method(ABC, Generic[_B]):
     def networks(self) -> tuple[str, ...]:
         """Registry names of all networks it uses; the weights given are those of the first."""
         return () if self.surrogate is None else (self.surrogate,)
-
-    @property
-    def key_is_seed(self) -> bool:
-        """Whether its noise is drawn from a key that the seed gives away, where a key file could be given."""
-        return False
 
     @property
     def least_images(self) -> int:

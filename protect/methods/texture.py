@@ -21,7 +21,7 @@ from scipy.optimize import linear_sum_assignment
 
 from ...errors import ConfigError
 from ...imaging import Budget, ImageSet
-from ...records.secrets import derive, secret_of_run
+from ...records.secrets import key_of_run
 from ..bank import Granularity
 from ..clusters import (
     CLUSTER_SURROGATE,
@@ -108,12 +108,14 @@ class Texture(Method[TextureBank]):
         budget: default 8/255.
         granularity: ``sample``: codes belong to classes; ``cluster``: to clusters of pictures, labels are not used.
         surrogate: in whose features clusters are found; none for ``sample``.
-        seed: the key is made of it where there is no key file; with one, it makes another key.
+        seed: the key is made of it where there is neither key file nor secret; with one, it makes another key.
         device: where the surrogate looks at pictures.
         weights: of the surrogate, where they do not come with a package.
         allow_download: let the surrogate fetch its weights.
-        key_file: see :func:`read_secret`. Without it, anybody who guesses the seed can compute the textures and take
-            them off.
+        key_file: see :func:`read_secret`. Without it and a secret, anybody who guesses the seed can compute the
+            textures and take them off.
+        secret: the key itself, 16 bytes or more that nobody can guess, instead of a file; :func:`protect_folder` draws
+            one where neither key file nor seed was given.
         for_resolution: side in px at which a trainer is expected to look at the pictures: periods are then long enough
             there (:func:`~bitterant.protect.textures.code_book.scale_for`), as they always are on a picture itself.
         floor: share of the budget on areas that mask nothing, in (0, 1]; 1 is the full budget everywhere. Pictures of
@@ -130,6 +132,7 @@ class Texture(Method[TextureBank]):
     without_labels = "cluster"
     default_for = "classes"
     instant = True
+    keyed = True
 
     def __init__(
         self,
@@ -142,6 +145,7 @@ class Texture(Method[TextureBank]):
         weights: Path | None = None,
         allow_download: bool = False,
         key_file: str | None = None,
+        secret: bytes | None = None,
         for_resolution: int | None = None,
         floor: float = TextureRecipe.floor,
         clusters: int | None = None,
@@ -163,13 +167,7 @@ class Texture(Method[TextureBank]):
         check_resolution(for_resolution)
         self.recipe = TextureRecipe(floor=floor)
         self.for_resolution = for_resolution
-        self.secret = secret_of_run(None if key_file is None else Path(key_file), seed, purpose=self.name)
-        self._keyed = key_file is not None
-
-    @property
-    def key_is_seed(self) -> bool:
-        """Where there is no key file."""
-        return not self._keyed
+        self.key = key_of_run(None if key_file is None else Path(key_file), secret, seed, purpose=self.name)
 
     @property
     def needs_pixels(self) -> bool:
@@ -189,8 +187,7 @@ class Texture(Method[TextureBank]):
         """The resolved hyper-parameters, JSON-safe; of the key only what tells it from another one."""
         return {
             **super().settings(),
-            "key_file": self._keyed,
-            "key_id": derive(self.secret, "id").hex()[:16],
+            **self.key.about,
             "for_resolution": self.for_resolution,
             "clusters": self.clusters,
             "recipe": asdict(self.recipe),
@@ -213,7 +210,7 @@ class Texture(Method[TextureBank]):
         """
         bank = TextureBank.of_classes(
             classes,
-            self.secret,
+            self.key.secret,
             order=None if sample is None else self._order(sorted(classes), sample),
             budget=self.budget,
             for_resolution=self.for_resolution,
@@ -222,7 +219,7 @@ class Texture(Method[TextureBank]):
         )
         if progress is not None:
             progress(FitProgress("texture", 1.0, f"{len(bank.classes)} classes got their codes"))
-        return replace(bank, report={**bank.report, "key_file": self._keyed})
+        return replace(bank, report={**bank.report, "key": self.key.kind})
 
     def _fit(self, dataset: ImageSet, context: FitContext) -> TextureBank:
         if self.granularity == "cluster":

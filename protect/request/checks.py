@@ -14,6 +14,7 @@ from ...imaging.scan import FolderScan, scan_source
 from ...records.config import Problems
 from ...records.manifest import MANIFEST_NAME
 from ...records.places import lies_in
+from ...records.secrets import new_secret
 from ...records.text import counted
 from .config import FitConfig
 from .places import check_writable, linked_problem, overlap_problem
@@ -236,12 +237,15 @@ def _make_method(name: str | Method, config: FitConfig, device: str, *, labelled
 
     cls = method_class(name)
     check_settable(name, cls.__init__, parameters)
+    if cls.keyed and config.seed is None and "key_file" not in parameters:
+        # Nothing is drawn from it before the bank is written, which holds it: a run that goes on reads the bank.
+        parameters["secret"] = new_secret()
     return create_method(
         name,
         surrogate=config.surrogate,
         budget=Budget(config.bound),
         granularity=config.granularity or (None if labelled else cls.without_labels),
-        seed=config.seed,
+        seed=config.seed or 0,
         device=device,
         preset=config.preset,
         precision=config.precision,
@@ -284,10 +288,10 @@ def _warnings(scan: FolderScan, method: Method) -> tuple[str, ...]:
             "than protection for the trainer's own classes would. If you know how one would sort the pictures, put "
             "them in one folder for each class."
         )
-    if method.key_is_seed:
+    if method.key is not None and method.key.kind == "seed":
         warnings.append(
-            "The key is made of the seed: whoever guesses it can take the protection off. Before you publish, give a "
-            "file of random bytes that you keep: --key-file FILE."
+            "The key is made of the seed: whoever guesses it can take the protection off. Before you publish, leave "
+            "--seed out, or give a file of random bytes that you keep: --key-file FILE."
         )
     if not method.protects:
         warnings.append("Random noise is a placebo for comparisons: it protects nothing.")

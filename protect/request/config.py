@@ -20,10 +20,10 @@ from ...records.shared_options import (
     MetadataPolicy,
     Precision,
     Resolution,
-    Seed,
     Strength,
     WeightsConfig,
     WeightsKeywords,
+    check_seed,
 )
 from ...records.text import parse_json
 from ..methods.table import METHODS
@@ -36,6 +36,18 @@ else:
     NameOrMethod = Any
 
 Granularity = Literal["sample", "class", "cluster"]
+
+#: A seed of which also a key is made, where it is given: what anybody can guess is no key unless somebody says so.
+KeySeed = Annotated[
+    int | None,
+    checked(check_seed),
+    Option(
+        help="The same seed gives the same result, but also the key of textures and noise from captions to whoever "
+        "guesses it.",
+        metavar="N",
+        default="0, and a random key",
+    ),
+]
 
 METHOD_WORDS: Final = ("auto", *METHODS)
 RESOLUTIONS: Final = range(16, 1025)
@@ -124,7 +136,7 @@ class FitConfig(WeightsConfig, BudgetConfig):
             default="the method's own",
         ),
     ] = None
-    seed: Seed = 0
+    seed: KeySeed = None
     device: Device = "auto"
     surrogate: Annotated[
         str | None,
@@ -145,7 +157,7 @@ class FitConfig(WeightsConfig, BudgetConfig):
         HyperParameter(
             help="For textures and noise from captions: a key file, hexadecimal digits that nobody can guess.",
             metavar="FILE",
-            default="made of the seed",
+            default="a random key, or of --seed",
         ),
     ] = None
     generator: Annotated[
@@ -328,14 +340,14 @@ class CodeBookConfig(BudgetConfig):
             default=False,
         ),
     ] = ()
-    seed: Seed = 0
+    seed: KeySeed = None
     key_file: Annotated[
         Path | None,
         Option(
             help="A key file: hexadecimal digits that nobody can guess.",
             metavar="FILE",
             everyday=True,
-            default="made of the seed",
+            default="a random key, or of --seed",
         ),
     ] = None
     for_resolution: Annotated[
@@ -357,7 +369,7 @@ class FitKeywords(WeightsKeywords, total=False):
     epsilon: float | None
     surrogate: str | None
     resolution: int | Literal["auto"]
-    seed: int
+    seed: int | None
     device: str
     preset: Literal["paper"] | None
     precision: Literal["auto", "float32", "bfloat16"]

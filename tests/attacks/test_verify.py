@@ -10,12 +10,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from bitterant.attacks import PRESETS, VerificationReport, verify_folder, verify_sets
+from bitterant.attacks import PRESETS, VerificationReport, verify, verify_folder, verify_sets
 from bitterant.attacks.report import render_report
 from bitterant.attacks.report.files import plan_bytes
 from bitterant.attacks.schema import Plan
@@ -408,3 +409,30 @@ def test_the_length_that_was_asked_for_is_made_and_told(train_set: ImageSet, tes
     assert found.plan.epochs["small-cnn"] == pytest.approx(64 * steps / len(train_set), abs=0.01)
     assert {cell.steps for cell in found.cells} == {found.plan.recipes["small-cnn"]["steps"]} == {steps}
     assert "epochs=1.5" in found.command
+
+
+def test_labellings_share_the_minutes_of_the_call(
+    tmp_path: Path, train_set: ImageSet, write_folder: SaveFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that runs four minutes in each grid: the second labelling gets what is left, and not as much again."""
+    write_folder(train_set, tmp_path / "sorted")
+    for place in sorted((tmp_path / "sorted").rglob("*.png")):
+        for name in ("clean", "copy"):
+            (tmp_path / name).mkdir(exist_ok=True)
+            (tmp_path / name / f"{place.parent.name}-{place.name}").write_bytes(place.read_bytes())
+    passed, given, whole = [0.0], [], verify.run_grid
+
+    def run_grid(*parts: Any, **options: Any) -> Any:
+        given.append(options["minutes"])
+        result = whole(*parts, **options)
+        passed[0] += 4 * 60
+        return result
+
+    monkeypatch.setattr(verify, "run_grid", run_grid)
+    monkeypatch.setattr(verify.time, "perf_counter", lambda: passed[0])
+    report = verify_folder(
+        tmp_path / "clean", tmp_path / "copy", victims=["small-cnn"], adversaries=[], seeds=1, recipe=SHORT,
+        max_minutes=10, workers=1, device="cpu", epsilon=8 / 255,
+    )  # fmt: skip
+    assert len(report.labellings) == len(given) == 2
+    assert given == [5.0, 6.0]

@@ -39,8 +39,9 @@ def test_a_book_differs_from_a_fit_only_in_who_has_which_code(
 ) -> None:
     """A fit sees pictures, and deals codes against what nature gives the classes; names alone are dealt by the key."""
     source = make_folder({"cats": 1, "dogs": 1})
-    assert run("fit", source, tmp_path / "fitted", "--method", "texture", "--for-resolution", 20).exit_code == 0
-    made = run("code-book", tmp_path / "book", "--class", "dogs", "--class", "cats", "--for-resolution", 20)
+    how = ("--for-resolution", 20, "--seed", 0)
+    assert run("fit", source, tmp_path / "fitted", "--method", "texture", *how).exit_code == 0
+    made = run("code-book", tmp_path / "book", "--class", "dogs", "--class", "cats", *how)
     assert made.exit_code == 0
     assert "whoever guesses it" in made.stderr
     book, fitted = TextureBank.load(tmp_path / "book"), TextureBank.load(tmp_path / "fitted")
@@ -165,7 +166,23 @@ def test_the_key_file_is_an_option_of_protect(run: Run, make_folder: MakeFolder,
     with_key = run("protect", source, tmp_path / "one", "--method", "texture", "--key-file", key)
     assert with_key.exit_code == 0
     assert "whoever guesses it" not in with_key.stderr
-    without = run("protect", source, tmp_path / "two", "--method", "texture")
-    assert "--key-file FILE" in without.stderr
+    of_seed = run("protect", source, tmp_path / "two", "--method", "texture", "--seed", 0)
+    assert "--key-file FILE" in of_seed.stderr
     assert (tmp_path / "one/a/000.png").read_bytes() != (tmp_path / "two/a/000.png").read_bytes()
     assert run("protect", source, tmp_path / "three", "--method", "noise", "--key-file", key).exit_code == 2
+    neither = run("protect", source, tmp_path / "four", "--method", "texture", "--dry-run")
+    assert "a random key" in neither.stderr
+    assert "whoever guesses it" not in neither.stderr
+
+
+def test_a_book_without_seed_and_key_file_has_a_key_of_its_own(run: Run, tmp_path: Path) -> None:
+    classes = ("--class", "a", "--class", "b")
+    for name in ("one", "two"):
+        made = run("code-book", tmp_path / name, *classes, "--json")
+        assert json.loads(made.stdout)["key"] == "random"
+        assert "whoever guesses it" not in made.stderr
+    one, two = (TextureBank.load(tmp_path / name).secret for name in ("one", "two"))
+    assert one != two
+    for name in ("three", "four"):
+        assert run("code-book", tmp_path / name, *classes, "--seed", 7).exit_code == 0
+    assert (tmp_path / "three").read_bytes() == (tmp_path / "four").read_bytes()

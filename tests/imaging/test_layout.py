@@ -93,3 +93,50 @@ def test_one_sub_folder_beside_loose_pictures_is_no_class():
     layout = find_layout([*(f"{i}.jpg" for i in range(2)), *(f"holiday/{i}.jpg" for i in range(30))])
     assert set(layout.class_of.values()) == {None}
     assert "holiday" in layout.notes[0]
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [("dataset",), ("archive/dataset",), ("train/dataset", "val/dataset"), ("dataset/images/deep",)],
+    ids="+".join,
+)
+def test_a_folder_around_the_classes_is_none(folders):
+    layout = find_layout(below(*folders))
+    for relative, name in layout.class_of.items():
+        assert name == relative.split("/")[-2]
+    assert set(folders) <= set(layout.parts)
+    (note,) = layout.notes
+    assert note.startswith(f"{folders[0].rpartition('/')[2]} is the only folder")
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [("dataset/train", "dataset/val"), ("dataset/train",), ("a/b/train", "a/b/val", "a/b/test")],
+    ids="+".join,
+)
+def test_a_folder_around_the_parts_needs_no_note(folders):
+    layout = find_layout(below(*folders))
+    assert set(layout.class_of.values()) == set(CLASSES)
+    assert layout.notes == ()
+
+
+@pytest.mark.parametrize("beside", ["", "dataset/"])
+def test_few_pictures_beside_the_classes_do_not_hide_them(beside):
+    layout = find_layout([*below("dataset"), f"{beside}cover.jpg"])
+    assert layout.class_of["dataset/dogs/0.jpg"] == "dogs"
+    assert layout.class_of[f"{beside}cover.jpg"] == LOOSE
+    assert len(layout.notes) == 2
+
+
+@pytest.mark.parametrize(
+    "relatives",
+    [
+        [*below("cats", names=("grey", "black")), *(f"cats/{i}.jpg" for i in range(4))],  # as many lie in it as below
+        below("cats", names=("2019", "2020-05", "20210517")),
+        below("cats/pets", names=("home",)),  # nothing divides
+    ],
+    ids=["loose", "dates", "chain"],
+)
+def test_one_class_with_folders_of_its_own_stays_one(relatives):
+    layout = find_layout(relatives)
+    assert set(layout.class_of.values()) == {"cats"}

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ....imaging import Budget, ImageSet
-from ....records.secrets import secret_of_run, seed_of
+from ....records.secrets import key_of_run, seed_of
 from ...bank import Bank, Granularity
 from ..base import FitContext, FitEstimate, Method
 from ..registry import register_method
@@ -32,13 +32,15 @@ class TextToUnlearnable(Method[Bank]):
         budget: default 8/255. Noise of a generator that was trained at another budget is scaled.
         granularity: ``sample`` (default) or ``class``.
         surrogate: none; the generator's own was used up in its training.
-        seed: of the random vectors, where there is no key file.
+        seed: of the random vectors, where there is neither key file nor secret.
         device: where to compute.
         weights: of a CLIP text tower, where the generator was trained with one.
         allow_download: let such a text tower be fetched.
         generator: a folder written by ``bitterant t2ue train``; default the embedded one.
         key_file: what the random vectors are drawn from, see :func:`read_secret`. With captions, generator and seed
             anybody can compute the noise and subtract it; with a key file they would also need that file.
+        secret: the key itself, 16 bytes or more that nobody can guess, instead of a file; :func:`protect_folder` draws
+            one where neither key file nor seed was given.
 
     Raises:
         ConfigError: a value out of range, or a key file that is none.
@@ -48,6 +50,7 @@ class TextToUnlearnable(Method[Bank]):
     name = "t2ue"
     needs = "captions"
     granularities = ("sample", "class")
+    keyed = True
 
     def __init__(
         self,
@@ -61,6 +64,7 @@ class TextToUnlearnable(Method[Bank]):
         allow_download: bool = False,
         generator: str | None = None,
         key_file: str | None = None,
+        secret: bytes | None = None,
     ) -> None:
         super().__init__(
             budget=budget, granularity=granularity, surrogate=surrogate, seed=seed, device=device, weights=weights,
@@ -68,18 +72,12 @@ class TextToUnlearnable(Method[Bank]):
         )  # fmt: skip
         self.generator = None if generator is None else Path(generator)
         self._digest = generator_folder(self.generator)[1]
-        self.secret = secret_of_run(None if key_file is None else Path(key_file), seed, purpose=self.name)
-        self._keyed = key_file is not None
-
-    @property
-    def key_is_seed(self) -> bool:
-        """Where there is no key file."""
-        return not self._keyed
+        self.key = key_of_run(None if key_file is None else Path(key_file), secret, seed, purpose=self.name)
 
     def settings(self) -> dict[str, Any]:
         """The resolved hyper-parameters, JSON-safe; the key is not among them."""
         name = "embedded" if self.generator is None else self.generator.name
-        return {**super().settings(), "generator": name, "generator_sha256": self._digest, "key_file": self._keyed}
+        return {**super().settings(), "generator": name, "generator_sha256": self._digest, **self.key.about}
 
     def prompts(self, dataset: ImageSet) -> list[str]:
         """What the generator is asked, a row of the bank each."""
@@ -105,7 +103,7 @@ class TextToUnlearnable(Method[Bank]):
         begun = time.perf_counter()
         for start in range(0, len(rows), _BATCH):
             part = slice(start, start + _BATCH)
-            seeds = [seed_of(self.secret, key) for key in rows[part]]
+            seeds = [seed_of(self.key.secret, key) for key in rows[part]]
             noise = source(prompts[part], seeds).delta * (self.budget.epsilon / source.epsilon)
             delta[part] = _at_side(noise, dataset.resolution)
             context.tell("t2ue", (start + len(noise)) / len(rows), "making noise out of text")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast, get_args
 
 import pytest
 
+from bitterant.attacks import verify, verify_folder
 from bitterant.attacks.adversaries import Adversary, adversary_classes, create_adversary
 from bitterant.attacks.config import VerifyConfig
 from bitterant.attacks.request import plan_conditions, resolve_request
@@ -127,7 +130,37 @@ def _no_kornia(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", ["ueraser", "ueraser:max", "simclr:0.1"])
 def test_what_needs_kornia_says_so(name: str) -> None:
     with pytest.raises(SetupError, match=rf"{name} .*not installed.*bitterant\[augment\]"):
-        create_adversary(name).check(32)
+        create_adversary(name).check_packages()
+
+
+PACKAGES = {"kornia": "augment", "open_clip": "clip", "lpips": "lpips"}
+
+
+@pytest.mark.parametrize(
+    ("package", "options"),
+    [
+        ("kornia", {"adversaries": ["ueraser"]}),
+        ("kornia", {"adversaries": ["grayscale", "simclr:0.1"]}),
+        ("open_clip", {"adversaries": ["linear-probe:clip:RN50/openai"]}),
+        ("open_clip", {"adversaries": ["knn:clip:RN50/openai"]}),
+        ("lpips", {"lpips": "weights.safetensors"}),
+    ],
+    ids=str,
+)
+def test_a_missing_package_is_told_before_a_picture_is_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, package: str, options: dict[str, Any]
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
+    monkeypatch.setattr(verify, "load_labellings", lambda *_, **__: pytest.fail("pictures were read"))
+    with pytest.raises(SetupError, match=rf"pip install 'bitterant\[{PACKAGES[package]}\]'"):
+        verify_folder(tmp_path / "a", tmp_path / "b", device="cpu", **options)
+
+
+@pytest.mark.usefixtures("_no_kornia")
+def test_all_that_is_missing_is_told_at_once() -> None:
+    with pytest.raises(SetupError) as missing:
+        resolve_request(VerifyConfig(adversaries=("ueraser", "simclr")))
+    assert all(name in str(missing.value) for name in ("2 things are wrong", "ueraser", "simclr"))
 
 
 @pytest.mark.usefixtures("_no_kornia")

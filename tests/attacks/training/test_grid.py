@@ -123,7 +123,9 @@ class FakeExecutor:
         pass
 
 
-def run_fake(folder: Path, data: VerificationData, max_minutes: float | None) -> tuple[GridResult, FakeExecutor, list]:
+def run_fake(
+    folder: Path, data: VerificationData, max_minutes: float | None, *, minutes: float | None = None
+) -> tuple[GridResult, FakeExecutor, list]:
     plan, executor, told = plan_of(data, max_minutes=max_minutes), FakeExecutor(), []
     recipes = {"small-cnn": TINY, "convmixer": TINY}
     result = run_grid(
@@ -134,6 +136,7 @@ def run_fake(folder: Path, data: VerificationData, max_minutes: float | None) ->
         executor,  # type: ignore[arg-type]
         device="cpu",
         step=lambda *args: told.append(args),
+        minutes=minutes,
         clock=lambda: executor.now,
     )
     return result, executor, told
@@ -177,6 +180,13 @@ def test_whole_conditions_are_dropped_from_the_end(
     for text in left:
         assert re.match(rf"{len(result.dropped)} conditions? did not fit into {minutes:g} minutes", text)
         assert re.search(r"about [1-9]\d* minutes? more", text)
+
+
+def test_what_is_left_of_the_minutes_counts(tmp_path: Path, data: VerificationData) -> None:
+    left, _, _ = run_fake(tmp_path, data, 99, minutes=11.5)
+    whole, _, _ = run_fake(tmp_path, data, 11.5)
+    assert left.cells.keys() == whole.cells.keys()
+    assert set(left.dropped.values()) == {"did not fit into 99 minutes"}
 
 
 def test_trainings_are_never_shortened(tmp_path: Path, data: VerificationData) -> None:

@@ -18,7 +18,7 @@ from bitterant.protect.clusters import assign, extractor_of, open_space
 QUICK = {"rounds": 2, "updates": 2, "attempts": 0, "objective": "labels"}
 OPTIONS: dict[str, dict[str, Any]] = {
     "uc": {"method": "uc", "device": "cpu", "resolution": 16, "parameters": QUICK},
-    "texture": {"method": "texture", "device": "cpu", "resolution": 16, "granularity": "cluster"},
+    "texture": {"method": "texture", "device": "cpu", "resolution": 16, "granularity": "cluster", "seed": 0},
 }
 Fitted = tuple[Path, Path, Path, dict[str, Any]]
 

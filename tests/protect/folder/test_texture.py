@@ -24,7 +24,7 @@ from bitterant.protect.folder import fitting, plan
 from bitterant.protect.methods import texture
 from bitterant.records.progress import StopRequest
 
-TEXTURE: dict[str, Any] = {"method": "texture", "device": "cpu"}
+TEXTURE: dict[str, Any] = {"method": "texture", "device": "cpu", "seed": 0}
 
 
 def levels(before: Path, after: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -150,7 +150,7 @@ def test_another_key_another_texture(kit: Any) -> None:
     key.write_bytes(os.urandom(32))
     protect_folder(source, kit.root / "seed", **TEXTURE)
     protect_folder(source, kit.root / "key-out", parameters={"key_file": str(key)}, **TEXTURE)
-    protect_folder(source, kit.root / "seed1", seed=1, **TEXTURE)
+    protect_folder(source, kit.root / "seed1", **{**TEXTURE, "seed": 1})
     pictures = [kit.root / name / "class0/0.png" for name in ("seed", "key-out", "seed1")]
     assert len({path.read_bytes() for path in pictures}) == 3
     published = (kit.root / "key-out/bitterant-run.json").read_bytes()
@@ -167,7 +167,7 @@ def test_another_key_another_texture(kit: Any) -> None:
 def test_a_bank_of_another_key_gives_other_pictures_and_is_refused_for_the_same_folder(kit: Any) -> None:
     source = kit.folder()
     for seed in (0, 1):
-        fit_folder(source, kit.root / f"{seed}.bank", seed=seed, **TEXTURE)
+        fit_folder(source, kit.root / f"{seed}.bank", **{**TEXTURE, "seed": seed})
         apply_folder(source, kit.root / f"out{seed}", bank=kit.root / f"{seed}.bank")
     one, two = (kit.tree(kit.root / f"out{seed}") for seed in (0, 1))
     assert all(one[name] != two[name] for name in one)
@@ -219,7 +219,7 @@ def die(path, *rest, **options):
         os.kill(os.getpid(), signal.SIGKILL)
     written(path, *rest, **options)
 writing.write_atomic = die
-protect_folder(sys.argv[1], sys.argv[2], method="texture", device="cpu", workers=1)
+protect_folder(sys.argv[1], sys.argv[2], method="texture", device="cpu", seed=0, workers=1)
 """
 
 
@@ -304,3 +304,49 @@ def test_applying_needs_no_torch(kit: Any) -> None:
     done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "6"
+
+
+RANDOM: dict[str, Any] = {name: value for name, value in TEXTURE.items() if name != "seed"}
+
+
+def run_file(output: Path) -> dict[str, Any]:
+    return json.loads((output / "bitterant-run.json").read_text())
+
+
+def test_without_seed_and_key_file_the_key_is_random_and_only_in_the_bank(kit: Any) -> None:
+    source, bank = kit.folder(), kit.root / "one.bank"
+    summary = protect_folder(source, kit.root / "one", bank=bank, **RANDOM)
+    assert not [text for text in summary.warnings if "key" in text]
+    protect_folder(source, kit.root / "two", **RANDOM)
+    protect_folder(source, kit.root / "seed", **TEXTURE)
+    assert len({(kit.root / name / "class0/0.png").read_bytes() for name in ("one", "two", "seed")}) == 3
+    assert [run_file(kit.root / name)["settings"]["key"] for name in ("one", "seed")] == ["random", "seed"]
+    secret = load_bank(bank).secret
+    assert stat.S_IMODE(bank.stat().st_mode) == 0o600
+    left = [path for path in kit.root.rglob("*") if path.is_file() and path != bank]
+    assert not [path for path in left if secret in path.read_bytes() or secret.hex().encode() in path.read_bytes()]
+    # The bank gives the same again, and the command on its own output has nothing to do.
+    apply_folder(source, kit.root / "again", bank=bank)
+    assert kit.result(kit.root / "again") == kit.result(kit.root / "one")
+    assert protect_folder(source, kit.root / "one", bank=bank, **RANDOM).already_done
+    assert protect_folder(source, kit.root / "two", **RANDOM).already_done
+    with pytest.raises(ResumeError, match="key was random, is now seed"):
+        protect_folder(source, kit.root / "two", **TEXTURE)
+    fit_folder(source, kit.root / "fitted", **RANDOM)
+    assert fit_folder(source, kit.root / "fitted", **RANDOM).already_done
+    assert load_bank(kit.root / "fitted").secret != secret
+
+
+@pytest.mark.parametrize("limit", [0, 1, 4])
+def test_a_stopped_run_keeps_its_random_key(kit: Any, limit: int) -> None:
+    source, output, bank, stop = kit.folder(each=4), kit.root / "out", kit.root / "bank", StopRequest()
+
+    def tell(stage: str, done: float, total: float, message: str = "") -> None:
+        if (stage == "write" and done >= limit) or (stage == "fit" and limit == 0):
+            stop.request()
+
+    with pytest.raises(Interrupted):
+        protect_folder(source, output, bank=bank, workers=1, progress=tell, stop=stop, **RANDOM)
+    protect_folder(source, output, bank=bank, **RANDOM)
+    apply_folder(source, kit.root / "whole", bank=bank)
+    assert kit.result(output) == kit.result(kit.root / "whole")

@@ -56,7 +56,7 @@ def test_everything_wrong_is_noted_and_the_rest_can_be_checked() -> None:
     for part in ("no format named 'gif'", "seed -1 is outside", "workers is a whole number, not True",
                  "epsilon is a number, not 'much'", "no option named 'epsilonn'. Did you mean 'epsilon'?"):  # fmt: skip
         assert part in told
-    assert (config.format, config.seed, config.resolution) == ("lossless", 0, 64)
+    assert (config.format, config.seed, config.resolution) == ("lossless", None, 64)
 
 
 def test_numbers_of_numpy_and_paths_as_text_are_taken() -> None:
