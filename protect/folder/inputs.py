@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from heapq import merge
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -17,7 +18,7 @@ from ...imaging.loading import sha256_file
 from ...imaging.picture import Picture
 from ...imaging.scan import FolderScan
 from ...records.progress import ProgressCallback, StopRequest
-from ...records.run_state import InputRecord
+from ...records.run_state import InputList, InputRecord
 
 
 class NoiseStore(Protocol):
@@ -110,52 +111,63 @@ def ordered_map(
 
 
 def hash_paths(
-    paths: Sequence[Path], *, workers: int, stop: StopRequest, progress: ProgressCallback, message: str
-) -> list[str | None]:
-    """sha256 of every file, ``None`` where it cannot be read.
+    paths: Iterable[Path], count: int, *, workers: int, stop: StopRequest, progress: ProgressCallback, message: str
+) -> Iterator[str | None]:
+    """sha256 of every file in their order, ``None`` where it cannot be read.
+
+    Args:
+        paths: the files.
+        count: how many they are.
+        workers: threads.
+        stop: a flag to stop at the next file.
+        progress: told about every file.
+        message: what is told.
 
     Raises:
         Interrupted: a stop was asked for.
     """
-
-    def digest(path: Path) -> str | None:
-        try:
-            return sha256_file(path)
-        except OSError:
-            return None
-
-    digests: list[str | None] = []
-    for value in ordered_map(digest, paths, workers=workers, stop=stop):
-        digests.append(value)
-        progress("check", len(digests), len(paths), message)
-    if len(digests) < len(paths):
+    done = 0
+    for digest in ordered_map(_sha256_or_none, paths, workers=workers, stop=stop):
+        done += 1
+        progress("check", done, count, message)
+        yield digest
+    if done < count:
         stop.check("Nothing was changed.")
-    return digests
 
 
-def hash_inputs(
-    scan: FolderScan, *, workers: int, stop: StopRequest, progress: ProgressCallback
-) -> tuple[InputRecord, ...]:
+def _sha256_or_none(path: Path) -> str | None:
+    try:
+        return sha256_file(path)
+    except OSError:
+        return None
+
+
+def hash_inputs(scan: FolderScan, *, workers: int, stop: StopRequest, progress: ProgressCallback) -> InputList:
     """Every input below SRC as it is now, without decoding any.
 
     Raises:
         Interrupted: a stop was asked for.
     """
-    names = [*(entry.relative for entry in scan.entries), *scan.captions, *scan.label_maps]
+    count = len(scan.entries) + len(scan.captions) + len(scan.label_maps)
     digests = hash_paths(
-        [scan.root / name for name in names],
+        (scan.root / record.relative for record in _in_order(scan) if record.kind != "skipped"),
+        count,
         workers=workers,
         stop=stop,
         progress=progress,
         message="checking the source folder",
     )
-    return list_inputs(scan, dict(zip(names, digests, strict=True)))
+    found = InputList(
+        record if record.kind == "skipped" else replace(record, sha256=next(digests)) for record in _in_order(scan)
+    )
+    next(digests, None)  # to its end, where it closes its threads
+    return found
 
 
 def list_inputs(
     scan: FolderScan, digests: Mapping[str, str | None], problems: Mapping[str, str] | None = None
-) -> tuple[InputRecord, ...]:
-    """Every input below SRC in the order of the manifest: sorted by the bytes of the path.
+) -> InputList:
+    """Every input below SRC in the order of the manifest.
 
     Args:
         scan: what lies in SRC.
@@ -163,23 +175,27 @@ def list_inputs(
         problems: relative path to reason, of images that cannot be read.
     """
     bad = problems or {}
-    records = [
-        InputRecord(
-            entry.relative,
-            "failed" if entry.relative in bad else "image",
-            digests.get(entry.relative),
-            entry.class_name,
-            bad.get(entry.relative),
-        )
-        for entry in scan.entries
-    ]
-    records += [InputRecord(relative, "caption", digests.get(relative)) for relative in scan.captions]
-    records += [InputRecord(relative, "label_map", digests.get(relative)) for relative in scan.label_maps]
-    records += [InputRecord(skip.relative, "skipped", reason=skip.reason) for skip in scan.skipped]
-    return tuple(sorted(records, key=lambda record: os.fsencode(record.relative)))
+
+    def known(record: InputRecord) -> InputRecord:
+        record = replace(record, sha256=digests.get(record.relative)) if record.kind != "skipped" else record
+        reason = bad.get(record.relative)
+        return record if record.kind != "image" or reason is None else replace(record, kind="failed", reason=reason)
+
+    return InputList(known(record) for record in _in_order(scan))
 
 
-def make_jobs(source: Path, records: Iterable[InputRecord], names: Mapping[str, tuple[str, str]]) -> list[Job]:
+def _in_order(scan: FolderScan) -> Iterator[InputRecord]:
+    """Every input, sorted by the bytes of the path, as the lists of a scan are."""
+    return merge(
+        (InputRecord(entry.relative, "image", class_name=entry.class_name) for entry in scan.entries),
+        (InputRecord(relative, "caption") for relative in scan.captions),
+        (InputRecord(relative, "label_map") for relative in scan.label_maps),
+        (InputRecord(skip.relative, "skipped", reason=skip.reason) for skip in scan.skipped),
+        key=lambda record: os.fsencode(record.relative),
+    )
+
+
+def make_jobs(source: Path, records: Iterable[InputRecord], names: Mapping[str, tuple[str, str]]) -> Iterator[Job]:
     """What each input becomes.
 
     Args:
@@ -187,15 +203,13 @@ def make_jobs(source: Path, records: Iterable[InputRecord], names: Mapping[str, 
         records: the inputs.
         names: relative path of an image to its path below OUT and its file format there.
     """
-    jobs = []
     for record in records:
         output, encoder = None, None
         if record.kind == "image":
             output, encoder = names[record.relative]
         elif record.kind in ("caption", "label_map"):
             output = record.relative
-        jobs.append(Job(record, source / record.relative, output, encoder))
-    return jobs
+        yield Job(record, source / record.relative, output, encoder)
 
 
 def tell_found(scan: FolderScan, progress: ProgressCallback) -> None:

@@ -134,7 +134,7 @@ def apply_folder(
         if scan is not None and loaded is not None:
             class_name = _class_for(scan, loaded, config.class_name)
     existed = output.exists()
-    linked = [entry.path for entry in scan.entries] if scan is not None and config.follow_links else []
+    linked = (entry.path for entry in scan.entries) if scan is not None and config.follow_links else ()
     check_write(source, output, problems, create=True, linked=linked)
     problems.raise_all()
     if scan is None or loaded is None:  # a problem was noted whenever one is missing
@@ -331,7 +331,7 @@ def protect_folder(
     request = check_fit(scan, config, problems)
     check_bank_place(config.bank, source, output, problems)
     existed = output.exists()
-    linked = [entry.path for entry in scan.entries] if scan is not None and config.follow_links else []
+    linked = (entry.path for entry in scan.entries) if scan is not None and config.follow_links else ()
     check_write(source, output, problems, create=not config.dry_run, linked=linked)
     problems.raise_all()
     if request is None:  # the check notes a problem whenever it gives none

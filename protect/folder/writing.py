@@ -15,8 +15,9 @@ import posixpath
 import re
 import time
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
 from typing import Final, Literal
@@ -356,6 +357,8 @@ def follow_names(relative: str, data: bytes, names: Mapping[str, str]) -> Follow
         names: path of each picture below SRC to its path below OUT.
     """
     folder, _, name = relative.rpartition("/")
+    if name.lower() not in TABLE_NAMES:
+        return Followed(data)
     places = _Places(folder, names)
     changed = 0
 
@@ -379,8 +382,13 @@ class _Places:
     def __init__(self, folder: str, names: Mapping[str, str]) -> None:
         self.folder = folder
         self.names = names
+
+    @cached_property
+    def folded(self) -> Mapping[str, str]:
         # A disk may store accents decomposed where the table has them composed.
-        self.folded = {_fold(source): output for source, output in names.items()} if not _all_plain(names) else names
+        if all(name.isascii() for name in self.names):
+            return self.names
+        return {_fold(source): output for source, output in self.names.items()}
 
     def of(self, value: str) -> str | None:
         """The new name, or ``None`` where the value names no picture or need not change."""
@@ -394,33 +402,33 @@ class _Places:
         return None
 
 
-def _all_plain(names: Iterable[str]) -> bool:
-    return all(name.isascii() for name in names)
-
-
 def _fold(path: str) -> str:
     return unicodedata.normalize("NFC", path)
 
 
-def table_warnings(output: Path, rows: Iterable[ManifestRow]) -> list[str]:
+def table_warnings(output: Path, tables: Sequence[ManifestRow], rows: Iterable[ManifestRow]) -> list[str]:
     """What people must know of the tables in OUT: those that were not followed, and names that lead to no file.
 
     Args:
         output: OUT, all of its files written.
-        rows: the manifest.
+        tables: the rows of the tables that were copied.
+        rows: the manifest; gone through only where there are tables.
     """
-    rows = list(rows)
-    known = {_fold(row.output) for row in rows if row.output is not None}
+    if not tables:
+        return []
+    known: set[str] = set()
     became: dict[str, ManifestRow] = {}
     for row in rows:
-        if row.output is None:
-            became[_fold(row.source)] = row
-            # A picture that failed while it was written may stand in the table under the name it was to get.
-            became.setdefault(_fold(posixpath.splitext(row.source)[0]), row)
+        if row.output is not None:
+            known.add(_fold(row.output))
+            continue
+        became[_fold(row.source)] = row
+        # A picture that failed while it was written may stand in the table under the name it was to get.
+        became.setdefault(_fold(posixpath.splitext(row.source)[0]), row)
     warnings = []
-    for row in rows:
+    for row in tables:
         name = posixpath.basename(row.source)
-        if row.status != "copied" or row.output is None or name.lower() not in TABLE_NAMES:
+        if row.output is None:
             continue
         if row.reason is not None and row.reason.startswith(_AS_IT_IS):
             warnings.append(f"{row.source}: {row.reason}. Captions in it may belong to names that the output lacks.")

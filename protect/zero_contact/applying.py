@@ -241,7 +241,7 @@ def apply_bundle(
             if loaded.info.epsilon_levels * config.strength < 1:
                 raise ConfigError("Less than one of 255 levels would be left of the noise: nothing. Raise --strength.")
     existed = out.exists()
-    linked = [entry.path for entry in scan.entries] if scan is not None and config.follow_links else []
+    linked = (entry.path for entry in scan.entries) if scan is not None and config.follow_links else ()
     check_write(images, out, problems, create=not config.dry_run, linked=linked)
     problems.raise_all()
     if scan is None or known is None or loaded is None:  # a problem was noted whenever one is missing
