@@ -80,6 +80,39 @@ class Timing(_Part):
     resumed_rows: int = 0
 
 
+class Shard(_Part):
+    """A share of a run: the inputs whose content hashes fall to it, whatever they are called.
+
+    Attributes:
+        number: which share, from 1.
+        of: how many there are.
+        noise: digest of the noise, which all shares have in common; empty until it is known.
+    """
+
+    number: int = Field(ge=1)
+    of: int = Field(ge=1)
+    noise: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """A share written ``2/8``.
+
+        Raises:
+            ValueError: it is none.
+        """
+        number, of = (int(part) for part in text.split("/"))
+        if not 1 <= number <= of:
+            raise ValueError(f"there is no share {number} of {of}")
+        return cls(number=number, of=of)
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
+
+    def holds(self, sha256: str | None) -> bool:
+        """Whether an input of this content falls to it; what could not be read is in the first."""
+        return (0 if sha256 is None else int(sha256[:16], 16) % self.of) == self.number - 1
+
+
 class RunFile(_Part):
     """The content of ``bitterant-run.json``.
 
@@ -100,6 +133,7 @@ class RunFile(_Part):
         warnings: what the user should know.
         timing: seconds.
         bank_sha256: of the bank where it was kept; the bank itself never lies in the output folder.
+        shard: which share of the run this is; ``None`` for the whole of it.
     """
 
     schema_version: Literal[1] = 1
@@ -116,6 +150,12 @@ class RunFile(_Part):
     warnings: list[str] = Field(default_factory=list)
     timing: Timing
     bank_sha256: str | None = None
+    shard: Shard | None = None
+
+    @property
+    def resumed_by(self) -> dict[str, Any]:
+        """The settings with which a command goes on with it."""
+        return self.settings if self.shard is None else {**self.settings, "shard": str(self.shard)}
 
     def to_bytes(self) -> bytes:
         """As indented JSON."""

@@ -259,10 +259,11 @@ def decisive_inputs(records: Iterable[InputRecord]) -> Iterator[tuple[str, str |
     return ((record.relative, record.sha256) for record in records if record.kind != "skipped")
 
 
-def plan_hash(settings: Mapping[str, Any], records: Sequence[InputRecord]) -> str:
+def plan_hash(settings: Mapping[str, Any], records: Iterable[InputRecord]) -> str:
     """sha256 over what decides about the result: the settings and the (relative path, sha256) of every decisive input.
 
     It is that of the JSON text ``[settings, [[path, sha256], ...]]`` with sorted names, the inputs sorted by path.
+    ``records`` are gone through more than once.
     """
     digest = hashlib.sha256(b"[" + json.dumps(settings, sort_keys=True).encode("ascii") + b", [")
     before = b""
@@ -273,7 +274,7 @@ def plan_hash(settings: Mapping[str, Any], records: Sequence[InputRecord]) -> st
     return digest.hexdigest()
 
 
-def _by_path(records: Sequence[InputRecord]) -> Iterable[tuple[str, str | None]]:
+def _by_path(records: Iterable[InputRecord]) -> Iterable[tuple[str, str | None]]:
     """Decisive inputs sorted by path as text. In the manifest's order they are so, but for undecodable names."""
     if all(one <= other for one, other in pairwise(record.relative for record in records)):
         return decisive_inputs(records)

@@ -37,11 +37,13 @@ from ...records.text import read_json
 from ..bank_file import made_for, open_bank
 from ..request import FitFolderConfig, Request, check_bank_place, check_fit, check_source
 from ..request.config import FitFolderKeywords
-from .inputs import NoiseStore, hash_inputs, hash_paths, list_inputs, tell_found
+from .inputs import NoiseStore, hash_inputs, hash_paths, list_inputs, patience_with, tell_found
 from .report import FitSummary
 
 if TYPE_CHECKING:
     from ...imaging.image_set import ImageSet
+    from ...imaging.scan import Entry
+    from ...records.threads import Patience
     from ..methods import FitProgress
 
 logger = logging.getLogger(__name__)
@@ -67,6 +69,7 @@ def read_inputs(
     *,
     workers: int,
     max_pixels: int,
+    limit: float,
     progress: ProgressCallback,
     stop: StopRequest,
     names: Mapping[str, tuple[str, str]] | None = None,
@@ -74,6 +77,7 @@ def read_inputs(
     """Decode and hash everything once; hash it alone where the method looks at no picture, or at a few.
 
     Args:
+        limit: seconds after which a file counts as one that cannot be read.
         names: path below OUT and format of each copy by the picture's path below SRC, where they are known; the figures
             of a fit are about files of these formats.
 
@@ -92,14 +96,23 @@ def read_inputs(
         stop.check("Nothing was written yet.")
 
     if not request.method.needs_pixels:
-        records = hash_inputs(scan, workers=workers, stop=stop, progress=progress)
-        return _read_sample(request, records, workers=workers, max_pixels=max_pixels, tell=tell), records
+        records = hash_inputs(scan, workers=workers, stop=stop, progress=progress, limit=limit)
+        sample = _read_sample(
+            request, records, workers=workers, max_pixels=max_pixels, tell=tell, patience=patience_with(progress, limit)
+        )
+        return sample, records
 
     assert request.resolution is not None
     feature_extractor = request.feature_extractor()
     with giving_back():
         dataset, entries, problems = load_image_set(
-            scan, request.resolution, workers=workers, progress=tell, max_pixels=max_pixels, describe=feature_extractor
+            scan,
+            request.resolution,
+            workers=workers,
+            progress=tell,
+            max_pixels=max_pixels,
+            describe=feature_extractor,
+            patience=patience_with(progress, limit),
         )
     if not entries:
         reasons = "; ".join(f"{problem.relative}: {problem.reason}" for problem in problems[:3])
@@ -127,6 +140,7 @@ def read_inputs(
         stop=stop,
         progress=progress,
         message="reading captions",
+        limit=limit,
     )
     digests.update(zip(rest, found, strict=True))
     return dataset, list_inputs(scan, digests, {problem.relative: problem.reason for problem in problems})
@@ -139,6 +153,7 @@ def _read_sample(
     workers: int,
     max_pixels: int,
     tell: Callable[[int, int], None],
+    patience: Patience[Entry],
 ) -> ImageSet | None:
     """A few pictures of every class, those whose content hashes come first: a sample that no name or order decides.
 
@@ -167,6 +182,7 @@ def _read_sample(
         workers=workers,
         progress=tell,
         max_pixels=max_pixels,
+        patience=patience,
     )
     return dataset if {entry.class_name for entry in read} == set(request.scan.classes) else None
 
@@ -292,6 +308,7 @@ def fit_folder(
         resume=config.resume,
         workers=config.threads,
         max_pixels=config.max_pixels,
+        limit=config.max_seconds_per_file,
         progress=progress or silent,
         stop=stop or StopRequest(),
         started=started,
@@ -305,6 +322,7 @@ def _fit_to_bank(
     resume: bool,
     workers: int,
     max_pixels: int,
+    limit: float,
     progress: ProgressCallback,
     stop: StopRequest,
     started: float,
@@ -325,7 +343,9 @@ def _fit_to_bank(
             _check_same(state, now, hash_inputs(request.scan, workers=workers, stop=stop, progress=progress), bank_path)
         else:
             there = StillThere(request.scan.root)
-            dataset, inputs = read_inputs(request, workers=workers, max_pixels=max_pixels, progress=progress, stop=stop)
+            dataset, inputs = read_inputs(
+                request, workers=workers, max_pixels=max_pixels, limit=limit, progress=progress, stop=stop
+            )
             if any(record.sha256 is None and record.kind != "skipped" for record in inputs):
                 there.check()
             _check_same(state, now, inputs, bank_path)

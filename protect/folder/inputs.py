@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from heapq import merge
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 
 from ...imaging.budget import Budget
 from ...imaging.loading import sha256_file
 from ...imaging.picture import Picture
-from ...imaging.scan import FolderScan
+from ...imaging.scan import Entry, FolderScan
 from ...records.progress import ProgressCallback, StopRequest
 from ...records.run_state import InputList, InputRecord
+from ...records.threads import Attempt, Patience, patient_map
 
 
 class NoiseStore(Protocol):
@@ -44,6 +44,10 @@ class NoiseStore(Protocol):
         """What is known of how it was made."""
         ...
 
+    def digest(self) -> str:
+        """sha256 over what decides about the pictures."""
+        ...
+
     def key_for(self, image_key: str) -> str | None:
         """The key of the noise for a picture; ``None`` where there is none."""
         ...
@@ -56,10 +60,6 @@ class NoiseStore(Protocol):
             ImageError: this picture cannot be protected by it.
         """
         ...
-
-
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,39 +79,15 @@ class Job:
     encoder: str | None
 
 
-def ordered_map(
-    work: Callable[[_Item], _Result], items: Iterable[_Item], *, workers: int, stop: StopRequest | None = None
-) -> Generator[_Result]:
-    """Results in the order of the items, computed in a thread pool with a bounded number of items under way.
-
-    When a stop is asked for, what has begun is finished and yielded, and the rest is left out; the caller then asks
-    ``stop`` itself.
-    """
-    pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="bitterant")
-    waiting: deque[Future[_Result]] = deque()
-    source = iter(items)
-    try:
-        while True:
-            while len(waiting) < 2 * workers and not (stop is not None and stop.requested):
-                try:
-                    waiting.append(pool.submit(work, next(source)))
-                except StopIteration:
-                    break
-            if not waiting:
-                return
-            if stop is not None and stop.requested:
-                # The pool begins items in order, so that only the tail can still be called back.
-                while waiting and waiting[-1].cancel():
-                    waiting.pop()
-                if not waiting:
-                    return
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
 def hash_paths(
-    paths: Iterable[Path], count: int, *, workers: int, stop: StopRequest, progress: ProgressCallback, message: str
+    paths: Iterable[Path],
+    count: int,
+    *,
+    workers: int,
+    stop: StopRequest,
+    progress: ProgressCallback,
+    message: str,
+    limit: float = math.inf,
 ) -> Iterator[str | None]:
     """sha256 of every file in their order, ``None`` where it cannot be read.
 
@@ -122,17 +98,41 @@ def hash_paths(
         stop: a flag to stop at the next file.
         progress: told about every file.
         message: what is told.
+        limit: seconds after which a file counts as one that cannot be read.
 
     Raises:
         Interrupted: a stop was asked for.
     """
+
+    def digest_of(path: Path, attempt: Attempt) -> str | None:
+        return _sha256_or_none(path)
+
     done = 0
-    for digest in ordered_map(_sha256_or_none, paths, workers=workers, stop=stop):
+    found = patient_map(
+        digest_of, paths, workers=workers, stop=stop, patience=patience_with(progress, limit), late=lambda *_: None
+    )
+    for digest in found:
         done += 1
         progress("check", done, count, message)
         yield digest
     if done < count:
         stop.check("Nothing was changed.")
+
+
+def patience_with(progress: ProgressCallback, limit: float) -> Patience[Any]:
+    """Tells people of a file that takes long, and gives it up after so many seconds.
+
+    Args:
+        progress: hears of it, as of the stage ``slow``.
+        limit: seconds.
+    """
+
+    def tell(item: Path | Entry | Job, seconds: float) -> None:
+        name = item.record.relative if isinstance(item, Job) else item.relative if isinstance(item, Entry) else item
+        until = "" if math.isinf(limit) else f" It counts as failed after {limit:g} seconds (--max-seconds-per-file)."
+        progress("slow", 0, 0, f"{name} takes long: {seconds:.0f} seconds so far.{until}")
+
+    return Patience(limit, tell)
 
 
 def _sha256_or_none(path: Path) -> str | None:
@@ -142,8 +142,10 @@ def _sha256_or_none(path: Path) -> str | None:
         return None
 
 
-def hash_inputs(scan: FolderScan, *, workers: int, stop: StopRequest, progress: ProgressCallback) -> InputList:
-    """Every input below SRC as it is now, without decoding any.
+def hash_inputs(
+    scan: FolderScan, *, workers: int, stop: StopRequest, progress: ProgressCallback, limit: float = math.inf
+) -> InputList:
+    """Every input below SRC as it is now, without decoding any; ``limit`` as in :func:`hash_paths`.
 
     Raises:
         Interrupted: a stop was asked for.
@@ -156,6 +158,7 @@ def hash_inputs(scan: FolderScan, *, workers: int, stop: StopRequest, progress: 
         stop=stop,
         progress=progress,
         message="checking the source folder",
+        limit=limit,
     )
     found = InputList(
         record if record.kind == "skipped" else replace(record, sha256=next(digests)) for record in _in_order(scan)

@@ -19,6 +19,7 @@ from ...records.text import counted
 if TYPE_CHECKING:
     from ...records.manifest import ManifestRow
     from ...records.run_file import Figures, RunFile
+    from .session import Session
     from .tally import Tally
 
 #: What to do with our own files in OUT.
@@ -64,6 +65,30 @@ class RunSummary:
     resumed_rows: int = 0
     strict: bool = False
     unprotected: int = 0
+
+    @classmethod
+    def of(cls, tally: Tally, places: Session, *, seconds: float, new: int, **rest: Any) -> RunSummary:
+        """What the rows of a manifest say.
+
+        Args:
+            tally: of these rows.
+            places: where the files of the run lie.
+            seconds: wall clock.
+            new: pictures protected by now and not before.
+            rest: the other attributes.
+        """
+        return cls(
+            counts=tally.counts,
+            over_budget=tally.over_budget,
+            seconds=seconds,
+            images_per_second=new / seconds if seconds > 0 else 0.0,
+            report=places.report,
+            run_file=places.run_file,
+            manifest=places.manifest,
+            problems=[FileProblem(row.source, row.reason or "") for row in tally.problems],
+            unprotected=tally.unprotected,
+            **rest,
+        )
 
     @property
     def inputs(self) -> int:

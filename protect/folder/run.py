@@ -18,7 +18,7 @@ from typing import Any, Final, Literal, TypeVar
 from ...errors import BankError, ConfigError, OutputError, ResumeError
 from ...imaging.allocator import giving_back
 from ...imaging.encoding import CopyNames, OutputNames, resolve_output_names
-from ...imaging.loading import FileProblem, sha256_file
+from ...imaging.loading import sha256_file
 from ...imaging.scan import FolderScan
 from ...imaging.visibility import FLIP_MISSING, flip_available
 from ...records.files import sweep_temporaries, sync_folder, write_atomic
@@ -26,12 +26,13 @@ from ...records.manifest import ManifestRow, ManifestWriter, open_manifest
 from ...records.packed import NameMarks, PackedNames
 from ...records.places import StillThere
 from ...records.progress import ProgressCallback, StopRequest
-from ...records.run_file import RunFile, Timing, json_safe, versions
+from ...records.run_file import RunFile, Shard, Timing, json_safe, versions
 from ...records.run_state import InputList, InputRecord, Journal, RunState, plan_hash
 from ...records.shared_options import Fit
+from ...records.threads import patient_map
 from ..request import Request, WriteConfig
 from .fitting import FittedBank, doubts, fit_and_keep, load_fitted, read_inputs
-from .inputs import NoiseStore, hash_inputs, make_jobs, ordered_map
+from .inputs import NoiseStore, hash_inputs, make_jobs, patience_with
 from .report import RunSummary, write_report
 from .session import Session
 from .tally import Tally
@@ -54,7 +55,7 @@ class FolderRun:
     """A checked run. Attributes are as in :func:`protect_folder`; ``settings`` decide about the result.
 
     ``fit`` and ``key_of`` are those of :class:`FileWriter`. ``vet`` looks at the inputs before anything is written and
-    says which of them may not be protected.
+    says which of them may not be protected. Of a ``shard`` all inputs are read, and its own are written.
     """
 
     command: Literal["protect", "apply"]
@@ -72,6 +73,7 @@ class FolderRun:
     fit: Fit | None = None
     key_of: Callable[[InputRecord], str | None] = attrgetter("key")
     vet: Callable[[Sequence[InputRecord]], Iterable[InputRecord]] | None = None
+    shard: Shard | None = None
 
     def __post_init__(self) -> None:
         self._folders = StillThere(self.scan.root, self.output)
@@ -88,6 +90,7 @@ class FolderRun:
                 request,
                 workers=self.workers,
                 max_pixels=self.options.max_pixels,
+                limit=self.options.max_seconds_per_file,
                 progress=self.progress,
                 stop=self.stop,
                 names=self._names,
@@ -134,7 +137,7 @@ class FolderRun:
         if not resume:
             session.prove_ours()  # refuse early; cleared when the new run is sure to begin
             return session
-        session.check_settings(self.settings, versions())
+        session.check_settings(self._resumed_by, versions())
         if session.finished is not None:
             session.files.remove()  # what a kill within the clean-up left
         if session.fresh:
@@ -148,7 +151,7 @@ class FolderRun:
         if session.state is not None:
             session.check_inputs(records)
             return session.state.inputs
-        RunState(self.settings, records, versions()).write(session.files.plan, overwrite=False)
+        RunState(self._resumed_by, records, versions()).write(session.files.plan, overwrite=False)
         state = RunState.read(session.files.plan)
         return records if state is None else state.inputs
 
@@ -159,9 +162,24 @@ class FolderRun:
         return resolve_output_names(self.scan.entries, self.options.format, beside=beside)
 
     def _hashed(self) -> Sequence[InputRecord]:
-        records = hash_inputs(self.scan, workers=self.workers, stop=self.stop, progress=self.progress)
+        records = hash_inputs(
+            self.scan,
+            workers=self.workers,
+            stop=self.stop,
+            progress=self.progress,
+            limit=self.options.max_seconds_per_file,
+        )
         self._look_for_folders(records)
         return records if self.vet is None else InputList(self.vet(records))
+
+    @property
+    def _resumed_by(self) -> dict[str, Any]:
+        return self.settings if self.shard is None else {**self.settings, "shard": str(self.shard)}
+
+    def _mine(self, records: Iterable[InputRecord]) -> Iterable[InputRecord]:
+        """Those that fall to this run's share."""
+        shard = self.shard
+        return records if shard is None else (record for record in records if shard.holds(record.sha256))
 
     @property
     def _epsilon(self) -> float:
@@ -174,7 +192,8 @@ class FolderRun:
 
     def _unchanged(self, session: Session) -> Sequence[InputRecord]:
         """The inputs as the run began with them, after making sure that they still are so."""
-        session.check_inputs(self._hashed())
+        records = self._hashed()
+        session.check_inputs(records if session.state is not None else self._mine(records))
         return session.state.inputs if session.state is not None else ()
 
     def _already_done(self, session: Session, keep: Path | None) -> RunSummary:
@@ -205,8 +224,8 @@ class FolderRun:
     ) -> RunSummary:
         session.check_foreign(planned=lambda: NameMarks(self._outputs(records)))
         session.check_outputs(workers=self.workers, stop=self.stop, progress=self.progress)
-        jobs = make_jobs(self.scan.root, records, self._names)
-        total = len(records)
+        jobs = make_jobs(self.scan.root, self._mine(records), self._names)
+        total = sum(1 for _ in self._mine(records))
         tally = Tally(self._epsilon)
         for row in session.log.rows:
             job = next(jobs, None)
@@ -232,7 +251,14 @@ class FolderRun:
         )
         writing = time.perf_counter()
         # Closed even on a second Ctrl-C, so that no thread goes on writing after the run has ended.
-        results = ordered_map(writer, jobs, workers=self.workers, stop=self.stop)
+        results = patient_map(
+            writer,
+            jobs,
+            workers=self.workers,
+            stop=self.stop,
+            patience=patience_with(self.progress, self.options.max_seconds_per_file),
+            late=writer.late,
+        )
         with (
             giving_back(),
             ManifestWriter(session.manifest, session.log.size) as manifest,
@@ -254,7 +280,7 @@ class FolderRun:
         return CopyNames(self._names, {relative for relative in aside if relative in self._names})
 
     def _outputs(self, records: Sequence[InputRecord]) -> Iterator[str]:
-        jobs = make_jobs(self.scan.root, records, self._names)
+        jobs = make_jobs(self.scan.root, self._mine(records), self._names)
         return (job.output for job in jobs if job.output is not None)
 
     def _finish(
@@ -274,7 +300,8 @@ class FolderRun:
         rows = open_manifest(session.manifest).rows
         warnings = [
             *self.warnings,
-            *table_warnings(self.output, tally.tables, rows),
+            # What a table names lies in several shares: when these are joined it can be told what is missing.
+            *(table_warnings(self.output, tally.tables, rows) if self.shard is None else ()),
             *doubts(fitted.report),
             *tally.warnings(),
         ]
@@ -299,6 +326,7 @@ class FolderRun:
                 resumed_rows=resumed,
             ),
             bank_sha256=bank_digest,
+            shard=None if self.shard is None else self.shard.model_copy(update={"noise": fitted.bank.digest()}),
         )
         with giving_back():
             write_report(
@@ -320,22 +348,16 @@ class FolderRun:
         resumed: int = 0,
         already_done: bool = False,
     ) -> RunSummary:
-        seconds = time.perf_counter() - self.started
-        return RunSummary(
-            counts=tally.counts,
-            over_budget=tally.over_budget,
-            seconds=seconds,
-            images_per_second=new / seconds if seconds > 0 else 0.0,
-            report=session.report,
-            run_file=session.run_file,
-            manifest=session.manifest,
+        return RunSummary.of(
+            tally,
+            session,
+            seconds=time.perf_counter() - self.started,
+            new=new,
             bank=bank,
-            problems=[FileProblem(row.source, row.reason or "") for row in tally.problems],
             warnings=list(warnings),
             already_done=already_done,
             resumed_rows=resumed,
             strict=self.strict,
-            unprotected=tally.unprotected,
         )
 
 

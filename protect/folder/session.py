@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -104,7 +104,7 @@ class Session:
             earlier = {**self.state.settings, "versions": self.state.versions}
             differences = explain_settings(earlier, {**settings, "versions": versions})
         elif self.finished is not None:
-            differences = explain_settings(self.finished.settings, settings)
+            differences = explain_settings(self.finished.resumed_by, settings)
         elif self.log.rows:
             raise ResumeError(f"{self.output} holds a manifest without its run file. {_START_AGAIN}")
         else:
@@ -116,11 +116,11 @@ class Session:
                 f"Use the earlier settings to go on with it. {_START_AGAIN}"
             )
 
-    def check_inputs(self, records: Sequence[InputRecord]) -> None:
+    def check_inputs(self, records: Iterable[InputRecord]) -> None:
         """Refuse to go on when SRC is not what it was when the run began. Skipped files may come and go.
 
         Args:
-            records: every input as it is now.
+            records: as they are now: every input of a run under way, those of its share of a finished one.
 
         Raises:
             ResumeError: says what is new, gone or changed, and what to do.

@@ -29,6 +29,7 @@ from ...imaging.budget import Budget
 from ...imaging.codec import decode
 from ...imaging.encoding import encode
 from ...imaging.in_flight import PixelRoom
+from ...imaging.loading import took_too_long
 from ...imaging.metadata import add_mark, apply_metadata_policy, has_mark
 from ...imaging.perturb import Change, add_delta, measure_change, share_kept, shrink_delta
 from ...imaging.picture import Picture
@@ -39,6 +40,7 @@ from ...records.manifest import ManifestRow
 from ...records.places import StillThere, read_regular
 from ...records.run_state import InputRecord, Journal
 from ...records.shared_options import Fit, Mark, MetadataPolicy
+from ...records.threads import Attempt
 from .inputs import Job, NoiseStore
 
 logger = logging.getLogger(__name__)
@@ -93,8 +95,8 @@ class FileWriter:
         """The bound that every picture keeps on disk."""
         return self.bank.budget
 
-    def __call__(self, job: Job) -> ManifestRow:
-        """Do one job. What is wrong with one file becomes its ``failed`` row.
+    def __call__(self, job: Job, attempt: Attempt | None = None) -> ManifestRow:
+        """Do one job. What is wrong with one file becomes its ``failed`` row. It commits ``attempt`` before it writes.
 
         The file is whole and on disk; its name there may not be (see :func:`~bitterant.records.files.sync_folder`).
 
@@ -104,7 +106,7 @@ class FileWriter:
         """
         started = time.perf_counter()
         try:
-            row = self._row(job)
+            row = self._row(job, attempt or Attempt())
         except ImageError as error:
             self._look_for_folders()
             row = _plain(job, "failed", error.reason)
@@ -117,7 +119,12 @@ class FileWriter:
         if self.folders is not None:
             self.folders.check()
 
-    def _row(self, job: Job) -> ManifestRow:
+    def late(self, job: Job, limit: float) -> ManifestRow:
+        """The row of a job that was given up after so many seconds."""
+        self._look_for_folders()
+        return replace(_plain(job, "failed", took_too_long(limit)), seconds=limit)
+
+    def _row(self, job: Job, attempt: Attempt) -> ManifestRow:
         record = job.record
         if record.kind in ("skipped", "failed"):
             return _plain(job, "skipped" if record.kind == "skipped" else "failed", record.reason)
@@ -125,9 +132,10 @@ class FileWriter:
         if hashlib.sha256(data).hexdigest() != record.sha256:
             raise ImageError(record.relative, "the file changed while the run was under way")
         if record.kind != "image":
+            attempt.commit()
             return self._copy(job, data)
-        with self.room.entrance() as enter:
-            return self._protect(job, data, enter)
+        with self.room.entrance(attempt) as enter:
+            return self._protect(job, data, attempt, enter)
 
     def _copy(self, job: Job, data: bytes) -> ManifestRow:
         followed = Followed(data)
@@ -140,7 +148,7 @@ class FileWriter:
         reason = followed.reason if job.record.kind == "caption" else "a label map, copied as it is"
         return replace(_plain(job, "copied", reason), output=job.output, sha256_out=digest)
 
-    def _protect(self, job: Job, data: bytes, enter: Callable[[int], None]) -> ManifestRow:
+    def _protect(self, job: Job, data: bytes, attempt: Attempt, enter: Callable[[int], None]) -> ManifestRow:
         relative = job.record.relative
         # Decoded first: a damaged file is a failure, with or without a perturbation for it.
         before = decode(data, max_pixels=self.max_pixels, name=relative, before_loading=enter)
@@ -163,7 +171,10 @@ class FileWriter:
             protected = replace(protected, metadata=add_mark(protected.metadata, self.mark))
         encoder = job.encoder or "PNG"
         del levels  # as large as the picture, and not needed any more
-        target, digest = self._put(job, encode(protected, format=encoder))
+        written = encode(protected, format=encoder)
+        attempt.commit()
+        target, digest = self._put(job, written)
+        del written
         with _discarding(target, relative):
             found = target.read_bytes()
             if hashlib.sha256(found).hexdigest() != digest:

@@ -6,6 +6,7 @@ are new. The bundle then is the noise of a run over the folder.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -66,6 +67,10 @@ class BundleNoise:
     def report(self) -> dict[str, Any]:
         """What the bundle says about itself."""
         return asdict(self.bundle.info)
+
+    def digest(self) -> str:
+        """sha256 over the bundle and how much of it is used."""
+        return hashlib.sha256(f"{self.bundle.content_sha256} {self.strength!r}".encode()).hexdigest()
 
     def key_for(self, image_key: str) -> str | None:
         """The id itself, where the bundle has it."""
@@ -213,6 +218,7 @@ def apply_bundle(
         follow_links: see :func:`protect_folder`.
         workers: see :func:`protect_folder`.
         max_pixels: see :func:`protect_folder`.
+        max_seconds_per_file: see :func:`protect_folder`.
         progress: told about every step.
         stop: a flag to stop at the next file.
 
