@@ -84,7 +84,7 @@ class Job:
 
     def tell(self, stage: str, done: float, total: float, message: str, now: float) -> None:
         """Take in what the library's progress callback says."""
-        if stage == "found":
+        if stage in ("found", "slow"):
             self.notes.append(message)
             return
         if stage != self.stage:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from .._version import __version__
-from . import bank, compare, demo, doctor, inspect, listing, preview, protect, publish, t2ue, verify, window
+from . import bank, compare, demo, doctor, inspect, listing, merge, preview, protect, publish, t2ue, verify, window
 from .help import BriefGroup, Commands
 from .output import shown
 
@@ -74,6 +74,7 @@ app.command("app", rich_help_panel=MAIN)(window.window)
 app.command("fit", rich_help_panel=STEPS)(bank.fit)
 app.command("apply", rich_help_panel=STEPS)(bank.apply)
 app.command("code-book", rich_help_panel=STEPS)(bank.code_book)
+app.command("merge", rich_help_panel=STEPS)(merge.merge)
 app.add_typer(t2ue.app, name="t2ue", rich_help_panel=STEPS)
 app.command("preview", rich_help_panel=LOOK)(preview.preview)
 app.command("compare", rich_help_panel=LOOK)(compare.compare)

@@ -85,7 +85,7 @@ class ProgressDisplay:
             raise KeyboardInterrupt
         if self.output.quiet:
             return
-        if stage == "found":
+        if stage in ("found", "slow"):
             self.output.say(message)
             return
         fresh = stage != self._stage

@@ -22,7 +22,7 @@ from .page import difference_tile, png_data_uri, render_page, thumbnail
 from .perturb import Change, add_delta, measure_change, squash, upsample_delta
 from .picture import Picture
 from .scan import Entry, FolderScan, SkippedPath, scan_folder, scan_source
-from .visibility import FLIP_MISSING, Sight, Visibility, flip_available, measure_visibility, tell_sights
+from .visibility import FLIP_MISSING, Sight, Sights, Visibility, flip_available, measure_visibility, tell_sights
 
 if TYPE_CHECKING:
     from .image_set import Features, ImageSet
@@ -43,6 +43,7 @@ __all__ = [
     "Metadata",
     "Picture",
     "Sight",
+    "Sights",
     "SkippedPath",
     "Visibility",
     "add_delta",

@@ -8,7 +8,9 @@ import logging
 import os
 import struct
 import unicodedata
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from itertools import chain
 from pathlib import PurePosixPath
 from typing import Any, Final, cast, get_args
 
@@ -16,12 +18,13 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from ..errors import ConfigError, ImageError
+from ..records.packed import NameMarks, PackedNames, mark_of
 from ..records.shared_options import FormatPolicy
 from .exif import Directory, Tag, graft_into_tiff, parse_exif
 from .formats import EXTENSIONS, format_of_file
 from .metadata import insert_chunks
 from .picture import Picture
-from .scan import Entry
+from .scan import Entry, EntryList
 from .xmp import keep_rights
 
 logger = logging.getLogger(__name__)
@@ -68,9 +71,70 @@ def output_name(relative: str, fmt_on_disk: str, policy: FormatPolicy) -> tuple[
     return f"{folder}{slash}{stem}.{encoder.lower()}", encoder
 
 
-def resolve_output_names(
-    entries: Iterable[Entry], policy: FormatPolicy, *, beside: Iterable[str] = ()
-) -> dict[str, tuple[str, str]]:
+class OutputNames(Mapping[str, tuple[str, str]]):
+    """From the relative path of each picture to that of its copy, and to the encoder that writes it.
+
+    Most copies are called as :func:`output_name` says, which is worked out again whenever it is asked for; what is kept
+    are the others.
+    """
+
+    def __init__(
+        self, names: PackedNames, formats: bytes, policy: FormatPolicy, others: Mapping[int, tuple[str, str]]
+    ) -> None:
+        self._names = names
+        self._formats = formats
+        self._policy: FormatPolicy = policy
+        self._others = others
+
+    def __getitem__(self, relative: str) -> tuple[str, str]:
+        place = self._names.find(relative)
+        if place is None:
+            raise KeyError(relative)
+        return self.at(place, relative)
+
+    def at(self, place: int, relative: str) -> tuple[str, str]:
+        """What becomes of the picture of a place in the list."""
+        return self._others.get(place) or output_name(relative, _FORMATS[self._formats[place]], self._policy)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def outputs(self) -> Iterator[str]:
+        """The relative paths of all copies."""
+        return (self.at(place, relative)[0] for place, relative in enumerate(self._names))
+
+
+class CopyNames(Mapping[str, str]):
+    """From the relative path of each picture to that of its copy alone.
+
+    Args:
+        names: of all pictures.
+        without: those of which there is no copy.
+    """
+
+    def __init__(self, names: OutputNames, without: Set[str] = frozenset()) -> None:
+        self._names = names
+        self._without = without
+
+    def __getitem__(self, relative: str) -> str:
+        if relative in self._without:
+            raise KeyError(relative)
+        return self._names[relative][0]
+
+    def __iter__(self) -> Iterator[str]:
+        return (relative for relative in self._names if relative not in self._without)
+
+    def __len__(self) -> int:
+        return len(self._names) - len(self._without)
+
+
+_FORMATS: Final = sorted({*EXTENSIONS.values(), "PNG"})
+
+
+def resolve_output_names(entries: Iterable[Entry], policy: FormatPolicy, *, beside: Iterable[str] = ()) -> OutputNames:
     """Names for a whole folder, no two of them the same, not even on a disk that ignores case.
 
     ``photo.jpg`` beside ``photo.png``, be that a picture or a folder, becomes ``photo.jpg.png``. A new name that would
@@ -85,24 +149,60 @@ def resolve_output_names(
     Returns:
         From each relative path to its new relative path and encoder.
     """
-    entries, others = list(entries), list(beside)
-    wanted = {
-        entry.relative: output_name(entry.relative, format_of_file(entry.path) or "PNG", policy)
-        for entry in sorted(entries, key=lambda entry: entry.relative)
-    }
-    claims: dict[str, int] = {}
-    for name, _ in wanted.values():
-        claims[_fold(name)] = claims.get(_fold(name), 0) + 1
+    if not isinstance(entries, EntryList):
+        entries = sorted(entries, key=lambda entry: os.fsencode(entry.relative))
+    names = entries.names if isinstance(entries, EntryList) else PackedNames(entry.relative for entry in entries)
+    formats = bytes(_FORMATS.index(format_of_file(entry.path) or "PNG") for entry in entries)
+    wanted = OutputNames(names, formats, policy, {})
+    folders = {path.rpartition("/")[0] for path in chain(names, beside)}
+    folders = {str(part) for path in folders for part in (PurePosixPath(path), *PurePosixPath(path).parents)}
+    others = NameMarks(_fold(name) for name in chain(folders, beside))
+    # Contested: claimed by several, or refused by disks. These alone need more than a look.
+    contested: set[int] = set()
+    marks = np.empty(len(names), np.uint64)
+    for place, relative in enumerate(names):
+        name, _ = wanted.at(place, relative)
+        marks[place] = mark_of(_fold(name))
+        if _shortened(name, relative) != name:
+            contested.add(place)
+    found, counts = np.unique(marks, return_counts=True)
+    contested |= set(np.flatnonzero(np.isin(marks, found[counts > 1]) | np.isin(marks, others.marks)).tolist())
+    order = np.argsort(marks, kind="stable")
+    while True:
+        settled, met = _settle(contested, wanted, names, others)
+        # Names that were tried and belong to somebody whom nobody contested so far.
+        tried = np.array(sorted(met), np.uint64)
+        near = order[np.minimum(np.searchsorted(marks, tried, sorter=order), len(order) - 1)]
+        more = set(near[marks[near] == tried].tolist())
+        if more <= contested:
+            return OutputNames(names, formats, policy, settled)
+        contested |= more
+
+
+def _settle(
+    contested: set[int], wanted: OutputNames, names: PackedNames, others: NameMarks
+) -> tuple[dict[int, tuple[str, str]], set[int]]:
+    """Names for the contested pictures, and the marks of all that were tried."""
+    asked = {place: wanted.at(place, names[place]) for place in contested}
+    claims = Counter(_fold(name) for name, _ in asked.values())
+    taken: set[str] = set()
+    met: set[int] = set()
+    settled: dict[int, tuple[str, str]] = {}
+
+    def is_taken(name: str) -> bool:
+        mark = mark_of(_fold(name))
+        met.add(mark)
+        return _fold(name) in taken or others.holds(mark)
+
     # Files that keep their name go first, so that a renamed one never takes the name of one that stays.
-    result: dict[str, tuple[str, str]] = {}
-    folders = {str(parent) for path in [*wanted, *others] for parent in PurePosixPath(path).parents}
-    taken = {_fold(name) for name in (*folders, *others)}
-    for relative, (name, encoder) in sorted(wanted.items(), key=lambda item: (item[0] != item[1][0], item[0])):
-        if name != relative and (claims[_fold(name)] > 1 or _fold(name) in taken):
+    for place in sorted(contested, key=lambda place: (names[place] != asked[place][0], names[place])):
+        relative, (name, encoder) = names[place], asked[place]
+        if name != relative and (claims[_fold(name)] > 1 or is_taken(name)):
             name = f"{relative}.{encoder.lower()}"
-        result[relative] = (_unused(name if name == relative else _shortened(name, relative), taken), encoder)
-        taken.add(_fold(result[relative][0]))
-    return {relative: result[relative] for relative in wanted}
+        found = _unused(name if name == relative else _shortened(name, relative), is_taken)
+        taken.add(_fold(found))
+        settled[place] = (found, encoder)
+    return settled, met
 
 
 def _fold(name: str) -> str:
@@ -117,10 +217,10 @@ def _shortened(name: str, relative: str) -> str:
     return _with_end(name, f"-{hashlib.sha256(os.fsencode(relative)).hexdigest()[:8]}")
 
 
-def _unused(name: str, taken: set[str]) -> str:
+def _unused(name: str, is_taken: Callable[[str], bool]) -> str:
     number = 2
     candidate = name
-    while _fold(candidate) in taken:
+    while is_taken(candidate):
         candidate = _with_end(name, f"-{number}")
         number += 1
     return candidate

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Final
+
+from ..records.threads import Attempt
 
 #: Pixels of all pictures that are worked on at once. Writing one takes some 25 bytes a pixel at its widest: 2.5 GB.
 PIXELS_IN_FLIGHT: Final = 100_000_000
@@ -24,8 +26,11 @@ class PixelRoom:
         self._freed = threading.Condition()
 
     @contextmanager
-    def entrance(self) -> Iterator[Callable[[int], None]]:
+    def entrance(self, attempt: Attempt | None = None) -> Iterator[Callable[[int], None]]:
         """A way in for one picture, whose size is only known within the block.
+
+        Args:
+            attempt: at that picture: while it waits its clock stands still, and once it is given up it keeps no room.
 
         Yields:
             A function that waits until there is room for so many pixels, and keeps it until the block ends.
@@ -34,14 +39,21 @@ class PixelRoom:
 
         def enter(pixels: int) -> None:
             nonlocal held
-            with self._freed:
+            with nullcontext() if attempt is None else attempt.paused(), self._freed:
                 self._freed.wait_for(lambda: self._used == 0 or self._used + pixels <= self._pixels)
                 self._used += pixels
                 held += pixels
 
+        def leave() -> None:
+            nonlocal held
+            with self._freed:
+                self._used -= held
+                held = 0
+                self._freed.notify_all()
+
+        if attempt is not None:
+            attempt.when_given_up(leave)
         try:
             yield enter
         finally:
-            with self._freed:
-                self._used -= held
-                self._freed.notify_all()
+            leave()

@@ -8,16 +8,17 @@ name only what cannot be a picture counts: flat areas of a few numbers that woul
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..records.text import counted
 
 if TYPE_CHECKING:
     from PIL import Image
 
+_Item = TypeVar("_Item")
 
 _FOLDERS: Final = re.compile(
     r"(?:(?:gt|ground[-_ ]?truths?|train|training|val|validation|test|instance|semantic|panoptic|object|pixel)[-_ ]?)?"
@@ -63,19 +64,23 @@ def find_label_maps(files: Mapping[str, Path]) -> LabelMaps:
         files: relative path (with ``/``) and place of every picture.
     """
     named: dict[str, list[str]] = defaultdict(list)
-    beside: dict[str, list[str]] = defaultdict(list)
-    rest: list[str] = []
-    stems = {str(PurePosixPath(name).with_suffix("")).casefold() for name in files}
+    marked: list[tuple[str, str]] = []
     for name in files:
         folder = _label_folder(name)
-        picture = _picture_of(name)
         if folder is not None:
             named[folder].append(name)
-        elif picture is not None and picture.casefold() in stems:
+        elif (picture := _picture_of(name)) is not None:
+            marked.append((name, picture.casefold()))
+    # Only what some name asks for is looked for: most folders hold no label maps, and many pictures.
+    partners = {picture for _, picture in marked}
+    partners = {stem for name in files if partners and (stem := _stem(name)) in partners}
+    beside: dict[str, list[str]] = defaultdict(list)
+    for name, picture in marked:
+        if picture in partners:
             beside[name.rpartition("/")[0]].append(name)
-        else:
-            rest.append(name)
-    known = {partner_stem(name) for name in rest}
+    aside = {name for names in (*named.values(), *beside.values()) for name in names}
+    wanted = {partner_stem(name) for names in named.values() for name in names}
+    known = {stem for name in files if wanted and name not in aside and (stem := partner_stem(name)) in wanted}
     found: list[str] = []
     notes: list[str] = []
     for folder, names in named.items():
@@ -87,11 +92,10 @@ def find_label_maps(files: Mapping[str, Path]) -> LabelMaps:
         if maps:
             found += maps
             notes.append(_say(maps, f"beside the pictures{f' in {folder}/' if folder else ''}"))
-    odd = _odd_folders(rest, files)
-    if sum(map(len, odd.values())) < len(rest):  # otherwise they are all there is
-        for folder, names in odd.items():
-            found += names
-            notes.append(_say(names, f"in {folder}/"))
+    odd = _odd_folders(aside, files)
+    for folder, names in odd.items():
+        found += names
+        notes.append(_say(names, f"in {folder}/"))
     return LabelMaps(found, notes)
 
 
@@ -118,6 +122,10 @@ def _picture_of(name: str) -> str | None:
     return None if found is None else f"{folder}{slash}{PurePosixPath(last).stem[: found.end('picture')]}"
 
 
+def _stem(name: str) -> str:
+    return str(PurePosixPath(name).with_suffix("")).casefold()
+
+
 def partner_of(name: str) -> str:
     """What a picture and the label map, or text, beside it share: ``a/1`` of ``a/1.jpg``, ``a/1_mask.png``."""
     return _picture_of(name) or str(PurePosixPath(name).with_suffix(""))
@@ -137,16 +145,31 @@ def _are_label_maps(names: Sequence[str], files: Mapping[str, Path], pictures: s
     return partners * 2 >= len(names) and all(_without_colour(files[name]) for name in sample)
 
 
-def _odd_folders(names: Sequence[str], files: Mapping[str, Path]) -> dict[str, list[str]]:
-    """Folders without a telling name in which nothing can be a picture."""
-    folders: dict[str, list[str]] = defaultdict(list)
-    for name in names:
-        folders[name.rpartition("/")[0]].append(name)
-    return {
-        folder: inside
-        for folder, inside in folders.items()
-        if folder and _hold_numbers([files[name] for name in _spread(inside, _ODD_SAMPLE)])
-    }
+def _odd_folders(aside: Collection[str], files: Mapping[str, Path]) -> dict[str, list[str]]:
+    """Folders without a telling name in which nothing can be a picture; none where they are all there is.
+
+    Args:
+        aside: names that need no look any more.
+        files: all of them.
+    """
+    sizes = Counter(name.rpartition("/")[0] for name in files if name not in aside)
+    samples: dict[str, list[str]] = defaultdict(list)
+    met: Counter[str] = Counter()
+    for name in files:
+        folder = name.rpartition("/")[0]
+        if not folder or name in aside:
+            continue
+        if met[folder] in _spread(range(sizes[folder]), _ODD_SAMPLE):
+            samples[folder].append(name)
+        met[folder] += 1
+    odd = {folder for folder, names in samples.items() if _hold_numbers([files[name] for name in names])}
+    if not odd or sum(sizes[folder] for folder in odd) == sizes.total():
+        return {}
+    inside: dict[str, list[str]] = {folder: [] for folder in samples if folder in odd}
+    for name in files:
+        if (folder := name.rpartition("/")[0]) in odd and name not in aside:
+            inside[folder].append(name)
+    return inside
 
 
 def _hold_numbers(paths: Sequence[Path]) -> bool:
@@ -154,7 +177,7 @@ def _hold_numbers(paths: Sequence[Path]) -> bool:
     return all(_is_index(path) for path in paths) and any(_judge(path, _varies) for path in paths)
 
 
-def _spread(names: Sequence[str], count: int) -> list[str]:
+def _spread(names: Sequence[_Item], count: int) -> list[_Item]:
     if len(names) <= count:
         return list(names)
     return [names[i * len(names) // count] for i in range(count)]

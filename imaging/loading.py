@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
@@ -14,6 +13,7 @@ import numpy as np
 from ..errors import ConfigError, ImageError
 from ..records.manifest import image_key
 from ..records.places import open_regular
+from ..records.threads import Attempt, Patience, patient_map
 from .codec import MAX_PIXELS, decode, read_header
 from .in_flight import PixelRoom
 from .perturb import opacity, squash
@@ -86,6 +86,7 @@ def load_image_set(
     with_labels: bool = True,
     max_pixels: int = MAX_PIXELS,
     describe: FeatureExtractor | None = None,
+    patience: Patience[Entry] | None = None,
 ) -> tuple[ImageSet, list[Entry], list[FileProblem]]:
     """Read all images of a folder at the working resolution.
 
@@ -99,6 +100,7 @@ def load_image_set(
         with_labels: False leaves the labels out; keys stay the same.
         max_pixels: refuse larger pictures.
         describe: looks at each picture, from the calling thread; its answers become the set's ``features``.
+        patience: how long a file may take before it is left out; for ever if not given. With ``workers`` alone.
 
     Returns:
         The set; the entries of its images, in the order of the set (that of the scan); the files left out.
@@ -125,7 +127,7 @@ def load_image_set(
     features: list[Tensor] = []
     problems: list[FileProblem] = []
     feature_size = None if describe is None else describe.side
-    loaded = _load_all(scan.entries, resolution, feature_size, workers, max_pixels)
+    loaded = _load_all(scan.entries, resolution, feature_size, workers, max_pixels, patience)
     for done, (entry, result) in enumerate(zip(scan.entries, loaded, strict=True), start=1):
         if isinstance(result, FileProblem):
             problems.append(result)
@@ -179,31 +181,45 @@ class _Loaded:
 
 
 def _load_all(
-    entries: Sequence[Entry], resolution: int, feature_size: int | None, workers: int, max_pixels: int
+    entries: Sequence[Entry],
+    resolution: int,
+    feature_size: int | None,
+    workers: int,
+    max_pixels: int,
+    patience: Patience[Entry] | None,
 ) -> Iterator[_Loaded | FileProblem]:
     room = PixelRoom()
 
-    def load(entry: Entry) -> _Loaded | FileProblem:
-        return _load(entry, resolution, feature_size, max_pixels, room)
+    def load(entry: Entry, attempt: Attempt | None = None) -> _Loaded | FileProblem:
+        return _load(entry, resolution, feature_size, max_pixels, room, attempt)
+
+    def late(entry: Entry, limit: float) -> FileProblem:
+        return FileProblem(entry.relative, took_too_long(limit))
 
     if workers == 0:
-        yield from map(load, entries)
-        return
-    with ThreadPoolExecutor(workers, thread_name_prefix="bitterant-load") as pool:
-        # Pillow works outside the interpreter lock, so threads are enough.
-        step = workers * _READ_AHEAD
-        for start in range(0, len(entries), step):
-            yield from pool.map(load, entries[start : start + step])
+        return map(load, entries)
+    # Pillow works outside the interpreter lock, so threads are enough.
+    return patient_map(load, entries, workers=workers, ahead=_READ_AHEAD, patience=patience, late=late)
+
+
+def took_too_long(limit: float) -> str:
+    """Why a file failed that was given up after so many seconds."""
+    return f"took longer than {limit:g} seconds and was given up; --max-seconds-per-file sets how long a file may take"
 
 
 def _load(
-    entry: Entry, resolution: int, feature_size: int | None, max_pixels: int, room: PixelRoom
+    entry: Entry,
+    resolution: int,
+    feature_size: int | None,
+    max_pixels: int,
+    room: PixelRoom,
+    attempt: Attempt | None,
 ) -> _Loaded | FileProblem:
     try:
         # Hash and picture come from one open file: no other file can slip in between.
         with open_regular(entry.path) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-            with room.entrance() as enter:
+            with room.entrance(attempt) as enter:
                 picture = decode(file, max_pixels=max_pixels, name=entry.relative, before_loading=enter)
                 return _Loaded(
                     squash(picture, resolution),

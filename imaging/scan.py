@@ -9,15 +9,17 @@ from __future__ import annotations
 import os
 import re
 import stat
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Final, Literal
+from typing import Final, Literal, overload
 
 from ..errors import FolderError
 from ..records.files import TEMPORARY_PREFIX
 from ..records.manifest import HIDDEN, MANIFEST_NAME
+from ..records.packed import PackedNames
 from ..records.run_file import RUN_FILE_NAME
 from ..records.run_state import STATE_PREFIX
 from ..records.text import counted, counted_of
@@ -87,23 +89,55 @@ _DATE: Final = re.compile(r"(?:19|20)\d\d(?:[-_. ]?\d\d){0,2}")
 _NAMED: Final = 8
 
 
-@dataclass(frozen=True)
 class Layout:
     """The class of every picture.
 
     Attributes:
-        class_of: relative path to class; ``None`` for all pictures of a flat folder.
+        class_of: relative path to class; ``None`` for all pictures of a flat folder. Worked out when it is asked for.
+        classes: names of the classes, sorted as text.
         parts: folders whose sub-folders are the classes, such as ``train`` and ``val``; empty where the classes are
             the first-level folders.
         notes: what the user should know of it.
     """
 
-    class_of: Mapping[str, str | None]
-    parts: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    def __init__(
+        self, class_of: Mapping[str, str | None], classes: Iterable[str], parts: tuple[str, ...], notes: Iterable[str]
+    ) -> None:
+        self.class_of = class_of
+        self.classes = tuple(sorted(classes))
+        self.parts = parts
+        self.notes = tuple(notes)
 
 
-def find_layout(relatives: Iterable[str]) -> Layout:
+class _Classes(Mapping[str, "str | None"]):
+    """The class of each picture by where it lies.
+
+    Args:
+        relatives: the pictures.
+        opened: the folders that hold classes and are none.
+        loose: the class of those in no class folder.
+        flat: all are so.
+    """
+
+    def __init__(
+        self, relatives: Sequence[str], opened: frozenset[str], *, loose: str | None = None, flat: bool = False
+    ) -> None:
+        self._relatives = relatives
+        self._opened = opened
+        self._loose = loose
+        self._flat = flat
+
+    def __getitem__(self, relative: str) -> str | None:
+        return None if self._flat else _class_below(relative, self._opened) or self._loose
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._relatives)
+
+    def __len__(self) -> int:
+        return len(self._relatives)
+
+
+def find_layout(relatives: Sequence[str]) -> Layout:
     """Tell class folders from folders that only hold them.
 
     First-level folders are classes, but for parts of a data set (``train/``, ``val/``, ``test/`` and the like),
@@ -117,11 +151,17 @@ def find_layout(relatives: Iterable[str]) -> Layout:
     Args:
         relatives: paths of the pictures, with ``/`` between the parts.
     """
-    relatives = list(relatives)
     opened, alone = _open_folders(relatives)
-    class_of = {relative: _class_below(relative, opened) for relative in relatives}
-    classes = {name for name in class_of.values() if name is not None}
-    loose = [relative for relative, name in class_of.items() if name is None]
+    class_of = _Classes(relatives, opened)
+    classes: set[str] = set()
+    loose, places = 0, set[str]()
+    for relative in relatives:
+        name = class_of[relative]
+        if name is None:
+            loose += 1
+            places.add(relative.rpartition("/")[0])
+        else:
+            classes.add(name)
     parts = tuple(sorted(folder.rstrip("/") for folder in opened if folder))
     wrapped = tuple(
         f"{name} is the only folder there and holds several, so these are taken as the classes. If {name} is a class "
@@ -129,28 +169,20 @@ def find_layout(relatives: Iterable[str]) -> Layout:
         for name in alone
     )
     if not classes or not loose:
-        return Layout(class_of, parts, wrapped)
-    where = _places(loose)
-    if len(classes) >= 2 and len(loose) * 2 < len(relatives):
-        return Layout(
-            {relative: name or LOOSE for relative, name in class_of.items()},
-            parts,
-            (
-                *wrapped,
-                f"{counted_of(len(loose), len(relatives), 'picture', 'lies', 'lie')} beside the class folders, "
-                f"{where}, and will be protected as a class apart. What belongs to a class should be moved into "
-                "its folder.",
-            ),
+        return Layout(class_of, classes, parts, wrapped)
+    where = _some([f"in {folder}" if folder else "at the top" for folder in sorted(places)])
+    lie = counted_of(loose, len(relatives), "picture", "lies", "lie")
+    if len(classes) >= 2 and loose * 2 < len(relatives):
+        note = (
+            f"{lie} beside the class folders, {where}, and will be protected as a class apart. What belongs to a class "
+            "should be moved into its folder."
         )
-    return Layout(
-        dict.fromkeys(relatives),
-        parts,
-        (
-            f"{counted_of(len(loose), len(relatives), 'picture', 'lies', 'lie')} in no class folder, {where}, so all "
-            f"are taken as one folder without classes, those in {_some(sorted(classes))} too. If the sub-folders are "
-            "classes, sort the other pictures into such folders.",
-        ),
+        return Layout(_Classes(relatives, opened, loose=LOOSE), {*classes, LOOSE}, parts, [*wrapped, note])
+    note = (
+        f"{lie} in no class folder, {where}, so all are taken as one folder without classes, those in "
+        f"{_some(sorted(classes))} too. If the sub-folders are classes, sort the other pictures into such folders."
     )
+    return Layout(_Classes(relatives, opened, flat=True), (), parts, [note])
 
 
 def _class_below(relative: str, opened: frozenset[str]) -> str | None:
@@ -163,7 +195,7 @@ def _class_below(relative: str, opened: frozenset[str]) -> str | None:
     return None
 
 
-def _open_folders(relatives: list[str]) -> tuple[frozenset[str], tuple[str, ...]]:
+def _open_folders(relatives: Iterable[str]) -> tuple[frozenset[str], tuple[str, ...]]:
     """The folders that hold classes and are none themselves, each with a ``/`` at its end, the root as ``""``; and the
     names of those whose classes are known only by being several."""
     tree = _Tree(relatives)
@@ -262,11 +294,6 @@ def part_of(name: str) -> Literal["train", "held"] | None:
     return None if found is None else ("train" if found["train"] else "held")
 
 
-def _places(loose: Iterable[str]) -> str:
-    folders = sorted({relative.rpartition("/")[0] for relative in loose})
-    return _some([f"in {folder}" if folder else "at the top" for folder in folders])
-
-
 def _some(names: list[str]) -> str:
     return ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
 
@@ -314,6 +341,54 @@ class SkippedPath:
     kind: Literal["other", "link"]
 
 
+class EntryList(Sequence[Entry]):
+    """Entries sorted by the bytes of their relative path; each is made when it is asked for.
+
+    Args:
+        root: the folder.
+        names: relative paths.
+        labels: index of the class of each; -1 for none.
+        sizes: bytes on disk of each.
+        classes: names of the classes.
+    """
+
+    def __init__(
+        self, root: Path, names: PackedNames, labels: Sequence[int], sizes: Sequence[int], classes: tuple[str, ...]
+    ) -> None:
+        self.root = root
+        self.names = names
+        self._labels = labels
+        self._sizes = sizes
+        self._classes = classes
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @overload
+    def __getitem__(self, index: int) -> Entry: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Entry]: ...
+    def __getitem__(self, index: int | slice) -> Entry | list[Entry]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        return self._entry(self.names[index], self._labels[index], self._sizes[index])
+
+    def __iter__(self) -> Iterator[Entry]:
+        return map(self._entry, self.names, self._labels, self._sizes)
+
+    def _entry(self, relative: str, label: int, size: int) -> Entry:
+        if label < 0:
+            return Entry(relative, self.root / relative, None, None, size)
+        return Entry(relative, self.root / relative, label, self._classes[label], size)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence):
+            return NotImplemented
+        return len(self) == len(other) and all(own == its for own, its in zip(self, other, strict=True))
+
+    __hash__ = None  # pyright: ignore[reportAssignmentType]
+
+
 @dataclass(frozen=True)
 class FolderScan:
     """What :func:`scan_folder` found. Every file below the root stands in exactly one of the four lists; what lies in
@@ -332,11 +407,11 @@ class FolderScan:
     """
 
     root: Path
-    entries: tuple[Entry, ...]
+    entries: Sequence[Entry]
     classes: tuple[str, ...]
     skipped: tuple[SkippedPath, ...]
-    captions: tuple[str, ...]
-    label_maps: tuple[str, ...] = ()
+    captions: Sequence[str]
+    label_maps: Sequence[str] = ()
     parts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -369,7 +444,6 @@ class FolderScan:
 @dataclass(frozen=True, slots=True)
 class _Found:
     relative: str
-    path: Path
     size: int
     skip: SkippedPath | None = None
 
@@ -394,7 +468,7 @@ def scan_folder(root: Path, *, follow_links: bool = False) -> FolderScan:
         FolderError: ``root`` is missing, is not a folder, or cannot be opened.
     """
     root = Path(root)
-    return _sort(root, list(_walk_root(root, follow_links)))
+    return _sort(root, _walk_root(root, follow_links))
 
 
 def scan_source(source: Path, *, follow_links: bool = False) -> FolderScan:
@@ -412,43 +486,66 @@ def scan_source(source: Path, *, follow_links: bool = False) -> FolderScan:
         raise FolderError(
             f"{source} is a file, and {_reason_for_other(source.name)}. Give a picture, or a folder of pictures."
         )
-    found = [_Found(source.name, source, source.stat().st_size)]
+    found = [_Found(source.name, source.stat().st_size)]
     for beside in (source.with_suffix(suffix) for suffix in CAPTION_SUFFIXES):
         if beside.is_file():
-            found.append(_Found(beside.name, beside, beside.stat().st_size))
-    return _sort(source.parent, found)
+            found.append(_Found(beside.name, beside.stat().st_size))
+    return _sort(source.parent, sorted(found, key=lambda item: os.fsencode(item.relative)))
 
 
-def _sort(root: Path, found: list[_Found]) -> FolderScan:
-    """Every path found to its list."""
-    found = sorted(found, key=lambda item: os.fsencode(item.relative))
-    skipped = [item.skip for item in found if item.skip is not None]
-    files = [item for item in found if item.skip is None]
-    captions = tuple(item.relative for item in files if _is_caption(item.relative))
-    images = [item for item in files if Path(item.relative).suffix.lower() in EXTENSIONS]
-    skipped += [
-        SkippedPath(item.relative, _reason_for_other(item.relative), "other")
-        for item in files
-        if Path(item.relative).suffix.lower() not in EXTENSIONS and not _is_caption(item.relative)
-    ]
-    maps = find_label_maps({item.relative: item.path for item in images})
-    pictures = [item for item in images if item.relative not in maps.names]
-    layout = find_layout(item.relative for item in pictures)
-    # Sorted as text, as ImageFolder does, which for any valid name is also the order of the UTF-8 bytes.
-    classes = tuple(sorted({name for name in layout.class_of.values() if name is not None}))
-    index = {name: i for i, name in enumerate(classes)}
-    entries: list[Entry] = []
-    for item in pictures:
-        name = layout.class_of[item.relative]
-        entries.append(Entry(item.relative, item.path, None if name is None else index[name], name, item.size))
+class _Paths(Mapping[str, Path]):
+    """Where each of some names lies."""
+
+    def __init__(self, root: Path, names: Sequence[str]) -> None:
+        self._root, self._names = root, names
+
+    def __getitem__(self, name: str) -> Path:
+        return self._root / name
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def _sort(root: Path, found: Iterable[_Found]) -> FolderScan:
+    """Every path found, sorted by its bytes, to its list."""
+    skipped: list[SkippedPath] = []
+    captions, images, sizes = PackedNames(), PackedNames(), array("Q")
+    for item in found:
+        if item.skip is not None:
+            skipped.append(item.skip)
+            continue
+        if caption := _is_caption(item.relative):
+            captions.append(item.relative)
+        if PurePosixPath(item.relative).suffix.lower() in EXTENSIONS:
+            images.append(item.relative)
+            sizes.append(item.size)
+        elif not caption:
+            skipped.append(SkippedPath(item.relative, _reason_for_other(item.relative), "other"))
     skipped.sort(key=lambda path: os.fsencode(path.relative))
+    maps = find_label_maps(_Paths(root, images))
+    label_maps: Sequence[str] = ()
+    if maps.names:
+        kept, names = array("Q"), images
+        label_maps, images = PackedNames(), PackedNames()
+        for name, size in zip(names, sizes, strict=True):
+            (label_maps if name in maps.names else images).append(name)
+            if name not in maps.names:
+                kept.append(size)
+        sizes = kept
+    layout = find_layout(images)
+    # Sorted as text, as ImageFolder does, which for any valid name is also the order of the UTF-8 bytes.
+    index = {name: i for i, name in enumerate(layout.classes)}
+    labels = array("i", (index.get(layout.class_of[name] or "", -1) for name in images))
     return FolderScan(
         root,
-        tuple(entries),
-        classes,
+        EntryList(root, images, labels, sizes, layout.classes),
+        layout.classes,
         tuple(skipped),
         captions,
-        label_maps=tuple(item.relative for item in images if item.relative in maps.names),
+        label_maps=label_maps,
         parts=layout.parts,
         notes=(*layout.notes, *maps.notes),
     )
@@ -492,45 +589,59 @@ def _identity(folder: Path) -> tuple[int, int]:
 
 
 def _walk(folder: Path, prefix: str, follow_links: bool, above: frozenset[tuple[int, int]]) -> Iterator[_Found]:
-    """All paths below ``folder``. ``above`` holds the folders on the way down, to notice a link that leads back."""
+    """All paths below ``folder``, sorted by the bytes of their relative path. ``above`` holds the folders on the way
+    down, to notice a link that leads back."""
+    skips: dict[bytes, SkippedPath] = {}
+    # A file as its name and, behind a byte that no name holds, its size: a flat folder may have a million of them. The
+    # slash behind a folder is where it stands in the paths of its files.
+    keys: list[bytes] = []
+
+    def skip(relative: str, reason: str, kind: Literal["other", "link"] = "other") -> None:
+        name = os.fsencode(relative.rpartition("/")[2])
+        skips[name] = SkippedPath(relative, reason, kind)
+        keys.append(name + b"\0")
+
     try:
         with os.scandir(folder) as listing:
-            items = list(listing)
+            for item in listing:
+                relative = prefix + item.name
+                if not prefix and is_own_file(item.name) and not item.is_dir(follow_symlinks=False):
+                    continue
+                if (why := why_left_aside(item.name)) is not None:
+                    skip(relative, why)
+                    continue
+                if not prefix and item.name in OWN_NAMES:
+                    skip(relative, "a folder with the name of a file that bitterant writes; rename the folder")
+                    continue
+                if item.is_symlink() and not follow_links:
+                    skip(relative, _LINK, "link")
+                    continue
+                try:
+                    status = item.stat()
+                except OSError as error:
+                    kind = "link" if item.is_symlink() else "other"
+                    skip(relative, f"cannot be opened: {error.strerror or error}", kind)
+                    continue
+                if stat.S_ISDIR(status.st_mode):
+                    if _identity(folder / item.name) in above:
+                        skip(relative, "a symbolic link that leads back to a folder above it", "link")
+                    else:
+                        keys.append(os.fsencode(item.name) + b"/")
+                elif stat.S_ISREG(status.st_mode):
+                    keys.append(os.fsencode(item.name) + b"\0" + status.st_size.to_bytes(8, "big"))
+                else:
+                    # A pipe or a device would block or never end when opened.
+                    skip(relative, "not a regular file")
     except OSError as error:
-        yield _skip(folder, prefix.rstrip("/"), f"the folder cannot be read: {error.strerror or error}")
+        name = prefix.rstrip("/")
+        yield _Found(name, 0, SkippedPath(name, f"the folder cannot be read: {error.strerror or error}", "other"))
         return
-    for item in items:
-        relative = prefix + item.name
-        path = folder / item.name
-        if not prefix and is_own_file(item.name) and not item.is_dir(follow_symlinks=False):
+    keys.sort()
+    for key in keys:
+        if b"\0" not in key:
+            name = os.fsdecode(key[:-1])
+            path = folder / name
+            yield from _walk(path, f"{prefix}{name}/", follow_links, above | {_identity(path)})
             continue
-        if (why := why_left_aside(item.name)) is not None:
-            yield _skip(path, relative, why)
-            continue
-        if not prefix and item.name in OWN_NAMES:
-            yield _skip(path, relative, "a folder with the name of a file that bitterant writes; rename the folder")
-            continue
-        if item.is_symlink() and not follow_links:
-            yield _skip(path, relative, _LINK, "link")
-            continue
-        try:
-            status = item.stat()
-        except OSError as error:
-            kind = "link" if item.is_symlink() else "other"
-            yield _skip(path, relative, f"cannot be opened: {error.strerror or error}", kind)
-            continue
-        if stat.S_ISDIR(status.st_mode):
-            here = _identity(path)
-            if here in above:
-                yield _skip(path, relative, "a symbolic link that leads back to a folder above it", "link")
-            else:
-                yield from _walk(path, relative + "/", follow_links, above | {here})
-        elif stat.S_ISREG(status.st_mode):
-            yield _Found(relative, path, status.st_size)
-        else:
-            # A pipe or a device would block or never end when opened.
-            yield _skip(path, relative, "not a regular file")
-
-
-def _skip(path: Path, relative: str, reason: str, kind: Literal["other", "link"] = "other") -> _Found:
-    return _Found(relative, path, 0, SkippedPath(relative, reason, kind))
+        raw, _, size = key.partition(b"\0")
+        yield _Found(prefix + os.fsdecode(raw), int.from_bytes(size, "big"), skips.get(raw))

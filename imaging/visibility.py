@@ -24,7 +24,7 @@ screen shows them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from types import ModuleType
@@ -282,34 +282,59 @@ class Sight:
     flat: float | None
 
 
-def tell_sights(sights: Sequence[Sight]) -> list[str]:
-    """Where a change can be seen, and in which pictures most; nothing where it is hardly seen in any.
+class Sights:
+    """Where changes can be seen, and in which pictures most; pictures are added one by one and not kept."""
 
-    Args:
-        sights: all pictures.
+    def __init__(self) -> None:
+        self._pictures = 0
+        self._whole = _Worst()
+        self._flat = _Worst()
 
-    Returns:
-        Up to two sentences: on whole pictures, and on plain areas.
-    """
-    told = []
-    whole = [(sight.patches, sight.name) for sight in sights if sight.patches >= SEEN]
-    if whole:
-        told.append(
-            f"The change can be seen in {len(whole)} of {len(sights)} pictures: colours of small patches differ by "
-            f"{SEEN:g} or more (CIEDE2000; 1 is hardly seen side by side). Most of all: {_worst(whole)}."
-        )
-    flat = [(sight.flat, sight.name) for sight in sights if sight.flat is not None and sight.flat >= SEEN]
-    if flat:
-        told.append(
-            f"{'It' if told else 'The change'} is visible as stains on flat areas (skies, walls, drawings) of "
-            f"{len(flat)} of {len(sights)} pictures. Most of all: {_worst(flat)}."
-        )
-    return told
+    def add(self, sight: Sight) -> None:
+        """Look at one picture more."""
+        self._pictures += 1
+        self._whole.add(sight.name, sight.patches)
+        if sight.flat is not None:
+            self._flat.add(sight.name, sight.flat)
+
+    def tell(self) -> list[str]:
+        """Up to two sentences: on whole pictures, and on plain areas; nothing where it is hardly seen in any."""
+        told = []
+        if self._whole.count:
+            told.append(
+                f"The change can be seen in {self._whole.count} of {self._pictures} pictures: colours of small patches "
+                f"differ by {SEEN:g} or more (CIEDE2000; 1 is hardly seen side by side). Most of all: {self._whole}."
+            )
+        if self._flat.count:
+            told.append(
+                f"{'It' if told else 'The change'} is visible as stains on flat areas (skies, walls, drawings) of "
+                f"{self._flat.count} of {self._pictures} pictures. Most of all: {self._flat}."
+            )
+        return told
 
 
-def _worst(found: list[tuple[float, str]]) -> str:
-    ranked = sorted(found, key=lambda item: (-item[0], item[1]))[:_NAMED]
-    return ", ".join(f"{name} ({value:.1f})" for value, name in ranked)
+class _Worst:
+    """How many values can be seen, and the names of the largest."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._ranked: list[tuple[float, str]] = []
+
+    def add(self, name: str, value: float) -> None:
+        if value >= SEEN:
+            self.count += 1
+            self._ranked = sorted([*self._ranked, (-value, name)])[:_NAMED]
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} ({-value:.1f})" for value, name in self._ranked)
+
+
+def tell_sights(sights: Iterable[Sight]) -> list[str]:
+    """See :class:`Sights`, for all pictures at once."""
+    seen = Sights()
+    for sight in sights:
+        seen.add(sight)
+    return seen.tell()
 
 
 @lru_cache(maxsize=1)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         apply_folder,
         fit_folder,
         interruptible,
+        merge_folders,
         protect_folder,
         publish_folder,
     )
@@ -76,6 +77,7 @@ __all__ = [
     "fit_folder",
     "interruptible",
     "load_bank",
+    "merge_folders",
     "method_class",
     "method_names",
     "protect_folder",
@@ -99,6 +101,7 @@ __getattr__, __dir__ = lazy_exports(
             "apply_folder",
             "fit_folder",
             "interruptible",
+            "merge_folders",
             "protect_folder",
             "publish_folder",
         ),

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, get_args
 
 from ..errors import OutputError, ResumeError
-from .places import open_own, read_regular
+from .packed import LinesOnDisk
+from .places import open_own, open_regular
 from .text import parse_json
 
 MANIFEST_NAME = "bitterant-manifest.jsonl"
@@ -124,7 +125,7 @@ class ManifestLog:
         cut: whether half a row followed them: the trace of a kill.
     """
 
-    rows: tuple[ManifestRow, ...] = ()
+    rows: Sequence[ManifestRow] = ()
     size: int = 0
     cut: bool = False
 
@@ -135,31 +136,36 @@ def read_manifest(path: Path) -> ManifestLog:
     Raises:
         ResumeError: a line before the last is no manifest row, or the file cannot be read.
     """
+    log = open_manifest(path)
+    return replace(log, rows=tuple(log.rows))
+
+
+def open_manifest(path: Path) -> ManifestLog:
+    """As :func:`read_manifest`, for a manifest too long to hold in memory: its rows are checked now, and read again
+    whenever they are gone through."""
+    count, size = 0, 0
     try:
-        data = read_regular(path)
+        with open_regular(path) as file:
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return ManifestLog(LinesOnDisk(path, ManifestRow.from_line, count), size, cut=True)
+                try:
+                    ManifestRow.from_line(line)
+                except ValueError as error:
+                    # A power cut can leave a last block of zeros that ends in a newline of an earlier write.
+                    if not file.peek(1):
+                        return ManifestLog(LinesOnDisk(path, ManifestRow.from_line, count), size, cut=True)
+                    raise ResumeError(
+                        f"{path}: line {count + 1} is damaged: {error}. Give an empty output folder, "
+                        "or move the damaged manifest away and check the files by hand."
+                    ) from error
+                count += 1
+                size += len(line)
     except FileNotFoundError:
         return ManifestLog()
     except OSError as error:
         raise ResumeError(f"{path} cannot be read: {error.strerror}.") from error
-    rows: list[ManifestRow] = []
-    position = 0
-    while position < len(data):
-        end = data.find(b"\n", position)
-        last = end < 0 or end + 1 == len(data)
-        if end < 0:
-            return ManifestLog(tuple(rows), position, cut=True)
-        try:
-            rows.append(ManifestRow.from_line(data[position:end]))
-        except ValueError as error:
-            # A power cut can leave a last block of zeros that ends in a newline of an earlier write.
-            if last:
-                return ManifestLog(tuple(rows), position, cut=True)
-            raise ResumeError(
-                f"{path}: line {len(rows) + 1} is damaged: {error}. Give an empty output folder, "
-                "or move the damaged manifest away and check the files by hand."
-            ) from error
-        position = end + 1
-    return ManifestLog(tuple(rows), position)
+    return ManifestLog(LinesOnDisk(path, ManifestRow.from_line, count), size)
 
 
 class ManifestWriter:
@@ -217,8 +223,12 @@ def _stays_below(relative: str) -> bool:
 
 def count_statuses(rows: Iterable[ManifestRow]) -> dict[str, int]:
     """How many rows have each status; all four names are present. Their sum is the number of inputs."""
-    counted = Counter(row.status for row in rows)
-    return {status: counted[status] for status in _STATUSES}
+    return all_statuses(Counter(row.status for row in rows))
+
+
+def all_statuses(counted: Mapping[str, int]) -> dict[str, int]:
+    """Numbers by status; all four names are present."""
+    return {status: counted.get(status, 0) for status in _STATUSES}
 
 
 def _unwritable(path: Path, error: OSError) -> OutputError:

@@ -15,8 +15,8 @@ from typing import Protocol
 
 from ..errors import Interrupted
 
-#: The stages of a folder run, in order. A run skips those it does not need.
-STAGES: tuple[str, ...] = ("found", "check", "read", "fit", "write", "report")
+#: The stages of a folder run, in order. A run skips those it does not need; ``slow`` comes at any time.
+STAGES: tuple[str, ...] = ("found", "check", "read", "fit", "write", "report", "slow")
 
 
 class ProgressCallback(Protocol):
@@ -28,7 +28,8 @@ class ProgressCallback(Protocol):
         Args:
             stage: one of :data:`STAGES`.
             done: finished so far: files in ``check``, ``read``, ``write``; a fraction in 0..1 in ``fit``; nothing in
-                ``found``, which is told before any work and has a message only.
+                ``found``, which is told before any work, and ``slow``, which names a file that takes long: these have a
+                message only.
             total: what ``done`` counts up to; 0 where it is not known.
             message: a short text for people, possibly empty.
         """

@@ -9,20 +9,26 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args, overload
 
 from ..errors import OutputError, ResumeError
+from .files import atomic_file
 from .manifest import image_key
-from .places import open_own, read_regular
-from .text import parse_json, read_json
+from .packed import LinesOnDisk, PackedNames
+from .places import open_own, open_regular, read_regular
+from .text import parse_json
 
 STATE_PREFIX = ".bitterant-state."
-_SCHEMA = 1
+_SCHEMA = 2
 
 InputKind = Literal["image", "caption", "label_map", "skipped", "failed"]
+_KINDS: Final[tuple[InputKind, ...]] = get_args(InputKind)
+_WITHOUT: Final = 16  # added to the number of a kind where there is no sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,65 @@ class InputRecord:
     def key(self) -> str | None:
         """The identity that perturbations are tied to: ``class/sha256``, or ``sha256`` without classes."""
         return None if self.sha256 is None else image_key(self.class_name, self.sha256)
+
+
+class InputList(Sequence[InputRecord]):
+    """Inputs in little memory: each is made when it is asked for.
+
+    Args:
+        records: the inputs; a sha256 is 64 hexadecimal digits.
+    """
+
+    def __init__(self, records: Iterable[InputRecord] = ()) -> None:
+        self.names = PackedNames()
+        self._kinds = bytearray()
+        self._digests = bytearray()
+        # Few texts are said of many files: which class, and why a file is left aside.
+        self._texts: dict[str | None, int] = {None: 0}
+        self._classes, self._reasons = array("I"), array("I")
+        for record in records:
+            self._append(record)
+        self._said = tuple(self._texts)
+
+    def _append(self, record: InputRecord) -> None:
+        self.names.append(record.relative)
+        self._kinds.append(_KINDS.index(record.kind) + (_WITHOUT if record.sha256 is None else 0))
+        self._digests += bytes(32) if record.sha256 is None else bytes.fromhex(record.sha256)
+        self._classes.append(self._texts.setdefault(record.class_name, len(self._texts)))
+        self._reasons.append(self._texts.setdefault(record.reason, len(self._texts)))
+        if len(self._digests) != 32 * len(self.names):
+            raise ValueError("a sha256 of another length")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @overload
+    def __getitem__(self, index: int) -> InputRecord: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[InputRecord]: ...
+    def __getitem__(self, index: int | slice) -> InputRecord | list[InputRecord]:
+        places = range(len(self))[index]
+        return [self._at(place) for place in places] if isinstance(places, range) else self._at(places)
+
+    def __iter__(self) -> Iterator[InputRecord]:
+        return (self._at(place, name) for place, name in enumerate(self.names))
+
+    def _at(self, place: int, name: str | None = None) -> InputRecord:
+        kind = self._kinds[place]
+        return InputRecord(
+            self.names[place] if name is None else name,
+            _KINDS[kind % _WITHOUT],
+            None if kind >= _WITHOUT else self._digests[32 * place : 32 * place + 32].hex(),
+            self._said[self._classes[place]],
+            self._said[self._reasons[place]],
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence):
+            return NotImplemented
+        return len(self) == len(other) and all(own == its for own, its in zip(self, other, strict=True))
+
+    __hash__ = None  # pyright: ignore[reportAssignmentType]
 
 
 @dataclass(frozen=True)
@@ -119,27 +184,28 @@ class RunState:
 
     Attributes:
         settings: everything that decides about the result, JSON-safe.
-        inputs: every input, in the order of the manifest.
+        inputs: every input, in the order of the manifest; of a state that was read, they stay on the disk.
         versions: of the packages that can change a byte of the result.
         fitted: of a fit alone, once it is done: ``bank`` (its sha256), ``report``, ``seconds``. What is left to do then
             is to put the bank in its place and to remove the state.
     """
 
     settings: Mapping[str, Any]
-    inputs: tuple[InputRecord, ...]
+    inputs: Sequence[InputRecord]
     versions: Mapping[str, str]
     fitted: Mapping[str, Any] | None = None
 
-    @property
-    def decisive(self) -> list[tuple[str, str | None]]:
-        """See :func:`decisive_inputs`."""
-        return decisive_inputs(self.inputs)
+    def write(self, path: Path, *, overwrite: bool) -> None:
+        """Write it whole, readable by its owner alone: a line of JSON, and one for each input.
 
-    def to_bytes(self) -> bytes:
-        """As JSON."""
-        rows = [[r.relative, r.kind, r.sha256, r.class_name, r.reason] for r in self.inputs]
-        body = {"schema": _SCHEMA, "settings": self.settings, "versions": self.versions, "inputs": rows}
-        return json.dumps({**body, "fitted": self.fitted}).encode("ascii")
+        Raises:
+            ConfigError, OutputError: as :func:`~bitterant.records.files.write_atomic`.
+        """
+        head = {"schema": _SCHEMA, "settings": self.settings, "versions": self.versions, "fitted": self.fitted}
+        with atomic_file(path, overwrite=overwrite, private=True) as file:
+            file.write(_line({**head, "inputs": len(self.inputs)}))
+            for record in self.inputs:
+                file.write(_line([record.relative, record.kind, record.sha256, record.class_name, record.reason]))
 
     @classmethod
     def read(cls, path: Path) -> RunState | None:
@@ -149,11 +215,15 @@ class RunState:
             ResumeError: it is damaged or of another version.
         """
         try:
-            data = read_json(path)
-            if data["schema"] != _SCHEMA:
-                raise ValueError(f"schema {data['schema']!r:.20}")
-            inputs = tuple(_input(row) for row in data["inputs"])
-            fitted = data.get("fitted")
+            with open_regular(path) as file:
+                data = parse_json(file.readline())
+                if data["schema"] != _SCHEMA:
+                    raise ValueError(f"schema {data['schema']!r:.20}")
+                fitted = data["fitted"]
+                count = sum(1 for _ in map(_input, file))
+                if count != data["inputs"]:
+                    raise ValueError(f"{count} inputs of {data['inputs']!r:.20}")
+            inputs = LinesOnDisk(path, _input, count, skip=1)
             return cls(dict(data["settings"]), inputs, dict(data["versions"]), None if fitted is None else dict(fitted))
         except FileNotFoundError:
             return None
@@ -164,31 +234,51 @@ class RunState:
             ) from error
 
 
-def _input(row: Any) -> InputRecord:
-    """One input as :meth:`RunState.to_bytes` wrote it.
+def _line(value: Any) -> bytes:
+    return json.dumps(value).encode("ascii") + b"\n"
+
+
+def _input(line: bytes) -> InputRecord:
+    """One input as :meth:`RunState.write` wrote it.
 
     Raises:
         TypeError, ValueError: it is none.
     """
-    record = InputRecord(*row)
+    record = InputRecord(*parse_json(line))
     texts = (record.sha256, record.class_name, record.reason)
     if not isinstance(record.relative, str) or not all(text is None or isinstance(text, str) for text in texts):
         raise TypeError("inputs of another kind")
-    if record.kind not in get_args(InputKind):
+    if record.kind not in _KINDS:
         raise ValueError("inputs of another kind")
     return record
 
 
-def decisive_inputs(records: Iterable[InputRecord]) -> list[tuple[str, str | None]]:
+def decisive_inputs(records: Iterable[InputRecord]) -> Iterator[tuple[str, str | None]]:
     """(relative path, sha256) of the inputs that decide about the result: all but the skipped ones. A desktop's hidden
     file that appears between two parts of a run changes no picture."""
-    return [(record.relative, record.sha256) for record in records if record.kind != "skipped"]
+    return ((record.relative, record.sha256) for record in records if record.kind != "skipped")
 
 
-def plan_hash(settings: Mapping[str, Any], inputs: Iterable[tuple[str, str | None]]) -> str:
-    """sha256 over what decides about the result: the settings and the (relative path, sha256) of every input."""
-    body = json.dumps([settings, sorted(inputs, key=lambda pair: pair[0])], sort_keys=True)
-    return hashlib.sha256(body.encode("ascii")).hexdigest()
+def plan_hash(settings: Mapping[str, Any], records: Iterable[InputRecord]) -> str:
+    """sha256 over what decides about the result: the settings and the (relative path, sha256) of every decisive input.
+
+    It is that of the JSON text ``[settings, [[path, sha256], ...]]`` with sorted names, the inputs sorted by path.
+    ``records`` are gone through more than once.
+    """
+    digest = hashlib.sha256(b"[" + json.dumps(settings, sort_keys=True).encode("ascii") + b", [")
+    before = b""
+    for pair in _by_path(records):
+        digest.update(before + json.dumps(pair).encode("ascii"))
+        before = b", "
+    digest.update(b"]]")
+    return digest.hexdigest()
+
+
+def _by_path(records: Iterable[InputRecord]) -> Iterable[tuple[str, str | None]]:
+    """Decisive inputs sorted by path as text. In the manifest's order they are so, but for undecodable names."""
+    if all(one <= other for one, other in pairwise(record.relative for record in records)):
+        return decisive_inputs(records)
+    return sorted(decisive_inputs(records), key=lambda pair: pair[0])
 
 
 class Journal:
@@ -242,9 +332,15 @@ def explain_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
     return texts
 
 
-def explain_inputs(before: Sequence[tuple[str, str | None]], now: Sequence[tuple[str, str | None]]) -> list[str]:
+def explain_inputs(before: Iterable[tuple[str, str | None]], now: Iterable[tuple[str, str | None]]) -> list[str]:
     """What differs between two lists of (relative path, sha256); empty where they are the same."""
-    old, new = dict(before), dict(now)
+    olds, news = iter(before), iter(now)
+    # What both begin with needs no memory.
+    while (first := next(olds, None)) == (second := next(news, None)):
+        if first is None:
+            return []
+    old = dict([first] if first is not None else []) | dict(olds)
+    new = dict([second] if second is not None else []) | dict(news)
     groups = {
         "new": sorted(new.keys() - old.keys()),
         "gone": sorted(old.keys() - new.keys()),

@@ -2,6 +2,7 @@
 
 from ...records.progress import ProgressCallback, StopRequest, interruptible
 from .fitting import fit_folder
+from .merging import merge_folders
 from .plan import Plan
 from .previewing import Preview, PreviewedPicture
 from .protecting import apply_folder, protect_folder
@@ -16,6 +17,7 @@ __all__ = [
     "apply_folder",
     "fit_folder",
     "interruptible",
+    "merge_folders",
     "protect_folder",
     "publish_folder",
 ]

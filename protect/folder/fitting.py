@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from bisect import insort
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from ...records.places import StillThere
 from ...records.progress import ProgressCallback, StopRequest, silent
 from ...records.run_file import json_safe, versions
 from ...records.run_state import (
+    InputList,
     InputRecord,
     RunState,
     StateFiles,
@@ -35,12 +37,13 @@ from ...records.text import read_json
 from ..bank_file import made_for, open_bank
 from ..request import FitFolderConfig, Request, check_bank_place, check_fit, check_source
 from ..request.config import FitFolderKeywords
-from .inputs import NoiseStore, hash_inputs, hash_paths, list_inputs, tell_found
+from .inputs import NoiseStore, hash_inputs, hash_paths, list_inputs, patience_with, tell_found
 from .report import FitSummary
 
 if TYPE_CHECKING:
     from ...imaging.image_set import ImageSet
     from ...imaging.scan import Entry
+    from ...records.threads import Patience
     from ..methods import FitProgress
 
 logger = logging.getLogger(__name__)
@@ -66,15 +69,17 @@ def read_inputs(
     *,
     workers: int,
     max_pixels: int,
+    limit: float,
     progress: ProgressCallback,
     stop: StopRequest,
-    encoders: Mapping[str, str] | None = None,
-) -> tuple[ImageSet | None, tuple[InputRecord, ...]]:
+    names: Mapping[str, tuple[str, str]] | None = None,
+) -> tuple[ImageSet | None, InputList]:
     """Decode and hash everything once; hash it alone where the method looks at no picture, or at a few.
 
     Args:
-        encoders: format of each copy by its path below SRC, where it is known; the figures of a fit are about files of
-            these formats.
+        limit: seconds after which a file counts as one that cannot be read.
+        names: path below OUT and format of each copy by the picture's path below SRC, where they are known; the figures
+            of a fit are about files of these formats.
 
     Returns:
         The images at the working resolution, a few of them, or ``None``, and every input in the manifest's order.
@@ -91,14 +96,23 @@ def read_inputs(
         stop.check("Nothing was written yet.")
 
     if not request.method.needs_pixels:
-        records = hash_inputs(scan, workers=workers, stop=stop, progress=progress)
-        return _read_sample(request, records, workers=workers, max_pixels=max_pixels, tell=tell), records
+        records = hash_inputs(scan, workers=workers, stop=stop, progress=progress, limit=limit)
+        sample = _read_sample(
+            request, records, workers=workers, max_pixels=max_pixels, tell=tell, patience=patience_with(progress, limit)
+        )
+        return sample, records
 
     assert request.resolution is not None
     feature_extractor = request.feature_extractor()
     with giving_back():
         dataset, entries, problems = load_image_set(
-            scan, request.resolution, workers=workers, progress=tell, max_pixels=max_pixels, describe=feature_extractor
+            scan,
+            request.resolution,
+            workers=workers,
+            progress=tell,
+            max_pixels=max_pixels,
+            describe=feature_extractor,
+            patience=patience_with(progress, limit),
         )
     if not entries:
         reasons = "; ".join(f"{problem.relative}: {problem.reason}" for problem in problems[:3])
@@ -106,8 +120,8 @@ def read_inputs(
     if request.captions is not None:
         told = request.captions
         dataset = replace(dataset, captions=tuple(told[entry.relative] for entry in entries))
-    if encoders is not None and dataset.origins is not None:
-        origins = (replace(o, encoder=encoders[e.relative]) for o, e in zip(dataset.origins, entries, strict=True))
+    if names is not None and dataset.origins is not None:
+        origins = (replace(o, encoder=names[e.relative][1]) for o, e in zip(dataset.origins, entries, strict=True))
         dataset = replace(dataset, origins=tuple(origins))
     left = {entry.class_name for entry in entries}
     if request.method.needs == "labels" and len(left) < 2:
@@ -120,7 +134,13 @@ def read_inputs(
     }
     rest = [*(problem.relative for problem in problems), *scan.captions, *scan.label_maps]
     found = hash_paths(
-        [scan.root / name for name in rest], workers=workers, stop=stop, progress=progress, message="reading captions"
+        [scan.root / name for name in rest],
+        len(rest),
+        workers=workers,
+        stop=stop,
+        progress=progress,
+        message="reading captions",
+        limit=limit,
     )
     digests.update(zip(rest, found, strict=True))
     return dataset, list_inputs(scan, digests, {problem.relative: problem.reason for problem in problems})
@@ -133,6 +153,7 @@ def _read_sample(
     workers: int,
     max_pixels: int,
     tell: Callable[[int, int], None],
+    patience: Patience[Entry],
 ) -> ImageSet | None:
     """A few pictures of every class, those whose content hashes come first: a sample that no name or order decides.
 
@@ -141,20 +162,18 @@ def _read_sample(
     wanted = request.method.sample_a_class(len(request.scan.classes))
     if not wanted:
         return None
-    digests: dict[str, str] = {
-        record.relative: record.sha256 for record in records if record.kind == "image" and record.sha256 is not None
-    }
-    chosen: dict[str, dict[str, Entry]] = {}
-    for entry in sorted(
-        (entry for entry in request.scan.entries if entry.relative in digests), key=lambda e: digests[e.relative]
-    ):
-        if entry.class_name is None:
+    pictures = (record for record in records if record.kind == "image")
+    # One picture a content: how often a file was copied does not matter. The first of the same bytes stands for all.
+    chosen: dict[str, list[tuple[str, int]]] = {}
+    for number, record in enumerate(pictures):
+        if record.class_name is None or record.sha256 is None:
             continue
-        # One picture a content: how often a file was copied does not matter.
-        of_class = chosen.setdefault(entry.class_name, {})
-        if len(of_class) < wanted:
-            of_class.setdefault(digests[entry.relative], entry)
-    entries = tuple(entry for of_class in chosen.values() for entry in of_class.values())
+        of_class = chosen.setdefault(record.class_name, [])
+        if record.sha256 not in (digest for digest, _ in of_class):
+            insort(of_class, (record.sha256, number))
+            del of_class[wanted:]
+    numbers = (number for of_class in sorted(chosen.values()) for _, number in of_class)
+    entries = tuple(request.scan.entries[number] for number in numbers)
     if not entries:
         return None
     dataset, read, _ = load_image_set(
@@ -163,6 +182,7 @@ def _read_sample(
         workers=workers,
         progress=tell,
         max_pixels=max_pixels,
+        patience=patience,
     )
     return dataset if {entry.class_name for entry in read} == set(request.scan.classes) else None
 
@@ -288,6 +308,7 @@ def fit_folder(
         resume=config.resume,
         workers=config.threads,
         max_pixels=config.max_pixels,
+        limit=config.max_seconds_per_file,
         progress=progress or silent,
         stop=stop or StopRequest(),
         started=started,
@@ -301,6 +322,7 @@ def _fit_to_bank(
     resume: bool,
     workers: int,
     max_pixels: int,
+    limit: float,
     progress: ProgressCallback,
     stop: StopRequest,
     started: float,
@@ -321,28 +343,31 @@ def _fit_to_bank(
             _check_same(state, now, hash_inputs(request.scan, workers=workers, stop=stop, progress=progress), bank_path)
         else:
             there = StillThere(request.scan.root)
-            dataset, inputs = read_inputs(request, workers=workers, max_pixels=max_pixels, progress=progress, stop=stop)
+            dataset, inputs = read_inputs(
+                request, workers=workers, max_pixels=max_pixels, limit=limit, progress=progress, stop=stop
+            )
             if any(record.sha256 is None and record.kind != "skipped" for record in inputs):
                 there.check()
             _check_same(state, now, inputs, bank_path)
             if state is None:
                 files.remove()
                 state = RunState(now, inputs, versions())
-                write_atomic(files.plan, state.to_bytes(), overwrite=False, private=True)
+                state.write(files.plan, overwrite=False)
             fitted = load_fitted(files) or fit_and_keep(
                 request,
                 dataset,
                 files,
-                made_for=plan_hash(request.settings, decisive_inputs(inputs)),
+                made_for=plan_hash(request.settings, inputs),
                 progress=progress,
                 stop=stop,
             )
             done = {"bank": sha256_file(files.bank), "report": fitted.report, "seconds": fitted.seconds}
             state = replace(state, fitted=done)
-            write_atomic(files.plan, state.to_bytes(), overwrite=True, private=True)
+            state.write(files.plan, overwrite=True)
             _take_over(files.bank, bank_path)
+        summary = _summary(bank_path, state, request.warnings, time.perf_counter() - started)
         files.remove()
-    return _summary(bank_path, state, request.warnings, time.perf_counter() - started)
+    return summary
 
 
 def _summary(bank: Path, state: RunState, warnings: Sequence[str], seconds: float) -> FitSummary:
@@ -374,7 +399,7 @@ def _already_done(
         ConfigError: the bank was made for other settings or other pictures, or says nothing of what for.
     """
     inputs = hash_inputs(request.scan, workers=workers, stop=stop, progress=progress)
-    if made_for(bank_path) != plan_hash(request.settings, decisive_inputs(inputs)):
+    if made_for(bank_path) != plan_hash(request.settings, inputs):
         raise _exists_already(bank_path)
     state = RunState(request.settings, inputs, versions())
     summary = _summary(bank_path, state, request.warnings, time.perf_counter() - started)
@@ -403,7 +428,7 @@ def _check_same(
         before = {**state.settings, "versions": state.versions}
         differences = explain_settings(before, {**settings, "versions": versions()})
     else:
-        differences = explain_inputs(state.decisive, decisive_inputs(inputs))
+        differences = explain_inputs(decisive_inputs(state.inputs), decisive_inputs(inputs))
     if differences:
         raise ResumeError(
             f"An interrupted fit for {bank} was begun otherwise: {'; '.join(differences)}. "

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from heapq import merge
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 
 from ...imaging.budget import Budget
 from ...imaging.loading import sha256_file
 from ...imaging.picture import Picture
-from ...imaging.scan import FolderScan
+from ...imaging.scan import Entry, FolderScan
 from ...records.progress import ProgressCallback, StopRequest
-from ...records.run_state import InputRecord
+from ...records.run_state import InputList, InputRecord
+from ...records.threads import Attempt, Patience, patient_map
 
 
 class NoiseStore(Protocol):
@@ -43,6 +44,10 @@ class NoiseStore(Protocol):
         """What is known of how it was made."""
         ...
 
+    def digest(self) -> str:
+        """sha256 over what decides about the pictures."""
+        ...
+
     def key_for(self, image_key: str) -> str | None:
         """The key of the noise for a picture; ``None`` where there is none."""
         ...
@@ -55,10 +60,6 @@ class NoiseStore(Protocol):
             ImageError: this picture cannot be protected by it.
         """
         ...
-
-
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,84 +79,98 @@ class Job:
     encoder: str | None
 
 
-def ordered_map(
-    work: Callable[[_Item], _Result], items: Iterable[_Item], *, workers: int, stop: StopRequest | None = None
-) -> Generator[_Result]:
-    """Results in the order of the items, computed in a thread pool with a bounded number of items under way.
-
-    When a stop is asked for, what has begun is finished and yielded, and the rest is left out; the caller then asks
-    ``stop`` itself.
-    """
-    pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="bitterant")
-    waiting: deque[Future[_Result]] = deque()
-    source = iter(items)
-    try:
-        while True:
-            while len(waiting) < 2 * workers and not (stop is not None and stop.requested):
-                try:
-                    waiting.append(pool.submit(work, next(source)))
-                except StopIteration:
-                    break
-            if not waiting:
-                return
-            if stop is not None and stop.requested:
-                # The pool begins items in order, so that only the tail can still be called back.
-                while waiting and waiting[-1].cancel():
-                    waiting.pop()
-                if not waiting:
-                    return
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
 def hash_paths(
-    paths: Sequence[Path], *, workers: int, stop: StopRequest, progress: ProgressCallback, message: str
-) -> list[str | None]:
-    """sha256 of every file, ``None`` where it cannot be read.
+    paths: Iterable[Path],
+    count: int,
+    *,
+    workers: int,
+    stop: StopRequest,
+    progress: ProgressCallback,
+    message: str,
+    limit: float = math.inf,
+) -> Iterator[str | None]:
+    """sha256 of every file in their order, ``None`` where it cannot be read.
+
+    Args:
+        paths: the files.
+        count: how many they are.
+        workers: threads.
+        stop: a flag to stop at the next file.
+        progress: told about every file.
+        message: what is told.
+        limit: seconds after which a file counts as one that cannot be read.
 
     Raises:
         Interrupted: a stop was asked for.
     """
 
-    def digest(path: Path) -> str | None:
-        try:
-            return sha256_file(path)
-        except OSError:
-            return None
+    def digest_of(path: Path, attempt: Attempt) -> str | None:
+        return _sha256_or_none(path)
 
-    digests: list[str | None] = []
-    for value in ordered_map(digest, paths, workers=workers, stop=stop):
-        digests.append(value)
-        progress("check", len(digests), len(paths), message)
-    if len(digests) < len(paths):
+    done = 0
+    found = patient_map(
+        digest_of, paths, workers=workers, stop=stop, patience=patience_with(progress, limit), late=lambda *_: None
+    )
+    for digest in found:
+        done += 1
+        progress("check", done, count, message)
+        yield digest
+    if done < count:
         stop.check("Nothing was changed.")
-    return digests
+
+
+def patience_with(progress: ProgressCallback, limit: float) -> Patience[Any]:
+    """Tells people of a file that takes long, and gives it up after so many seconds.
+
+    Args:
+        progress: hears of it, as of the stage ``slow``.
+        limit: seconds.
+    """
+
+    def tell(item: Path | Entry | Job, seconds: float) -> None:
+        name = item.record.relative if isinstance(item, Job) else item.relative if isinstance(item, Entry) else item
+        until = "" if math.isinf(limit) else f" It counts as failed after {limit:g} seconds (--max-seconds-per-file)."
+        progress("slow", 0, 0, f"{name} takes long: {seconds:.0f} seconds so far.{until}")
+
+    return Patience(limit, tell)
+
+
+def _sha256_or_none(path: Path) -> str | None:
+    try:
+        return sha256_file(path)
+    except OSError:
+        return None
 
 
 def hash_inputs(
-    scan: FolderScan, *, workers: int, stop: StopRequest, progress: ProgressCallback
-) -> tuple[InputRecord, ...]:
-    """Every input below SRC as it is now, without decoding any.
+    scan: FolderScan, *, workers: int, stop: StopRequest, progress: ProgressCallback, limit: float = math.inf
+) -> InputList:
+    """Every input below SRC as it is now, without decoding any; ``limit`` as in :func:`hash_paths`.
 
     Raises:
         Interrupted: a stop was asked for.
     """
-    names = [*(entry.relative for entry in scan.entries), *scan.captions, *scan.label_maps]
+    count = len(scan.entries) + len(scan.captions) + len(scan.label_maps)
     digests = hash_paths(
-        [scan.root / name for name in names],
+        (scan.root / record.relative for record in _in_order(scan) if record.kind != "skipped"),
+        count,
         workers=workers,
         stop=stop,
         progress=progress,
         message="checking the source folder",
+        limit=limit,
     )
-    return list_inputs(scan, dict(zip(names, digests, strict=True)))
+    found = InputList(
+        record if record.kind == "skipped" else replace(record, sha256=next(digests)) for record in _in_order(scan)
+    )
+    next(digests, None)  # to its end, where it closes its threads
+    return found
 
 
 def list_inputs(
     scan: FolderScan, digests: Mapping[str, str | None], problems: Mapping[str, str] | None = None
-) -> tuple[InputRecord, ...]:
-    """Every input below SRC in the order of the manifest: sorted by the bytes of the path.
+) -> InputList:
+    """Every input below SRC in the order of the manifest.
 
     Args:
         scan: what lies in SRC.
@@ -163,23 +178,27 @@ def list_inputs(
         problems: relative path to reason, of images that cannot be read.
     """
     bad = problems or {}
-    records = [
-        InputRecord(
-            entry.relative,
-            "failed" if entry.relative in bad else "image",
-            digests.get(entry.relative),
-            entry.class_name,
-            bad.get(entry.relative),
-        )
-        for entry in scan.entries
-    ]
-    records += [InputRecord(relative, "caption", digests.get(relative)) for relative in scan.captions]
-    records += [InputRecord(relative, "label_map", digests.get(relative)) for relative in scan.label_maps]
-    records += [InputRecord(skip.relative, "skipped", reason=skip.reason) for skip in scan.skipped]
-    return tuple(sorted(records, key=lambda record: os.fsencode(record.relative)))
+
+    def known(record: InputRecord) -> InputRecord:
+        record = replace(record, sha256=digests.get(record.relative)) if record.kind != "skipped" else record
+        reason = bad.get(record.relative)
+        return record if record.kind != "image" or reason is None else replace(record, kind="failed", reason=reason)
+
+    return InputList(known(record) for record in _in_order(scan))
 
 
-def make_jobs(source: Path, records: Iterable[InputRecord], names: Mapping[str, tuple[str, str]]) -> list[Job]:
+def _in_order(scan: FolderScan) -> Iterator[InputRecord]:
+    """Every input, sorted by the bytes of the path, as the lists of a scan are."""
+    return merge(
+        (InputRecord(entry.relative, "image", class_name=entry.class_name) for entry in scan.entries),
+        (InputRecord(relative, "caption") for relative in scan.captions),
+        (InputRecord(relative, "label_map") for relative in scan.label_maps),
+        (InputRecord(skip.relative, "skipped", reason=skip.reason) for skip in scan.skipped),
+        key=lambda record: os.fsencode(record.relative),
+    )
+
+
+def make_jobs(source: Path, records: Iterable[InputRecord], names: Mapping[str, tuple[str, str]]) -> Iterator[Job]:
     """What each input becomes.
 
     Args:
@@ -187,15 +206,13 @@ def make_jobs(source: Path, records: Iterable[InputRecord], names: Mapping[str, 
         records: the inputs.
         names: relative path of an image to its path below OUT and its file format there.
     """
-    jobs = []
     for record in records:
         output, encoder = None, None
         if record.kind == "image":
             output, encoder = names[record.relative]
         elif record.kind in ("caption", "label_map"):
             output = record.relative
-        jobs.append(Job(record, source / record.relative, output, encoder))
-    return jobs
+        yield Job(record, source / record.relative, output, encoder)
 
 
 def tell_found(scan: FolderScan, progress: ProgressCallback) -> None:

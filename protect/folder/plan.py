@@ -35,9 +35,9 @@ from ...imaging.visibility import measure_visibility
 from ...records.manifest import image_key
 from ...records.progress import ProgressCallback
 from ...records.text import counted
+from ...records.threads import ordered_map
 from ..request import Request, WriteConfig
 from ..request.places import existing_parent
-from .inputs import ordered_map
 from .session import Session
 
 if TYPE_CHECKING:

@@ -107,10 +107,12 @@ def apply_folder(
         class_name: for a picture, or a folder without classes: the class of the bank whose noise is put on them; where
             the bank has one class alone, that.
         device: where the surrogate of a bank of clusters runs; other banks need none.
+        shard: see :func:`protect_folder`.
         weights: weights of that surrogate, where the fit was given a file.
         allow_download: let that surrogate fetch its weights.
         workers: see :func:`protect_folder`.
         max_pixels: see :func:`protect_folder`.
+        max_seconds_per_file: see :func:`protect_folder`.
         progress: see :func:`protect_folder`.
         stop: see :func:`protect_folder`.
 
@@ -134,7 +136,7 @@ def apply_folder(
         if scan is not None and loaded is not None:
             class_name = _class_for(scan, loaded, config.class_name)
     existed = output.exists()
-    linked = [entry.path for entry in scan.entries] if scan is not None and config.follow_links else []
+    linked = (entry.path for entry in scan.entries) if scan is not None and config.follow_links else ()
     check_write(source, output, problems, create=True, linked=linked)
     problems.raise_all()
     if scan is None or loaded is None:  # a problem was noted whenever one is missing
@@ -170,6 +172,7 @@ def apply_folder(
         progress=progress or silent,
         stop=stop or StopRequest(),
         started=started,
+        shard=config.share,
     )
     if class_name is not None:
         run.key_of = partial(_key_in, class_name)
@@ -314,8 +317,13 @@ def protect_folder(
         dry_run: write nothing and return a plan with measured estimates.
         bank: keep the fitted bank in this file. It takes the protection off, so it may not lie in OUT. If left out, it
             is thrown away at the end.
+        shard: ``"2/8"``: read all of SRC, fit to all of it, and write the second of eight shares alone, by the contents
+            of the files. Each share has an OUT of its own; :func:`merge_folders` joins them to what a run without
+            shares writes.
         workers: threads for reading and writing; the result does not depend on it.
         max_pixels: refuse larger pictures before decoding them.
+        max_seconds_per_file: a file that takes longer is given up and counts as failed; waiting for others does not
+            count, nor does what is left to do once its copy is being written.
         progress: told about every step; see :class:`ProgressCallback`.
         stop: a flag to stop at the next file; see :func:`interruptible`.
 
@@ -333,7 +341,7 @@ def protect_folder(
     request = check_fit(scan, config, problems)
     check_bank_place(config.bank, source, output, problems)
     existed = output.exists()
-    linked = [entry.path for entry in scan.entries] if scan is not None and config.follow_links else []
+    linked = (entry.path for entry in scan.entries) if scan is not None and config.follow_links else ()
     check_write(source, output, problems, create=not config.dry_run, linked=linked)
     problems.raise_all()
     if request is None:  # the check notes a problem whenever it gives none
@@ -357,6 +365,7 @@ def protect_folder(
         progress=progress or silent,
         stop=stop or StopRequest(),
         started=started,
+        shard=config.share,
     )
     with holding(output, StateFiles(output).lock, existed=existed):
         return run.protect(request, resume=config.resume, keep=config.bank)

@@ -220,7 +220,7 @@ def _finished(output: Path) -> tuple[ManifestRow, ...]:
         raise ResumeError(f"{output} {what}. Only finished folders are published.")
     if count_statuses(session.log.rows) != session.finished.counts:
         raise ResumeError(f"{session.manifest} is not the one that {session.run_file} tells of. Nothing was published.")
-    return session.log.rows
+    return tuple(session.log.rows)
 
 
 def _choose(output: Path, rows: Sequence[ManifestRow]) -> tuple[list[ManifestRow], list[LeftFile]]:
@@ -311,7 +311,9 @@ def _check_unchanged(
     output: Path, rows: Sequence[ManifestRow], *, workers: int, progress: ProgressCallback, stop: StopRequest
 ) -> None:
     paths = [output / str(row.output) for row in rows]
-    digests = hash_paths(paths, workers=workers, stop=stop, progress=progress, message="comparing with the manifest")
+    digests = hash_paths(
+        paths, len(paths), workers=workers, stop=stop, progress=progress, message="comparing with the manifest"
+    )
     wrong = [
         str(row.output)
         for row, path, digest in zip(rows, paths, digests, strict=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,9 @@ from ...records.text import counted
 
 if TYPE_CHECKING:
     from ...records.manifest import ManifestRow
-    from ...records.run_file import RunFile
+    from ...records.run_file import Figures, RunFile
+    from .session import Session
+    from .tally import Tally
 
 #: What to do with our own files in OUT.
 BEFORE_PUBLISHING = (
@@ -63,6 +65,30 @@ class RunSummary:
     resumed_rows: int = 0
     strict: bool = False
     unprotected: int = 0
+
+    @classmethod
+    def of(cls, tally: Tally, places: Session, *, seconds: float, new: int, **rest: Any) -> RunSummary:
+        """What the rows of a manifest say.
+
+        Args:
+            tally: of these rows.
+            places: where the files of the run lie.
+            seconds: wall clock.
+            new: pictures protected by now and not before.
+            rest: the other attributes.
+        """
+        return cls(
+            counts=tally.counts,
+            over_budget=tally.over_budget,
+            seconds=seconds,
+            images_per_second=new / seconds if seconds > 0 else 0.0,
+            report=places.report,
+            run_file=places.run_file,
+            manifest=places.manifest,
+            problems=[FileProblem(row.source, row.reason or "") for row in tally.problems],
+            unprotected=tally.unprotected,
+            **rest,
+        )
 
     @property
     def inputs(self) -> int:
@@ -220,7 +246,7 @@ class Histogram:
     HEIGHT = 96
 
     @classmethod
-    def of(cls, title: str, values: Sequence[float], form: str) -> Histogram | None:
+    def of(cls, title: str, values: Sequence[float] | np.ndarray, form: str) -> Histogram | None:
         """The histogram of some values; ``None`` where there are none.
 
         Args:
@@ -228,9 +254,9 @@ class Histogram:
             values: finite numbers.
             form: format of a number, for example ``".1f"``.
         """
-        if not values:
+        if not len(values):
             return None
-        low, high, median = min(values), max(values), float(np.median(values))
+        low, high, median = float(np.min(values)), float(np.max(values)), float(np.median(values))
         counts, edges = np.histogram(values, bins=_BINS if high > low else 1, range=(low, high) if high > low else None)
         width, top = cls.WIDTH / len(counts), int(counts.max())
         bars = []
@@ -266,37 +292,46 @@ class _Tile:
     pixelated: bool
 
 
-def write_report(path: Path, run_file: RunFile, rows: Sequence[ManifestRow], *, source: Path, max_pixels: int) -> None:
+def write_report(
+    path: Path,
+    run_file: RunFile,
+    tally: Tally,
+    rows: Sequence[ManifestRow],
+    *,
+    source: Path | None,
+    max_pixels: int,
+) -> None:
     """Write the page. Six pictures are decoded, one pair at a time, whatever the size of the folder.
 
     Args:
         path: where the page goes; pictures are read from the folder it lies in.
         run_file: what was done.
+        tally: of the manifest.
         rows: the manifest.
-        source: SRC.
+        source: SRC; ``None`` where it is not known, and no pictures are shown.
         max_pixels: as in the run.
 
     Raises:
         OutputError: the page cannot be written.
     """
-    problems = [row for row in rows if row.is_problem]
+    ranked, ranked_by = tally.figures.ranked()
     page = render_page(
         __package__ or "bitterant.protect",
         "run.html.j2",
         run=run_file,
-        folder=source.name or str(source),
+        folder=path.parent.name if source is None else source.name or str(source),
         inputs=sum(run_file.counts.values()),
         epsilon_levels=f"{float(run_file.settings['epsilon']) * 255:g}",
         gain=_GAIN,
-        tiles=_tiles(rank(rows)[0], source, path.parent, max_pixels),
-        ranked_by=rank(rows)[1],
-        histograms=_histograms(rows),
+        tiles=[] if source is None else _tiles(ranked, rows, source, path.parent, max_pixels),
+        ranked_by=ranked_by,
+        histograms=_histograms(tally.figures),
         fit_facts=flatten(run_file.fit)[:_FACTS_SHOWN],
         fit_tables=tables(run_file.fit),
         fit_outcome=_outcome(run_file.fit),
         settings=flatten(run_file.settings),
-        problems=problems[:_PROBLEMS_SHOWN],
-        problem_count=len(problems),
+        problems=tally.problems[:_PROBLEMS_SHOWN],
+        problem_count=len(tally.problems),
         before_publishing=BEFORE_PUBLISHING,
     )
     write_atomic(path, page.encode("utf-8"), overwrite=is_own_page)
@@ -356,12 +391,13 @@ def _outcome(fit: Mapping[str, Any]) -> str | None:
     return str(check["outcome"]) if isinstance(check, Mapping) and "outcome" in check else None
 
 
-def _tiles(ranked: Sequence[ManifestRow], source: Path, output: Path, max_pixels: int) -> list[_Tile]:
-    if not ranked:
+def _tiles(ranked: np.ndarray, rows: Sequence[ManifestRow], source: Path, output: Path, max_pixels: int) -> list[_Tile]:
+    if not len(ranked):
         return []
     picks = {"best": ranked[0], "median": ranked[len(ranked) // 2], "worst": ranked[-1]}
     tiles = []
-    for title, row in picks.items():
+    for title, number in picks.items():
+        row = rows[int(number)]
         try:
             before = decode(source / row.source, max_pixels=max_pixels).rgb8()
             after = decode(output / str(row.output), max_pixels=max_pixels).rgb8()
@@ -377,30 +413,12 @@ def _tiles(ranked: Sequence[ManifestRow], source: Path, output: Path, max_pixels
     return tiles
 
 
-def rank(rows: Iterable[ManifestRow]) -> tuple[list[ManifestRow], str]:
-    """The protected rows by how visible the change is, least first, and the field that says so.
-
-    By FLIP where all have it, else by the mean of CIEDE2000 over patches, which judges casts and stains; by SSIM only
-    where an older version, whose manifest is gone on with, measured nothing else.
-    """
-    measured = [row for row in rows if row.ssim is not None]
-    for name, sign in (("flip", 1), ("ciede_patches", 1), ("ssim", -1)):
-        values = [getattr(row, name) for row in measured]
-        if None not in values:
-            order = sorted(zip(values, measured, strict=True), key=lambda pair: (sign * pair[0], pair[1].source))
-            return [row for _, row in order], name
-    return measured, "ssim"
-
-
-def _histograms(rows: Sequence[ManifestRow]) -> list[Histogram]:
-    ciede = [row.ciede for row in rows if row.ciede is not None]
-    patches = [row.ciede_patches for row in rows if row.ciede_patches is not None]
-    flip = [row.flip for row in rows if row.flip is not None]
+def _histograms(figures: Figures) -> list[Histogram]:
     drawn = (
-        Histogram.of("CIEDE2000 of pixels (1 is hardly seen)", ciede, ".2f"),
-        Histogram.of("CIEDE2000 of 8-pixel patches: casts and stains", patches, ".2f"),
-        Histogram.of(f"FLIP of {len(flip)} pictures (0 is identical)", flip, ".3f"),
-        Histogram.of("SSIM (1 is identical)", [row.ssim for row in rows if row.ssim is not None], ".3f"),
-        Histogram.of("PSNR in dB (higher is closer)", [row.psnr for row in rows if row.psnr is not None], ".1f"),
+        Histogram.of("CIEDE2000 of pixels (1 is hardly seen)", figures.of("ciede"), ".2f"),
+        Histogram.of("CIEDE2000 of 8-pixel patches: casts and stains", figures.of("ciede_patches"), ".2f"),
+        Histogram.of(f"FLIP of {len(figures.flip)} pictures (0 is identical)", figures.flip, ".3f"),
+        Histogram.of("SSIM (1 is identical)", figures.of("ssim"), ".3f"),
+        Histogram.of("PSNR in dB (higher is closer)", figures.of("psnr"), ".1f"),
     )
     return [histogram for histogram in drawn if histogram is not None]

@@ -5,36 +5,38 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from bisect import insort
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
 from ...errors import BankError, ConfigError, OutputError, ResumeError
 from ...imaging.allocator import giving_back
-from ...imaging.budget import FLOAT32_SLACK
-from ...imaging.encoding import resolve_output_names
-from ...imaging.formats import is_picture_name
-from ...imaging.loading import FileProblem, sha256_file
+from ...imaging.encoding import CopyNames, OutputNames, resolve_output_names
+from ...imaging.loading import sha256_file
 from ...imaging.scan import FolderScan
-from ...imaging.visibility import FLIP_MISSING, Sight, flip_available, tell_sights
+from ...imaging.visibility import FLIP_MISSING, flip_available
 from ...records.files import sweep_temporaries, sync_folder, write_atomic
-from ...records.manifest import ManifestRow, ManifestWriter, count_statuses
+from ...records.manifest import ManifestRow, ManifestWriter, open_manifest
+from ...records.packed import NameMarks, PackedNames
 from ...records.places import StillThere
 from ...records.progress import ProgressCallback, StopRequest
-from ...records.run_file import RunFile, Timing, json_safe, measure_stealth, versions
-from ...records.run_state import InputRecord, Journal, RunState, decisive_inputs, plan_hash
+from ...records.run_file import RunFile, Shard, Timing, json_safe, versions
+from ...records.run_state import InputList, InputRecord, Journal, RunState, plan_hash
 from ...records.shared_options import Fit
-from ...records.text import counted
+from ...records.threads import patient_map
 from ..request import Request, WriteConfig
 from .fitting import FittedBank, doubts, fit_and_keep, load_fitted, read_inputs
-from .inputs import NoiseStore, hash_inputs, make_jobs, ordered_map
+from .inputs import NoiseStore, hash_inputs, make_jobs, patience_with
 from .report import RunSummary, write_report
 from .session import Session
-from .writing import UNMARKED, FileWriter, table_warnings
+from .tally import Tally
+from .writing import FileWriter, table_warnings
 
 _Store = TypeVar("_Store", bound=NoiseStore)
 
@@ -42,9 +44,6 @@ logger = logging.getLogger(__name__)
 
 #: FLIP takes some ten times as long as the other figures together: it is measured on this many pictures.
 FLIP_PICTURES: Final = 32
-
-#: Share of the budget that the root mean square of a change must reach, or the picture is called hardly protected.
-FAINT: Final = 1 / 8
 
 #: Rows of the manifest that are written together, and seconds that one waits for others at most.
 ROWS_AT_ONCE = 64
@@ -56,7 +55,7 @@ class FolderRun:
     """A checked run. Attributes are as in :func:`protect_folder`; ``settings`` decide about the result.
 
     ``fit`` and ``key_of`` are those of :class:`FileWriter`. ``vet`` looks at the inputs before anything is written and
-    says which of them may not be protected.
+    says which of them may not be protected. Of a ``shard`` all inputs are read, and its own are written.
     """
 
     command: Literal["protect", "apply"]
@@ -73,7 +72,8 @@ class FolderRun:
     started: float
     fit: Fit | None = None
     key_of: Callable[[InputRecord], str | None] = attrgetter("key")
-    vet: Callable[[tuple[InputRecord, ...]], tuple[InputRecord, ...]] | None = None
+    vet: Callable[[Sequence[InputRecord]], Iterable[InputRecord]] | None = None
+    shard: Shard | None = None
 
     def __post_init__(self) -> None:
         self._folders = StillThere(self.scan.root, self.output)
@@ -90,9 +90,10 @@ class FolderRun:
                 request,
                 workers=self.workers,
                 max_pixels=self.options.max_pixels,
+                limit=self.options.max_seconds_per_file,
                 progress=self.progress,
                 stop=self.stop,
-                encoders={source: encoder for source, (_, encoder) in self._names.items()},
+                names=self._names,
             )
             self._look_for_folders(records)
             records = self._begin(session, records, resume)
@@ -100,7 +101,7 @@ class FolderRun:
                 request,
                 dataset,
                 session.files,
-                made_for=plan_hash(request.settings, decisive_inputs(records)),
+                made_for=plan_hash(request.settings, records),
                 progress=self.progress,
                 stop=self.stop,
             )
@@ -119,9 +120,10 @@ class FolderRun:
         records = self._hashed()
         if assign is not None:
             bank = assign(bank, records)
-        keys = [self.key_of(record) for record in records if record.kind == "image"]
+        keys = (self.key_of(record) for record in records if record.kind == "image")
         if not any(key is not None and bank.key_for(key) is not None for key in keys):
-            which = "the picture" if len(keys) == 1 else f"any of the {len(keys)} pictures"
+            count = sum(record.kind == "image" for record in records)
+            which = "the picture" if count == 1 else f"any of the {count} pictures"
             raise BankError(
                 f"The bank holds no perturbation for {which} in {self.scan.root}. A class-wise bank needs folders of "
                 "the same class names; a sample-wise one the very files it was fitted on."
@@ -135,44 +137,63 @@ class FolderRun:
         if not resume:
             session.prove_ours()  # refuse early; cleared when the new run is sure to begin
             return session
-        session.check_settings(self.settings, versions())
+        session.check_settings(self._resumed_by, versions())
         if session.finished is not None:
             session.files.remove()  # what a kill within the clean-up left
         if session.fresh:
             session.check_foreign()
         return session
 
-    def _begin(self, session: Session, records: tuple[InputRecord, ...], resume: bool) -> tuple[InputRecord, ...]:
+    def _begin(self, session: Session, records: Sequence[InputRecord], resume: bool) -> Sequence[InputRecord]:
         """Write down what the run is about, or go on with what is written down; returns the inputs it is about."""
         if not resume:
             session.clear()
         if session.state is not None:
             session.check_inputs(records)
             return session.state.inputs
-        state = RunState(self.settings, records, versions())
-        write_atomic(session.files.plan, state.to_bytes(), overwrite=False, private=True)
-        return records
+        RunState(self._resumed_by, records, versions()).write(session.files.plan, overwrite=False)
+        state = RunState.read(session.files.plan)
+        return records if state is None else state.inputs
 
     @cached_property
-    def _names(self) -> dict[str, tuple[str, str]]:
+    def _names(self) -> OutputNames:
         """Path below OUT and format of each copy, by the picture's path below SRC."""
-        return resolve_output_names(
-            self.scan.entries, self.options.format, beside=[*self.scan.captions, *self.scan.label_maps]
-        )
+        beside = PackedNames(chain(self.scan.captions, self.scan.label_maps))
+        return resolve_output_names(self.scan.entries, self.options.format, beside=beside)
 
-    def _hashed(self) -> tuple[InputRecord, ...]:
-        records = hash_inputs(self.scan, workers=self.workers, stop=self.stop, progress=self.progress)
+    def _hashed(self) -> Sequence[InputRecord]:
+        records = hash_inputs(
+            self.scan,
+            workers=self.workers,
+            stop=self.stop,
+            progress=self.progress,
+            limit=self.options.max_seconds_per_file,
+        )
         self._look_for_folders(records)
-        return records if self.vet is None else self.vet(records)
+        return records if self.vet is None else InputList(self.vet(records))
+
+    @property
+    def _resumed_by(self) -> dict[str, Any]:
+        return self.settings if self.shard is None else {**self.settings, "shard": str(self.shard)}
+
+    def _mine(self, records: Iterable[InputRecord]) -> Iterable[InputRecord]:
+        """Those that fall to this run's share."""
+        shard = self.shard
+        return records if shard is None else (record for record in records if shard.holds(record.sha256))
+
+    @property
+    def _epsilon(self) -> float:
+        return float(self.settings["epsilon"])
 
     def _look_for_folders(self, records: Sequence[InputRecord]) -> None:
         """Where an input could not be read: is it that one, or is the disk gone?"""
         if any(record.sha256 is None and record.kind != "skipped" for record in records):
             self._folders.check()
 
-    def _unchanged(self, session: Session) -> tuple[InputRecord, ...]:
+    def _unchanged(self, session: Session) -> Sequence[InputRecord]:
         """The inputs as the run began with them, after making sure that they still are so."""
-        session.check_inputs(self._hashed())
+        records = self._hashed()
+        session.check_inputs(records if session.state is not None else self._mine(records))
         return session.state.inputs if session.state is not None else ()
 
     def _already_done(self, session: Session, keep: Path | None) -> RunSummary:
@@ -186,7 +207,8 @@ class FolderRun:
                 f"{self.output} is finished and its bank was not kept in {keep}; it cannot be written any more. "
                 "Leave the bank out, or start again with --no-resume (in Python: resume=False)."
             )
-        return self._summary(session, session.log.rows, keep, new=0, warnings=run_file.warnings, already_done=True)
+        tally = Tally(self._epsilon, session.log.rows)
+        return self._summary(session, tally, keep, new=0, warnings=run_file.warnings, already_done=True)
 
     def _check_keep(self, keep: Path | None, session: Session) -> None:
         if keep is None or not keep.exists():
@@ -200,26 +222,27 @@ class FolderRun:
     def _write(
         self, session: Session, records: Sequence[InputRecord], fitted: FittedBank, keep: Path | None
     ) -> RunSummary:
-        names = self._names
-        jobs = make_jobs(self.scan.root, records, names)
-        session.check_foreign(planned={job.output for job in jobs if job.output is not None})
+        session.check_foreign(planned=lambda: NameMarks(self._outputs(records)))
         session.check_outputs(workers=self.workers, stop=self.stop, progress=self.progress)
-        rows = list(session.log.rows)
-        if [row.source for row in rows] != [job.record.relative for job in jobs[: len(rows)]]:
-            raise ResumeError(
-                f"{session.manifest} does not belong to this run. "
-                "Start again with --no-resume (in Python: resume=False)."
-            )
-        resumed = len(rows)
+        jobs = make_jobs(self.scan.root, self._mine(records), self._names)
+        total = sum(1 for _ in self._mine(records))
+        tally = Tally(self._epsilon)
+        for row in session.log.rows:
+            job = next(jobs, None)
+            if job is None or row.source != job.record.relative:
+                raise ResumeError(
+                    f"{session.manifest} does not belong to this run. "
+                    "Start again with --no-resume (in Python: resume=False)."
+                )
+            tally.add(row)
+        resumed, known = tally.count, tally.counts["protected"]
         writer = FileWriter(
             output=self.output,
             bank=fitted.bank,
             metadata=self.options.metadata,
             mark=self.options.mark,
             max_pixels=self.options.max_pixels,
-            names={
-                job.record.relative: job.output for job in jobs if job.encoder is not None and job.output is not None
-            },
+            names=self._copies(records),
             journal=Journal(session.files.journal),
             key_of=self.key_of,
             fit=self.fit,
@@ -228,7 +251,14 @@ class FolderRun:
         )
         writing = time.perf_counter()
         # Closed even on a second Ctrl-C, so that no thread goes on writing after the run has ended.
-        results = ordered_map(writer, jobs[resumed:], workers=self.workers, stop=self.stop)
+        results = patient_map(
+            writer,
+            jobs,
+            workers=self.workers,
+            stop=self.stop,
+            patience=patience_with(self.progress, self.options.max_seconds_per_file),
+            late=writer.late,
+        )
         with (
             giving_back(),
             ManifestWriter(session.manifest, session.log.size) as manifest,
@@ -237,47 +267,55 @@ class FolderRun:
         ):
             for row in results:
                 ledger.add(row)
-                rows.append(row)
-                self.progress("write", len(rows), len(jobs), row.source)
-        if len(rows) < len(jobs):
-            self.stop.check(f"{len(rows)} of {len(jobs)} files are finished and whole.")
+                tally.add(row)
+                self.progress("write", tally.count, total, row.source)
+        if tally.count < total:
+            self.stop.check(f"{tally.count} of {total} files are finished and whole.")
         writing = time.perf_counter() - writing
-        return self._finish(session, rows, records, fitted, keep, resumed=resumed, writing=writing)
+        new = tally.counts["protected"] - known
+        return self._finish(session, tally, records, fitted, keep, resumed=resumed, new=new, writing=writing)
+
+    def _copies(self, records: Sequence[InputRecord]) -> CopyNames:
+        aside = {record.relative for record in records if record.kind in ("failed", "skipped")}
+        return CopyNames(self._names, {relative for relative in aside if relative in self._names})
+
+    def _outputs(self, records: Sequence[InputRecord]) -> Iterator[str]:
+        jobs = make_jobs(self.scan.root, self._mine(records), self._names)
+        return (job.output for job in jobs if job.output is not None)
 
     def _finish(
         self,
         session: Session,
-        rows: Sequence[ManifestRow],
+        tally: Tally,
         records: Sequence[InputRecord],
         fitted: FittedBank,
         keep: Path | None,
         *,
         resumed: int,
+        new: int,
         writing: float,
     ) -> RunSummary:
         self.progress("report", 0, 1, "writing the report")
         bank_digest = _keep_bank(session.files.bank, keep)
-        new = sum(row.status == "protected" for row in rows[resumed:])
-        stealth = measure_stealth(rows, flip_reason=None if flip_available() else FLIP_MISSING)
+        rows = open_manifest(session.manifest).rows
         warnings = [
             *self.warnings,
-            *table_warnings(self.output, rows),
+            # What a table names lies in several shares: when these are joined it can be told what is missing.
+            *(table_warnings(self.output, tally.tables, rows) if self.shard is None else ()),
             *doubts(fitted.report),
-            *_sights(rows, float(self.settings["epsilon"]) * 255),
-            *_losses(rows),
-            *_unmarked(rows),
+            *tally.warnings(),
         ]
-        summary = self._summary(session, rows, keep, new=new, warnings=warnings, resumed=resumed)
+        summary = self._summary(session, tally, keep, new=new, warnings=warnings, resumed=resumed)
         run_file = RunFile(
             command=self.command,
-            plan=plan_hash(self.settings, decisive_inputs(records)),
+            plan=plan_hash(self.settings, records),
             settings=self.settings,
             seed=self.seed,
             versions=versions(),
             surrogate=_surrogate(fitted.bank),
             counts=summary.counts,
             over_budget=summary.over_budget,
-            stealth=stealth,
+            stealth=tally.figures.stealth(flip_reason=None if flip_available() else FLIP_MISSING),
             fit=fitted.report,
             warnings=summary.warnings,
             timing=Timing(
@@ -288,9 +326,12 @@ class FolderRun:
                 resumed_rows=resumed,
             ),
             bank_sha256=bank_digest,
+            shard=None if self.shard is None else self.shard.model_copy(update={"noise": fitted.bank.digest()}),
         )
         with giving_back():
-            write_report(session.report, run_file, rows, source=self.scan.root, max_pixels=self.options.max_pixels)
+            write_report(
+                session.report, run_file, tally, rows, source=self.scan.root, max_pixels=self.options.max_pixels
+            )
         write_atomic(session.run_file, run_file.to_bytes(), overwrite=True)
         session.files.remove()
         self.progress("report", 1, 1, "done")
@@ -299,7 +340,7 @@ class FolderRun:
     def _summary(
         self,
         session: Session,
-        rows: Sequence[ManifestRow],
+        tally: Tally,
         bank: Path | None,
         *,
         new: int,
@@ -307,23 +348,16 @@ class FolderRun:
         resumed: int = 0,
         already_done: bool = False,
     ) -> RunSummary:
-        seconds = time.perf_counter() - self.started
-        limit = float(self.settings["epsilon"]) * 255 + FLOAT32_SLACK
-        return RunSummary(
-            counts=count_statuses(rows),
-            over_budget=sum(row.linf_levels is not None and row.linf_levels > limit for row in rows),
-            seconds=seconds,
-            images_per_second=new / seconds if seconds > 0 else 0.0,
-            report=session.report,
-            run_file=session.run_file,
-            manifest=session.manifest,
+        return RunSummary.of(
+            tally,
+            session,
+            seconds=time.perf_counter() - self.started,
+            new=new,
             bank=bank,
-            problems=[FileProblem(row.source, row.reason or "") for row in rows if row.is_problem],
             warnings=list(warnings),
             already_done=already_done,
             resumed_rows=resumed,
             strict=self.strict,
-            unprotected=sum(row.is_problem and is_picture_name(row.source) for row in rows),
         )
 
 
@@ -358,60 +392,15 @@ class _Ledger:
         self.flush()
 
 
-def _sights(rows: Sequence[ManifestRow], levels: float) -> list[str]:
-    """What the user must know of how it looks, and of pictures that took little of the noise."""
-    told = tell_sights(
-        [
-            Sight(row.source, row.ciede_patches, row.ciede_flat)
-            for row in rows
-            if row.status == "protected" and row.ciede_patches is not None
-        ]
-    )
-    if told:
-        told[-1] += " Look at the report before you publish; --strength subtle shows less."
-    faint = [row.source for row in rows if row.status == "protected" and _size(row) < FAINT * levels]
-    if faint:
-        some = f"{', '.join(faint[:3])}{', ...' if len(faint) > 3 else ''}"
-        told.append(
-            f"{counted(len(faint), 'picture')} could take little or nothing of the noise, being plain, gray, "
-            f"transparent, black or white: {some}. A trainer learns from them nearly as from the originals."
-        )
-    return told
-
-
-def _size(row: ManifestRow) -> float:
-    """Root mean square of the change on disk, in 8-bit levels."""
-    return 0.0 if row.psnr is None else 255.0 * 10 ** (-row.psnr / 20)
-
-
-def _losses(rows: Sequence[ManifestRow]) -> list[str]:
-    """What the user must know of what JPEG took away again."""
-    kept = sorted(row.kept for row in rows if row.kept is not None)
-    if not kept:
-        return []
-    middle = kept[(len(kept) - 1) // 2]
-    return [
-        f"JPEG left {100 * middle:.0f} % of the change on the median picture and {100 * kept[0]:.0f} % on the worst of "
-        f"{len(kept)}. What that means for the protection, `bitterant verify` tells."
-    ]
-
-
-def _unmarked(rows: Sequence[ManifestRow]) -> list[str]:
-    """What the user must know of copies that could not be marked."""
-    bare = [row for row in rows if row.reason is not None and UNMARKED in row.reason]
-    if not bare:
-        return []
-    formats = " and ".join(sorted({row.format or "" for row in bare}))
-    return [
-        f"{counted(len(bare), 'copy bears', 'copies bear')} no mark, since {formats} files hold none: {bare[0].source}"
-        f"{', ...' if len(bare) > 1 else ''}. Convert them to PNG first to have them marked."
-    ]
-
-
-def _sample(records: Sequence[InputRecord]) -> frozenset[str]:
+def _sample(records: Iterable[InputRecord]) -> frozenset[str]:
     """Some pictures, by the smallest hashes of their bytes: neither order nor workers nor what is nice decides."""
-    digests = {record.sha256 for record in records if record.kind == "image" and record.sha256 is not None}
-    return frozenset(sorted(digests)[:FLIP_PICTURES])
+    chosen: list[str] = []
+    for record in records:
+        digest = record.sha256
+        if record.kind == "image" and digest is not None and digest not in chosen:
+            insort(chosen, digest)
+            del chosen[FLIP_PICTURES:]
+    return frozenset(chosen)
 
 
 def _keep_bank(bank: Path, keep: Path | None) -> str | None:

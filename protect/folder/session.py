@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from ...errors import OutputError, ResumeError
 from ...imaging.loading import sha256_file
 from ...imaging.page import is_own_page
-from ...records.manifest import MANIFEST_NAME, ManifestLog, read_manifest
+from ...records.manifest import MANIFEST_NAME, ManifestLog, ManifestRow, open_manifest
 from ...records.progress import ProgressCallback, StopRequest
 from ...records.run_file import RUN_FILE_NAME, RunFile, read_run_file
 from ...records.run_state import (
@@ -65,7 +66,7 @@ class Session:
         """
         files = StateFiles(output)
         _check_own_names(output, files)
-        log = read_manifest(output / MANIFEST_NAME)
+        log = open_manifest(output / MANIFEST_NAME)
         if not resume:
             return cls(output, files, log, None, None)
         # The run file is written last and removed before a new run begins: with one the run is finished, even where a
@@ -103,7 +104,7 @@ class Session:
             earlier = {**self.state.settings, "versions": self.state.versions}
             differences = explain_settings(earlier, {**settings, "versions": versions})
         elif self.finished is not None:
-            differences = explain_settings(self.finished.settings, settings)
+            differences = explain_settings(self.finished.resumed_by, settings)
         elif self.log.rows:
             raise ResumeError(f"{self.output} holds a manifest without its run file. {_START_AGAIN}")
         else:
@@ -115,21 +116,21 @@ class Session:
                 f"Use the earlier settings to go on with it. {_START_AGAIN}"
             )
 
-    def check_inputs(self, records: Sequence[InputRecord]) -> None:
+    def check_inputs(self, records: Iterable[InputRecord]) -> None:
         """Refuse to go on when SRC is not what it was when the run began. Skipped files may come and go.
 
         Args:
-            records: every input as it is now.
+            records: as they are now: every input of a run under way, those of its share of a finished one.
 
         Raises:
             ResumeError: says what is new, gone or changed, and what to do.
         """
         if self.state is not None:
-            earlier = self.state.decisive
+            earlier = decisive_inputs(self.state.inputs)
         elif self.finished is not None:
             # A picture that the bank holds nothing for is skipped, too, but it was read.
-            read = [row for row in self.log.rows if row.status != "skipped" or row.sha256_in is not None]
-            earlier = [(row.source, row.sha256_in) for row in read]
+            read = (row for row in self.log.rows if row.status != "skipped" or row.sha256_in is not None)
+            earlier = ((row.source, row.sha256_in) for row in read)
         else:
             return
         differences = explain_inputs(earlier, decisive_inputs(records))
@@ -145,26 +146,40 @@ class Session:
         Raises:
             ResumeError: names what is missing or changed.
         """
-        rows = [row for row in self.log.rows if row.output is not None]
-        paths = [self.output / str(row.output) for row in rows]
-        digests = hash_paths(paths, workers=workers, stop=stop, progress=progress, message="checking finished files")
-        wrong = [str(row.output) for row, digest in zip(rows, digests, strict=True) if digest != row.sha256_out]
+
+        def written() -> Iterator[ManifestRow]:
+            return (row for row in self.log.rows if row.output is not None)
+
+        digests = hash_paths(
+            (self.output / str(row.output) for row in written()),
+            sum(1 for _ in written()),
+            workers=workers,
+            stop=stop,
+            progress=progress,
+            message="checking finished files",
+        )
+        wrong = [str(row.output) for row, digest in zip(written(), digests, strict=True) if digest != row.sha256_out]
         if wrong:
             raise ResumeError(
                 f"{counted(len(wrong), 'file')} of the manifest, now missing or changed in {self.output}: "
                 f"{', '.join(wrong[:3])}{', ...' if len(wrong) > 3 else ''}. {_START_AGAIN}"
             )
 
-    def check_foreign(self, planned: Collection[str] = ()) -> None:
+    def check_foreign(self, planned: Callable[[], Container[str]] = tuple) -> None:
         """Refuse files in OUT that are not of this run: they would be published as if they were protected.
 
         Args:
-            planned: outputs of the run under way. What lies there is compared with what would be written, later.
+            planned: gives the outputs of the run under way, asked where OUT holds anything. What lies there is
+                compared with what would be written, later.
 
         Raises:
             ResumeError: names the files.
         """
-        self._refuse([name for name in survey_output(self.output) if name not in planned])
+        there = survey_output(self.output)
+        first = next(there, None)
+        if first is not None:
+            known = planned()
+            self._refuse([name for name in chain([first], there) if name not in known])
 
     def prove_ours(self) -> list[Path]:
         """All files in OUT, each proved by its sha256 to be written by bitterant.

@@ -15,8 +15,9 @@ import posixpath
 import re
 import time
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
 from typing import Final, Literal
@@ -28,6 +29,7 @@ from ...imaging.budget import Budget
 from ...imaging.codec import decode
 from ...imaging.encoding import encode
 from ...imaging.in_flight import PixelRoom
+from ...imaging.loading import took_too_long
 from ...imaging.metadata import add_mark, apply_metadata_policy, has_mark
 from ...imaging.perturb import Change, add_delta, measure_change, share_kept, shrink_delta
 from ...imaging.picture import Picture
@@ -38,6 +40,7 @@ from ...records.manifest import ManifestRow
 from ...records.places import StillThere, read_regular
 from ...records.run_state import InputRecord, Journal
 from ...records.shared_options import Fit, Mark, MetadataPolicy
+from ...records.threads import Attempt
 from .inputs import Job, NoiseStore
 
 logger = logging.getLogger(__name__)
@@ -92,8 +95,8 @@ class FileWriter:
         """The bound that every picture keeps on disk."""
         return self.bank.budget
 
-    def __call__(self, job: Job) -> ManifestRow:
-        """Do one job. What is wrong with one file becomes its ``failed`` row.
+    def __call__(self, job: Job, attempt: Attempt | None = None) -> ManifestRow:
+        """Do one job. What is wrong with one file becomes its ``failed`` row. It commits ``attempt`` before it writes.
 
         The file is whole and on disk; its name there may not be (see :func:`~bitterant.records.files.sync_folder`).
 
@@ -103,7 +106,7 @@ class FileWriter:
         """
         started = time.perf_counter()
         try:
-            row = self._row(job)
+            row = self._row(job, attempt or Attempt())
         except ImageError as error:
             self._look_for_folders()
             row = _plain(job, "failed", error.reason)
@@ -116,7 +119,12 @@ class FileWriter:
         if self.folders is not None:
             self.folders.check()
 
-    def _row(self, job: Job) -> ManifestRow:
+    def late(self, job: Job, limit: float) -> ManifestRow:
+        """The row of a job that was given up after so many seconds."""
+        self._look_for_folders()
+        return replace(_plain(job, "failed", took_too_long(limit)), seconds=limit)
+
+    def _row(self, job: Job, attempt: Attempt) -> ManifestRow:
         record = job.record
         if record.kind in ("skipped", "failed"):
             return _plain(job, "skipped" if record.kind == "skipped" else "failed", record.reason)
@@ -124,9 +132,10 @@ class FileWriter:
         if hashlib.sha256(data).hexdigest() != record.sha256:
             raise ImageError(record.relative, "the file changed while the run was under way")
         if record.kind != "image":
+            attempt.commit()
             return self._copy(job, data)
-        with self.room.entrance() as enter:
-            return self._protect(job, data, enter)
+        with self.room.entrance(attempt) as enter:
+            return self._protect(job, data, attempt, enter)
 
     def _copy(self, job: Job, data: bytes) -> ManifestRow:
         followed = Followed(data)
@@ -139,7 +148,7 @@ class FileWriter:
         reason = followed.reason if job.record.kind == "caption" else "a label map, copied as it is"
         return replace(_plain(job, "copied", reason), output=job.output, sha256_out=digest)
 
-    def _protect(self, job: Job, data: bytes, enter: Callable[[int], None]) -> ManifestRow:
+    def _protect(self, job: Job, data: bytes, attempt: Attempt, enter: Callable[[int], None]) -> ManifestRow:
         relative = job.record.relative
         # Decoded first: a damaged file is a failure, with or without a perturbation for it.
         before = decode(data, max_pixels=self.max_pixels, name=relative, before_loading=enter)
@@ -162,7 +171,10 @@ class FileWriter:
             protected = replace(protected, metadata=add_mark(protected.metadata, self.mark))
         encoder = job.encoder or "PNG"
         del levels  # as large as the picture, and not needed any more
-        target, digest = self._put(job, encode(protected, format=encoder))
+        written = encode(protected, format=encoder)
+        attempt.commit()
+        target, digest = self._put(job, written)
+        del written
         with _discarding(target, relative):
             found = target.read_bytes()
             if hashlib.sha256(found).hexdigest() != digest:
@@ -356,6 +368,8 @@ def follow_names(relative: str, data: bytes, names: Mapping[str, str]) -> Follow
         names: path of each picture below SRC to its path below OUT.
     """
     folder, _, name = relative.rpartition("/")
+    if name.lower() not in TABLE_NAMES:
+        return Followed(data)
     places = _Places(folder, names)
     changed = 0
 
@@ -379,8 +393,13 @@ class _Places:
     def __init__(self, folder: str, names: Mapping[str, str]) -> None:
         self.folder = folder
         self.names = names
+
+    @cached_property
+    def folded(self) -> Mapping[str, str]:
         # A disk may store accents decomposed where the table has them composed.
-        self.folded = {_fold(source): output for source, output in names.items()} if not _all_plain(names) else names
+        if all(name.isascii() for name in self.names):
+            return self.names
+        return {_fold(source): output for source, output in self.names.items()}
 
     def of(self, value: str) -> str | None:
         """The new name, or ``None`` where the value names no picture or need not change."""
@@ -394,33 +413,33 @@ class _Places:
         return None
 
 
-def _all_plain(names: Iterable[str]) -> bool:
-    return all(name.isascii() for name in names)
-
-
 def _fold(path: str) -> str:
     return unicodedata.normalize("NFC", path)
 
 
-def table_warnings(output: Path, rows: Iterable[ManifestRow]) -> list[str]:
+def table_warnings(output: Path, tables: Sequence[ManifestRow], rows: Iterable[ManifestRow]) -> list[str]:
     """What people must know of the tables in OUT: those that were not followed, and names that lead to no file.
 
     Args:
         output: OUT, all of its files written.
-        rows: the manifest.
+        tables: the rows of the tables that were copied.
+        rows: the manifest; gone through only where there are tables.
     """
-    rows = list(rows)
-    known = {_fold(row.output) for row in rows if row.output is not None}
+    if not tables:
+        return []
+    known: set[str] = set()
     became: dict[str, ManifestRow] = {}
     for row in rows:
-        if row.output is None:
-            became[_fold(row.source)] = row
-            # A picture that failed while it was written may stand in the table under the name it was to get.
-            became.setdefault(_fold(posixpath.splitext(row.source)[0]), row)
+        if row.output is not None:
+            known.add(_fold(row.output))
+            continue
+        became[_fold(row.source)] = row
+        # A picture that failed while it was written may stand in the table under the name it was to get.
+        became.setdefault(_fold(posixpath.splitext(row.source)[0]), row)
     warnings = []
-    for row in rows:
+    for row in tables:
         name = posixpath.basename(row.source)
-        if row.status != "copied" or row.output is None or name.lower() not in TABLE_NAMES:
+        if row.output is None:
             continue
         if row.reason is not None and row.reason.startswith(_AS_IT_IS):
             warnings.append(f"{row.source}: {row.reason}. Captions in it may belong to names that the output lacks.")

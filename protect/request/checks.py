@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,7 +97,7 @@ def check_write(
     problems: Problems,
     *,
     create: bool,
-    linked: Sequence[Path] = (),
+    linked: Iterable[Path] = (),
 ) -> None:
     """Check OUT.
 

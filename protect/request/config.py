@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field
 
 from ...errors import ConfigError
 from ...records.config import Config, Option, at_least, checked, one_or_more, reading
+from ...records.run_file import Shard
 from ...records.shared_options import (
     BudgetConfig,
     Device,
@@ -113,6 +114,14 @@ def _check_resolution(resolution: int | str) -> ConfigError | None:
         f"resolution {resolution} is outside {RESOLUTIONS[0]}..{RESOLUTIONS[-1]} pixels. "
         "Leave it out to have it chosen."
     )
+
+
+def _check_shard(shard: str) -> ConfigError | None:
+    try:
+        Shard.parse(shard)
+    except ValueError:
+        return ConfigError(f"shard {shard} is no share. Write it as 2/8: the second of eight, counted from 1.")
+    return None
 
 
 class FitConfig(WeightsConfig, BudgetConfig):
@@ -234,6 +243,12 @@ class ReadConfig(Config):
         Option(help="Larger pictures are refused before decoding.", metavar="PIXELS", decisive=True),
     ] = 200_000_000
 
+    max_seconds_per_file: Annotated[
+        float,
+        at_least("max_seconds_per_file", 1),
+        Option(help="A file that takes longer counts as failed.", metavar="S", everyday=True),
+    ] = 1200.0
+
     @property
     def threads(self) -> int:
         """How many read and write."""
@@ -289,11 +304,30 @@ class WriteConfig(ReadConfig):
         ]
 
 
+class ShareConfig(Config):
+    """How a run is divided among machines."""
+
+    shard: Annotated[
+        str | None,
+        checked(_check_shard),
+        Option(
+            help="Write share I of N alone, by the contents of the files; 'bitterant merge' joins the shares.",
+            metavar="I/N",
+            default=False,
+        ),
+    ] = None
+
+    @property
+    def share(self) -> Shard | None:
+        """Which share; ``None`` for all of it."""
+        return None if self.shard is None else Shard.parse(self.shard)
+
+
 class FitFolderConfig(ReadConfig, FitConfig):
     """What ``fit`` is told."""
 
 
-class ProtectConfig(WriteConfig, FitConfig):
+class ProtectConfig(ShareConfig, WriteConfig, FitConfig):
     """What ``protect`` is told."""
 
     dry_run: Annotated[
@@ -307,7 +341,7 @@ class ProtectConfig(WriteConfig, FitConfig):
     ] = None
 
 
-class ApplyConfig(WeightsConfig, WriteConfig):
+class ApplyConfig(ShareConfig, WeightsConfig, WriteConfig):
     """What ``apply`` is told."""
 
     class_name: Annotated[
@@ -387,6 +421,7 @@ class ReadKeywords(TypedDict, total=False):
     follow_links: bool
     workers: int | None
     max_pixels: int
+    max_seconds_per_file: float
 
 
 class WriteKeywords(ReadKeywords, total=False):
@@ -406,6 +441,7 @@ class ProtectKeywords(WriteKeywords, FitKeywords, total=False):
     """Fields of :class:`ProtectConfig` but ``dry_run``, on which the result depends, for type checkers."""
 
     bank: Path | str | None
+    shard: str | None
 
 
 class ApplyKeywords(WriteKeywords, WeightsKeywords, total=False):
@@ -413,3 +449,4 @@ class ApplyKeywords(WriteKeywords, WeightsKeywords, total=False):
 
     class_name: str | None
     device: str
+    shard: str | None

@@ -6,6 +6,7 @@ are new. The bundle then is the noise of a run over the folder.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -66,6 +67,10 @@ class BundleNoise:
     def report(self) -> dict[str, Any]:
         """What the bundle says about itself."""
         return asdict(self.bundle.info)
+
+    def digest(self) -> str:
+        """sha256 over the bundle and how much of it is used."""
+        return hashlib.sha256(f"{self.bundle.content_sha256} {self.strength!r}".encode()).hexdigest()
 
     def key_for(self, image_key: str) -> str | None:
         """The id itself, where the bundle has it."""
@@ -213,6 +218,7 @@ def apply_bundle(
         follow_links: see :func:`protect_folder`.
         workers: see :func:`protect_folder`.
         max_pixels: see :func:`protect_folder`.
+        max_seconds_per_file: see :func:`protect_folder`.
         progress: told about every step.
         stop: a flag to stop at the next file.
 
@@ -241,7 +247,7 @@ def apply_bundle(
             if loaded.info.epsilon_levels * config.strength < 1:
                 raise ConfigError("Less than one of 255 levels would be left of the noise: nothing. Raise --strength.")
     existed = out.exists()
-    linked = [entry.path for entry in scan.entries] if scan is not None and config.follow_links else []
+    linked = (entry.path for entry in scan.entries) if scan is not None and config.follow_links else ()
     check_write(images, out, problems, create=not config.dry_run, linked=linked)
     problems.raise_all()
     if scan is None or known is None or loaded is None:  # a problem was noted whenever one is missing

@@ -28,7 +28,7 @@ from ...records.places import lies_in
 from ...records.progress import ProgressCallback, StopRequest, silent
 from ...records.secrets import opaque_id, seed_of
 from ...records.text import counted
-from ..folder.inputs import ordered_map
+from ...records.threads import ordered_map
 from ..request import check_source
 from ..request.config import default_workers
 from .request import MappedPicture, NoiseRequest, RequestLimits, RequestMap, RequestRow

@@ -129,7 +129,7 @@ def test_copies_that_were_begun_go_on_where_they_are_of_that_strength(make_pictu
     root = make_pictures({"cats": 2, "dogs": 2})
     out = root.with_name("photos-protected")
     out.mkdir()
-    body = {"schema": 1, "settings": {"epsilon": 4 / 255}, "inputs": [], "versions": {}}
+    body = {"schema": 2, "settings": {"epsilon": 4 / 255}, "inputs": 0, "versions": {}, "fitted": None}
     (out / ".bitterant-state.json").write_text(json.dumps(body), encoding="utf-8")
     (earlier,) = earlier_copies(root)
     assert (earlier.output, earlier.finished, earlier.strength) == (out, False, "subtle")

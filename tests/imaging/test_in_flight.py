@@ -12,6 +12,7 @@ from PIL import Image
 
 from bitterant.imaging import in_flight, load_image_set, scan_folder
 from bitterant.imaging.in_flight import PixelRoom
+from bitterant.records.threads import Attempt
 
 
 def test_no_more_pixels_than_there_is_room_for() -> None:
@@ -76,3 +77,23 @@ def test_a_folder_is_read_within_the_room(tmp_path: Path, monkeypatch: pytest.Mo
     loose, _, _ = load_image_set(scan, 16)
     assert not problems
     assert tight.images.equal(loose.images)
+
+
+def test_a_picture_that_is_given_up_leaves_its_room_to_others() -> None:
+    room, attempt, entered = PixelRoom(10), Attempt(), threading.Event()
+    with room.entrance(attempt) as enter:
+        enter(10)
+        waiting = threading.Thread(target=lambda: enter_alone(room, entered))
+        waiting.start()
+        assert not entered.wait(0.05)
+        assert attempt.give_up()
+        assert entered.wait(5)
+    waiting.join()
+    with room.entrance() as again:
+        again(10)  # given back once, not twice
+
+
+def enter_alone(room: PixelRoom, entered: threading.Event) -> None:
+    with room.entrance() as enter:
+        enter(10)
+        entered.set()

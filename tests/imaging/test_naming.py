@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
+import itertools
+import unicodedata
+from collections import Counter
+from pathlib import Path, PurePosixPath
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bitterant.errors import ConfigError
-from bitterant.imaging import Entry, output_name, resolve_output_names, scan_folder
+from bitterant.imaging import Entry, encoding, output_name, resolve_output_names, scan_folder
 from bitterant.imaging.formats import format_of_file
 from bitterant.records.shared_options import FormatPolicy
 
@@ -23,6 +26,47 @@ def entries(*names: str) -> list[Entry]:
 
 def names(*relatives: str, policy: FormatPolicy = "lossless") -> dict[str, str]:
     return {old: new for old, (new, _) in resolve_output_names(entries(*relatives), policy).items()}
+
+
+def slow_names(relatives: list[str], beside: list[str]) -> dict[str, str]:
+    """The rule with sets of whole names: files that stay go first, then the others by their names."""
+
+    def fold(name: str) -> str:
+        return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+    wanted = {name: output_name(name, format_of_name(name), "lossless") for name in sorted(relatives)}
+    claims = Counter(fold(name) for name, _ in wanted.values())
+    folders = {str(parent) for name in [*wanted, *beside] for parent in PurePosixPath(name).parents}
+    taken = {fold(name) for name in (*folders, *beside)}
+    result = {}
+    for relative, (name, encoder) in sorted(wanted.items(), key=lambda item: (item[0] != item[1][0], item[0])):
+        if name != relative and (claims[fold(name)] > 1 or fold(name) in taken):
+            name = f"{relative}.{encoder.lower()}"
+        stem, dot, suffix = name.rpartition(".")
+        tries = (name if number == 1 else f"{stem}-{number}{dot}{suffix}" for number in itertools.count(1))
+        result[relative] = next(candidate for candidate in tries if fold(candidate) not in taken)
+        taken.add(fold(result[relative]))
+    return result
+
+
+def format_of_name(name: str) -> str:
+    return {"jpg": "JPEG", "png": "PNG", "webp": "WEBP"}[name.rpartition(".")[2].lower()]
+
+
+_PART = st.sampled_from(["a", "A", "b", "a.jpg", "a.png", "b-2", "\u00e9", "e\u0301"])
+_NAME = st.tuples(
+    st.sampled_from(["", "a/", "A/", "a.png/"]), _PART, st.sampled_from([".jpg", ".png", ".JPG", ".webp"])
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(_NAME.map("".join), unique=True, max_size=12), st.lists(_NAME.map("".join), unique=True, max_size=3))
+def test_names_are_those_of_the_plain_rule(relatives: list[str], beside: list[str]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encoding, "format_of_file", lambda path: format_of_name(path.name))
+        found = resolve_output_names(entries(*relatives), "lossless", beside=beside)
+        assert {old: new for old, (new, _) in found.items()} == slow_names(relatives, beside)
+        assert sorted(found.outputs()) == sorted(new for new, _ in found.values())
 
 
 @pytest.mark.parametrize(

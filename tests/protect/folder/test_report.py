@@ -15,9 +15,9 @@ import pytest
 from bitterant.errors import ResumeError
 from bitterant.imaging import flip_available
 from bitterant.protect.folder import protect_folder
-from bitterant.protect.folder.report import Histogram, flatten, rank, tables
+from bitterant.protect.folder.report import Histogram, flatten, tables
 from bitterant.records.manifest import ManifestRow
-from bitterant.records.run_file import RunFile, json_safe, measure_stealth, read_run_file
+from bitterant.records.run_file import Figures, RunFile, json_safe, read_run_file
 
 NOISE: dict[str, Any] = {"method": "noise", "device": "cpu", "resolution": 16}
 
@@ -76,15 +76,22 @@ def test_json_safe_makes_anything_strict_json() -> None:
     assert json.loads(text) == {"1": ["inf", "nan", 1.5], "a\\udcff": [None, True, "x"], "n": {"m": [3]}}
 
 
+def figures(rows: list[ManifestRow]) -> Figures:
+    added = Figures()
+    for number, row in enumerate(rows):
+        added.add(number, row)
+    return added
+
+
 def test_pictures_that_did_not_change_are_counted_apart() -> None:
     same = ManifestRow("a", "a", "0", "0", "protected", linf_levels=0.0, psnr=None, ssim=1.0)
     other = ManifestRow("b", "b", "0", "0", "protected", linf_levels=8.0, psnr=33.0, ssim=0.9)
     failed = ManifestRow("c", None, "0", None, "failed")
-    stealth = measure_stealth([same, other, failed])
+    stealth = figures([same, other, failed]).stealth()
     assert stealth.unchanged == 1
     assert stealth.psnr is not None
     assert (stealth.psnr.minimum, stealth.psnr.maximum) == (33.0, 33.0)
-    assert measure_stealth([failed]).ssim is None
+    assert figures([failed]).stealth().ssim is None
 
 
 # ------------------------------------------------------------------ report
@@ -154,13 +161,18 @@ def test_pictures_are_ranked_by_the_best_figure_that_all_have() -> None:
     def row(name: str, **figures: float) -> ManifestRow:
         return ManifestRow(name, name, "0", "0", "protected", linf_levels=8.0, **figures)  # type: ignore[arg-type]
 
+    def ranked(rows: list[ManifestRow]) -> tuple[list[int], str]:
+        numbers, by = figures(rows).ranked()
+        return numbers.tolist(), by
+
     old = [row("a", ssim=0.9), row("b", ssim=0.8), row("c", ssim=0.95)]
-    assert [r.source for r in rank(old)[0]] == ["c", "a", "b"]
+    assert ranked(old) == ([2, 0, 1], "ssim")
     some = [row("a", ssim=0.9, ciede_patches=1.0, flip=0.2), row("b", ssim=0.8, ciede_patches=0.5)]
-    assert rank(some) == (some[::-1], "ciede_patches")
+    assert ranked(some) == ([1, 0], "ciede_patches")
     full = [row("a", ssim=0.9, ciede_patches=1.0, flip=0.2), row("b", ssim=0.8, ciede_patches=0.5, flip=0.3)]
-    assert rank([*full, ManifestRow("c", None, "0", None, "failed")]) == (full, "flip")
-    assert rank([]) == ([], "flip")
+    failed = ManifestRow("c", None, "0", None, "failed")
+    assert ranked([full[0], failed, full[1]]) == ([0, 2], "flip")
+    assert ranked([]) == ([], "flip")
 
 
 def test_a_placebo_is_called_one(kit: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -369,12 +370,18 @@ def test_explanations_name_what_differs() -> None:
 
 
 def test_the_plan_is_one_for_all_orders_and_another_for_any_change() -> None:
-    inputs = [("a", "1"), ("b", None)]
-    plan = plan_hash({"x": 1, "y": 2}, inputs)
-    assert plan_hash({"y": 2, "x": 1}, inputs[::-1]) == plan
-    assert plan_hash({"x": 1, "y": 3}, inputs) != plan
-    assert plan_hash({"x": 1, "y": 2}, [("a", "2"), ("b", None)]) != plan
-    assert plan_hash({"x": 1, "y": 2}, [("a", "1"), ("c", None)]) != plan
+    def inputs(*pairs: tuple[str, str | None]) -> list[InputRecord]:
+        return [InputRecord(name, "image", digest) for name, digest in pairs]
+
+    known = inputs(("a", "1"), ("b", None))
+    settings = {"x": 1, "y": 2}
+    text = b'[{"x": 1, "y": 2}, [["a", "1"], ["b", null]]]'
+    assert plan_hash(settings, known) == hashlib.sha256(text).hexdigest()
+    assert plan_hash({"y": 2, "x": 1}, known[::-1]) == plan_hash(settings, known)
+    assert plan_hash(settings, [*known, InputRecord("c", "skipped")]) == plan_hash(settings, known)
+    assert plan_hash({"x": 1, "y": 3}, known) != plan_hash(settings, known)
+    assert plan_hash(settings, inputs(("a", "2"), ("b", None))) != plan_hash(settings, known)
+    assert plan_hash(settings, inputs(("a", "1"), ("c", None))) != plan_hash(settings, known)
 
 
 def start(source: Path, output: Path, *, finished: bool, unlisted: bool = False) -> None:
@@ -515,7 +522,7 @@ def test_banks_in_one_folder_leave_each_other_alone(kit: Any) -> None:
 
 def test_only_inputs_that_are_read_decide() -> None:
     records = [InputRecord("a", "image", "1"), InputRecord("b", "skipped"), InputRecord("c", "failed")]
-    assert decisive_inputs(records) == [("a", "1"), ("c", None)]
+    assert list(decisive_inputs(records)) == [("a", "1"), ("c", None)]
 
 
 def test_names_of_files_reach_the_disk_before_rows_that_speak_of_them(
