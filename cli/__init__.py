@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 __all__ = ["main"]
@@ -18,9 +19,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         the required grade, 5 ``verify`` is invalid, 130 interrupted.
     """
     from .app import app
+    from .together import together
 
-    try:
-        app(args=None if arguments is None else list(arguments), prog_name="bitterant")
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    return 0
+    def run() -> int:
+        try:
+            app(args=None if arguments is None else list(arguments), prog_name="bitterant")
+        except SystemExit as stop:
+            return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        return 0
+
+    return together(run, sys.argv[1:] if arguments is None else arguments)

@@ -29,6 +29,7 @@ from ..bank import Bank, Granularity
 from ..cluster_index import ClusterIndex
 from ..textures import TextureBank
 from .checkpoint import Checkpoint
+from .ranks import ranks
 
 #: What a method's fit gives: mostly perturbations; textures where they are made when a picture is written.
 _B = TypeVar("_B", bound=Bank | TextureBank)
@@ -152,6 +153,11 @@ class Method(ABC, Generic[_B]):
         return () if self.surrogate is None else (self.surrogate,)
 
     @property
+    def on_several_processes(self) -> bool:
+        """Whether other processes can take part in a fit, see :mod:`.ranks`."""
+        return False
+
+    @property
     def least_images(self) -> int:
         """Pictures that the method needs at least."""
         return 1
@@ -208,6 +214,7 @@ class Method(ABC, Generic[_B]):
             FitError: the perturbations are not finite numbers.
         """
         self._check(dataset)
+        self.check_processes()
         ordered = _in_key_order(dataset)
         context = FitContext(progress, Checkpoint(checkpoint, self._identity(ordered)))
         context.checkpoint.check()  # before any work: what is there may not be ours
@@ -317,6 +324,27 @@ class Method(ABC, Generic[_B]):
                 )
             levels[rows] = self.budget.quantise(self.budget.project(part))
         return levels
+
+    @final
+    def check_processes(self) -> None:
+        """Make sure that as many processes as there are can take part in a fit.
+
+        Raises:
+            ConfigError: it works in one process, and there are more; or a GPU was named that only one of them can have.
+        """
+        count = ranks().size
+        if count == 1:
+            return
+        if not self.on_several_processes:
+            raise ConfigError(
+                f"{self.name}, as it is set up here, is crafted by one process, and {count} were started. Start it "
+                "without torchrun or srun, or choose --method emn."
+            )
+        if self.device.index:
+            raise ConfigError(
+                f"{count} processes were started, and each takes the GPU of its own number. Leave out "
+                f"--device {self.device}, or say --device cuda."
+            )
 
     def _check(self, dataset: ImageSet) -> None:
         if len(dataset) == 0:

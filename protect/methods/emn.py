@@ -121,6 +121,11 @@ class ErrorMinimizing(Method[Bank]):
             precision=settled_precision(precision, paper=paper),
         )
 
+    @property
+    def on_several_processes(self) -> bool:
+        """They do."""
+        return True
+
     def settings(self) -> dict[str, Any]:
         """The resolved hyper-parameters, JSON-safe."""
         return {**super().settings(), **self.recipe.settings()}

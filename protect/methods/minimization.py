@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor
@@ -22,7 +22,8 @@ from ...surrogates import Precision, create_surrogate, now
 from ..bank import Granularity
 from .base import FitContext, FitEstimate
 from .checkpoint import State, part_of, run_resumable
-from .pgd import class_gradient
+from .pgd import gradient_sums
+from .ranks import ranks
 from .self_check import CheckResult, SelfCheck
 from .stages import ClassStage, ExtraGradient, SampleStage
 from .surrogate_training import SurrogateTrainer, delta_by_class, delta_by_row
@@ -34,6 +35,9 @@ PAPER_ROUNDS = 1000
 
 #: Levels by which slow colours may shift, unless the preset is the paper's.
 TINT = 0.0
+
+_FEW_IMAGES: Final = 32
+_BUSY_PIXELS: Final = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,8 +87,14 @@ class MinimizationRecipe:
 
     @property
     def batch_size(self) -> int:
-        """Images a step of the surrogate and a pass of the sweep."""
+        """Images a step of the surrogate, and of the paper's class-wise sweep."""
         return 512 if self.paper else 128
+
+    def block(self, resolution: int) -> int:
+        """Images that one process passes through the frozen surrogate at once, however many processes there are. Few
+        enough that several have something to do, and, on a GPU, enough to keep it busy; a CPU does not mind."""
+        few = _FEW_IMAGES if self.device.type == "cpu" else max(_FEW_IMAGES, _BUSY_PIXELS // resolution**2)
+        return min(self.batch_size, few)
 
     def settings(self) -> dict[str, Any]:
         """Those that the base class does not know, JSON-safe."""
@@ -107,6 +117,7 @@ class MinimizationRecipe:
             min_rounds=1 if paper else min(self.rounds, 20),
             stop_error=self.stop_error,
             batch_size=self.batch_size,
+            block=self.block(dataset.resolution),
             through_crops=not paper,
             resize=None if paper else ResizeOperator.of(dataset),
             tint=self.tint_bound(dataset),
@@ -126,6 +137,7 @@ class MinimizationRecipe:
             min_rounds=1,
             stop_error=self.stop_error,
             batch_size=self.batch_size,
+            block=self.block(dataset.resolution),
             through_crops=not paper,
             resize=None if paper else ResizeOperator.of(dataset),
             tint=self.tint_bound(dataset),
@@ -186,6 +198,7 @@ class MinimizationFit:
     def run(self) -> Tensor:
         """``[M, 3, R, R]`` in units of the full range: those of the attempt that left least to learn."""
         run_resumable(self, self.context.checkpoint)
+        ranks().forget()
         if self.state:
             return self.state["delta"]
         assert self.best is not None
@@ -373,12 +386,12 @@ def estimate_fit(recipe: MinimizationRecipe, dataset: ImageSet, total: int) -> F
     training = (now(recipe.device) - begun) / 2
     # The sample may be smaller than a batch of the fit.
     training *= min(recipe.batch_size, total) / min(recipe.batch_size, len(dataset))
-    frozen, images = trainer.frozen(), stage.dataset.images[:128].float() / 255
-    own, crop = labels[: len(images)], stage.crop(generator)
-    class_gradient(frozen, images, own, state["delta"], crop=crop)
+    frozen, images = trainer.frozen(), stage.dataset.images[: stage.block].float() / 255
+    own, crop = labels[: len(images)], stage.crop(0)
+    gradient_sums(frozen, images, own, own, state["delta"], crop=crop)
     begun = now(recipe.device)
     for _ in range(2):
-        class_gradient(frozen, images, own, state["delta"], crop=crop)
+        gradient_sums(frozen, images, own, own, state["delta"], crop=crop)
     step = (now(recipe.device) - begun) / 2 / len(images)
     classes, paper = len(dataset.classes), recipe.paper
     seconds = 0.0

@@ -138,68 +138,82 @@ def pgd_min(
     return result
 
 
-def pgd_min_class_mean(
+def moved_sums(
     surrogate: FrozenSurrogate,
     images: Tensor,
+    rows: Tensor,
     labels: Tensor,
-    delta: Tensor,
+    patterns: Tensor,
     *,
     epsilon: float,
     step_size: float,
     steps: int = 1,
     writable: Writable | None = None,
 ) -> Tensor:
-    """The paper's class-wise update: each image steps alone, its class takes the mean of what they end with, before
-    that is brought into the range of the pictures.
+    """The paper's class-wise update, as far as a block of images goes: each steps alone from the pattern of its class.
 
     Args:
-        delta: ``[K, 3, R, R]``, a row a class; other arguments as in :func:`pgd_min`.
+        rows: int64 ``[B]``, the pattern that each image carries.
+        labels: int64 ``[B]``, what the surrogate is to say.
+        patterns: ``[k, 3, R, R]``; other arguments as in :func:`pgd_min`.
 
     Returns:
-        New ``[K, 3, R, R]``; classes without an image in the batch keep theirs.
+        ``[k, 3, R, R]``, of each pattern the sum of what its images end with, before that is brought into the range of
+        the pictures.
     """
     own = pgd_min(
-        surrogate, images, labels, delta[labels], epsilon=epsilon, step_size=step_size, steps=steps, in_range=False,
+        surrogate, images, labels, patterns[rows], epsilon=epsilon, step_size=step_size, steps=steps, in_range=False,
         writable=writable,
     )  # fmt: skip
-    total = add_rows(torch.zeros_like(delta), labels, own)
+    return add_rows(torch.zeros_like(patterns), rows, own)
+
+
+def class_means(total: Tensor, labels: Tensor, delta: Tensor, epsilon: float) -> Tensor:
+    """What the patterns become: the mean over the images of each class.
+
+    Args:
+        total: ``[K, 3, R, R]``, the sums of :func:`moved_sums`.
+        labels: int64 ``[N]``, of all images that were summed.
+        delta: the patterns before; classes without an image keep theirs.
+        epsilon: bound.
+    """
     count = add_rows(torch.zeros(len(delta), device=delta.device), labels, torch.ones_like(labels, dtype=delta.dtype))
     mean = (total / count.clamp(min=1).view(-1, 1, 1, 1)).clamp(-epsilon, epsilon)
     return torch.where((count > 0).view(-1, 1, 1, 1), mean, delta)
 
 
-def class_gradient(
+def gradient_sums(
     surrogate: FrozenSurrogate,
     images: Tensor,
+    rows: Tensor,
     labels: Tensor,
-    delta: Tensor,
+    seen: Tensor,
     *,
     crop: RandomCropFlip | None = None,
-    batch_size: int = 128,
-    resize: ResizeOperator | None = None,
     writable: Writable | None = None,
 ) -> Tensor:
-    """Gradient of the summed loss with respect to the class patterns, each row scaled to mean magnitude 1.
+    """Gradient of the summed loss of a block of images with respect to the patterns as they reach the surrogate.
 
     Args:
-        delta: ``[K, 3, R, R]``; other arguments as in :func:`pgd_min`.
-        batch_size: images a pass; the result does not depend on it beyond rounding and the shifts drawn.
-        resize: what the file does to a pattern before the surrogate sees it.
-        writable: what of a pattern the files of these images can hold.
+        rows: int64 ``[B]``, the pattern that each image carries.
+        labels: int64 ``[B]``, what the surrogate is to say.
+        seen: ``[k, 3, R, R]``; other arguments as in :func:`pgd_min`.
 
     Returns:
-        ``[K, 3, R, R]``; zero rows for classes without an image.
+        ``[k, 3, R, R]``; zero for patterns that no image carries.
     """
-    total = torch.zeros_like(delta)
-    seen = delta if resize is None else resize(delta)
-    for start in range(0, len(images), batch_size):
-        part, own = images[start : start + batch_size], labels[start : start + batch_size]
-        held = None if writable is None else writable.select(slice(start, start + batch_size))
-        arrived = seen[own] if held is None else held(seen[own])
-        gradient, _ = input_gradient(surrogate, (part + arrived).clamp_(0.0, 1.0), own, crop)
-        if held is not None:
-            gradient = held(gradient)
-        add_rows(total, own, gradient)
+    arrived = seen[rows] if writable is None else writable(seen[rows])
+    gradient, _ = input_gradient(surrogate, (images + arrived).clamp_(0.0, 1.0), labels, crop)
+    return add_rows(torch.zeros_like(seen), rows, gradient if writable is None else writable(gradient))
+
+
+def class_gradient(total: Tensor, resize: ResizeOperator | None = None) -> Tensor:
+    """The gradient with respect to the class patterns, each row scaled to mean magnitude 1.
+
+    Args:
+        total: ``[K, 3, R, R]``, the sums of :func:`gradient_sums` over all blocks.
+        resize: what the file does to a pattern before the surrogate sees it.
+    """
     if resize is not None:
         total = resize.adjoint(total)
     return total / total.abs().mean(dim=(1, 2, 3), keepdim=True).clamp(min=1e-20)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ...imaging import Budget, ImageSet
 from ...surrogates import create_surrogate, recipe_for, train_classifier
+from .ranks import ranks
 from .written import WrittenCopies
 
 VICTIM = "small-cnn"
@@ -107,11 +108,12 @@ class SelfCheck:
         """
         labels = self._dataset.labels
         assert labels is not None
-        images = self._dataset.images[self._train]
-        protected = self._written(self._train, delta_of)
+        jobs = [self._job(self._written(self._train, delta_of), attempt=attempt)]
         if clean_accuracy is None:
-            clean_accuracy, _ = self._victim(images, attempt=0)
-        accuracy, fitted = self._victim(protected, attempt=attempt)
+            jobs.append(self._job(self._dataset.images[self._train], attempt=0))
+        (accuracy, fitted), *clean = ranks().map(_train_victim, jobs)
+        if clean_accuracy is None:
+            clean_accuracy, _ = clean[0]
         held_out = labels[self._held_out]
         return CheckResult(
             protected_accuracy=accuracy,
@@ -121,25 +123,40 @@ class SelfCheck:
             held_out=len(held_out),
         )
 
-    def _victim(self, images: Tensor, *, attempt: int) -> tuple[float, float]:
-        dataset = self._dataset
-        assert dataset.labels is not None
+    def _job(self, images: Tensor, *, attempt: int) -> tuple[Any, ...]:
+        labels = self._dataset.labels
+        assert labels is not None
         seed = (self._seed * 1_000_003 + 7919 * (attempt + 1)) % 2**31
-        victim = create_surrogate(VICTIM, num_classes=len(dataset.classes), resolution=dataset.resolution, seed=seed)
-        test_labels = dataset.labels[self._held_out]
-        result = train_classifier(
-            victim,
-            images,
-            dataset.labels[self._train],
-            recipe_for(VICTIM, steps=self._steps),
-            seed=seed,
-            test_images=dataset.images[self._held_out],
-            test_labels=test_labels,
-            evals=1,
-            device=self._device,
-        )
-        assert result.predictions is not None
-        return float((result.predictions == test_labels).float().mean()), result.train_accuracy
+        tested = self._dataset.images[self._held_out], labels[self._held_out]
+        classes = len(self._dataset.classes)
+        return images, labels[self._train], *tested, classes, seed, self._steps, self._device
+
+
+def _train_victim(
+    images: Tensor,
+    labels: Tensor,
+    test_images: Tensor,
+    test_labels: Tensor,
+    classes: int,
+    seed: int,
+    steps: int,
+    device: torch.device,
+) -> tuple[float, float]:
+    """Accuracy on the test images and on its own."""
+    victim = create_surrogate(VICTIM, num_classes=classes, resolution=images.shape[-1], seed=seed)
+    result = train_classifier(
+        victim,
+        images,
+        labels,
+        recipe_for(VICTIM, steps=steps),
+        seed=seed,
+        test_images=test_images,
+        test_labels=test_labels,
+        evals=1,
+        device=device,
+    )
+    assert result.predictions is not None
+    return float((result.predictions == test_labels).float().mean()), result.train_accuracy
 
 
 def _split(dataset: ImageSet, seed: int, max_images: int, max_held_out: int) -> tuple[Tensor, Tensor]:

@@ -2,20 +2,26 @@
 
 A round is a pure function of the state before it and of a generator seeded from (seed, attempt, stage, round), so a
 fit that is killed and resumed makes the same rounds. Classes may be those of the labels, or clusters.
+
+The surrogate is trained here; passes of pictures through its frozen copy go in blocks to whatever processes there are
+(:mod:`.ranks`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
 
 from ...imaging import ImageSet
 from ...imaging.image_set import Writable
-from .pgd import RandomCropFlip, class_gradient, pgd_min, pgd_min_class_mean
-from .surrogate_training import SurrogateTrainer, crop_padding, delta_by_class, delta_by_row, surrogate_error
+from ...surrogates import FrozenSurrogate
+from .pgd import RandomCropFlip, class_gradient, class_means, gradient_sums, moved_sums, pgd_min
+from .ranks import Ranks, ranks
+from .surrogate_training import SurrogateTrainer, count_wrong, crop_padding, delta_by_class, delta_by_row
 from .written import ResizeOperator, TintBound
 
 ExtraGradient = Callable[[Tensor, Tensor, Tensor, torch.Generator], Tensor]
@@ -52,7 +58,8 @@ class Stage:
         rounds: at most so many.
         min_rounds: at least so many, whatever the error.
         stop_error: lambda, the error of the surrogate at which a stage ends.
-        batch_size: images a pass of the sweep.
+        batch_size: images that the paper's class-wise sweep moves together.
+        block: images that go through the frozen surrogate together, in one process.
         through_crops: craft through random crops and flips.
         resize: what the files do to a perturbation on its way to a trainer.
         tint: bound on slow colours, kept after every step; ``None`` for none.
@@ -68,14 +75,28 @@ class Stage:
     min_rounds: int
     stop_error: float
     batch_size: int
+    block: int
     through_crops: bool
     resize: ResizeOperator | None
     tint: TintBound | None
     paper: bool
 
-    def crop(self, generator: torch.Generator) -> RandomCropFlip | None:
-        """Random crops and flips for one round, or none."""
-        return RandomCropFlip(crop_padding(self.dataset.resolution), generator) if self.through_crops else None
+    def crop(self, seed: int) -> RandomCropFlip | None:
+        """Random crops and flips for one block, or none."""
+        if not self.through_crops:
+            return None
+        return RandomCropFlip(crop_padding(self.dataset.resolution), torch.Generator().manual_seed(seed))
+
+    def _crew(self, trainer: SurrogateTrainer) -> tuple[Ranks, Self, FrozenSurrogate]:
+        """The processes of one round, and what they share: this stage, and the surrogate as it is now."""
+        crew, stage, frozen = ranks(), self._sendable(), trainer.frozen()
+        crew.share(dataset=self.dataset)  # before the stage, which holds it
+        crew.share(stage=stage, surrogate=frozen)
+        return crew, stage, frozen
+
+    def _sendable(self) -> Self:
+        """This stage, as far as blocks of pictures need it."""
+        return self
 
     def _labels(self) -> Tensor:
         assert self.dataset.labels is not None
@@ -91,6 +112,31 @@ class Stage:
     def done(self, rounds_made: int, error: float) -> bool:
         """The stop rule."""
         return rounds_made >= self.rounds or (rounds_made >= self.min_rounds and error <= self.stop_error)
+
+
+class _Block(NamedTuple):
+    """Images at ``index``, int64 ``[B]`` on their device, that carry the patterns ``low`` to ``high - 1``."""
+
+    index: Tensor
+    low: int
+    high: int
+
+    def carrying(self, patterns: Tensor) -> tuple[Tensor, int, Tensor]:
+        """What a process has to know of it: where its images are, and their patterns from the first on."""
+        return self.index, self.low, patterns[self.low : self.high]
+
+
+def _total(blocks: Sequence[_Block], sums: Iterable[Tensor], delta: Tensor) -> Tensor:
+    """``[K, 3, R, R]``: the sums of the blocks, added in their order, whoever computed them."""
+    total = torch.zeros_like(delta)
+    for block, part in zip(blocks, sums, strict=True):
+        total[block.low : block.high] += part
+    return total
+
+
+def _seeds(count: int, generator: torch.Generator) -> list[int]:
+    """One a block: what a block draws depends on no other."""
+    return torch.randint(2**62, (count,), generator=generator).tolist()
 
 
 @dataclass(frozen=True)
@@ -131,49 +177,73 @@ class ClassStage(Stage):
     ) -> RoundRecord:
         """One round in place on ``state``; ``tell`` gets the share of the round that is done."""
         labels, delta = self._labels(), state["delta"]
-        carried = self.dataset.writable
-        loss = trainer.steps(self.theta_steps, delta_by_class(delta, labels, self.resize, carried), generator)
+        patterns = delta_by_class(delta, labels, self.resize, self.dataset.writable)
+        loss = trainer.steps(self.theta_steps, patterns, generator)
         tell(0.4)
-        frozen, crop = trainer.frozen(), self.crop(generator)
+        crew, stage, frozen = self._crew(trainer)
         if self.paper:
-            index = self._stratified(generator)
-            for part in index.split(self.batch_size):
-                images, own = self._images(part), labels[part]
-                delta.copy_(
-                    pgd_min_class_mean(
-                        frozen,
-                        images,
-                        own,
-                        delta,
-                        epsilon=self.epsilon,
-                        step_size=self.step_size,
-                        writable=self._writable(part),
-                    )
-                )
+            parts = list(self._stratified(generator).split(self.batch_size))
+            for part in parts:
+                blocks = self._blocks(part, self.block)
+                sums = crew.map(stage.moved_sums, ((frozen, *block.carrying(delta)) for block in blocks))
+                own = labels[part.to(labels.device)]
+                delta.copy_(class_means(_total(blocks, sums, delta), own, delta, self.epsilon))
         else:
-            index = self._balanced(generator)
-            for part in index:
-                gradient = class_gradient(
-                    frozen,
-                    self._images(part),
-                    labels[part],
-                    delta,
-                    crop=crop,
-                    batch_size=self.batch_size,
-                    resize=self.resize,
-                    writable=self._writable(part),
-                )
+            parts = self._balanced(generator)
+            for part in parts:
+                blocks, seen = self._blocks(part, self.block), self._arrived(delta)
+                seeds = _seeds(len(blocks), generator)
+                jobs = ((frozen, *block.carrying(seen), seed) for block, seed in zip(blocks, seeds, strict=True))
+                sums = crew.map(stage.gradient_sums, jobs)
+                gradient = class_gradient(_total(blocks, sums, delta), self.resize)
                 if self.extra is not None:
-                    gradient = gradient + self.extra(part, labels[part], delta, generator)
+                    index = part.to(labels.device)
+                    gradient = gradient + self.extra(index, labels[index], delta, generator)
                 state["momentum"].mul_(self.momentum).add_(gradient)
                 delta.sub_(self.step_size * state["momentum"].sign()).clamp_(-self.epsilon, self.epsilon)
                 if self.tint is not None:
                     delta.copy_(self.tint(delta, self.epsilon))
-            index = torch.cat(index)
         tell(0.9)
-        seen = delta_by_class(delta, labels, self.resize, carried)
-        error = surrogate_error(frozen, self.dataset, seen, index.unique(), clamp=not self.paper)
-        return RoundRecord(self.name, number, loss, error)
+        tested, seen = torch.cat(parts).unique(), self._arrived(delta)
+        blocks = self._blocks(tested, 2 * self.block)  # nothing is kept for a way back
+        wrong = crew.map(stage.count_wrong, ((frozen, *block.carrying(seen)) for block in blocks))
+        return RoundRecord(self.name, number, loss, int(sum(wrong)) / len(tested))
+
+    def _arrived(self, delta: Tensor) -> Tensor:
+        return delta if self.resize is None else self.resize(delta)
+
+    def _sendable(self) -> Self:
+        return self if self.extra is None else replace(self, extra=None)
+
+    def _blocks(self, index: Tensor, most: int) -> list[_Block]:
+        """Blocks of about equal size of the images at these positions, int64 on the CPU, class after class."""
+        labels, device = self._labels().cpu(), self.dataset.images.device
+        index = index[labels[index].argsort(stable=True)]
+        count = -(-len(index) // most)
+        parts = zip(index.to(device).tensor_split(count), labels[index].tensor_split(count), strict=True)
+        return [_Block(part, int(own[0]), int(own[-1]) + 1) for part, own in parts]
+
+    def gradient_sums(self, surrogate: FrozenSurrogate, index: Tensor, first: int, seen: Tensor, seed: int) -> Tensor:
+        """Of one block, see :func:`.pgd.gradient_sums`; ``first`` is the class of the first of the patterns."""
+        labels, writable = self._labels()[index], self._writable(index)
+        return gradient_sums(
+            surrogate, self._images(index), labels - first, labels, seen, crop=self.crop(seed), writable=writable
+        )
+
+    def moved_sums(self, surrogate: FrozenSurrogate, index: Tensor, first: int, patterns: Tensor) -> Tensor:
+        """Of one block, see :func:`.pgd.moved_sums`; ``first`` is the class of the first of the patterns."""
+        labels = self._labels()[index]
+        return moved_sums(
+            surrogate, self._images(index), labels - first, labels, patterns, epsilon=self.epsilon,
+            step_size=self.step_size, writable=self._writable(index),
+        )  # fmt: skip
+
+    def count_wrong(self, surrogate: FrozenSurrogate, index: Tensor, first: int, seen: Tensor) -> Tensor:
+        """Of one block, how many the surrogate gets wrong; ``first`` is the class of the first of the patterns."""
+        labels, writable = self._labels()[index], self._writable(index)
+        arrived = seen[labels - first]
+        arrived = arrived if writable is None else writable(arrived)
+        return count_wrong(surrogate, self._images(index), labels, arrived, clamp=not self.paper)
 
     def _balanced(self, generator: torch.Generator) -> list[Tensor]:
         """``updates`` index lists, each with about ``per_class`` images of every class, drawn without repeats where
@@ -189,7 +259,7 @@ class ClassStage(Stage):
             order = torch.cat([own[torch.randperm(len(own), generator=generator)] for _ in range(times)])[:want]
             for slot, part in enumerate(order.split(self.per_class)):
                 chosen[slot].append(part)
-        return [torch.cat(parts).to(self.dataset.images.device) for parts in chosen]
+        return [torch.cat(parts) for parts in chosen]
 
     def _stratified(self, generator: torch.Generator) -> Tensor:
         """The paper's subset, always the same pictures, in an order of this round."""
@@ -200,7 +270,7 @@ class ClassStage(Stage):
             count = max(1, round(self.subset * len(own))) if len(own) else 0
             parts.append(own[torch.randperm(len(own), generator=fixed)[:count]])
         index = torch.cat(parts)
-        return index[torch.randperm(len(index), generator=generator)].to(self.dataset.images.device)
+        return index[torch.randperm(len(index), generator=generator)]
 
 
 @dataclass(frozen=True)
@@ -234,28 +304,41 @@ class SampleStage(Stage):
         tell: Callable[[float], None],
     ) -> RoundRecord:
         """One round in place on ``state``; ``tell`` gets the share of the round that is done."""
-        labels, delta = self._labels(), state["delta"]
+        delta = state["delta"]
+        count = len(delta)
         loss = trainer.steps(self.theta_steps, delta_by_row(delta, self.resize, self.dataset.writable), generator)
-        frozen, crop = trainer.frozen(), self.crop(generator)
-        order = torch.randperm(len(labels), generator=generator).to(labels.device)
-        for start in range(0, len(order), self.batch_size):
-            part = order[start : start + self.batch_size]
-            delta[part] = pgd_min(
-                frozen,
-                self._images(part),
-                labels[part],
-                delta[part].float(),
-                epsilon=self.epsilon,
-                step_size=self.step_size,
-                steps=self.steps,
-                crop=crop,
-                skip_below=self.skip_below,
-                resize=self.resize,
-                tint=self.tint,
-                in_range=not self.paper,
-                writable=self._writable(part),
-            ).to(delta.dtype)
-            tell(0.1 + 0.8 * start / len(order))
-        seen = delta_by_row(delta, self.resize, self.dataset.writable)
-        error = surrogate_error(frozen, self.dataset, seen, order, clamp=not self.paper)
-        return RoundRecord(self.name, number, loss, error)
+        crew, stage, frozen = self._crew(trainer)
+        # Always the same images together, and so on the same process, but in an order of this round: half are mirrored.
+        runs = torch.arange(count).tensor_split(-(-count // self.block))
+        order = torch.cat([run[torch.randperm(len(run), generator=generator)] for run in runs]).to(delta.device)
+        blocks = order.tensor_split(len(runs))
+        seeds = _seeds(len(runs), generator)
+        jobs = ((frozen, index, delta[index], seed) for index, seed in zip(blocks, seeds, strict=True))
+        wrong: int | Tensor = 0
+        for done, (index, (moved, missed)) in enumerate(zip(blocks, crew.map(stage.moved, jobs), strict=True), start=1):
+            delta[index] = moved
+            wrong = wrong + missed
+            tell(0.1 + 0.8 * done / len(blocks))
+        return RoundRecord(self.name, number, loss, int(wrong) / count)
+
+    def moved(self, surrogate: FrozenSurrogate, index: Tensor, delta: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+        """The new perturbations of one block, and how many of its images the surrogate then gets wrong."""
+        images, labels, writable = self._images(index), self._labels()[index], self._writable(index)
+        moved = pgd_min(
+            surrogate,
+            images,
+            labels,
+            delta.float(),
+            epsilon=self.epsilon,
+            step_size=self.step_size,
+            steps=self.steps,
+            crop=self.crop(seed),
+            skip_below=self.skip_below,
+            resize=self.resize,
+            tint=self.tint,
+            in_range=not self.paper,
+            writable=writable,
+        ).to(delta.dtype)
+        seen = moved.float() if self.resize is None else self.resize(moved.float())
+        seen = seen if writable is None else writable(seen)
+        return moved, count_wrong(surrogate, images, labels, seen, clamp=not self.paper)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ...imaging import ImageSet
 from ...imaging.image_set import Writable
 from ...surrogates import (
     FrozenSurrogate,
@@ -175,15 +174,17 @@ def crop_padding(resolution: int) -> int:
 
 
 @torch.no_grad()
-def surrogate_error(
-    frozen: FrozenSurrogate, dataset: ImageSet, delta_of: DeltaOf, index: Tensor, *, clamp: bool = True
-) -> float:
-    """Share of the images at ``index`` that the frozen surrogate gets wrong, perturbed and un-augmented."""
-    assert dataset.labels is not None
-    wrong = torch.zeros((), dtype=torch.int64, device=dataset.images.device)
-    for part in index.split(256):
-        images = dataset.images[part].float().mul_(1 / 255).add_(delta_of(part))
-        if clamp:
-            images.clamp_(0.0, 1.0)
-        wrong += (class_scores(frozen(images)).argmax(1) != dataset.labels[part]).sum()
-    return int(wrong) / max(1, len(index))
+def count_wrong(frozen: FrozenSurrogate, images: Tensor, labels: Tensor, seen: Tensor, *, clamp: bool = True) -> Tensor:
+    """How many of some images the frozen surrogate gets wrong, perturbed and un-augmented; int64 ``[]``.
+
+    Args:
+        frozen: the surrogate.
+        images: float ``[B, 3, R, R]`` in [0, 1].
+        labels: int64 ``[B]``.
+        seen: perturbations of the same shape, as a trainer sees them.
+        clamp: perturbed images are kept in [0, 1].
+    """
+    perturbed = images + seen
+    if clamp:
+        perturbed.clamp_(0.0, 1.0)
+    return (class_scores(frozen(perturbed)).argmax(1) != labels).sum()

@@ -172,6 +172,7 @@ def check_fit(scan: FolderScan | None, config: FitConfig, problems: Problems) ->
         from ...surrogates import check_weights
 
         check_labels(scan, method)
+        method.check_processes()
         for number, network in enumerate(method.networks):
             given = method.weights if number == 0 else None
             check_weights(network, weights=given, allow_download=method.allow_download)

@@ -517,6 +517,11 @@ class UnlearnableClusters(Method[Bank]):
         """One for each cluster, two where their number is left to us."""
         return self.recipe.clusters or 2
 
+    @property
+    def on_several_processes(self) -> bool:
+        """In error minimisation for the numbers of the clusters; not where patterns are made by the pull alone."""
+        return self.recipe.objective != "features"
+
     def feature_extractor(self, resolution: int) -> SquareFeatures | None:
         """Clusters are found on more detail than small working images hold."""
         return self._space(resolution).feature_extractor(resolution)

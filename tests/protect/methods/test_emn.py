@@ -11,6 +11,7 @@ import torch
 from bitterant.errors import ConfigError
 from bitterant.imaging import Budget, ImageSet
 from bitterant.protect import ErrorMinimizing, FitProgress
+from bitterant.protect.methods import stages
 from bitterant.protect.methods.checkpoint import Checkpoint
 from bitterant.protect.methods.self_check import CheckResult, SelfCheck
 from bitterant.protect.methods.surrogate_training import SurrogateTrainer
@@ -168,7 +169,8 @@ def test_the_stop_rule_sees_the_same_error_after_a_kill(
     tiny: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """3 of 299 wrong is 0.01003: above the 0.01 at which a stage ends, though the log shows 0.01."""
-    monkeypatch.setattr("bitterant.protect.methods.stages.surrogate_error", lambda *_, **__: 3 / 299)
+    record = stages.RoundRecord
+    monkeypatch.setattr(stages, "RoundRecord", lambda *of, **_: record(*of[:3], error=3 / 299))
     method = ErrorMinimizing(preset="paper", surrogate="small-cnn", rounds=4, theta_steps=1, device="cpu")
     whole = method.fit(tiny)
     assert [row["error"] for row in whole.report["rounds"]] == [0.01] * 4

@@ -7,7 +7,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bitterant.protect.methods.pgd import RandomCropFlip, class_gradient, input_gradient, pgd_min, pgd_min_class_mean
+from bitterant.protect.methods.pgd import (
+    RandomCropFlip,
+    class_gradient,
+    class_means,
+    gradient_sums,
+    input_gradient,
+    moved_sums,
+    pgd_min,
+)
 from bitterant.surrogates import FrozenSurrogate, create_surrogate
 
 EPS, ALPHA = 8 / 255, 2 / 255
@@ -79,7 +87,12 @@ def test_converged_images_are_left_alone_and_the_others_are_not(frozen: FrozenSu
 def test_the_papers_class_update_is_the_mean_of_own_steps(frozen: FrozenSurrogate, batch) -> None:
     images, labels = batch
     delta = torch.full((4, 3, 16, 16), 0.001)
-    got = pgd_min_class_mean(frozen, images, labels, delta, epsilon=EPS, step_size=ALPHA)
+    total = sum(
+        moved_sums(frozen, images[rows], labels[rows], labels[rows], delta, epsilon=EPS, step_size=ALPHA)
+        for rows in (slice(0, 4), slice(4, 6))
+    )
+    assert isinstance(total, torch.Tensor)
+    got = class_means(total, labels, delta, EPS)
     for label in range(3):
         rows = [naive_pgd(frozen, images[i], labels[i], delta[label], 1, False) for i in range(6) if labels[i] == label]
         assert float((got[label] - torch.stack(rows).mean(0)).abs().gt(1e-5).float().mean()) < 0.02
@@ -93,7 +106,12 @@ def test_class_gradient_equals_autograd_on_the_patterns(frozen: FrozenSurrogate,
     F.cross_entropy(frozen(images + delta[labels]), labels, reduction="sum").backward()
     assert delta.grad is not None
     scale = delta.grad[:3].abs().mean((1, 2, 3), keepdim=True)
-    got = class_gradient(frozen, images, labels, delta.detach(), batch_size=4)
+    total, seen = torch.zeros(4, 3, 16, 16), delta.detach()
+    total += gradient_sums(frozen, images[:4], labels[:4], labels[:4], seen)
+    total[1:3] += gradient_sums(
+        frozen, images[4:], labels[4:] - 1, labels[4:], seen[1:3]
+    )  # the patterns that they carry
+    got = class_gradient(total)
     assert torch.allclose(got[:3], delta.grad[:3] / scale, atol=1e-3)
     assert float(got[3].abs().max()) == 0.0
 

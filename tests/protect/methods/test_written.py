@@ -14,7 +14,7 @@ from PIL import Image
 from bitterant.imaging import Budget, ImageSet, add_delta, decode, encode, load_image_set, scan_folder, squash
 from bitterant.imaging.image_set import Writable
 from bitterant.protect import BayesErrorAscent, ErrorMinimizing, protect_folder
-from bitterant.protect.methods.pgd import class_gradient, pgd_min
+from bitterant.protect.methods.pgd import class_gradient, gradient_sums, pgd_min
 from bitterant.protect.methods.written import WrittenCopies
 from bitterant.surrogates import FrozenSurrogate, create_surrogate, recipe_for, train_classifier
 
@@ -144,7 +144,7 @@ def test_gradients_are_those_of_what_is_written() -> None:
     loss = torch.nn.functional.cross_entropy(frozen(images + arrived), labels, reduction="sum")
     (expected,) = torch.autograd.grad(loss, delta)
     expected = expected / expected.abs().mean(dim=(1, 2, 3), keepdim=True)
-    got = class_gradient(frozen, images, labels, delta.detach(), writable=writable, batch_size=3)
+    got = class_gradient(gradient_sums(frozen, images, labels, labels, delta.detach(), writable=writable))
     assert torch.allclose(got, expected, atol=1e-4)
     moved = pgd_min(
         frozen, images, labels, torch.zeros_like(images), epsilon=0.03, step_size=0.01, steps=3, writable=writable
