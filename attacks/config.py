@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,6 +71,26 @@ def _promise_of(levels: Any) -> Any:
     if isinstance(levels, int | float) and not 1 <= levels <= 255:
         raise _no_promise(levels)
     return levels_of(levels)
+
+
+_LOCAL = ("serial", "processes")
+_ADDRESS = re.compile(r"auto|(?:ray://)?(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([1-9][0-9]{0,4})")
+_MOST_PORTS = 65535
+
+
+def _check_executor(name: str) -> BitterantError | None:
+    if name in _LOCAL or name == "ray":
+        return None
+    kind, colon, address = name.partition(":")
+    if kind != "ray" or not colon:
+        return UnknownNameError("executor", name, [*_LOCAL, "ray", "ray:ADDRESS"])
+    found = _ADDRESS.fullmatch(address)
+    if found is not None and int(found[1] or 1) <= _MOST_PORTS:
+        return None
+    return ConfigError(
+        f"executor {name!r}: {address!r} is no address of a Ray cluster. Use ray:auto, ray:HOST:PORT or "
+        "ray:ray://HOST:PORT to join one; ray alone starts one on this machine."
+    )
 
 
 Names = Annotated[tuple[str, ...] | None, BeforeValidator(one_or_more)]
@@ -198,7 +219,40 @@ class VerifyConfig(Config):
         at_least("workers", 1, "Leave it out to have it chosen."),
         Option(help="Trainings at the same time.", metavar="N", default="one a processor"),
     ] = None
+    executor: Annotated[
+        str | None,
+        checked(_check_executor),
+        Option(
+            help="Who runs the trainings: serial, processes, ray (a Ray cluster on this machine), or ray:ADDRESS, such "
+            "as ray:auto, to join a cluster. It is sent the pictures.",
+            metavar="NAME",
+            default="processes, where there is work for several",
+            complete=lambda incomplete: [name for name in (*_LOCAL, "ray", "ray:auto") if name.startswith(incomplete)],
+        ),
+    ] = None
     recipe: AnyRecipe | None = None
+
+    @property
+    def on_ray(self) -> bool:
+        """Whether a Ray cluster runs the trainings."""
+        return self.executor is not None and self.executor not in _LOCAL
+
+    @property
+    def cluster_address(self) -> str | None:
+        """Where the Ray cluster is; ``None`` where it is to be started."""
+        return (self.executor or "").partition(":")[2] or None
+
+    def check_executor(self) -> None:
+        """Check what two options say together.
+
+        Raises:
+            ConfigError: they contradict each other.
+        """
+        if self.executor == "serial" and (self.workers or 1) > 1:
+            raise ConfigError(
+                f"--executor serial does one training after the other, and --workers asks for {self.workers} at the "
+                "same time. Leave out one of them."
+            )
 
     def command(self, clean: Path, protected: Path) -> str:
         """The command line that asks for the same.
@@ -208,7 +262,7 @@ class VerifyConfig(Config):
         """
         # What neither decides about the result nor names a place is left to whoever repeats it, and what the command
         # line has no word for is told beside it: less than a level it refuses, and a recipe is a Python object.
-        told = {"resume": True, "workers": None}
+        told = {"resume": True, "workers": None, "executor": None}
         notes = [] if self.recipe is None else ["a recipe of its own, see plan.json"]
         if self.epsilon is not None and 255 * self.epsilon < 1:
             told["epsilon"] = None
@@ -230,7 +284,7 @@ class VerifyConfig(Config):
         return f"bitterant.attacks.verify_sets(clean, protected, test, {', '.join(words)})"
 
 
-_NOT_OF_SETS = frozenset({"test", "report", "cells", "lpips", "resolution", "resume", "workers"})
+_NOT_OF_SETS = frozenset({"test", "report", "cells", "lpips", "resolution", "resume", "workers", "executor"})
 """Of folders, or without a say in the result."""
 
 
@@ -307,6 +361,7 @@ class VerifyKeywords(TypedDict, total=False):
     require_grade: str | None
     max_minutes: float | None
     workers: int | None
+    executor: str | None
     recipe: Recipe | None
     epochs: float | None
     precision: Literal["auto", "float32", "bfloat16"]

@@ -48,6 +48,24 @@ class Tool(Part):
     git: str | None = None
 
 
+class Node(Part):
+    """Machines of a cluster that are alike, and could be given trainings. No host names.
+
+    Attributes:
+        count: how many.
+        cpu, cpus, device_name: as in :class:`Environment`.
+        torch: its version there, which may be a build for another kind of device.
+        instructions: the widest that torch uses on this processor; ``None`` where it trains on a GPU.
+    """
+
+    count: int
+    cpu: str | None
+    cpus: int
+    device_name: str | None
+    torch: str
+    instructions: str | None
+
+
 class Environment(Part):
     """Where it ran. No host names.
 
@@ -58,7 +76,10 @@ class Environment(Part):
         cpu: the processor's model, ``None`` where the system does not tell.
         cpus: processors that this process may use.
         ram_gib: memory of the machine, ``None`` where the system does not tell.
+        executor: who ran the trainings: ``serial``, ``processes``, or ``ray`` with its version; ``None`` in reports of
+            earlier versions.
         workers: trainings at the same time.
+        nodes: the machines of a cluster; none where the trainings ran on this one.
         threads: threads of one training. On a CPU it is one, so that sums are taken in one order.
         determinism: the switches that decide whether two runs give the same bits, as they stood.
     """
@@ -72,7 +93,9 @@ class Environment(Part):
     cpu: str | None = None
     cpus: int
     ram_gib: float | None = None
+    executor: str | None = None
     workers: int
+    nodes: tuple[Node, ...] = ()
     threads: int = 1
     determinism: dict[str, bool | str | None] = {}
 

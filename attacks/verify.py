@@ -20,7 +20,7 @@ from ..errors import ConfigError, LabelError, SetupError
 from ..imaging import ImageSet
 from ..records.config import Problems, takes
 from ..records.progress import silent
-from ..surrogates import ChosenPrecision, Recipe, choose_precision, create_surrogate, resolve_device
+from ..surrogates import ChosenPrecision, Recipe, resolve_device
 from .config import VerifyConfig, VerifyFolderKeywords, VerifyKeywords
 from .data import VerificationData, find_lpips, load_labellings, load_sets
 from .data.perceptual import LpipsFound
@@ -62,15 +62,18 @@ from .training import (
     CellResult,
     Executor,
     GridResult,
+    PrecisionTask,
+    SerialExecutor,
     cells_of,
-    create_victim,
     epochs_of,
     executor_for,
+    find_precision,
     run_grid,
     temporary_folder_problem,
     victim_seed,
 )
 from .training.cells import VALIDATION
+from .training.cluster import RayCluster
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +93,8 @@ class ProgressCallback(Protocol):
 class _Context:
     """What does not change the figures."""
 
-    device: str
+    trainers: _Trainers
+    executor: str | None
     workers: int | None
     folder: Path | None
     cells: Path | None
@@ -98,6 +102,37 @@ class _Context:
     command: str
     progress: ProgressCallback
     begun: float
+
+
+@dataclass(frozen=True)
+class _Trainers:
+    """Where victims are trained.
+
+    Attributes:
+        device: as torch calls it there.
+        tool_device: where this machine runs the public tool.
+        cluster: the machines, where it is not this one.
+    """
+
+    device: str
+    tool_device: str
+    cluster: RayCluster | None = None
+
+    @property
+    def device_type(self) -> str:
+        """``cuda`` of ``cuda:1``."""
+        return self.device.partition(":")[0]
+
+
+@contextmanager
+def _opened(machine: torch.device | RayCluster, config: VerifyConfig) -> Iterator[_Trainers]:
+    """The trainers, for as long as the block lasts."""
+    if isinstance(machine, torch.device):
+        yield _Trainers(str(machine), str(machine))
+        return
+    tool_device = "cpu" if config.device == "cpu" else str(resolve_device("auto"))
+    with machine as cluster:
+        yield _Trainers(cluster.device, tool_device, cluster)
 
 
 @takes(VerifyConfig)
@@ -136,6 +171,10 @@ def verify_folder(
             minutes are the whole call's; where pictures without classes are judged by several labellings, those share
             them. The first condition of each is always tested.
         workers: processes; by default one a CPU. The result does not depend on it.
+        executor: who runs the trainings: ``serial``, ``processes``, ``ray`` (a Ray cluster that is started on this
+            machine and ends with the run), or ``ray:auto``, ``ray:HOST:PORT``, ``ray:ray://HOST:PORT`` (one that is
+            joined and left running; its nodes are sent the pictures). The result does not depend on it. By default
+            processes, where there is work for several.
         recipe: train every victim exactly like this.
         epochs: passes over the training pictures, instead of the preset's length: 12 times the preset's scale, more
             for small sets, or the published number.
@@ -168,24 +207,25 @@ def verify_folder(
     place = _cells_folder(config)
     with problems.collecting():
         check_places(config.report, place, REPORT_FILES["classification"], (clean, protected, config.test))
-    request, device, lpips = _prepare(config, problems)
+    request, machine, lpips = _prepare(config, problems)
     show = progress or silent
-    labelled = load_labellings(
-        clean,
-        protected,
-        test=config.test,
-        resolution=config.resolution,
-        seed=config.seed,
-        device_type=device.type,
-        epsilon=config.epsilon,
-        step=show,
-        lpips=lpips,
-    )
-    command = config.model_copy(update={"resolution": labelled[0].resolution}).command(clean, protected)
-    context = _Context(str(device), config.workers, config.report, place, config.resume, command, show, begun)
-    if labelled[0].pseudo_labelling is None:
-        return _verify(labelled[0], request, context, minutes=_share(request, context, 1)).written()
-    return _verify_each(labelled, request, context)
+    with _opened(machine, config) as trainers:
+        labelled = load_labellings(
+            clean,
+            protected,
+            test=config.test,
+            resolution=config.resolution,
+            seed=config.seed,
+            device_type=trainers.device_type,
+            epsilon=config.epsilon,
+            step=show,
+            lpips=lpips,
+        )
+        command = config.model_copy(update={"resolution": labelled[0].resolution}).command(clean, protected)
+        context = _context(config, trainers, place, command, show, begun)
+        if labelled[0].pseudo_labelling is None:
+            return _verify(labelled[0], request, context, minutes=_share(request, context, 1)).written()
+        return _verify_each(labelled, request, context)
 
 
 @takes(VerifyConfig)
@@ -212,10 +252,32 @@ def verify_sets(
     place, show = _cells_folder(config), progress or silent
     with problems.collecting():
         check_places(config.report, place, REPORT_FILES["classification"], ())
-    request, device, lpips = _prepare(config, problems)
+    request, machine, lpips = _prepare(config, problems)
     data = load_sets(clean, protected, test, epsilon=config.epsilon, lpips=lpips)
-    context = _Context(str(device), config.workers, config.report, place, config.resume, config.call(), show, begun)
-    return _verify(data, request, context, minutes=_share(request, context, 1)).written()
+    with _opened(machine, config) as trainers:
+        context = _context(config, trainers, place, config.call(), show, begun)
+        return _verify(data, request, context, minutes=_share(request, context, 1)).written()
+
+
+def _context(
+    config: VerifyConfig,
+    trainers: _Trainers,
+    cells: Path | None,
+    command: str,
+    show: ProgressCallback,
+    begun: float,
+) -> _Context:
+    return _Context(
+        trainers=trainers,
+        executor=config.executor,
+        workers=config.workers,
+        folder=config.report,
+        cells=cells,
+        resume=config.resume,
+        command=command,
+        progress=show,
+        begun=begun,
+    )
 
 
 @dataclass(frozen=True)
@@ -304,24 +366,29 @@ def _cells_folder(config: VerifyConfig) -> Path | None:
     return config.report / "cells" if config.cells is None and config.report is not None else config.cells
 
 
-def _prepare(config: VerifyConfig, problems: Problems) -> tuple[Request, torch.device, LpipsFound]:
-    """What is tried, where, and what measures visibility.
+def _prepare(config: VerifyConfig, problems: Problems) -> tuple[Request, torch.device | RayCluster, LpipsFound]:
+    """What is tried, where, and what measures visibility. A cluster is not connected to yet.
 
     Raises:
         ConfigError, SetupError: all that is wrong, also what was noted before.
     """
-    device = lpips = None
+    machine = lpips = None
     with problems.collecting():
-        device = resolve_device(config.device)
+        config.check_executor()
+        if config.on_ray:
+            machine = RayCluster(config.cluster_address, workers=config.workers, device=config.device)
+        else:
+            machine = resolve_device(config.device)
     with problems.collecting():
         lpips = find_lpips(config.lpips)
     request = resolve_request(config, problems)
-    if device is None or lpips is None:  # a problem was noted whenever one is missing
+    if machine is None or lpips is None:  # a problem was noted whenever one is missing
         raise ConfigError("The request could not be checked.")
-    return request, device, lpips
+    return request, machine, lpips
 
 
 def _verify(data: VerificationData, request: Request, context: _Context, *, minutes: float | None) -> _Outcome:
+    cluster = context.trainers.cluster
     recipes, chosen = _settle(request, data, context)
     with _workshop(data, request, context) as (store, executor):
         labellings, skipped = _stage(request, store)
@@ -343,7 +410,8 @@ def _verify(data: VerificationData, request: Request, context: _Context, *, minu
                 recipes,
                 request.adversaries,
                 executor,
-                device=context.device,
+                device=context.trainers.device,
+                program=None if cluster is None else cluster.program,
                 cache=cache,
                 step=context.progress,
                 minutes=minutes,
@@ -371,7 +439,12 @@ def _verify(data: VerificationData, request: Request, context: _Context, *, minu
         wall_seconds=round(time.perf_counter() - context.begun, 3),
         plan=plan,
         plan_hash=plan_digest(plan),
-        environment=describe_environment(context.device, executor.workers),
+        environment=describe_environment(
+            context.trainers.device,
+            executor.workers,
+            executor=executor.name,
+            nodes=() if cluster is None else cluster.nodes,
+        ),
         dataset=dataset,
         protection=data.protection,
         stealth=stealth,
@@ -400,15 +473,19 @@ def _workshop(data: VerificationData, request: Request, context: _Context) -> It
     """A temporary folder for what the trainings read, and who runs them."""
     planned = plan_conditions(request)
     cells = {cell for condition in planned for cell in cells_of(condition, range(request.seeds))}
-    workers = context.workers
-    if (bound := _bound_to_this_process(request)) and workers != 1:
+    workers, name, trainers = context.workers, context.executor, context.trainers
+    here = name == "serial" or workers == 1 or trainers.cluster is not None  # Ray sends code of a script by value
+    if not here and (bound := _bound_to_this_process(request)):
         logger.warning(
             "%s cannot be sent to other processes: written in the script itself, or inside a function. The trainings "
             "run one after the other in this one. In a module that the script imports it could use all CPUs.",
             ", ".join(bound),
         )
-        workers = 1
-    executor = executor_for(workers, context.device.partition(":")[0], len(cells))
+        name = "serial"
+    if trainers.cluster is not None:
+        executor: Executor = trainers.cluster.executor()
+    else:
+        executor = executor_for(workers, trainers.device_type, len(cells), name)
     try:
         try:
             folder = tempfile.TemporaryDirectory(prefix="bitterant-verify-", ignore_cleanup_errors=True)
@@ -422,7 +499,8 @@ def _workshop(data: VerificationData, request: Request, context: _Context) -> It
                     request.adversaries,
                     seed=request.seed,
                     executor=executor,
-                    device=context.device,
+                    device=trainers.device,
+                    tool_device=trainers.tool_device,
                 ),
                 executor,
             )
@@ -462,21 +540,28 @@ def _settle(
 
     A network that cannot be built is told here, before hours of training.
     """
-    recipes, chosen = request.recipes(len(data.labels)), {}
-    for name, recipe in recipes.items():
-        if name not in request.victims and recipe.precision != "auto":
-            continue
-        make = create_victim if name in request.victims else create_surrogate
-        try:
-            network = make(name, num_classes=len(data.classes), resolution=data.resolution, seed=0)
-        except SetupError:
-            if name in request.victims:
-                raise
-            continue  # weights that are not here: the adversary is left out, and says so
-        device = torch.device(context.device)
-        chosen[name] = choose_precision(network, device, resolution=data.resolution, asked=recipe.precision)
-        recipes[name] = replace(recipe, precision=chosen[name].name)
-    return recipes, chosen
+    recipes = request.recipes(len(data.labels))
+    tasks = [
+        PrecisionTask(
+            name=name,
+            own=find_victim(name) if name in request.victims else None,
+            num_classes=len(data.classes),
+            resolution=data.resolution,
+            device=context.trainers.device,
+            asked=recipe.precision,
+            needed=name in request.victims,
+        )
+        for name, recipe in recipes.items()
+        if name in request.victims or recipe.precision == "auto"
+    ]
+    cluster = context.trainers.cluster
+    executor = SerialExecutor() if cluster is None else cluster.executor()
+    found = dict(executor.run(find_precision, tasks))
+    chosen = {task.name: made for position, task in enumerate(tasks) if (made := found[position]) is not None}
+    return {
+        name: replace(recipe, precision=chosen[name].name) if name in chosen else recipe
+        for name, recipe in recipes.items()
+    }, chosen
 
 
 def _plan(

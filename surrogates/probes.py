@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from .determinism import one_thread
 from .registry import create_surrogate
+from .tasks import FileTask
 
 NEIGHBOURS = 5
 _MOST_STEPS = 2000
@@ -100,7 +101,7 @@ _BATCH = 32
 
 
 @dataclass(frozen=True)
-class FeatureTask:
+class FeatureTask(FileTask):
     """Some pictures of a ``.npy`` file, and the network that looks at them."""
 
     images: Path
@@ -108,6 +109,10 @@ class FeatureTask:
     stop: int
     surrogate: str
     device: str
+
+    def reads(self) -> tuple[Path, ...]:
+        """See :class:`FileTask`."""
+        return (self.images,)
 
 
 def feature_tasks(images: Path, count: int, surrogate: str, device: str) -> list[FeatureTask]:
@@ -139,12 +144,12 @@ def check_features(surrogate: str, resolution: int) -> str:
 @torch.no_grad()
 def compute_features(task: FeatureTask) -> NDArray[np.float32]:
     """Features float32 ``[n, D]`` of the task's pictures; the same in any process."""
-    images = np.load(task.images, mmap_mode="r", allow_pickle=False)[task.start : task.stop]
+    images = task.load(task.images, slice(task.start, task.stop))
     parts = []
     with one_thread(task.device):
         trunk, _ = _trunk(task.surrogate, int(images.shape[-1]), task.device)
         for start in range(0, len(images), _BATCH):
-            batch = torch.from_numpy(np.array(images[start : start + _BATCH])).to(task.device)
+            batch = torch.from_numpy(images[start : start + _BATCH]).to(task.device)
             batch = batch.contiguous(memory_format=torch.channels_last).float().mul_(1.0 / 255.0)
             parts.append(trunk(batch).float().cpu().numpy())
     return np.concatenate(parts)

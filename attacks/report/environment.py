@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
 import torch
 
 from ..._version import __version__
-from ..facts import Environment, Tool
-from ..training import available_cpus
+from ..facts import Environment, Node, Tool
+from ..training import available_cpus, processor_name
 
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "scipy", "scikit-learn", "pillow", "kornia", "diffusers")
 _ROOT = Path(__file__).resolve().parents[2]
@@ -36,8 +37,17 @@ def _commit(root: Path) -> str | None:
     return done.stdout.strip() or None
 
 
-def describe_environment(device: str, workers: int) -> Environment:
-    """Versions, devices and switches; no names of machines or people."""
+def describe_environment(
+    device: str, workers: int, *, executor: str = "serial", nodes: Sequence[Node] = ()
+) -> Environment:
+    """Versions, devices and switches; no names of machines or people.
+
+    Args:
+        device: where trainings ran, as torch calls it.
+        workers: how many at the same time.
+        executor: who ran them.
+        nodes: the machines of a cluster; none where it was this one.
+    """
     versions = {}
     for name in _PACKAGES:
         try:
@@ -50,12 +60,14 @@ def describe_environment(device: str, workers: int) -> Environment:
         platform=f"{platform.system()} {platform.machine()}",
         versions=versions,
         device=device,
-        device_name=torch.cuda.get_device_name(device) if device.startswith("cuda") else None,
+        device_name=_device_name(device, nodes),
         cuda=torch.version.cuda,
-        cpu=_processor(),
+        cpu=processor_name(),
         cpus=available_cpus(),
         ram_gib=_memory_gib(),
+        executor=executor,
         workers=workers,
+        nodes=tuple(nodes),
         threads=1 if on_cpu else torch.get_num_threads(),
         determinism={
             "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
@@ -68,14 +80,12 @@ def describe_environment(device: str, workers: int) -> Environment:
     )
 
 
-def _processor() -> str | None:
-    """The model's name, where the system has a place for it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return platform.processor() or None
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, None) or platform.processor() or None
+def _device_name(device: str, nodes: Sequence[Node]) -> str | None:
+    if not device.startswith("cuda"):
+        return None
+    if nodes:
+        return ", ".join(dict.fromkeys(node.device_name for node in nodes if node.device_name is not None)) or None
+    return torch.cuda.get_device_name(device)
 
 
 def _memory_gib() -> float | None:

@@ -3,14 +3,16 @@
 from ...surrogates.probes import check_features
 from .cache import CellCache
 from .cells import Cell, CellResult
-from .executor import Executor, available_cpus, executor_for
+from .executor import Executor, SerialExecutor, available_cpus, executor_for, processor_name
 from .grid import GridResult, cells_of, run_grid
 from .store import ArrayStore, Inputs, temporary_folder_problem
 from .victims import (
     PUBLISHED,
+    PrecisionTask,
     check_victim,
     create_victim,
     epochs_of,
+    find_precision,
     fit_recipe,
     published_recipe,
     training_steps,
@@ -29,6 +31,8 @@ __all__ = [
     "Executor",
     "GridResult",
     "Inputs",
+    "PrecisionTask",
+    "SerialExecutor",
     "available_cpus",
     "cells_of",
     "check_features",
@@ -36,7 +40,9 @@ __all__ = [
     "create_victim",
     "epochs_of",
     "executor_for",
+    "find_precision",
     "fit_recipe",
+    "processor_name",
     "published_recipe",
     "run_grid",
     "temporary_folder_problem",

@@ -78,6 +78,7 @@ class CellKeys:
         adversaries: by name.
         evals: points of the learning curve.
         device: where to train; its number is no part of a key, its kind is.
+        program: what trains, where that is not this process; see :func:`program_facts`.
     """
 
     def __init__(
@@ -88,9 +89,10 @@ class CellKeys:
         *,
         evals: int,
         device: str,
+        program: Mapping[str, Any] | None = None,
     ) -> None:
         self._store, self._recipes, self._adversaries = store, recipes, adversaries
-        self._evals, self._device = evals, device
+        self._evals, self._device, self._elsewhere = evals, device, program
         self._networks: dict[str, str] = {}
         self._unknown: set[str] = set()
 
@@ -152,7 +154,7 @@ class CellKeys:
 
     @cached_property
     def _program(self) -> dict[str, Any]:
-        return program_facts(self._device)
+        return program_facts(self._device) if self._elsewhere is None else dict(self._elsewhere)
 
     def _digests(self, inputs: Inputs) -> dict[str, str | None]:
         paths = {field.name: getattr(inputs, field.name) for field in dataclasses.fields(inputs)}

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ...surrogates import CurvePoint, Recipe
 from ...surrogates.determinism import one_thread
 from ...surrogates.probes import probe
+from ...surrogates.tasks import FileTask
 from ..adversaries.learning import Learner, PlainTraining, TrainingJob
 from ..own_victims import Victim
 from ..schema import CellRecord, CurveRow
@@ -40,16 +41,16 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class CellTask:
+class CellTask(FileTask):
     """A cell with all it needs; small enough to be sent to another process.
 
-    The arrays are ``.npy`` files, so that any number of workers share one copy in the page cache.
+    The arrays are ``.npy`` files, so that any number of workers share one copy in the page cache. The checkpoint is
+    the network that adversaries go on from; most cells have to do with none.
 
     Attributes:
         fit: what learns.
         recipe: how a network is trained; ``None`` for probes.
         learner: who trains it; ``None`` for the plain training.
-        checkpoint: file for the network that adversaries go on from; ``None`` where this cell has to do with none.
         own: the victim itself, where it is none of ours.
     """
 
@@ -60,8 +61,11 @@ class CellTask:
     device: str
     evals: int
     learner: Learner | None = None
-    checkpoint: Path | None = None
     own: Victim | None = None
+
+    def reads(self) -> tuple[Path, ...]:
+        """See :class:`FileTask`."""
+        return self.inputs.paths()
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,7 @@ def run_cell(task: CellTask) -> CellResult:
     if task.recipe is not None:
         return _run_network(task)
     paths = (task.inputs.train_images, task.inputs.train_labels, task.inputs.test_images)
-    return _run_probe(task, *(np.load(path, allow_pickle=False) for path in paths))
+    return _run_probe(task, *map(task.load, paths))
 
 
 def _run_probe(
@@ -177,10 +181,10 @@ def _job_of(task: CellTask) -> TrainingJob:
     assert task.recipe is not None
 
     def read(path: Path | None) -> torch.Tensor | None:
-        return None if path is None else torch.from_numpy(np.load(path, allow_pickle=False))
+        return None if path is None else torch.from_numpy(task.load(path))
 
     images, labels, test_images, test_labels = (
-        torch.from_numpy(np.load(path, allow_pickle=False))
+        torch.from_numpy(task.load(path))
         for path in (inputs.train_images, inputs.train_labels, inputs.test_images, inputs.test_labels)
     )
     return TrainingJob(

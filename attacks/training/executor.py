@@ -8,6 +8,7 @@ accuracies (``benchmarks/verify_speed.py``, docs/measurements.md). On a GPU that
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import sys
 import threading
@@ -18,6 +19,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import torch
@@ -29,14 +31,24 @@ R = TypeVar("R")
 
 
 class Executor(Protocol):
-    """What the grid needs of a backend."""
+    """What the grid needs of a backend.
 
-    workers: int
+    Attributes:
+        name: what reports call it.
+        workers: tasks at the same time.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def workers(self) -> int: ...
 
     def run(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[tuple[int, R]]:
         """Yield ``(position, function(tasks[position]))`` in the order in which they are done.
 
-        ``function`` must be importable by name and depend on its task alone.
+        ``function`` must be importable by name and depend on its task alone. The files that a task reads are those that
+        a :class:`FileTask` names: on another machine there are no others.
         """
         ...
 
@@ -48,6 +60,7 @@ class Executor(Protocol):
 class SerialExecutor:
     """One task after the other in this process."""
 
+    name = "serial"
     workers = 1
 
     def run(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[tuple[int, R]]:
@@ -96,6 +109,8 @@ class ProcessExecutor:
         workers: number of processes, at least 1.
     """
 
+    name = "processes"
+
     def __init__(self, workers: int) -> None:
         if workers < 1:
             raise ConfigError(f"The number of workers must be at least 1, not {workers}.")
@@ -141,15 +156,33 @@ def available_cpus() -> int:
     return os.cpu_count() or 1
 
 
-def executor_for(workers: int | None, device_type: str, tasks: int) -> Executor:
-    """The backend for so many tasks. By default one process a CPU, and this process alone on a GPU.
+def processor_name() -> str | None:
+    """The model of this machine's processor, where the system has a place for it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.processor() or None
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, None) or platform.processor() or None
+
+
+def executor_for(workers: int | None, device_type: str, tasks: int, name: str | None = None) -> Executor:
+    """The backend of this machine for so many tasks. By default one process a CPU, and this process alone on a GPU.
+
+    Args:
+        workers: tasks at the same time, at most.
+        device_type: ``cpu``, or another kind of device.
+        tasks: how many there will be.
+        name: ``serial`` or ``processes``; ``None`` for processes where there is work for more than one.
 
     Raises:
         ConfigError: ``workers`` is less than 1.
     """
+    if name == "serial":
+        return SerialExecutor()
     if workers is None:
         workers = available_cpus() if device_type == "cpu" else 1
     elif workers < 1:
         raise ConfigError(f"The number of workers must be at least 1, not {workers}.")
     workers = min(workers, max(1, tasks))
-    return SerialExecutor() if workers == 1 else ProcessExecutor(workers)
+    return SerialExecutor() if workers == 1 and name is None else ProcessExecutor(workers)

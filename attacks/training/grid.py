@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ...records.text import counted
 from ...surrogates import Recipe
@@ -96,6 +97,7 @@ def run_grid(
     executor: Executor,
     *,
     device: str,
+    program: Mapping[str, Any] | None = None,
     cache: CellCache | None = None,
     skipped: Mapping[str, str] | None = None,
     step: Step,
@@ -105,6 +107,7 @@ def run_grid(
     """Train every cell of the plan, but for those of conditions that are ``skipped``, with the reason.
 
     With a ``cache`` each result is kept as soon as it is there, and what was kept earlier is not trained again.
+    ``program`` says what trains where that is not this process; see :class:`CellKeys`.
 
     With ``plan.max_minutes`` conditions run one after the other, and before each one the time it needs is estimated
     from what was measured so far; from the first that does not fit on, conditions that need trainings of their own are
@@ -116,7 +119,7 @@ def run_grid(
     minutes = plan.max_minutes if minutes is None else minutes
     result = GridResult(dropped=dict(skipped or {}))
     conditions = [condition for condition in plan.conditions if condition.id not in result.dropped]
-    preparation = _CellPreparation(plan, store, recipes, adversaries, device, cache)
+    preparation = _CellPreparation(plan, store, recipes, adversaries, device, program, cache)
     progress = _Progress(plan, conditions, _Clock(recipes, adversaries, executor.workers), step)
     begun = clock()
     batches = [conditions] if plan.max_minutes is None or minutes is None else [[condition] for condition in conditions]
@@ -186,11 +189,12 @@ class _CellPreparation:
         recipes: Mapping[str, Recipe],
         adversaries: Mapping[str, Adversary],
         device: str,
+        program: Mapping[str, Any] | None,
         cache: CellCache | None,
     ) -> None:
         self._plan, self._store, self._recipes, self._adversaries = plan, store, recipes, adversaries
         self._device, self._cache = device, cache
-        self._keys = CellKeys(store, recipes, adversaries, evals=plan.evals, device=device)
+        self._keys = CellKeys(store, recipes, adversaries, evals=plan.evals, device=device, program=program)
         self._identities: dict[Cell, Identity] = {}
         # Only networks that somebody goes on from are kept.
         self._wanted = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
@@ -43,6 +43,11 @@ class Inputs:
     clean_subset_labels: Path | None = None
     clean_subset_in_arm: Path | None = None
 
+    def paths(self) -> tuple[Path, ...]:
+        """The files of the arrays that are there."""
+        values = (getattr(self, found.name) for found in fields(self))
+        return tuple(value for value in values if isinstance(value, Path))
+
 
 def temporary_folder_problem(error: OSError) -> OutputError:
     """What to tell people where the temporary folder cannot be written."""
@@ -62,6 +67,7 @@ class ArrayStore:
         seed: of the noise arm, of splits and of labels.
         executor: who computes features.
         device: where features are computed.
+        tool_device: where the public tool is run, on this machine; by default ``device``.
     """
 
     def __init__(
@@ -73,9 +79,11 @@ class ArrayStore:
         seed: int,
         executor: Executor,
         device: str = "cpu",
+        tool_device: str | None = None,
     ) -> None:
         self._folder, self._data, self._adversaries = folder, data, adversaries
         self._seed, self._executor, self._device = seed, executor, device
+        self._tool_device = tool_device or device
         self._made: dict[tuple[str, ...], Path] = {}
         self._rows: dict[tuple[str, str], NDArray[np.int64] | None] = {}
         self._labellings: dict[str, Labelling] = {}
@@ -150,7 +158,7 @@ class ArrayStore:
                 self.classes,
                 self._data.protection,
                 seed=self._seed,
-                device=self._device,
+                device=self._tool_device,
             )
         return self._again[key]
 

@@ -11,10 +11,15 @@ import hashlib
 import math
 from dataclasses import dataclass, replace
 
-from ...errors import ConfigError, UnknownNameError
+import torch
+
+from ...errors import ConfigError, SetupError, UnknownNameError
 from ...surrogates import (
+    ChosenPrecision,
+    Precision,
     Recipe,
     Surrogate,
+    choose_precision,
     create_surrogate,
     recipe_for,
     surrogate_family,
@@ -22,7 +27,7 @@ from ...surrogates import (
     surrogate_spec,
 )
 from ...surrogates.registry import SurrogateSpec
-from ..own_victims import find_victim, own_victims
+from ..own_victims import Victim, find_victim, own_victims
 
 EPOCHS = 12.0
 """Passes over the pictures, where that is more steps than small sets get.
@@ -151,6 +156,43 @@ def create_victim(name: str, *, num_classes: int, resolution: int, seed: int) ->
     if own is not None:
         return own.make(num_classes, resolution, seed)
     return create_surrogate(name, num_classes=num_classes, resolution=resolution, seed=seed)
+
+
+@dataclass(frozen=True)
+class PrecisionTask:
+    """A network whose arithmetic is to be chosen where it will be trained.
+
+    Attributes:
+        own: the victim itself, where it is none of ours.
+        asked: see :func:`choose_precision`.
+        needed: whether there is no going on without this network.
+    """
+
+    name: str
+    own: Victim | None
+    num_classes: int
+    resolution: int
+    device: str
+    asked: Precision
+    needed: bool
+
+
+def find_precision(task: PrecisionTask) -> ChosenPrecision | None:
+    """What to train a network in; ``None`` where it is not needed and what it needs is not here.
+
+    Raises:
+        SetupError: a network that is needed cannot be built.
+    """
+    try:
+        if task.own is not None:
+            network = task.own.make(task.num_classes, task.resolution, 0)
+        else:
+            network = create_surrogate(task.name, num_classes=task.num_classes, resolution=task.resolution, seed=0)
+    except SetupError:
+        if task.needed:
+            raise
+        return None  # weights that are not here: the adversary is left out, and says so
+    return choose_precision(network, torch.device(task.device), resolution=task.resolution, asked=task.asked)
 
 
 def victim_recipe(name: str, images: int, *, scale: float = 1.0, epochs: float | None = None) -> Recipe:
