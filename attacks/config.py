@@ -136,7 +136,8 @@ class VerifyConfig(Config):
         str,
         checked(_check_preset),
         Option(
-            help="How much to try: smoke (about a minute), quick, standard, full; or emn, apbench: as in a paper.",
+            help="How much to try: smoke (a minute or more, no grade), quick, standard (hours), full (for a GPU); or "
+            "emn, apbench: as in a paper.",
             metavar="NAME",
             everyday=True,
             complete=lambda incomplete: [name for name in PRESETS if name.startswith(incomplete)],
@@ -186,7 +187,11 @@ class VerifyConfig(Config):
     ] = None
     require_grade: Annotated[
         str | None,
-        Option(help="Exit code 4 unless reached: weak, moderate or strong.", metavar="GRADE", everyday=True),
+        Option(
+            help="For scripts: exit code 4 unless the protection reaches weak, moderate or strong.",
+            metavar="GRADE",
+            everyday=True,
+        ),
     ] = None
     max_minutes: Annotated[
         float | None,

@@ -44,7 +44,6 @@ app = Commands(
     add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    help="Turn picture folders into unlearnable examples, then attack the protection to prove or refute it.",
     epilog="Start with: bitterant demo. Then: bitterant protect PHOTOS PHOTOS-PROTECTED.",
 )
 
@@ -61,7 +60,8 @@ def bitterant(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and stop.")
     ] = False,
 ) -> None:
-    """Turn picture folders into unlearnable examples, then attack the protection to prove or refute it."""
+    """Make copies of pictures that look the same to people but teach AI models little ("unlearnable examples"), then
+    attack the protection to see what holds."""
 
 
 MAIN, STEPS, LOOK = "The main job", "Step by step", "Look and check"

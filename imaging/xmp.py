@@ -109,8 +109,8 @@ def keep_rights(packet: bytes | None) -> bytes | None:
 
 
 #: The property of IPTC and PLUS that says what a picture may not be used for, and the values that no trainer may train
-#: on: "Prohibited for AI/ML training", and the two that prohibit more. IPTC Photo Metadata Standard 2023.1, "Data Mining":
-#: PLUS LDF, https://ns.useplus.org/LDF/ldf-XMPSpecification#DataMining.
+#: on: "Prohibited for AI/ML training", and the two that prohibit more. IPTC Photo Metadata Standard 2023.1, out of PLUS
+#: LDF, https://ns.useplus.org/LDF/ldf-XMPSpecification#DataMining.
 _DATA_MINING: Final = ("http://ns.useplus.org/ldf/xmp/1.0/", "DataMining")
 _RESOURCE: Final = (_RDF, "resource")
 _VOCABULARY: Final = "http://ns.useplus.org/ldf/vocab/"

@@ -130,7 +130,9 @@ class FitConfig(WeightsConfig, BudgetConfig):
     method: Annotated[
         NameOrMethod,
         Option(
-            help=f"{', '.join(METHOD_WORDS[:-1])} or {METHOD_WORDS[-1]}. 'bitterant list methods' explains them.",
+            help=f"{', '.join(METHOD_WORDS[:-1])} or {METHOD_WORDS[-1]}. "
+            "auto: texture where there are classes, else uc. "
+            "'bitterant list methods' explains them.",
             metavar="NAME",
             everyday=True,
             complete=complete_method,
@@ -261,8 +263,8 @@ class WriteConfig(ReadConfig):
     format: Annotated[
         FormatPolicy,
         Option(
-            help="lossless: JPEG becomes PNG, the change stays exact. webp: lossless WebP instead, smaller. "
-            "same: keep JPEG, which weakens it.",
+            help="What JPEG becomes. lossless: PNG, several times larger, with all of the protection. webp: lossless "
+            "WebP, smaller. same: JPEG again, which weakens the protection.",
             metavar="WORD",
             everyday=True,
             decisive=True,
@@ -271,7 +273,8 @@ class WriteConfig(ReadConfig):
     metadata: Annotated[
         MetadataPolicy,
         Option(
-            help="keep all; private drops place, serial numbers and thumbnail; strip drops all.",
+            help="What a copy says beside its pixels. keep: all. private: no place, serial numbers or thumbnail. "
+            "strip: nothing.",
             metavar="WORD",
             everyday=True,
             called="metadata policy",
