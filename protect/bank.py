@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -28,12 +28,15 @@ from ..imaging import Budget, Picture, add_delta, write_atomic
 from ..imaging.items import as_picture, picture_like
 from ..records.files import in_stable_order
 from ..records.text import parse_json
-from .bank_file import open_bank
+from .bank_file import StoredLevels, open_bank
 from .batches import apply_set, stored
 from .cluster_index import ClusterIndex, unassigned
 from .textures import TextureBank
 
 Granularity = Literal["sample", "class", "cluster"]
+#: Bytes of perturbations that are read when a bank is opened; larger ones stay on the disk.
+LARGEST_IN_MEMORY: Final = 4_000_000
+
 _FORMAT = "bitterant-bank"
 _VERSION = 1
 _Image = TypeVar("_Image", Tensor, np.ndarray, Image.Image)
@@ -49,7 +52,8 @@ class Bank:
         granularity: ``class`` (keys are class names), ``sample`` (keys are those of the images) or ``cluster``
             (keys are ``cluster-0``, ...; see :class:`ClusterIndex`).
         budget: the bound every entry keeps.
-        levels: int16 ``[M, 3, R, R]``, in 8-bit levels.
+        levels: int16 ``[M, 3, R, R]``, in 8-bit levels. Those of a large file stay on the disk and are read row by row
+            (:meth:`levels_for`); to ask for this attribute is to read them all.
         keys: ``M`` distinct strings.
         surrogate: registry name of the surrogate, empty for methods without one.
         surrogate_sha256: digest of its weights at the end of the fit.
@@ -61,7 +65,7 @@ class Bank:
     method: str
     granularity: Granularity
     budget: Budget
-    levels: Tensor
+    levels: Tensor = field(repr=False)
     keys: tuple[str, ...]
     surrogate: str = ""
     surrogate_sha256: str = ""
@@ -71,12 +75,16 @@ class Bank:
     _rows: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        shape = tuple(self.levels.shape)
+        stored = self.levels if isinstance(self.levels, StoredLevels) else None
+        if stored is not None:
+            object.__setattr__(self, "_stored", stored)
+            object.__delattr__(self, "levels")  # see __getattr__
+        shape = self._shape
         if len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3] or shape[0] != len(self.keys):
             raise BankError(f"A bank of {len(self.keys)} keys cannot hold perturbations of shape {shape}.")
         if len(set(self.keys)) != len(self.keys):
             raise BankError("A bank's keys must be distinct.")
-        if outside := self.budget.violations(self.levels):
+        if stored is None and (outside := self.budget.violations(self.levels)):
             raise BudgetExceeded(f"{outside} entries of the bank lie outside ±{self.budget.levels:g} levels.")
         if (self.granularity == "cluster") != (self.clusters is not None) or (
             self.clusters is not None and len(self.clusters.centres) != len(self.keys)
@@ -84,10 +92,33 @@ class Bank:
             raise BankError("A bank of clusters needs one centre for each of its patterns.")
         object.__setattr__(self, "_rows", {key: i for i, key in enumerate(self.keys)})
 
+    def __getattr__(self, name: str) -> Tensor:
+        if name == "levels" and "_stored" in self.__dict__:
+            return torch.stack([self._row(number) for number in range(len(self.keys))])
+        raise AttributeError(f"A bank has no {name}.")
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        stored: StoredLevels | None = self.__dict__.get("_stored")
+        return tuple(self.levels.shape) if stored is None else stored.shape
+
+    def _row(self, number: int) -> Tensor:
+        """int16 ``[3, R, R]``."""
+        stored: StoredLevels | None = self.__dict__.get("_stored")
+        if stored is None:
+            return self.levels[number]
+        row = stored.read(number)
+        if outside := self.budget.violations(row):
+            raise BankError(
+                f"{stored.path} is damaged and cannot be used ({outside} entries for {self.keys[number]} lie outside "
+                f"±{self.budget.levels:g} levels). Fit it again."
+            )
+        return torch.from_numpy(row.astype(np.int16))
+
     @property
     def resolution(self) -> int:
         """Side R of the perturbations in px."""
-        return int(self.levels.shape[-1])
+        return int(self._shape[-1])
 
     def key_for(self, image_key: str) -> str | None:
         """The bank's key for an image's key (``class/sha256``), or ``None`` where it has no perturbation for it."""
@@ -123,7 +154,7 @@ class Bank:
                 "it was fitted on, by their class and content. Fit it on this one, too; or take a bank with one "
                 "pattern a class, or of textures (method texture), which serve new images of their classes."
             )
-        return self.levels[self._rows[row]].permute(1, 2, 0).to(torch.float32).numpy()
+        return self._row(self._rows[row]).permute(1, 2, 0).to(torch.float32).numpy()
 
     def levels_on(self, picture: Picture, key: str) -> np.ndarray:
         """What a folder run adds to a picture: :meth:`levels_for`, whatever the picture."""
@@ -177,8 +208,8 @@ class Bank:
     def digest(self) -> str:
         """sha256 over what decides about the pictures, so that a bank and its file are the same bank."""
         digest = hashlib.sha256(repr((self.granularity, self.budget, self.keys)).encode("utf-8", "backslashreplace"))
-        for row in self.levels:
-            digest.update(row.numpy().tobytes())
+        for number in range(len(self.keys)):
+            digest.update(self._row(number).numpy().tobytes())
         if self.clusters is not None:
             digest.update(str(self.clusters.feature_size).encode())
             digest.update(self.clusters.centres.tobytes())
@@ -213,6 +244,9 @@ class Bank:
     def load(cls, path: str | Path) -> Bank:
         """Read a bank file of perturbations. :func:`load_bank` reads those of textures, too.
 
+        The perturbations of a file of more than :data:`LARGEST_IN_MEMORY` bytes are left on the disk: each is read, and
+        compared with the budget, when it is asked for. :meth:`digest` goes through all of them.
+
         Raises:
             BankError: no such file, damaged, of another kind or format version, or outside its own budget.
         """
@@ -235,14 +269,14 @@ class Bank:
                 keys = parse_json(metadata["keys"])
                 if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
                     raise ValueError("its keys are no list of texts")
-                levels = handle.get_tensor("levels")
-                if levels.dtype not in (torch.int8, torch.int16):
-                    raise ValueError(f"its levels are {levels.dtype}")
+                levels = StoredLevels.find(path)
+                if levels.size <= LARGEST_IN_MEMORY:
+                    levels = handle.get_tensor("levels").to(torch.int16)
                 return cls(
                     method=metadata["method"],
                     granularity=granularity,
                     budget=Budget(float(metadata["epsilon"]), metadata["norm"]),  # type: ignore[arg-type]
-                    levels=levels.to(torch.int16),
+                    levels=levels,  # type: ignore[arg-type]
                     keys=tuple(keys),
                     surrogate=metadata["surrogate"],
                     surrogate_sha256=metadata["surrogate_sha256"],

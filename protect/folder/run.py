@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
+import shutil
 import time
 from bisect import insort
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,10 +21,10 @@ from ...imaging.encoding import CopyNames, OutputNames, resolve_output_names
 from ...imaging.loading import sha256_file
 from ...imaging.scan import FolderScan
 from ...imaging.visibility import FLIP_MISSING, flip_available
-from ...records.files import sweep_temporaries, sync_folder, write_atomic
+from ...records.files import atomic_file, sweep_temporaries, sync_folder, write_atomic
 from ...records.manifest import ManifestRow, ManifestWriter, open_manifest
 from ...records.packed import NameMarks, PackedNames
-from ...records.places import StillThere
+from ...records.places import StillThere, open_regular
 from ...records.progress import ProgressCallback, StopRequest
 from ...records.run_file import RunFile, Shard, Timing, json_safe, versions
 from ...records.run_state import InputList, InputRecord, Journal, RunState, plan_hash
@@ -404,15 +404,16 @@ def _sample(records: Iterable[InputRecord]) -> frozenset[str]:
 
 
 def _keep_bank(bank: Path, keep: Path | None) -> str | None:
+    """Copy the bank, which may be larger than the memory; its sha256."""
     if keep is None:
         return None
     try:
-        data = bank.read_bytes()
+        digest = sha256_file(bank)
+        if not keep.exists():
+            with open_regular(bank) as file, atomic_file(keep, overwrite=False, private=True) as copy:
+                shutil.copyfileobj(file, copy)
     except OSError as error:
         raise OutputError(f"{bank} cannot be read: {error.strerror}.") from error
-    digest = hashlib.sha256(data).hexdigest()
-    if not keep.exists():
-        write_atomic(keep, data, overwrite=False, private=True)
     return digest
 
 

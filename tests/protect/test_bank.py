@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from bitterant.errors import BankError, BudgetExceeded, ConfigError
 from bitterant.imaging import Budget
 from bitterant.protect import Bank
+from bitterant.protect.bank_file import StoredLevels
 
 
 def bank(levels: int = 8, side: int = 4) -> Bank:
@@ -55,6 +56,57 @@ def test_over_budget_banks_do_not_exist(tmp_path: Path) -> None:
     save_file({"levels": levels}, tmp_path / "tampered", metadata)
     with pytest.raises(BankError, match="damaged"):
         Bank.load(tmp_path / "tampered")
+
+
+@pytest.fixture
+def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bank:
+    """A bank whose file counts as large."""
+    bank().save(tmp_path / "b")
+    monkeypatch.setattr("bitterant.protect.bank.LARGEST_IN_MEMORY", 0)
+    return Bank.load(tmp_path / "b")
+
+
+@pytest.mark.parametrize("levels", [8, 200])
+def test_a_large_bank_is_read_row_by_row_and_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, levels: int
+) -> None:
+    whole = bank(levels)
+    whole.save(tmp_path / "b")
+    monkeypatch.setattr("bitterant.protect.bank.LARGEST_IN_MEMORY", 0)
+    read: list[int] = []
+    real = StoredLevels.read
+    monkeypatch.setattr(StoredLevels, "read", lambda self, number: read.append(number) or real(self, number))
+    large = Bank.load(tmp_path / "b")
+    assert (large.keys, large.resolution, large.key_for("b/x"), read) == (("a", "b"), 4, "b", [])
+    assert np.array_equal(large.levels_for("b"), whole.levels_for("b"))
+    assert read == [1]
+    assert large.digest() == whole.digest()
+    assert torch.equal(large.levels, whole.levels)
+    large.save(tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_large_bank_over_its_budget_is_noticed_where_it_is_read(tmp_path: Path, stored: Bank) -> None:
+    tensors = load_file(tmp_path / "b")
+    tensors["levels"][1, 0, 0, 0] = 100
+    with safe_open(tmp_path / "b", framework="pt") as handle:
+        metadata = handle.metadata()
+    save_file(tensors, tmp_path / "tampered", metadata)
+    tampered = Bank.load(tmp_path / "tampered")
+    assert tampered.levels_for("a").shape == (4, 4, 3)
+    with pytest.raises(BankError, match=r"tampered is damaged.*\(1 entries for b"):
+        tampered.levels_for("b")
+    with pytest.raises(BankError, match="damaged"):
+        tampered.digest()
+
+
+def test_a_large_bank_whose_file_is_another_by_now(tmp_path: Path, stored: Bank) -> None:
+    bank(7).save(tmp_path / "b")
+    with pytest.raises(BankError, match="was changed while it was in use"):
+        stored.levels_for("a")
+    (tmp_path / "b").unlink()
+    with pytest.raises(BankError, match="cannot be read"):
+        stored.levels_for("a")
 
 
 def test_absent_cut_foreign_and_newer_files(tmp_path: Path) -> None:
@@ -101,7 +153,7 @@ def test_levels_that_are_no_whole_numbers_are_a_damaged_bank(tmp_path: Path) -> 
     with safe_open(tmp_path / "b", framework="pt") as handle:
         metadata = handle.metadata()
     save_file({"levels": load_file(tmp_path / "b")["levels"].float() + 0.5}, tmp_path / "odd", metadata)
-    with pytest.raises(BankError, match="float32"):
+    with pytest.raises(BankError, match="F32"):
         Bank.load(tmp_path / "odd")
 
 
