@@ -180,8 +180,9 @@ def _set_ranks(value: Ranks) -> None:
 def _connect(launch: Launch) -> None:
     try:
         from lightning_fabric import Fabric
-        from lightning_fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
-        from lightning_fabric.strategies import DDPStrategy
+        from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+        from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+        from lightning_fabric.strategies.ddp import DDPStrategy
     except ImportError as error:
         raise SetupError(FABRIC_MISSING) from error
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it greets
@@ -206,7 +207,9 @@ class _Link:
     def __init__(self, launch: Launch) -> None:
         self.rank, self.size = launch.rank, launch.size
         self._local_rank = launch.local_rank
-        self._group = dist.new_group(backend="gloo", timeout=_TO_WAIT)
+        group = dist.new_group(backend="gloo", timeout=_TO_WAIT)
+        assert isinstance(group, dist.ProcessGroup)  # not one that leaves this process out
+        self._group = group
 
     def send(self, rank: int, kind: int, message: Message) -> None:
         """To one other.

@@ -115,15 +115,15 @@ class Stage:
 
 
 class _Block(NamedTuple):
-    """Images at ``index``, int64 ``[B]`` on their device, that carry the patterns ``low`` to ``high - 1``."""
+    """Images at ``places``, int64 ``[B]`` on their device, that carry the patterns ``low`` to ``high - 1``."""
 
-    index: Tensor
+    places: Tensor
     low: int
     high: int
 
     def carrying(self, patterns: Tensor) -> tuple[Tensor, int, Tensor]:
         """What a process has to know of it: where its images are, and their patterns from the first on."""
-        return self.index, self.low, patterns[self.low : self.high]
+        return self.places, self.low, patterns[self.low : self.high]
 
 
 def _total(blocks: Sequence[_Block], sums: Iterable[Tensor], delta: Tensor) -> Tensor:
