@@ -555,8 +555,8 @@ def _check_reached(address: str) -> None:
         socket.create_connection((host, port), timeout=_REACHED_WITHIN).close()
     except OSError as error:
         raise SetupError(
-            f"Nothing answers at {address}: {error.strerror or error}. Check the address of the Ray cluster: 'ray "
-            "status' on its head prints it; --executor ray starts a cluster on this machine."
+            f"Nothing answers at {address}: {error.strerror or error}. Check the address of the Ray cluster: "
+            "'ray start --head' prints it; --executor ray starts a cluster on this machine."
         ) from error
 
 
