@@ -11,6 +11,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+@dataclass
+class FileInMemory:
+    """Stands for a file on a machine that is to keep none.
+
+    Attributes:
+        name: of the file.
+        content: ``None`` as long as it was not written.
+    """
+
+    name: str
+    content: bytes | None = None
+
+    @property
+    def stem(self) -> str:
+        """The name without its suffix."""
+        return Path(self.name).stem
+
+    def is_file(self) -> bool:
+        """Whether it was written."""
+        return self.content is not None
+
+    def read_bytes(self) -> bytes:
+        """The content.
+
+        Raises:
+            FileNotFoundError: it was not written.
+        """
+        if self.content is None:
+            raise FileNotFoundError(self.name)
+        return self.content
+
+
 @dataclass(frozen=True, kw_only=True)
 class FileTask:
     """A task that reads arrays from ``.npy`` files, which lie where it was made.
@@ -20,7 +52,7 @@ class FileTask:
         at_hand: the arrays by their paths, where they were sent along: the files themselves are then not looked for.
     """
 
-    checkpoint: Path | None = None
+    checkpoint: Path | FileInMemory | None = None
     at_hand: Mapping[Path, NDArray[Any]] = field(default_factory=dict, compare=False, repr=False)
 
     def reads(self) -> tuple[Path, ...]:

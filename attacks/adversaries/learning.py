@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 from ...errors import OutputError
 from ...imaging import write_atomic
 from ...surrogates import Objective, Recipe, Surrogate, TrainingResult, create_surrogate, train_classifier
+from ...surrogates.tasks import FileInMemory
 from ..own_victims import Victim
 from ..terms import Arm
 
@@ -56,7 +58,7 @@ class TrainingJob:
     seed: int
     evals: int
     device: str
-    checkpoint: Path | None = None
+    checkpoint: Path | FileInMemory | None = None
     clean_subset_in_arm: Tensor | None = None
     own: Victim | None = None
 
@@ -149,20 +151,24 @@ def trained_network(job: TrainingJob) -> Surrogate:
     return network
 
 
-def save_checkpoint(network: Surrogate, path: Path) -> None:
+def save_checkpoint(network: Surrogate, path: Path | FileInMemory) -> None:
     """Write weights and buffers, whole or not at all: several workers may keep the same network at the same time.
 
     Where that cannot be done nothing is lost but time: whoever goes on from the network trains it again.
     """
     state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
     about = {"name": path.stem, "sha256": network.fingerprint()}
+    content = save(state, about)
+    if isinstance(path, FileInMemory):
+        path.content = content
+        return
     try:
-        write_atomic(path, save(state, about), overwrite=True, private=True)
+        write_atomic(path, content, overwrite=True, private=True)
     except OutputError as error:
         logger.info("a trained network is not kept: %s", error)
 
 
-def load_checkpoint(network: Surrogate, path: Path) -> bool:
+def load_checkpoint(network: Surrogate, path: Path | FileInMemory) -> bool:
     """Load what :func:`save_checkpoint` wrote under this name.
 
     Args:
@@ -175,12 +181,13 @@ def load_checkpoint(network: Surrogate, path: Path) -> bool:
     if not path.is_file():
         return False
     try:
-        with safe_open(path, "pt") as saved:
-            about = saved.metadata() or {}
-            network.load_state_dict({key: saved.get_tensor(key) for key in saved.keys()})  # noqa: SIM118
+        content = path.read_bytes()
+        network.load_state_dict(load(content))
     except (SafetensorError, RuntimeError, OSError) as error:
         logger.warning("%s is not used: %s. The network is trained again.", path, str(error).partition("\n")[0])
         return False
+    # What was loaded begins with the length of a header in JSON, and the header.
+    about = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
     if (about.get("name"), about.get("sha256")) != (path.stem, network.fingerprint()):
         logger.warning("%s is not used: it holds another network than its name says. It is trained again.", path)
         return False

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from ...errors import BitterantError, ConfigError, OutputError, SetupError
 from ...imaging import write_atomic
 from ...records.text import counted
-from ...surrogates.tasks import FileTask
+from ...surrogates.tasks import FileInMemory, FileTask
 from ..facts import Node
 from .cache import program_facts
 from .executor import available_cpus, processor_name
@@ -49,6 +49,7 @@ _AHEAD = 2  # trainings handed over for each that can run: none waits for this p
 _REACHED_WITHIN = 10.0  # seconds
 _LONGEST_PLACE = 16  # letters: below it Ray makes sockets, whose paths may have 103 on macOS
 _SHARE_OF_A_GPU = 0.01  # for a look at it
+_HERE = ("127.0.0.1", "localhost", "::1")
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nobody is told that or how it is used
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # what it will do by default, and otherwise announces
@@ -72,7 +73,7 @@ class _Look:
 class RayCluster:
     """A connection to a cluster, as a context: joined ones are left as they are, one that was started here is stopped.
 
-    Where this process is connected already, that connection is used, and left.
+    Where this process is connected already and no address is given, that connection is used, and left.
 
     Args:
         address: ``auto``, ``HOST:PORT`` or ``ray://HOST:PORT``; ``None`` starts a cluster on this machine, which
@@ -103,6 +104,7 @@ class RayCluster:
         """Connect, and look at every node.
 
         Raises:
+            ConfigError: this process is connected to another cluster.
             SetupError: Ray is not installed; the cluster cannot be reached, has no such device, or runs another
                 version of bitterant, torch or what else decides about a training.
         """
@@ -112,6 +114,11 @@ class RayCluster:
             if not self._ray.is_initialized():
                 self._leave = True
                 self._connect()
+            elif self._address is not None:
+                raise ConfigError(
+                    f"This process is connected to a Ray cluster already, so it cannot join {self._address}. Leave out "
+                    "the address to use that cluster, or call ray.shutdown() first."
+                )
             self._inspect()
         except BaseException:
             self._disconnect()
@@ -158,7 +165,7 @@ class RayCluster:
             _check_reached(self._address)
         quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
         try:
-            with _terminating_as_before(), _settings():
+            with _terminating_as_before(), _settings(), _loopback(self._address):
                 if self._address is None:
                     self._start(quiet)
                 else:
@@ -171,15 +178,14 @@ class RayCluster:
         if os.name == "posix" and len(base) > _LONGEST_PLACE:
             base = "/tmp"
         self._place = Path(tempfile.mkdtemp(prefix="bitterant-ray-", dir=base))
-        with _loopback():
-            self._ray.init(
-                address="local",
-                num_cpus=self._workers or available_cpus(),
-                num_gpus=0 if self._asked == "cpu" else None,
-                include_dashboard=False,
-                _temp_dir=str(self._place),
-                **quiet,
-            )
+        self._ray.init(
+            address="local",
+            num_cpus=self._workers or available_cpus(),
+            num_gpus=0 if self._asked == "cpu" else None,
+            include_dashboard=False,
+            _temp_dir=str(self._place),
+            **quiet,
+        )
         heard_at = {node["NodeManagerAddress"] for node in self._ray.nodes()}
         if not all(address.startswith("127.") or address == "::1" for address in heard_at):
             logger.warning("This version of Ray listens to the network too, at %s.", ", ".join(sorted(heard_at)))
@@ -302,8 +308,8 @@ class RayExecutor:
                 self._ray.cancel(reference, force=True)
 
     def _hand_over(self, function: Callable[[T], R], position: int, task: T, sent: _Sent) -> None:
-        checkpoint = task.checkpoint if isinstance(task, FileTask) else None
         paths = task.reads() if isinstance(task, FileTask) else ()
+        checkpoint = _checkpoint(task)
         arrays = [sent.array(path) for path in paths]
         earlier = None if checkpoint is None else sent.network(checkpoint)
         try:
@@ -351,7 +357,8 @@ class _Sent:
         for task in tasks:
             if isinstance(task, FileTask):
                 self._left.update(task.reads())
-                self._left.update([] if task.checkpoint is None else [task.checkpoint])
+            if (checkpoint := _checkpoint(task)) is not None:
+                self._left[checkpoint] += 1
 
     def array(self, path: Path) -> Any:
         """Reference to an array."""
@@ -375,6 +382,12 @@ class _Sent:
         return self._references.get(path) if self._left[path] > 0 else self._references.pop(path, None)
 
 
+def _checkpoint(task: object) -> Path | None:
+    """The file of the network that a task goes on from or leaves, on this machine."""
+    found = task.checkpoint if isinstance(task, FileTask) else None
+    return found if isinstance(found, Path) else None
+
+
 # On a worker.
 
 
@@ -391,7 +404,7 @@ def _perform(
     earlier: bytes | None,
     *arrays: NDArray[Any],
 ) -> tuple[tuple[Any, bool], bytes | None]:
-    """Do a task where none of its files are.
+    """Do a task where none of its files are, and none are to be left.
 
     Returns:
         What it gives, and whether it wrote its checkpoint; and the bytes of the checkpoint as it is now.
@@ -403,13 +416,9 @@ def _perform(
     task = replace(task, at_hand=dict(zip(paths, arrays, strict=True)))
     if task.checkpoint is None:
         return (function(task), False), None
-    with tempfile.TemporaryDirectory(prefix="bitterant-", ignore_cleanup_errors=True) as folder:
-        place = Path(folder) / task.checkpoint.name
-        if earlier is not None:
-            place.write_bytes(earlier)
-        result = function(replace(task, checkpoint=place))
-        left = place.read_bytes() if place.is_file() else None
-    return (result, left is not None and left != earlier), left
+    kept = FileInMemory(task.checkpoint.name, earlier)
+    result = function(replace(task, checkpoint=kept))
+    return (result, kept.content != earlier), kept.content
 
 
 # Versions.
@@ -506,11 +515,15 @@ def _terminating_as_before() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _loopback() -> Iterator[None]:
-    """Let a cluster that is started meanwhile listen to this machine alone.
+def _loopback(address: str | None) -> Iterator[None]:
+    """Let a cluster that is started meanwhile listen to this machine alone, and one that does be joined.
 
-    Ray does so by itself on Windows and macOS; its switch for that is read from the environment when it is imported.
+    Ray does so by itself on Windows and macOS. Elsewhere it takes ``127.0.0.1`` for the machine's address in the
+    network, and its switch for that is read from the environment when it is imported.
     """
+    if address is not None and _host_and_port(address)[0] not in _HERE:
+        yield
+        return
     constants = sys.modules.get("ray._private.ray_constants")
     before = getattr(constants, "ENABLE_RAY_CLUSTER", None)
     if before is None:
@@ -523,21 +536,27 @@ def _loopback() -> Iterator[None]:
         constants.ENABLE_RAY_CLUSTER = before  # type: ignore[union-attr]
 
 
+def _host_and_port(address: str) -> tuple[str, int]:
+    """Of ``HOST:PORT`` and ``ray://HOST:PORT``; no host for ``auto``."""
+    host, colon, port = address.rpartition("/")[2].rpartition(":")
+    return (host.strip("[]"), int(port)) if colon else ("", 0)
+
+
 def _check_reached(address: str) -> None:
     """Ray tries for minutes, and is killed by an interrupt in the middle of that.
 
     Raises:
         SetupError: nothing answers at this address.
     """
-    host, _, port = address.rpartition("/")[2].rpartition(":")
-    if not port:
+    host, port = _host_and_port(address)
+    if not host:
         return  # auto
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACHED_WITHIN).close()
+        socket.create_connection((host, port), timeout=_REACHED_WITHIN).close()
     except OSError as error:
         raise SetupError(
-            f"Nothing answers at {address}: {error.strerror or error}. Check the address of the Ray cluster: 'ray "
-            "status' on its head prints it; --executor ray starts a cluster on this machine."
+            f"Nothing answers at {address}: {error.strerror or error}. Check the address of the Ray cluster: "
+            "'ray start --head' prints it; --executor ray starts a cluster on this machine."
         ) from error
 
 
