@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -27,13 +27,13 @@ from ..errors import BankError, BudgetExceeded, ConfigError
 from ..imaging import Budget, Picture, add_delta, write_atomic
 from ..imaging.items import as_picture, picture_like
 from ..records.files import in_stable_order
+from ..records.shared_options import Granularity
 from ..records.text import parse_json
 from .bank_file import open_bank
 from .batches import apply_set, stored
 from .cluster_index import ClusterIndex, unassigned
 from .textures import TextureBank
 
-Granularity = Literal["sample", "class", "cluster"]
 _FORMAT = "bitterant-bank"
 _VERSION = 1
 _Image = TypeVar("_Image", Tensor, np.ndarray, Image.Image)

@@ -24,6 +24,7 @@ from ...errors import ConfigError
 from ...imaging import Budget, auto_resolution
 from ...imaging.captions import CaptionOptions, CaptionSet
 from ...records.progress import silent
+from ...records.shared_options import WeightsPolicy
 from ...surrogates import resolve_device
 from ..config import RetrievalConfig
 from ..data import StealthFile, Step
@@ -171,7 +172,8 @@ def verify_retrieval(
     tests = None if test is None else read_test_folder(test, clean, protected, test_captions or options)
     side = auto_resolution(paired.clean, torch_device.type) if resolution == "auto" else resolution
     # What cannot be built is told before files are compared and trained on for hours.
-    create_clip_victim(victim, resolution=side, seed=0, weights=weights, allow_download=allow_download)
+    policy = WeightsPolicy.of(weights, allow_download)
+    create_clip_victim(victim, resolution=side, seed=0, weights=policy)
     copies = check_copies(paired, epsilon=epsilon, step=step)
     data: RetrievalData | None = None
     if not decisive_failures(check_data(copies.stealth, copies.issues, copies.protection, 0)):
@@ -190,7 +192,7 @@ def verify_retrieval(
         _warn_of_few(trained, victim)
         trial = retrieval_trial(
             data.train, data.protected, data.test, victim=victim, recipe=chosen, seeds=seeds, seed=seed,
-            noise_levels=noise_levels, device=torch_device, weights=weights, allow_download=allow_download,
+            noise_levels=noise_levels, device=torch_device, weights=policy,
             progress=lambda name, share: step("verify", share, 1.0, name),
         )  # fmt: skip
     # Everything was checked where it was used.

@@ -62,7 +62,7 @@ def assign_pictures(
         return bank
     from ..clusters import assign, extractor_of, open_space  # loads torch, which applying other banks does not
 
-    space = open_space(bank, device=config.device, **config.fetching())
+    space = open_space(bank, device=config.device, weights=config.policy)
     for start in range(0, len(unknown), PART):
         part = unknown[start : start + PART]
         progress("assign", start, len(unknown), "finding the cluster of each picture")

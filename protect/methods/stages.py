@@ -48,7 +48,7 @@ class Stage:
     Attributes:
         dataset: images and labels on the device of computation.
         epsilon, step_size: bound and alpha, in units of the full range.
-        theta_steps: M, optimiser steps of the surrogate a round.
+        surrogate_steps: M, optimiser steps of the surrogate a round.
         rounds: at most so many.
         min_rounds: at least so many, whatever the error.
         stop_error: lambda, the error of the surrogate at which a stage ends.
@@ -63,7 +63,7 @@ class Stage:
     dataset: ImageSet
     epsilon: float
     step_size: float
-    theta_steps: int
+    surrogate_steps: int
     rounds: int
     min_rounds: int
     stop_error: float
@@ -132,7 +132,7 @@ class ClassStage(Stage):
         """One round in place on ``state``; ``tell`` gets the share of the round that is done."""
         labels, delta = self._labels(), state["delta"]
         carried = self.dataset.writable
-        loss = trainer.steps(self.theta_steps, delta_by_class(delta, labels, self.resize, carried), generator)
+        loss = trainer.steps(self.surrogate_steps, delta_by_class(delta, labels, self.resize, carried), generator)
         tell(0.4)
         frozen, crop = trainer.frozen(), self.crop(generator)
         if self.paper:
@@ -235,7 +235,7 @@ class SampleStage(Stage):
     ) -> RoundRecord:
         """One round in place on ``state``; ``tell`` gets the share of the round that is done."""
         labels, delta = self._labels(), state["delta"]
-        loss = trainer.steps(self.theta_steps, delta_by_row(delta, self.resize, self.dataset.writable), generator)
+        loss = trainer.steps(self.surrogate_steps, delta_by_row(delta, self.resize, self.dataset.writable), generator)
         frozen, crop = trainer.frozen(), self.crop(generator)
         order = torch.randperm(len(labels), generator=generator).to(labels.device)
         for start in range(0, len(order), self.batch_size):

@@ -14,6 +14,7 @@ from ...imaging.scan import FolderScan, scan_source
 from ...records.config import Problems
 from ...records.manifest import MANIFEST_NAME
 from ...records.places import lies_in
+from ...records.shared_options import WeightsPolicy
 from ...records.text import counted
 from .config import FitConfig
 from .places import check_writable, linked_problem, overlap_problem
@@ -152,7 +153,7 @@ def check_fit(scan: FolderScan | None, config: FitConfig, problems: Problems) ->
     name = device = None
     with problems.collecting():
         on_network = bool(
-            config.surrogate or config.preset or config.granularity == "class" or config.resolution != "auto"
+            config.surrogate or config.preset == "paper" or config.granularity == "class" or config.resolution != "auto"
         )
         name = config.method
         if isinstance(name, str):
@@ -172,8 +173,7 @@ def check_fit(scan: FolderScan | None, config: FitConfig, problems: Problems) ->
 
         check_labels(scan, method)
         for number, network in enumerate(method.networks):
-            given = method.weights if number == 0 else None
-            check_weights(network, weights=given, allow_download=method.allow_download)
+            check_weights(network, method.weights if number == 0 else method.weights.without_file())
     if method is None or len(problems.found) > before:
         return None
     resolution = _resolution(scan, method, config, problems)
@@ -183,7 +183,7 @@ def check_fit(scan: FolderScan | None, config: FitConfig, problems: Problems) ->
         captions, told = captions_for(scan, method, config.coco)
         if not method.needs_pixels:
             method.fit_classes(scan.classes)  # costs nothing: what is wrong with the names is told at once
-        if resolution is not None and method.weights is not None and method.surrogate is not None:
+        if resolution is not None and method.weights.file is not None and method.surrogate is not None:
             _check_weights_fit(method.surrogate, method.weights, scan, resolution)
         # Where pictures have the working resolution themselves, it holds all there is to see.
         if resolution is not None and common_size(scan) != (resolution, resolution):
@@ -199,10 +199,9 @@ def check_fit(scan: FolderScan | None, config: FitConfig, problems: Problems) ->
         "epsilon": method.budget.epsilon,
         "norm": method.budget.norm,
         "seed": method.seed,
-        "preset": config.preset,
         "resolution": resolution,
         "view": feature_size,
-        "weights_sha256": None if method.weights is None else sha256_file(method.weights),
+        "weights_sha256": None if method.weights.file is None else sha256_file(method.weights.file),
         "captions_sha256": None if captions is None else captions_digest(captions),
     }
     return Request(
@@ -235,7 +234,7 @@ def _make_method(name: str | Method, config: FitConfig, device: str, *, labelled
     from ..methods.registry import check_settable, method_class
 
     cls = method_class(name)
-    check_settable(name, cls.__init__, parameters)
+    check_settable(cls, parameters)
     return create_method(
         name,
         surrogate=config.surrogate,
@@ -259,7 +258,7 @@ def _check_surrogate(name: str | None, problems: Problems) -> None:
         check_surrogate(name)
 
 
-def _check_weights_fit(surrogate: str, weights: Path, scan: FolderScan, resolution: int) -> None:
+def _check_weights_fit(surrogate: str, weights: WeightsPolicy, scan: FolderScan, resolution: int) -> None:
     """Put the weights into the network once: a misfit is better told before a long reading than after."""
     from ...surrogates import create_surrogate
 

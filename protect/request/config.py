@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypedDict
 from pydantic import BeforeValidator, Field
 
 from ...errors import ConfigError
+from ...plugins import entry_names
 from ...records.config import Config, Option, at_least, checked, one_or_more, reading
 from ...records.shared_options import (
     BudgetConfig,
     Device,
     FormatPolicy,
+    Granularity,
     Mark,
     MetadataPolicy,
     Precision,
     Resolution,
+    Schedule,
     Seed,
     Strength,
     WeightsConfig,
@@ -35,8 +38,6 @@ if TYPE_CHECKING:
 else:
     NameOrMethod = Any
 
-Granularity = Literal["sample", "class", "cluster"]
-
 METHOD_WORDS: Final = ("auto", *METHODS)
 RESOLUTIONS: Final = range(16, 1025)
 _MOST_THREADS: Final = 8
@@ -48,8 +49,9 @@ class HyperParameter(Option):
 
 
 def complete_method(incomplete: str) -> list[str]:
-    """Methods that begin like this."""
-    return [name for name in METHOD_WORDS if name.startswith(incomplete)]
+    """Methods that begin like this, those of plug-ins by the names of their entry points."""
+    names = dict.fromkeys((*METHOD_WORDS, *entry_names("bitterant.methods")))
+    return [name for name in names if name.startswith(incomplete)]
 
 
 def default_workers() -> int:
@@ -136,8 +138,12 @@ class FitConfig(WeightsConfig, BudgetConfig):
     ] = None
     resolution: Annotated[Resolution, checked(_check_resolution)] = "auto"
     preset: Annotated[
-        Literal["paper"] | None,
-        Option(help="paper: the published schedule instead of ours; much slower.", metavar="paper", default=False),
+        Schedule | None,
+        Option(
+            help="Of a method that optimises: fast, balanced or paper (the published schedule, much slower).",
+            metavar="WORD",
+            default="balanced",
+        ),
     ] = None
     precision: Precision = "auto"
     key_file: Annotated[
@@ -169,7 +175,8 @@ class FitConfig(WeightsConfig, BudgetConfig):
         Mapping[str, Any],
         reading(parse_parameters),
         Option(
-            help="A hyper-parameter of the method, such as clusters=20; may be repeated. See docs/methods.",
+            help="A hyper-parameter of the method, such as clusters=20; may be repeated. "
+            "'bitterant list methods NAME' tells them.",
             metavar="NAME=VALUE",
             names=("--set",),
             default=False,
@@ -359,7 +366,7 @@ class FitKeywords(WeightsKeywords, total=False):
     resolution: int | Literal["auto"]
     seed: int
     device: str
-    preset: Literal["paper"] | None
+    preset: Schedule | None
     precision: Literal["auto", "float32", "bfloat16"]
     key_file: Path | str | None
     generator: Path | str | None

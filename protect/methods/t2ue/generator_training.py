@@ -20,6 +20,7 @@ from ....imaging.captions import CaptionOptions, read_captions
 from ....imaging.loading import load_image_set
 from ....imaging.scan import scan_folder
 from ....records.files import write_atomic
+from ....records.shared_options import NO_WEIGHTS, WeightsPolicy
 from ....surrogates import own_randomness, resolve_device
 from ....surrogates.image_text import check_image_text, create_image_text
 from ..checkpoint import Checkpoint, Stopped
@@ -129,7 +130,7 @@ class TrainRequest:
         epsilon: bound, in units of the full range.
         preset: ``paper`` for the published recipe.
         seed: of everything random.
-        device, weights, allow_download: as elsewhere.
+        device, weights: as elsewhere.
         resume: go on with a training that was stopped; False starts again.
         recipe: fields of :class:`TrainRecipe` that differ from the preset.
     """
@@ -143,8 +144,7 @@ class TrainRequest:
     preset: Literal["paper"] | None = None
     seed: int = 0
     device: str = "auto"
-    weights: Path | None = None
-    allow_download: bool = False
+    weights: WeightsPolicy = NO_WEIGHTS
     resume: bool = True
     recipe: Mapping[str, Any] = field(default_factory=dict)
 
@@ -174,7 +174,7 @@ def make_generator(
         recipe = TrainRecipe.paper(**options)
     else:
         recipe = TrainRecipe(**{"image_side": min(side, _LARGEST_PICTURES), **options})
-    check_image_text(request.surrogate, weights=request.weights, allow_download=request.allow_download)
+    check_image_text(request.surrogate, weights=request.weights)
     checkpoint = out.with_name(f"{out.name}.training")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -185,7 +185,7 @@ def make_generator(
         raise OutputError(f"{out.parent} cannot be written: {error.strerror}.") from error
     pairs = _pairs(request, recipe)
     surrogate = create_image_text(
-        request.surrogate, weights=request.weights, allow_download=request.allow_download,
+        request.surrogate, weights=request.weights,
         side=_CONSE_SIDE if request.surrogate == "conse" else None,
     )  # fmt: skip
     embedder = TextEmbedder.of(surrogate.texts)

@@ -448,7 +448,7 @@ class TestRefusals:
             ({"sigma": 0.0}, ConfigError, "sigma"),
             ({"sigma": float("nan")}, ConfigError, "sigma"),
             ({"step_size": 1.0}, ConfigError, "step_size"),
-            ({"rounds": 0}, ConfigError, "rounds must be at least 1"),
+            ({"rounds": 0}, ConfigError, "rounds of beo must be at least 1"),
             ({"estimate_images": -1}, ConfigError, "estimate_images"),
             ({"rms": 0.5 / 255}, ConfigError, "under one level"),
             ({"kind": "mean"}, UnknownNameError, "kind of beo"),
