@@ -8,6 +8,7 @@ call build the same models out of their keyword arguments. Importing this module
 from __future__ import annotations
 
 import inspect
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -228,6 +229,20 @@ class Config(BaseModel):
     def settings(self) -> dict[str, Any]:
         """The fields that decide about the result, JSON-safe."""
         return {name: getattr(self, name) for name, (_, option) in self.options().items() if option.decisive}
+
+    def repeat(self, command: str, always: Iterable[str] = (), **told: Any) -> str:
+        """The command line that asks for the same of folders called SRC and OUT, for a file that may be published: of
+        paths it has the last name, for the owner's disk is nobody's business.
+
+        Args:
+            command: its name.
+            always: as in :meth:`words`.
+            told: fields with another value than here.
+        """
+        paths = {name: value for name in type(self).model_fields if isinstance(value := getattr(self, name), Path)}
+        names = {name: Path(value.name) for name, value in paths.items()}
+        words = self.model_copy(update={**names, **told}).words(always)
+        return shlex.join(["bitterant", command, "SRC", "OUT", *words])
 
     def words(self, always: Iterable[str] = ()) -> list[str]:
         """The options of the command line that ask for the same.

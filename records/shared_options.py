@@ -35,6 +35,10 @@ Fit = Literal["center", "stretch"]
 
 MOST_SEED: Final = 2**31 - 1
 
+MAX_PIXELS: Final = 200_000_000
+"""Larger pictures are refused before decoding, where nothing else is said. Pillow itself refuses some TIFF and WebP
+files from 179 million on."""
+
 
 def _check_seed(seed: int) -> ConfigError | None:
     return None if 0 <= seed <= MOST_SEED else ConfigError(f"seed {seed} is outside 0..{MOST_SEED}.")

@@ -170,6 +170,7 @@ def apply_folder(
         progress=progress or silent,
         stop=stop or StopRequest(),
         started=started,
+        repeat=config.command(bank),
     )
     if class_name is not None:
         run.key_of = partial(_key_in, class_name)
@@ -355,6 +356,7 @@ def protect_folder(
         progress=progress or silent,
         stop=stop or StopRequest(),
         started=started,
+        repeat=config.command(request.method.name, request.resolution),
     )
     with holding(output, StateFiles(output).lock, existed=existed):
         return run.protect(request, resume=config.resume, keep=config.bank)

@@ -71,6 +71,7 @@ class FolderRun:
     progress: ProgressCallback
     stop: StopRequest
     started: float
+    repeat: str | None = None
     fit: Fit | None = None
     key_of: Callable[[InputRecord], str | None] = attrgetter("key")
     vet: Callable[[tuple[InputRecord, ...]], tuple[InputRecord, ...]] | None = None
@@ -270,6 +271,7 @@ class FolderRun:
         summary = self._summary(session, rows, keep, new=new, warnings=warnings, resumed=resumed)
         run_file = RunFile(
             command=self.command,
+            repeat=self.repeat,
             plan=plan_hash(self.settings, decisive_inputs(records)),
             settings=self.settings,
             seed=self.seed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,9 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypedDict
 from pydantic import BeforeValidator, Field
 
 from ...errors import ConfigError
+from ...imaging.phrases import quoted
 from ...plugins import entry_names
 from ...records.config import Config, Option, at_least, checked, one_or_more, reading
 from ...records.shared_options import (
+    MAX_PIXELS,
     BudgetConfig,
     Device,
     FormatPolicy,
@@ -86,6 +89,14 @@ def parse_parameters(given: Any) -> Any:
                 raise ConfigError(f"--set {text}: {error}.") from error
             found[name] = value
     return found
+
+
+def _written(item: tuple[str, Any]) -> str:
+    """A hyper-parameter as :func:`parse_parameters` reads it; a word is quoted where it would be taken for a number."""
+    name, value = item
+    if isinstance(value, str) and parse_parameters([f"{name}={value}"]) == {name: value}:
+        return f"{name}={value}"
+    return f"{name}={json.dumps(value)}"
 
 
 def _is_number(text: str) -> bool:
@@ -181,7 +192,7 @@ class FitConfig(WeightsConfig, BudgetConfig):
             names=("--set",),
             default=False,
             word=list,
-            write=lambda item: f"{item[0]}={item[1]}",
+            write=_written,
         ),
     ] = Field(default_factory=dict)
     coco: Annotated[
@@ -203,6 +214,10 @@ class FitConfig(WeightsConfig, BudgetConfig):
                 raise ConfigError(f"{name} is given twice: as an option of its own, and among the hyper-parameters.")
             found[name] = str(value) if isinstance(value, Path) else value
         return found
+
+
+#: What neither decides about the result nor is a wish that lasts: left to whoever repeats a command.
+_ONCE: Final[dict[str, Any]] = {"resume": True, "workers": None}
 
 
 class ReadConfig(Config):
@@ -227,7 +242,7 @@ class ReadConfig(Config):
         int,
         at_least("max_pixels", 1),
         Option(help="Larger pictures are refused before decoding.", metavar="PIXELS", decisive=True),
-    ] = 200_000_000
+    ] = MAX_PIXELS
 
     @property
     def threads(self) -> int:
@@ -301,6 +316,16 @@ class ProtectConfig(WriteConfig, FitConfig):
         ),
     ] = None
 
+    def command(self, method: str, resolution: int | None) -> str:
+        """The command line that asks for the same, see :meth:`~bitterant.records.config.Config.repeat`.
+
+        Args:
+            method, resolution: those that were taken, where they were left open.
+        """
+        told = {**_ONCE, "method": method, "resolution": resolution or "auto", "bank": None}
+        line = self.repeat("protect", ("method", "seed"), **told)
+        return line if isinstance(self.method, str) else f"{line}  # called from Python with a method of its own"
+
 
 class ApplyConfig(WeightsConfig, WriteConfig):
     """What ``apply`` is told."""
@@ -315,6 +340,11 @@ class ApplyConfig(WeightsConfig, WriteConfig):
         ),
     ] = None
     device: Device = "auto"
+
+    def command(self, bank: Any) -> str:
+        """The command line that asks for the same, see :meth:`~bitterant.records.config.Config.repeat`."""
+        name = Path(bank).name if isinstance(bank, str | Path) else "BANK"
+        return f"{self.repeat('apply', **_ONCE)} --bank {quoted(name)}"
 
 
 class CodeBookConfig(BudgetConfig):

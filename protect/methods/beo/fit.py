@@ -290,7 +290,7 @@ class BeoFit:
         estimate = 0.0
         for inner in range(recipe.inner_steps):
             total = torch.zeros((), device=copies.delta.device)
-            for moved, errors in ascent.sweep():
+            for moved, errors in ascent.step():
                 total += errors.sum()
                 self._tell_round(0.5 + 0.5 * (inner + moved / copies.own) / recipe.inner_steps)
             estimate = float(total) / copies.own

@@ -75,10 +75,10 @@ class BayesErrorAscent(Method[Bank, BeoRecipe]):
             some, members, recipe.stepper(some), sigma=recipe.sigma, kind=recipe.kind, scale=recipe.scaling,
             padding=padding, generator=generator,
         )  # fmt: skip
-        for _ in ascent.sweep():  # the first pass also allocates: not timed
+        for _ in ascent.step():  # the first pass also allocates: not timed
             pass
         begun = now(self.device)
-        for _ in ascent.sweep():
+        for _ in ascent.step():
             pass
         step = (now(self.device) - begun) / len(part)
         plan = recipe.training(total)

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import torch
 
 from ....errors import ConfigError, FolderError, Interrupted, OutputError
+from ....imaging.caption_files import GENERATOR_TEMPLATES
 from ....imaging.captions import CaptionOptions, read_captions
 from ....imaging.loading import load_image_set
 from ....imaging.scan import scan_folder
@@ -24,7 +25,7 @@ from ....records.shared_options import NO_WEIGHTS, WeightsPolicy
 from ....surrogates import own_randomness, resolve_device
 from ....surrogates.image_text import check_image_text, create_image_text
 from ..checkpoint import Checkpoint, Stopped
-from .data import TEMPLATES, CaptionPairs, readable_class
+from .data import CaptionPairs, readable_class
 from .generator import SSANoiseGenerator
 from .pipeline import T2UEPipeline, TextEmbedder
 from .training import DTYPE, TrainProgress, TrainRecipe, TrainReport, train_t2ue
@@ -245,7 +246,7 @@ def _pairs(request: TrainRequest, recipe: TrainRecipe) -> CaptionPairs:
         caption = found.captions[entry.relative]
         named = caption.source == "class" and entry.class_name is not None
         captions.append(
-            [template.format(readable_class(str(entry.class_name))) for template in TEMPLATES]
+            [template.format(readable_class(str(entry.class_name))) for template in GENERATOR_TEMPLATES]
             if named
             else list(caption.captions)
         )

@@ -28,8 +28,8 @@ class T2ueRecipe(MethodRecipe):
     generator: str | None = None
     """A folder written by ``bitterant t2ue train``; default the embedded one."""
     key_file: str | None = None
-    """A file of hexadecimal digits, which the random vectors are drawn from. With captions, generator and seed anybody can
-    compute the noise and subtract it; with a key file they would also need that file."""
+    """A file of hexadecimal digits, which the random vectors are drawn from. With captions, generator and seed anybody
+    can compute the noise and subtract it; with a key file they would also need that file."""
 
 
 @register_method

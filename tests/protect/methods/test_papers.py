@@ -212,7 +212,7 @@ class TestBayesErrorAscent:
             copies, members, stepper, sigma=recipe.sigma, kind=recipe.kind, scale=recipe.scaling, padding=0,
             most=recipe.most_exact, generator=torch.Generator().manual_seed(0),
         )  # fmt: skip
-        for _ in ascent.sweep():
+        for _ in ascent.step():
             pass
 
         images = tiny.images.float() / 255
