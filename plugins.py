@@ -11,7 +11,7 @@ Loading one runs its code. Nothing is loaded for a name of our own.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from inspect import ismodule
 from typing import Any
@@ -75,12 +75,7 @@ class PlugIns:
 
     def _found(self) -> dict[str, list[EntryPoint]]:
         found: dict[str, list[EntryPoint]] = {}
-        try:
-            entries = entry_points(group=self._group)
-        except Exception as error:  # the metadata of any package may be damaged
-            logger.warning("Plug-ins cannot be looked for: %s: %s", type(error).__name__, error)
-            return found
-        for entry in entries:
+        for entry in _entries(self._group):
             others = found.setdefault(entry.name, [])
             if all(entry.value != other.value for other in others):  # one package may be found twice
                 others.append(entry)
@@ -89,6 +84,19 @@ class PlugIns:
     def _refuse(self, name: str, why: str) -> None:
         self._refused[name] = why
         logger.warning("%s", why)
+
+
+def entry_names(group: str) -> list[str]:
+    """Names of the plug-ins of a group, such as ``bitterant.methods``, without loading one."""
+    return sorted({entry.name for entry in _entries(group)})
+
+
+def _entries(group: str) -> Iterable[EntryPoint]:
+    try:
+        return entry_points(group=group)
+    except Exception as error:  # the metadata of any package may be damaged
+        logger.warning("Plug-ins cannot be looked for: %s: %s", type(error).__name__, error)
+        return ()
 
 
 def adding_classes(

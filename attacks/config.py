@@ -35,6 +35,13 @@ def complete_adversary(incomplete: str) -> list[str]:
     return [name for name in adversary_names() if name.startswith(incomplete)]
 
 
+def complete_victim(incomplete: str) -> list[str]:
+    """Victims that begin like this, those of plug-ins among them."""
+    from .training import victim_names
+
+    return [name for name in victim_names() if name.startswith(incomplete)]
+
+
 def _check_preset(name: str) -> BitterantError | None:
     return None if name in PRESETS else UnknownNameError("preset", name, PRESETS)
 
@@ -157,6 +164,7 @@ class VerifyConfig(Config):
             help="Train this model; may be given several times. See 'bitterant list victims'.",
             metavar="NAME",
             names=("--victim",),
+            complete=complete_victim,
             default="the preset's",
         ),
     ] = None

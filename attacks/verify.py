@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol, Unpack
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ..errors import ConfigError, LabelError, SetupError
 from ..imaging import ImageSet
 from ..records.config import Problems, takes
-from ..records.progress import silent
+from ..records.progress import ProgressCallback, silent
 from ..surrogates import ChosenPrecision, Recipe, resolve_device
 from .config import VerifyConfig, VerifyFolderKeywords, VerifyKeywords
 from .data import VerificationData, find_lpips, load_labellings, load_sets
@@ -78,15 +78,6 @@ from .training.cluster import RayCluster
 logger = logging.getLogger(__name__)
 
 EVALS = 10
-
-
-class ProgressCallback(Protocol):
-    """Called from the thread that called the verification, never after it has returned."""
-
-    def __call__(self, stage: str, done: float, total: float, message: str = "", /) -> None:
-        """Report progress: files in ``compare`` and ``read``, trainings in ``prepare``, a fraction of the work in
-        ``verify``."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ def run(
     """Rounds made, seconds of the fit so far, and what was reached, every few rounds."""
     recipe = BayesErrorAscent(**options).recipe
     begun = time.perf_counter()
-    fit = BeoFit(recipe, dataset.to(recipe.device), None, FitContext(None, Checkpoint(None, "")))
+    fit = BeoFit(recipe, dataset.to(recipe.device), FitContext(None, Checkpoint(None, "")))
     seconds = time.perf_counter() - begun
     while fit.made < recipe.rounds:
         begun = time.perf_counter()

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from ..errors import ConfigError
+from ..protect.request.config import complete_method
 from . import options
 from .boundary import guarded, prepare_torch
 from .output import Output
@@ -17,17 +19,49 @@ Kind = Literal["methods", "surrogates", "victims", "adversaries"]
 def list_names(
     kind: Annotated[Kind, typer.Argument(metavar="KIND", help="methods, surrogates, victims or adversaries.")],
     terminal: options.Terminal,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="A method: what --set takes with it.", autocompletion=complete_method),
+    ] = None,
 ) -> None:
-    """List the names of methods, surrogates, victims or adversaries, each with one line about it."""
+    """List the names of methods, surrogates, victims or adversaries, each with one line about it.
+
+    ``list methods NAME`` lists the hyper-parameters of one method: what each may be, its default and its meaning.
+    """
     output = terminal.output
     with guarded(output, debug=terminal.debug):
+        if name is not None and kind != "methods":
+            raise ConfigError(f"Only a method has hyper-parameters to list: 'bitterant list {kind}' takes no NAME.")
         prepare_torch()
+        if name is not None:
+            _list_hyper_parameters(output, name)
+            return
         if kind == "adversaries":
             _list_adversaries(output)
             return
         rows = _rows(kind)
         output.answer(("name", "what it is"), rows)
         output.result({kind: [{"name": name, "about": about} for name, about in rows]})
+
+
+def _list_hyper_parameters(output: Output, name: str) -> None:
+    """What ``--set`` takes with a method, and its presets."""
+    from ..protect.methods import method_class
+
+    recipe = method_class(name).recipe_class
+    found = recipe.settable()
+    if found:
+        rows = [(each.name, each.values, each.default or "see there", each.meaning.replace("``", "")) for each in found]
+        output.answer(("name", "value", "default", "what it means"), rows)
+    else:
+        output.say(f"The method {name} has no hyper-parameters.")
+    if recipe.presets:
+        output.say("Presets: balanced (what stands above), " + " and ".join(recipe.presets) + ".")
+    presets = {
+        preset: {field: value for field, value in instance.settings().items() if field in instance.model_fields_set}
+        for preset, instance in recipe.presets.items()
+    }
+    output.result({"method": name, "hyper_parameters": [each._asdict() for each in found], "presets": presets})
 
 
 def _list_adversaries(output: Output) -> None:

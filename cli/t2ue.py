@@ -214,7 +214,7 @@ def noise(
         prepare_torch()
         from ..protect.methods.t2ue import load_source
 
-        source: NoiseSource = load_source(config.generator, config.device, **config.fetching())
+        source: NoiseSource = load_source(config.generator, config.device, config.policy)
         secret = new_secret() if config.key_file is None else read_or_create_secret(config.key_file)
 
         def make(path: Path) -> NoiseBundle:

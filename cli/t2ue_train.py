@@ -57,7 +57,7 @@ def train(
                 **{name: value for name, value in recipe.items() if value is not None},
                 **({} if config.mismatched else {"mismatched": False}),
             },
-            **config.fetching(),
+            weights=config.policy,
         )
         with ProgressDisplay(output) as progress, interruptible(stopping(output)) as stop:
 

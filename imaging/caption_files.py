@@ -21,13 +21,19 @@ from ..records.text import parse_json
 from .loading import FileProblem
 from .tables import csv_delimiter, is_name_column, read_parquet
 
+_KINDS = ("", "blurry ", "black and white ", "low contrast ", "high contrast ", "bad ", "good ")
+
 #: The prompts of the T2UE authors' code for sample-wise noise (CLIP's own style), the plain one first.
 CLASS_TEMPLATES: Final = tuple(
-    f"a {kind}photo of {article} {{}}."
-    for article in ("a", "the")
-    for kind in ("", "blurry ", "black and white ", "low contrast ", "high contrast ", "bad ", "good ")
+    f"a {kind}photo of {article} {{}}." for article in ("a", "the") for kind in _KINDS
 ) + tuple(f"a photo of {article} {size} {{}}." for article in ("a", "the") for size in ("small", "big"))
 DEFAULT_TEMPLATE: Final = CLASS_TEMPLATES[0]
+
+#: Those that the embedded generator was trained with, and whose number is drawn by a picture's key: the same but for
+#: sizes, which stand before the word photo. Noise that was made of them must come out again.
+GENERATOR_TEMPLATES: Final = tuple(
+    f"a {kind}photo of {article} {{}}." for article in ("a", "the") for kind in (*_KINDS, "small ", "big ")
+)
 
 #: CLIP's text towers read 77 tokens, two of which mark beginning and end; the rest of a caption is cut off.
 SOME_TOKENS: Final = 75

@@ -30,15 +30,13 @@ from PIL import (
 
 from ..errors import ImageError
 from ..records.places import open_regular
+from ..records.shared_options import MAX_PIXELS
 from .exif import check_tiff, count_tiff_pages
 from .formats import HEAD_BYTES, describe_unknown, sniff_format
 from .metadata import Metadata, avif_depth, jpeg2000_components, ppm_largest, read_metadata, read_orientation
 from .picture import Picture, white_in_use
 
 logger = logging.getLogger(__name__)
-
-#: Largest picture that is decoded, in pixels. Pillow itself refuses some TIFF and WebP files from 179 million on.
-MAX_PIXELS: Final = 200_000_000
 
 #: Pixels that any file may claim, and the most a byte of a larger one may stand for. An empty sheet packs best: some
 #: thousands of pixels a byte; a file that claims more is made to cost its reader time and memory.

@@ -51,7 +51,7 @@ _REACH: Final = 2  # of Chou and Li's 5 x 5 filters
 _TILE_ROWS, _TILE_COLUMNS = 128, 512
 
 
-def brightness(pixels: np.ndarray, *, white: int | None = None) -> np.ndarray:
+def luma_709(pixels: np.ndarray, *, white: int | None = None) -> np.ndarray:
     """Brightness in 8-bit levels: Rec. 709 luma of the values in the file.
 
     Args:
@@ -100,7 +100,7 @@ def masking_map(pixels: np.ndarray, *, rows: slice | None = None, white: int | N
     for top, bottom in _parts(first, last, _TILE_ROWS):
         strip = pixels[_mirrored(top - reach, bottom + reach, height)]
         for left, right in _parts(0, width, _TILE_COLUMNS):
-            tile = brightness(strip[:, _mirrored(left - reach, right + reach, width)], white=white)
+            tile = luma_709(strip[:, _mirrored(left - reach, right + reach, width)], white=white)
             result[top - first : bottom - first, left:right] = _map_of(tile, radius)
     return result
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import torch
@@ -27,13 +27,13 @@ from ..errors import BankError, BudgetExceeded, ConfigError
 from ..imaging import Budget, Picture, add_delta, write_atomic
 from ..imaging.items import as_picture, picture_like
 from ..records.files import in_stable_order
+from ..records.shared_options import Granularity
 from ..records.text import parse_json
 from .bank_file import StoredLevels, open_bank
 from .batches import apply_set, stored
 from .cluster_index import ClusterIndex, unassigned
 from .textures import TextureBank
 
-Granularity = Literal["sample", "class", "cluster"]
 #: Bytes of perturbations that are read when a bank is opened; larger ones stay on the disk.
 LARGEST_IN_MEMORY: Final = 4_000_000
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from ..errors import BankError, ConfigError
 from ..imaging import ImageSet
+from ..records.shared_options import NO_WEIGHTS, WeightsPolicy
 from ..surrogates import FrozenSurrogate, Precision, Surrogate, choose_precision, create_surrogate, resolve_device
 from ..surrogates.clustering import fit_kmeans, frozen_features, in_one_order
 from .bank import Bank
@@ -236,8 +236,7 @@ def create_space(
     resolution: int,
     *,
     seed: int,
-    weights: Path | None = None,
-    allow_download: bool = False,
+    weights: WeightsPolicy = NO_WEIGHTS,
     device: torch.device,
     precision: Precision = "float32",
 ) -> FeatureSpace:
@@ -247,8 +246,7 @@ def create_space(
         surrogate: registry name.
         resolution: side in px of the working images.
         seed: of the fit; where the network has no trained weights, its random ones come from it.
-        weights: a file of weights.
-        allow_download: let the surrogate fetch its weights.
+        weights: where its weights come from.
         device: where to compute.
         precision: see :class:`FeatureSpace`; choosing one takes a measurement, which only what pushes needs.
 
@@ -258,7 +256,6 @@ def create_space(
     """
     model = create_surrogate(
         surrogate, num_classes=2, resolution=resolution, seed=seed * 1009 * 1_000_003 % 2**63, weights=weights,
-        allow_download=allow_download,
     )  # fmt: skip
     return FeatureSpace(model, device, resolution, precision=precision)
 
@@ -266,16 +263,14 @@ def create_space(
 def open_space(
     bank: Bank | TextureBank,
     *,
-    weights: Path | None = None,
-    allow_download: bool = False,
+    weights: WeightsPolicy = NO_WEIGHTS,
     device: str | torch.device = "cpu",
 ) -> FeatureSpace:
     """The feature space that a bank's centres lie in.
 
     Args:
         bank: a bank of clusters.
-        weights: of the surrogate, where they do not come with a package.
-        allow_download: let the surrogate fetch its weights.
+        weights: where those of the surrogate come from.
         device: where to compute.
 
     Raises:
@@ -283,8 +278,7 @@ def open_space(
         SetupError: they are not on this machine.
     """
     space = create_space(
-        bank.surrogate, bank.resolution, seed=bank.seed, weights=weights, allow_download=allow_download,
-        device=resolve_device(str(device)),
+        bank.surrogate, bank.resolution, seed=bank.seed, weights=weights, device=resolve_device(str(device)),
     )  # fmt: skip
     if space.fingerprint != bank.surrogate_sha256:
         raise BankError(

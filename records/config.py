@@ -8,12 +8,13 @@ call build the same models out of their keyword arguments. Importing this module
 from __future__ import annotations
 
 import inspect
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Self, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, TypeVar, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 from pydantic.fields import FieldInfo
@@ -91,8 +92,8 @@ class Option:
     decisive: bool = False
 
 
-class _Refusal(ValueError):
-    """Carries an error of ours through pydantic, which collects only ValueErrors."""
+class Refusal(ValueError):
+    """Carries an error of ours through pydantic, which collects only ValueErrors; for validators of fields."""
 
     def __init__(self, error: BitterantError) -> None:
         super().__init__(str(error))
@@ -105,7 +106,7 @@ def checked(check: Callable[[Any], BitterantError | None]) -> AfterValidator:
     def validate(value: Any) -> Any:
         error = None if value is None else check(value)
         if error is not None:
-            raise _Refusal(error)
+            raise Refusal(error)
         return value
 
     return AfterValidator(validate)
@@ -118,7 +119,7 @@ def reading(read: Callable[[Any], Any]) -> BeforeValidator:
         try:
             return read(given)
         except ConfigError as error:
-            raise _Refusal(error) from error
+            raise Refusal(error) from error
 
     return BeforeValidator(validate)
 
@@ -166,10 +167,7 @@ class Config(BaseModel):
         try:
             return cls(**given)
         except ValidationError as error:
-            wrong: dict[str, BitterantError] = {}
-            for item in error.errors(include_url=False):
-                name = str(item["loc"][0]) if item["loc"] else ""
-                wrong.setdefault(name, cls._explain(name, item, given))
+            wrong = cls._wrong(error, given)
             for found in wrong.values():
                 problems.add(found)
             return cls(**{name: value for name, value in given.items() if name not in wrong})
@@ -187,20 +185,36 @@ class Config(BaseModel):
         return made
 
     @classmethod
+    def _wrong(cls, error: ValidationError, given: Mapping[str, Any]) -> dict[str, BitterantError]:
+        """What is wrong, by the names of fields, in our words."""
+        found: dict[str, BitterantError] = {}
+        for item in error.errors(include_url=False):
+            if item["type"] != "default_factory_not_called":  # its fault is that of another field
+                name = str(item["loc"][0])
+                found.setdefault(name, cls._explain(name, item, given))
+        return found
+
+    @classmethod
     def _explain(cls, name: str, item: Any, given: Mapping[str, Any]) -> BitterantError:
         refusal = item.get("ctx", {}).get("error")
-        if isinstance(refusal, _Refusal):
+        if isinstance(refusal, Refusal):
             return refusal.error
         if item["type"] == "extra_forbidden":
             return UnknownNameError("option", name, cls.model_fields)
-        field, value = cls.model_fields[name], given.get(name)
+        field, value, said = cls.model_fields[name], given.get(name), cls._called(name, given)
+        if choices(field) and not accepted(field)[: -len(choices(field))] and isinstance(value, str):
+            return UnknownNameError(said, value, choices(field))
+        if item["type"] in _OUTSIDE:
+            return ConfigError(f"{said} must be {limits(field)}, not {value!r}.")
+        if item["type"] == "finite_number":
+            return ConfigError(f"{said} must be a finite number, not {value!r}.")
+        return ConfigError(f"{said} is {' or '.join(accepted(field))}, not {value!r}.")
+
+    @classmethod
+    def _called(cls, name: str, given: Mapping[str, Any]) -> str:
+        """What messages call a field."""
         option = cls.options().get(name)
-        said = option[1].called if option is not None and option[1].called else name
-        words, types = choices(field), [kind for kind in kinds(field) if kind in _KINDS]
-        if words and not types and isinstance(value, str):
-            return UnknownNameError(said, value, words)
-        wanted = [*(_KINDS[kind] for kind in types), *(repr(word) for word in words)]
-        return ConfigError(f"{said} is {' or '.join(wanted)}, not {value!r}.")
+        return option[1].called if option is not None and option[1].called else name
 
     @classmethod
     def options(cls) -> dict[str, tuple[FieldInfo, Option]]:
@@ -215,6 +229,20 @@ class Config(BaseModel):
     def settings(self) -> dict[str, Any]:
         """The fields that decide about the result, JSON-safe."""
         return {name: getattr(self, name) for name, (_, option) in self.options().items() if option.decisive}
+
+    def repeat(self, command: str, always: Iterable[str] = (), **told: Any) -> str:
+        """The command line that asks for the same of folders called SRC and OUT, for a file that may be published: of
+        paths it has the last name, for the owner's disk is nobody's business.
+
+        Args:
+            command: its name.
+            always: as in :meth:`words`.
+            told: fields with another value than here.
+        """
+        paths = {name: value for name in type(self).model_fields if isinstance(value := getattr(self, name), Path)}
+        names = {name: Path(value.name) for name, value in paths.items()}
+        words = self.model_copy(update={**names, **told}).words(always)
+        return shlex.join(["bitterant", command, "SRC", "OUT", *words])
 
     def words(self, always: Iterable[str] = ()) -> list[str]:
         """The options of the command line that ask for the same.
@@ -255,6 +283,8 @@ def _kinds(hint: Any) -> Iterator[type]:
     if origin in (Union, UnionType):
         for part in get_args(hint):
             yield from _kinds(part)
+    elif origin is Annotated:
+        yield from _kinds(get_args(hint)[0])
     elif origin is not Literal and hint is not NoneType:
         yield origin or hint
 
@@ -280,6 +310,21 @@ _KINDS: dict[Any, str] = {
     Path: "a path",
     tuple: "a list of words",
 }
+
+
+def accepted(field: FieldInfo) -> list[str]:
+    """What a field takes, for people: kinds of value, then words."""
+    return [*(_KINDS[kind] for kind in kinds(field) if kind in _KINDS), *(repr(word) for word in choices(field))]
+
+
+_LIMITS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+_OUTSIDE = ("greater_than_equal", "greater_than", "less_than_equal", "less_than")
+
+
+def limits(field: FieldInfo) -> str:
+    """The range of a field, for people; empty where it has none."""
+    found = [(said, getattr(part, name, None)) for name, said in _LIMITS.items() for part in field.metadata]
+    return " and ".join(f"{said} {limit:g}" for said, limit in found if limit is not None)
 
 
 def _is_scalar(value: Any) -> bool:

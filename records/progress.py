@@ -20,16 +20,17 @@ STAGES: tuple[str, ...] = ("found", "check", "read", "fit", "write", "report", "
 
 
 class ProgressCallback(Protocol):
-    """Called from the thread that called the run, often, and never after the run has returned."""
+    """Called from the thread that called, often, and never after the call has returned."""
 
     def __call__(self, stage: str, done: float, total: float, message: str = "", /) -> None:
         """Report progress.
 
         Args:
-            stage: one of :data:`STAGES`.
-            done: finished so far: files in ``check``, ``read``, ``write``; a fraction in 0..1 in ``fit``; nothing in
-                ``found``, which is told before any work, and ``slow``, which names a file that takes long: these have a
-                message only.
+            stage: of a folder run one of :data:`STAGES`; of a verification ``compare``, ``read``, ``prepare`` or
+                ``verify``.
+            done: finished so far: files in ``check``, ``read``, ``write``, ``compare``; trainings in ``prepare``; a
+                fraction in 0..1 in ``fit`` and ``verify``; nothing in ``found``, which is told before any work, and ``slow``,
+                which names a file that takes long: these have a message only.
             total: what ``done`` counts up to; 0 where it is not known.
             message: a short text for people, possibly empty.
         """

@@ -119,6 +119,8 @@ class RunFile(_Part):
     Attributes:
         schema_version: of this file.
         command: what made it.
+        repeat: the command line that asks for the same, with SRC and OUT for the folders and the names of other files;
+            ``None`` in files of earlier versions, and where noise came from a bundle.
         plan: sha256 over settings and inputs but skipped ones; on a CPU, two runs with one plan and the same versions
             give the same pictures.
         settings: everything that decides about the result, resolved.
@@ -138,6 +140,7 @@ class RunFile(_Part):
 
     schema_version: Literal[1] = 1
     command: Literal["protect", "apply"]
+    repeat: str | None = None
     plan: str
     settings: dict[str, Any]
     seed: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypedDict
 
@@ -23,10 +24,20 @@ MetadataPolicy = Literal["keep", "private", "strip"]
 Mark = Literal["no-ai"]
 """What can be said to those who would train on a picture."""
 
+Granularity = Literal["sample", "class", "cluster"]
+"""Whose patterns there are: one a picture, one a class, or one a cluster of pictures that look alike."""
+
+Schedule = Literal["fast", "balanced", "paper"]
+"""How long a method that optimises goes on: a part of our default, our default, or as its paper says."""
+
 Fit = Literal["center", "stretch"]
 """How noise meets a picture of another shape: on its centred square, mirrored outside; or stretched."""
 
 MOST_SEED: Final = 2**31 - 1
+
+MAX_PIXELS: Final = 200_000_000
+"""Larger pictures are refused before decoding, where nothing else is said. Pillow itself refuses some TIFF and WebP
+files from 179 million on."""
 
 
 def check_seed(seed: int) -> ConfigError | None:
@@ -110,6 +121,34 @@ class BudgetConfig(Config):
         return STRENGTHS[self.strength] / 255 if self.epsilon is None else self.epsilon
 
 
+@dataclass(frozen=True)
+class WeightsPolicy:
+    """Where the weights of a network come from. Nothing touches the internet unless it says so.
+
+    Attributes:
+        file: a file of them, or ``None``.
+        download: whether they may be fetched where they are not on this machine.
+    """
+
+    file: Path | None = None
+    download: bool = False
+
+    @classmethod
+    def of(cls, weights: Path | str | WeightsPolicy | None, allow_download: bool = False) -> WeightsPolicy:
+        """As the keywords of public functions say it."""
+        if isinstance(weights, WeightsPolicy):
+            return weights
+        return cls(None if weights is None else Path(weights), allow_download)
+
+    def without_file(self) -> WeightsPolicy:
+        """For another network than the one that the file is of."""
+        return WeightsPolicy(download=self.download)
+
+
+NO_WEIGHTS: Final = WeightsPolicy()
+"""What comes with a package, or lies on this machine."""
+
+
 class WeightsConfig(Config):
     """Where the weights of a network come from."""
 
@@ -120,8 +159,13 @@ class WeightsConfig(Config):
     ] = None
     allow_download: Annotated[bool, Option(help="Let a network fetch its weights; never otherwise.")] = False
 
+    @property
+    def policy(self) -> WeightsPolicy:
+        """Both as one."""
+        return WeightsPolicy(self.weights, self.allow_download)
+
     def fetching(self) -> dict[str, Any]:
-        """Both as the keywords of what makes a network."""
+        """Both as the keywords of public functions."""
         return {name: getattr(self, name) for name in WeightsConfig.model_fields}
 
 

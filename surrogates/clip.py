@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import ConfigError, SetupError, UnknownNameError, WeightsError
+from ..records.shared_options import WeightsPolicy
 from .base import Surrogate
 from .weights import load_state
 
@@ -120,7 +121,7 @@ def check_clip_name(name: str) -> tuple[str, str | None]:
     return arch, tag or None
 
 
-def find_clip_weights(name: str, *, weights: Path | None, allow_download: bool) -> Path | None:
+def find_clip_weights(name: str, weights: WeightsPolicy) -> Path | None:
     """The file that the weights will come from; ``None`` where they will be fetched. Loads nothing.
 
     Raises:
@@ -129,12 +130,12 @@ def find_clip_weights(name: str, *, weights: Path | None, allow_download: bool) 
         SetupError: open_clip is not installed, or the tag is not on this machine and may not be fetched.
     """
     arch, tag = check_clip_name(name)
-    if weights is not None:
-        return weights
+    if weights.file is not None:
+        return weights.file
     if tag is None:
         raise ConfigError(f"{name} names no weights. Give a tag, as in clip:ViT-B-32/openai, or --weights FILE.")
     file = _cached(_open_clip(), arch, tag)
-    if file is None and not allow_download:
+    if file is None and not weights.download:
         raise SetupError(
             f"The weights of {name} are not on this machine. Give a file with --weights FILE, or let them be fetched "
             "with --allow-download."
@@ -154,14 +155,14 @@ def clip_weights_on_disk() -> tuple[str, ...]:
     )
 
 
-def build_clip(name: str, *, num_classes: int, weights: Path | None, allow_download: bool) -> ClipSurrogate:
+def build_clip(name: str, *, num_classes: int, weights: WeightsPolicy) -> ClipSurrogate:
     """A CLIP surrogate. The caller has seeded the generator for the last layer.
 
     Args:
         name: ``clip:ARCH/TAG``, or ``clip:ARCH`` with ``weights``.
         num_classes: of the last layer.
-        weights: a state dictionary of the whole model, .safetensors or tensors-only torch file.
-        allow_download: whether open_clip may fetch the tag.
+        weights: a state dictionary of the whole model, .safetensors or tensors-only torch file; or whether open_clip
+            may fetch the tag.
 
     Raises:
         UnknownNameError: no such architecture or tag.
@@ -171,7 +172,7 @@ def build_clip(name: str, *, num_classes: int, weights: Path | None, allow_downl
     """
     open_clip = _open_clip()
     arch, tag = check_clip_name(name)
-    file = find_clip_weights(name, weights=weights, allow_download=allow_download)
+    file = find_clip_weights(name, weights)
     options: dict[str, Any] = {"force_quick_gelu": True} if _quick_gelu(open_clip, arch, tag) else {}
     if file is None:
         try:
@@ -182,7 +183,7 @@ def build_clip(name: str, *, num_classes: int, weights: Path | None, allow_downl
     else:
         model = open_clip.create_model(arch, pretrained=None, load_weights=False, pretrained_text=False, **options)
         _load(model, file)
-        source = Path(weights).name if weights is not None else str(tag)
+        source = file.name if weights.file is not None else str(tag)
     side = model.visual.image_size
     config = open_clip.get_pretrained_cfg(arch, tag) if tag else {}
     return ClipSurrogate(

@@ -31,6 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import ConfigError, SetupError, UnknownNameError, WeightsError
+from ..records.shared_options import NO_WEIGHTS, WeightsPolicy
 from .base import Normalise, Resize
 from .clip import ClipSurrogate, build_clip, find_clip_weights
 from .weights import LITE0_MEAN, LITE0_STD, build_efficientnet_lite0
@@ -314,9 +315,9 @@ class ClipTexts(TextTower):
 class ClipImageText(ImageText):
     """A frozen CLIP."""
 
-    def __init__(self, name: str, *, weights: Path | None = None, allow_download: bool = False) -> None:
+    def __init__(self, name: str, weights: WeightsPolicy) -> None:
         super().__init__()
-        surrogate = build_clip(name, num_classes=2, weights=weights, allow_download=allow_download)
+        surrogate = build_clip(name, num_classes=2, weights=weights)
         surrogate.requires_grad_(False).eval()
         self.name = name
         self.texts = ClipTexts(surrogate)
@@ -335,7 +336,7 @@ IMAGE_TEXT_NAMES = ("conse", "clip:ARCH/TAG")
 """What :func:`create_image_text` takes."""
 
 
-def check_image_text(name: str, *, weights: Path | None = None, allow_download: bool = False) -> None:
+def check_image_text(name: str, *, weights: WeightsPolicy = NO_WEIGHTS) -> None:
     """Make sure that a surrogate's weights can be had, before any work; loads and fetches nothing.
 
     Raises:
@@ -344,51 +345,48 @@ def check_image_text(name: str, *, weights: Path | None = None, allow_download: 
         SetupError: they are not on this machine and may not be fetched.
     """
     if name == "conse":
-        if weights is not None:
+        if weights.file is not None:
             raise ConfigError("conse brings its own weights: leave --weights out.")
         minilm_folder()
     elif name.startswith("clip:"):
-        find_clip_weights(name, weights=weights, allow_download=allow_download)
+        find_clip_weights(name, weights)
     else:
         raise UnknownNameError("image-text surrogate", name, list(IMAGE_TEXT_NAMES))
 
 
-def create_image_text(
-    name: str, *, weights: Path | None = None, allow_download: bool = False, side: int | None = None
-) -> ImageText:
+def create_image_text(name: str, *, weights: WeightsPolicy = NO_WEIGHTS, side: int | None = None) -> ImageText:
     """A frozen pair of towers.
 
     Args:
         name: ``conse``, ``clip:ARCH/TAG``, or ``clip:ARCH`` with ``weights``.
-        weights: a state dictionary of the whole CLIP.
-        allow_download: whether the tag of a CLIP may be fetched.
+        weights: a state dictionary of the whole CLIP, or whether its tag may be fetched.
         side: what the image tower of ``conse`` sees, in px; a CLIP has its own.
 
     Raises:
         As :func:`check_image_text`.
         WeightsError: the file does not fit.
     """
-    check_image_text(name, weights=weights, allow_download=allow_download)
+    check_image_text(name, weights=weights)
     if name == "conse":
         return Conse() if side is None else Conse(side=side)
     if side is not None:
         raise ConfigError(f"{name} sees pictures at a side of its own: leave it out.")
-    return ClipImageText(name, weights=weights, allow_download=allow_download)
+    return ClipImageText(name, weights)
 
 
-def create_text_tower(name: str, *, weights: Path | None = None, allow_download: bool = False) -> TextTower:
+def create_text_tower(name: str, *, weights: WeightsPolicy = NO_WEIGHTS) -> TextTower:
     """A text tower alone, by the ``name`` that a :class:`TextTower` carries.
 
     Args:
         name: ``conse/minilm``, ``minilm``, ``clip:ARCH/TAG@SOURCE`` or ``clip:ARCH/TAG``.
-        weights, allow_download: as for :func:`create_image_text`.
+        weights: as for :func:`create_image_text`.
     """
     if name == "minilm":
         return MiniLM()
     if name == "conse/minilm":
         return ConseTexts()
     if name.startswith("clip:"):
-        surrogate = build_clip(name.partition("@")[0], num_classes=2, weights=weights, allow_download=allow_download)
+        surrogate = build_clip(name.partition("@")[0], num_classes=2, weights=weights)
         return ClipTexts(surrogate.eval())
     raise UnknownNameError("text tower", name, ["conse/minilm", "minilm", "clip:ARCH/TAG"])
 

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import SetupError
+from ..records.shared_options import WeightsPolicy
 from .weights import load_weights
 
 
@@ -223,15 +224,14 @@ def build_mobilenet_v2(num_classes: int, *, resolution: int, width: float = 0.5)
     return net
 
 
-def build_imagenet_resnet(name: str, tag: str, num_classes: int, *, fetch: bool, weights: Path | None) -> nn.Module:
+def build_imagenet_resnet(name: str, tag: str, num_classes: int, weights: WeightsPolicy) -> nn.Module:
     """A ResNet with torchvision's ImageNet weights and the standard stem; a head of another size starts fresh.
 
     Args:
         name: ``resnet18`` or ``resnet50``.
         tag: one of :data:`IMAGENET_TAGS`.
         num_classes: number of logits.
-        fetch: whether the weights may be fetched.
-        weights: a file instead of the tag's.
+        weights: a file instead of the tag's, or whether that may be fetched.
 
     Raises:
         SetupError: the weights are not on this machine and may not be fetched.
@@ -240,8 +240,8 @@ def build_imagenet_resnet(name: str, tag: str, num_classes: int, *, fetch: bool,
     from torchvision import models
 
     net = getattr(models, name)(weights=None, num_classes=num_classes)
-    file = find_imagenet_weights(name, tag, fetch=fetch, weights=weights)
-    if not file.is_file() and weights is None:
+    file = find_imagenet_weights(name, tag, weights)
+    if not file.is_file() and weights.file is None:
         url = models.get_model_weights(name)[tag].url
         try:
             torch.hub.load_state_dict_from_url(url, check_hash=True, progress=False, weights_only=True)
@@ -251,19 +251,19 @@ def build_imagenet_resnet(name: str, tag: str, num_classes: int, *, fetch: bool,
     return net
 
 
-def find_imagenet_weights(name: str, tag: str, *, fetch: bool, weights: Path | None) -> Path:
+def find_imagenet_weights(name: str, tag: str, weights: WeightsPolicy) -> Path:
     """The file that a tag's weights come from; it need not be there yet where fetching is allowed. Loads nothing.
 
     Raises:
         SetupError: it is not on this machine and may not be fetched.
     """
-    if weights is not None:
-        return Path(weights)
+    if weights.file is not None:
+        return weights.file
     from torchvision import models
 
     url = models.get_model_weights(name)[tag].url
     file = Path(torch.hub.get_dir(), "checkpoints", url.rsplit("/", 1)[-1])
-    if not fetch and not file.is_file():
+    if not weights.download and not file.is_file():
         raise SetupError(
             f"The weights of {name}/{tag} are not on this machine. Give a file with --weights FILE, or let them be "
             "fetched with --allow-download."

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError, SetupError, UnknownNameError
+from ..records.shared_options import NO_WEIGHTS, WeightsPolicy
 from .base import IMAGENET_MEAN, IMAGENET_STD, Surrogate
 from .clip import build_clip, check_clip_name, find_clip_weights
 from .determinism import own_randomness
@@ -306,7 +307,7 @@ def check_surrogate(name: str) -> str:
     return name
 
 
-def check_weights(name: str, *, weights: Path | None = None, allow_download: bool = False) -> None:
+def check_weights(name: str, weights: WeightsPolicy = NO_WEIGHTS) -> None:
     """Make sure that a surrogate's weights can be had, before any work; loads and fetches nothing.
 
     Raises:
@@ -315,16 +316,16 @@ def check_weights(name: str, *, weights: Path | None = None, allow_download: boo
         SetupError: they are not on this machine and may not be fetched.
     """
     base, file = _split_file(check_surrogate(name))
-    weights = weights or file
+    weights = weights if weights.file is not None else replace(weights, file=file)
     parts = base.split("+")
-    if len(parts) > 1 and weights is not None:
+    if len(parts) > 1 and weights.file is not None:
         raise ConfigError(f"--weights holds one network, but {name} names several. Name one, or leave the file out.")
     for part in parts:
         base, slash, tag = part.partition("/")
         if part.startswith("clip:"):
-            find_clip_weights(part, weights=weights, allow_download=allow_download)
+            find_clip_weights(part, weights)
         elif slash and not part.startswith("timm:"):
-            find_imagenet_weights(base, tag, fetch=allow_download, weights=weights)
+            find_imagenet_weights(base, tag, weights)
 
 
 def _spec(name: str) -> SurrogateSpec:
@@ -339,7 +340,7 @@ def create_surrogate(
     num_classes: int,
     resolution: int,
     seed: int,
-    weights: Path | None = None,
+    weights: Path | WeightsPolicy | None = None,
     allow_download: bool = False,
 ) -> Surrogate:
     """A network with its preprocessing inside, ready to be trained or frozen.
@@ -349,7 +350,8 @@ def create_surrogate(
         num_classes: logits K, at least 2.
         resolution: side of the images in px; decides the stem.
         seed: of the initial weights. The global generator is left as it was.
-        weights: a .safetensors or tensors-only torch file. A head of another size starts fresh.
+        weights: a .safetensors or tensors-only torch file; or a policy, which says whether they may be fetched, too.
+            A head of another size starts fresh.
         allow_download: let pretrained weights be fetched; without it nothing touches the network.
 
     Raises:
@@ -363,14 +365,17 @@ def create_surrogate(
         raise ConfigError(f"A classifier needs at least 2 classes, not {num_classes}.")
     check_surrogate(name)
     name, file = _split_file(name)
-    weights = weights or file
+    policy = WeightsPolicy.of(weights, allow_download)
+    policy = policy if policy.file is not None else replace(policy, file=file)
     if "+" in name:
-        return _ensemble(name, num_classes, resolution, seed, weights, allow_download)
+        return _ensemble(name, num_classes, resolution, seed, policy)
     with own_randomness(seed):
         if name.startswith("clip:"):
-            return build_clip(name, num_classes=num_classes, weights=weights, allow_download=allow_download)
+            return build_clip(name, num_classes=num_classes, weights=policy)
         if name.startswith("timm:"):
-            net, mean, std, source = _build_timm(name[5:], num_classes, resolution, allow_download and weights is None)
+            net, mean, std, source = _build_timm(
+                name[5:], num_classes, resolution, policy.download and policy.file is None
+            )
             spec = SurrogateSpec(lambda k, r: net, "", "", mean=mean, std=std)
         else:
             base, _, tag = name.partition("/")
@@ -378,14 +383,14 @@ def create_surrogate(
             source = "embedded" if spec.embedded else "random"
             if tag:
                 spec = replace(spec, at_least=IMAGENET_SIDE)
-                net = build_imagenet_resnet(base, tag, num_classes, fetch=allow_download, weights=weights)
+                net = build_imagenet_resnet(base, tag, num_classes, policy)
                 source = tag
             else:
                 net = spec.build(num_classes, resolution)
-        if weights is not None:
+        if policy.file is not None:
             if "/" not in name:
-                load_weights(net, Path(weights))
-            source = Path(weights).name
+                load_weights(net, policy.file)
+            source = policy.file.name
     return Surrogate(
         net, name=name, num_classes=num_classes, mean=spec.mean, std=spec.std, source=source,
         bf16_on_cpu=spec.bf16_on_cpu, side=spec.at_least, enlarge_only=True,
@@ -393,15 +398,13 @@ def create_surrogate(
     )  # fmt: skip
 
 
-def _ensemble(
-    name: str, num_classes: int, resolution: int, seed: int, weights: Path | None, allow_download: bool
-) -> Ensemble:
-    check_weights(name, weights=weights, allow_download=allow_download)
+def _ensemble(name: str, num_classes: int, resolution: int, seed: int, weights: WeightsPolicy) -> Ensemble:
+    check_weights(name, weights)
     return Ensemble(
         [
             create_surrogate(
                 part, num_classes=num_classes, resolution=resolution, seed=(seed + 104_729 * number) % 2**63,
-                allow_download=allow_download,
+                weights=weights,
             )
             for number, part in enumerate(name.split("+"))
         ]

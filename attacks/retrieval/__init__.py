@@ -12,7 +12,7 @@ from .training import (
     retrieval_trial,
     train_clip,
 )
-from .verify import RetrievalProgress, verify_retrieval
+from .verify import verify_retrieval
 
 __all__ = [
     "ARM_NAMES",
@@ -21,7 +21,6 @@ __all__ = [
     "CaptionedSet",
     "ClipRecipe",
     "ClipVictim",
-    "RetrievalProgress",
     "RetrievalReport",
     "create_clip_victim",
     "retrieval_trial",

@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...errors import ConfigError, SetupError, UnknownNameError
+from ...records.shared_options import NO_WEIGHTS, WeightsPolicy
 from ...surrogates import create_surrogate, crop_flip, draw_crops, own_randomness, pad_images
 from ...surrogates.base import Normalise, Resize
 from ...surrogates.clip import build_clip
@@ -82,9 +82,7 @@ class _Texts(nn.Module):
         return self.model.encode_text(tokens)
 
 
-def create_clip_victim(
-    name: str, *, resolution: int, seed: int, weights: Path | None = None, allow_download: bool = False
-) -> ClipVictim:
+def create_clip_victim(name: str, *, resolution: int, seed: int, weights: WeightsPolicy = NO_WEIGHTS) -> ClipVictim:
     """A victim, the same for the same seed.
 
     Args:
@@ -92,7 +90,7 @@ def create_clip_victim(
             open_clip with random weights. ``clip:ARCH/TAG`` (or ``clip:ARCH`` with ``weights``): a pretrained one.
         resolution: side of the pictures in px.
         seed: of random weights.
-        weights, allow_download: as for CLIP surrogates.
+        weights: as for CLIP surrogates.
 
     Raises:
         UnknownNameError: no such victim or architecture.
@@ -100,7 +98,7 @@ def create_clip_victim(
     """
     open_clip = _open_clip()
     if name == "clip-small" or name.startswith("scratch:"):
-        if weights is not None:
+        if weights.file is not None:
             raise ConfigError(f"{name} starts from random weights: leave --weights out.")
         # Towers draw their weights from the global generator: it is put back as it was.
         with own_randomness(seed):
@@ -108,7 +106,7 @@ def create_clip_victim(
     if not name.startswith("clip:"):
         raise UnknownNameError("CLIP victim", name, list(CLIP_VICTIMS))
     with own_randomness(seed):
-        surrogate = build_clip(name, num_classes=2, weights=weights, allow_download=allow_download)
+        surrogate = build_clip(name, num_classes=2, weights=weights)
     model, tokenizer = surrogate.whole()
     return ClipVictim(
         surrogate.trunk(), _Texts(model), tokenizer, name=name, pretrained=True,
@@ -415,8 +413,7 @@ def retrieval_trial(
     seed: int = 0,
     noise_levels: float | None = None,
     device: torch.device | None = None,
-    weights: Path | None = None,
-    allow_download: bool = False,
+    weights: WeightsPolicy = NO_WEIGHTS,
     arms: Sequence[Arm] = ARM_NAMES,
     progress: Callable[[str, float], None] | None = None,
 ) -> RetrievalReport:
@@ -435,7 +432,7 @@ def retrieval_trial(
         seed: the first of them.
         noise_levels: size of the random noise in 1/255; by default as said.
         device: where to compute.
-        weights, allow_download: of a pretrained victim.
+        weights: of a pretrained victim.
         arms: which to train.
         progress: called with the name of a training and the share of all that is done.
 
@@ -460,9 +457,7 @@ def retrieval_trial(
                 made = noise_arm(clean.images.numpy(), clean.keys, noise_levels or change, seed=seed + repeat)
                 images = torch.from_numpy(made)
             own = victim_seed(seed, repeat)
-            model = create_clip_victim(
-                victim, resolution=clean.resolution, seed=own, weights=weights, allow_download=allow_download
-            )
+            model = create_clip_victim(victim, resolution=clean.resolution, seed=own, weights=weights)
 
             def tell(share: float, arm: Arm = arm, repeat: int = repeat, before: int = done) -> None:
                 if progress is not None:

@@ -15,15 +15,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import ConfigError
 from ...imaging import Budget, auto_resolution
 from ...imaging.captions import CaptionOptions, CaptionSet
-from ...records.progress import silent
+from ...records.progress import ProgressCallback, silent
 from ...surrogates import resolve_device
 from ..config import RetrievalConfig
 from ..data import StealthFile, Step
@@ -95,14 +94,6 @@ _TASKS: dict[Task, str] = {
 _SOURCE = "Radford et al. 2021 (arXiv 2103.00020)"
 
 
-class RetrievalProgress(Protocol):
-    """Called from the thread that called, never after it has returned."""
-
-    def __call__(self, stage: str, done: float, total: float, message: str = "", /) -> None:
-        """Report progress: files in ``compare`` and ``read``, a fraction of the work in ``verify``."""
-        ...
-
-
 def verify_retrieval(
     clean: Path | str,
     protected: Path | str,
@@ -121,7 +112,7 @@ def verify_retrieval(
     epsilon: float | None = None,
     weights: Path | None = None,
     allow_download: bool = False,
-    progress: RetrievalProgress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> VerificationReport:
     """Train a CLIP on captioned pictures as they were, on their copies, and on random noise of the same size.
 
@@ -162,16 +153,25 @@ def verify_retrieval(
     clean, protected = Path(clean), Path(protected)
     test, folder = (None if path is None else Path(path) for path in (test, report))
     step: Step = progress or silent
-    _check_numbers(seeds, seed, epochs, resolution, epsilon)
+    options = captions or CaptionOptions()
+    asked = RetrievalConfig.of(
+        {
+            "test": test, "report": folder, "victim": victim, "seeds": seeds, "epochs": epochs,
+            "resolution": resolution, "seed": seed, "device": device, "source": options.source,
+            "column": options.column, "coco": options.coco, "weights": weights, "allow_download": allow_download,
+            "test_coco": None if test_captions is None or test_captions.coco == options.coco else test_captions.coco,
+        }
+    )  # fmt: skip
+    if epsilon is not None:
+        Budget(epsilon)
     torch_device = resolve_device(device)
     paired = pair_copies(clean, protected)
     check_places(folder, None, REPORT_FILES["retrieval"], (clean, protected, test))
-    options = captions or CaptionOptions()
     texts = read_paired_captions(paired.clean, paired.pairs, options)
     tests = None if test is None else read_test_folder(test, clean, protected, test_captions or options)
     side = auto_resolution(paired.clean, torch_device.type) if resolution == "auto" else resolution
     # What cannot be built is told before files are compared and trained on for hours.
-    create_clip_victim(victim, resolution=side, seed=0, weights=weights, allow_download=allow_download)
+    create_clip_victim(victim, resolution=side, seed=0, weights=asked.policy)
     copies = check_copies(paired, epsilon=epsilon, step=step)
     data: RetrievalData | None = None
     if not decisive_failures(check_data(copies.stealth, copies.issues, copies.protection, 0)):
@@ -190,19 +190,13 @@ def verify_retrieval(
         _warn_of_few(trained, victim)
         trial = retrieval_trial(
             data.train, data.protected, data.test, victim=victim, recipe=chosen, seeds=seeds, seed=seed,
-            noise_levels=noise_levels, device=torch_device, weights=weights, allow_download=allow_download,
+            noise_levels=noise_levels, device=torch_device, weights=asked.policy,
             progress=lambda name, share: step("verify", share, 1.0, name),
         )  # fmt: skip
-    # Everything was checked where it was used.
-    asked = RetrievalConfig.model_construct(
-        test=test, report=folder, victim=victim, seeds=seeds, epochs=epochs, resolution=side, seed=seed, device=device,
-        source=options.source, column=options.column, coco=options.coco, weights=weights, allow_download=allow_download,
-        test_coco=None if test_captions is None or test_captions.coco == options.coco else test_captions.coco,
-    )  # fmt: skip
     notes = ["class names of its own"] if options.class_names else []
     notes += [f"epsilon={epsilon:g}"] if epsilon is not None else []
     notes += ["a recipe of its own, see plan.json"] if recipe is not None else []
-    command = asked.command(clean, protected, notes)
+    command = asked.model_copy(update={"resolution": side}).command(clean, protected, notes)
     pictures = _Pictures(copies.files, (clean, protected), noise_levels, copies.stealth.budget_levels, data)
     sample = None if data is None else choose_sample(pictures, seed=seed)
     powers = None if sample is None else measure_powers(sample)
@@ -606,18 +600,3 @@ def _warn_of_few(pictures: int, victim: str) -> None:
             "anything to be said.",
             pictures,
         )
-
-
-def _check_numbers(
-    seeds: int, seed: int, epochs: int | None, resolution: int | Literal["auto"], epsilon: float | None
-) -> None:
-    if seeds < 1:
-        raise ConfigError(f"The number of seeds must be at least 1, not {seeds}.")
-    if seed < 0:
-        raise ConfigError(f"The seed must be 0 or more, not {seed}.")
-    if epochs is not None and epochs < 1:
-        raise ConfigError(f"The number of epochs must be at least 1, not {epochs}.")
-    if resolution != "auto" and resolution < _SMALLEST_SIDE:
-        raise ConfigError(f"The working resolution must be at least {_SMALLEST_SIDE} pixels, not {resolution}.")
-    if epsilon is not None:
-        Budget(epsilon)

@@ -29,6 +29,7 @@ from ...imaging.formats import format_of_file
 from ...imaging.in_flight import PIXELS_IN_FLIGHT
 from ...imaging.loading import FileProblem, load_image_set, sha256_file
 from ...imaging.perturb import add_delta, measure_change
+from ...imaging.phrases import size as in_words
 from ...imaging.picture import Picture
 from ...imaging.scan import Entry, FolderScan
 from ...imaging.visibility import measure_visibility
@@ -494,13 +495,13 @@ def foresee_growth(scan: FolderScan, output: Path, budget: Budget, options: Writ
     if size > _MUCH * scan.total_bytes:
         smaller = "" if options.format == "webp" else " --format webp is lossless, too, and smaller."
         told.append(
-            f"The protected copies will take about {_size(size)}, the originals take {_size(scan.total_bytes)}: "
+            f"The protected copies will take about {in_words(size)}, the originals take {in_words(scan.total_bytes)}: "
             f"{counted(len(changing), 'picture is', 'pictures are')} written without loss.{smaller}"
         )
     with contextlib.suppress(OSError):  # some disks do not say
         free = shutil.disk_usage(existing_parent(output)).free
         if free < size:
-            told.append(f"The disk of {output} has {_size(free)} free, and about {_size(size)} are needed.")
+            told.append(f"The disk of {output} has {in_words(free)} free, and about {in_words(size)} are needed.")
     return told
 
 
@@ -524,7 +525,3 @@ def _measure_growth(
 def _middles(entries: Sequence[Entry], count: int) -> list[Entry]:
     """The middle one of each of so many equal parts."""
     return [entries[(2 * i + 1) * len(entries) // (2 * count)] for i in range(count)]
-
-
-def _size(count: float) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

@@ -62,7 +62,7 @@ def assign_pictures(
         return bank
     from ..clusters import assign, extractor_of, open_space  # loads torch, which applying other banks does not
 
-    space = open_space(bank, device=config.device, **config.fetching())
+    space = open_space(bank, device=config.device, weights=config.policy)
     for start in range(0, len(unknown), PART):
         part = unknown[start : start + PART]
         progress("assign", start, len(unknown), "finding the cluster of each picture")
@@ -173,6 +173,7 @@ def apply_folder(
         stop=stop or StopRequest(),
         started=started,
         shard=config.share,
+        repeat=config.command(bank),
     )
     if class_name is not None:
         run.key_of = partial(_key_in, class_name)
@@ -366,6 +367,7 @@ def protect_folder(
         stop=stop or StopRequest(),
         started=started,
         shard=config.share,
+        repeat=config.command(request.method.name, request.resolution),
     )
     with holding(output, StateFiles(output).lock, existed=existed):
         return run.protect(request, resume=config.resume, keep=config.bank)

@@ -70,6 +70,7 @@ class FolderRun:
     progress: ProgressCallback
     stop: StopRequest
     started: float
+    repeat: str | None = None
     fit: Fit | None = None
     key_of: Callable[[InputRecord], str | None] = attrgetter("key")
     vet: Callable[[Sequence[InputRecord]], Iterable[InputRecord]] | None = None
@@ -308,6 +309,7 @@ class FolderRun:
         summary = self._summary(session, tally, keep, new=new, warnings=warnings, resumed=resumed)
         run_file = RunFile(
             command=self.command,
+            repeat=self.repeat,
             plan=plan_hash(self.settings, records),
             settings=self.settings,
             seed=self.seed,

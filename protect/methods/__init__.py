@@ -10,24 +10,36 @@ from .table import METHODS
 if TYPE_CHECKING:
     from .base import FitContext, FitEstimate, FitProgress, Method
     from .beo import BayesErrorAscent
+    from .beo.fit import BeoRecipe
     from .emn import ErrorMinimizing
+    from .minimization import MinimizationRecipe
     from .noise import RandomNoise
+    from .recipe import CraftingRecipe, MethodRecipe
     from .registry import create_method, method_class, method_names, method_origin, register_method
     from .t2ue import TextToUnlearnable
-    from .texture import Texture
+    from .t2ue.method import T2ueRecipe
+    from .texture import ClassTextureRecipe, Texture
     from .uc import UnlearnableClusters
+    from .uc.method import UcRecipe
 
 __all__ = [
     "METHODS",
     "BayesErrorAscent",
+    "BeoRecipe",
+    "ClassTextureRecipe",
+    "CraftingRecipe",
     "ErrorMinimizing",
     "FitContext",
     "FitEstimate",
     "FitProgress",
     "Method",
+    "MethodRecipe",
+    "MinimizationRecipe",
     "RandomNoise",
+    "T2ueRecipe",
     "TextToUnlearnable",
     "Texture",
+    "UcRecipe",
     "UnlearnableClusters",
     "create_method",
     "method_class",
@@ -42,5 +54,11 @@ __getattr__, __dir__ = lazy_exports(
         "base": ("FitContext", "FitEstimate", "FitProgress", "Method"),
         "registry": ("create_method", "method_class", "method_names", "method_origin", "register_method"),
         **{module: (name,) for module, name in METHODS.values()},
+        "beo.fit": ("BeoRecipe",),
+        "minimization": ("MinimizationRecipe",),
+        "recipe": ("CraftingRecipe", "MethodRecipe"),
+        "t2ue.method": ("T2ueRecipe",),
+        "texture": ("ClassTextureRecipe", "Texture"),
+        "uc.method": ("UcRecipe",),
     },
 )

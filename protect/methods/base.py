@@ -12,6 +12,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from inspect import Parameter, Signature, signature
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar, cast, final
@@ -23,16 +24,20 @@ from ..._version import __version__
 from ...errors import ConfigError, FitError, LabelError
 from ...imaging import Budget, FeatureExtractor, ImageSet
 from ...records.secrets import RunKey
-from ...records.shared_options import MOST_SEED
-from ...surrogates import ChosenPrecision, Precision, check_precision, resolve_device
-from ..bank import Bank, Granularity
+from ...records.shared_options import Granularity, WeightsPolicy
+from ...surrogates import ChosenPrecision, resolve_device
+from ..bank import Bank
 from ..cluster_index import ClusterIndex
 from ..textures import TextureBank
 from .checkpoint import Checkpoint
 from .ranks import ranks
+from .recipe import MethodRecipe
 
 #: What a method's fit gives: mostly perturbations; textures where they are made when a picture is written.
 _B = TypeVar("_B", bound=Bank | TextureBank)
+
+#: What it is told; a sub-class of the recipe of every method.
+_R = TypeVar("_R", bound=MethodRecipe)
 
 DefaultFor = Literal["classes", "classes, on a network", "no classes"]
 """Folders that ``auto`` tells apart; on a network: a surrogate, one pattern a class or a paper's settings were asked
@@ -93,8 +98,23 @@ class FitContext:
         return part
 
 
-class Method(ABC, Generic[_B]):
+class Method(ABC, Generic[_B, _R]):
     """A way to make data unlearnable. Hyper-parameters are keyword-only; data comes with :meth:`fit`.
+
+    Args:
+        budget: default 8/255, unless a preset says otherwise.
+        granularity: one of those that the method offers, by default the first.
+        surrogate: registry name; by default the method's own.
+        seed: of everything random, in 0..2**31-1.
+        device: where to compute: ``auto``, ``cpu``, ``cuda``, ...
+        weights: a file of weights of the surrogate.
+        allow_download: let networks fetch their weights.
+        hyper_parameters: fields of :attr:`recipe_class`; ``None`` leaves one to the preset, or to us.
+
+    Raises:
+        ConfigError: a value out of range.
+        UnknownNameError: no such hyper-parameter, or no such word.
+        SetupError: no such device.
 
     Class attributes:
         name: registry name.
@@ -102,7 +122,7 @@ class Method(ABC, Generic[_B]):
             than its class says, with another granularity.
         granularities: those it offers, the default first.
         without_labels: that which it takes on a folder without classes by itself; ``None``: the default.
-        default_surrogate: registry name, or ``None`` for methods without a surrogate.
+        recipe_class: the model whose fields are the hyper-parameters.
         default_for: the folders for which ``auto`` stands for it, or ``None``.
         instant: whether nothing is optimised, so that a fit takes no time to speak of.
         protects: False for a placebo.
@@ -114,12 +134,25 @@ class Method(ABC, Generic[_B]):
     needs: Literal["labels", "captions", "nothing"]
     granularities: ClassVar[tuple[Granularity, ...]]
     without_labels: ClassVar[Granularity | None] = None
-    default_surrogate: ClassVar[str | None] = None
     default_for: ClassVar[DefaultFor | None] = None
     instant: ClassVar[bool] = False
     protects: ClassVar[bool] = True
     keyed: ClassVar[bool] = False
     key: RunKey | None = None
+
+    recipe_class: ClassVar[type[MethodRecipe]] = MethodRecipe
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        shown = list(signature(cls.__init__).parameters.values())[1:]
+        if cls.__init__ is Method.__init__:  # not somebody's own: it takes what the recipe has
+            fields = cls.recipe_class.hyper_parameters().items()
+            own = [
+                Parameter(name, Parameter.KEYWORD_ONLY, default=None if field.default_factory else field.default)
+                for name, field in fields
+            ]
+            shown = [*shown[:-1], *own]
+        cls.__signature__ = Signature(shown)  # type: ignore[attr-defined]
 
     def __init__(
         self,
@@ -131,21 +164,45 @@ class Method(ABC, Generic[_B]):
         device: str = "auto",
         weights: Path | None = None,
         allow_download: bool = False,
+        **hyper_parameters: Any,
     ) -> None:
         chosen = granularity or self.granularities[0]
         if chosen not in self.granularities:
             raise ConfigError(f"{self.name} works per {' or per '.join(self.granularities)}, not per {chosen}.")
-        if not 0 <= seed <= MOST_SEED:
-            raise ConfigError(f"The seed must lie in 0..{MOST_SEED}, not {seed}.")
-        if surrogate is not None and self.default_surrogate is None:
-            raise ConfigError(f"{self.name} uses no surrogate, so {surrogate!r} would do nothing. Leave it out.")
-        self.budget = budget or Budget(8 / 255)
-        self.granularity: Granularity = chosen
-        self.surrogate = surrogate or self.default_surrogate
-        self.seed = seed
-        self.device = resolve_device(device)
-        self.weights = weights
-        self.allow_download = allow_download
+        shared = {"budget": budget, "granularity": chosen, "surrogate": surrogate, "seed": seed}
+        where = {"device": resolve_device(device), "weights": WeightsPolicy.of(weights, allow_download)}
+        self.recipe = cast("_R", self.recipe_class.made({"method": self.name, **shared, **where, **hyper_parameters}))
+        self._set_up()
+
+    @property
+    def budget(self) -> Budget:
+        """How far a pixel may move."""
+        return self.recipe.budget
+
+    @property
+    def granularity(self) -> Granularity:
+        """Whose patterns there are."""
+        return self.recipe.granularity
+
+    @property
+    def surrogate(self) -> str | None:
+        """Registry name of the model that noise is made on, or ``None``."""
+        return self.recipe.surrogate or None
+
+    @property
+    def seed(self) -> int:
+        """Of everything random."""
+        return self.recipe.seed
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.recipe.device
+
+    @property
+    def weights(self) -> WeightsPolicy:
+        """Where the weights of the surrogate come from."""
+        return self.recipe.weights
 
     @property
     def networks(self) -> tuple[str, ...]:
@@ -272,16 +329,7 @@ class Method(ABC, Generic[_B]):
 
     def settings(self) -> dict[str, Any]:
         """The resolved hyper-parameters, JSON-safe."""
-        return {
-            "method": self.name,
-            "granularity": self.granularity,
-            "epsilon": self.budget.epsilon,
-            "norm": self.budget.norm,
-            "surrogate": self.surrogate,
-            "weights": str(self.weights) if self.weights else None,
-            "seed": self.seed,
-            "device": str(self.device),
-        }
+        return self.recipe.settings()
 
     def _rows(self, dataset: ImageSet, context: FitContext) -> Sequence[str]:
         """The bank's keys, one a row."""
@@ -300,6 +348,9 @@ class Method(ABC, Generic[_B]):
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in shown.items())})"
 
     # ------------------------------------------------------------------ for authors of methods
+    def _set_up(self) -> None:
+        """What is made of the recipe once, when it is known."""
+
     @abstractmethod
     def _fit(self, dataset: ImageSet, context: FitContext) -> Tensor | TextureBank:
         """Float ``[M, 3, R, R]`` in units of the full range: a row a class, or a row an image of ``dataset``. Or a bank
@@ -375,19 +426,6 @@ class Method(ABC, Generic[_B]):
         digest = hashlib.sha256(parts.encode())
         digest.update(dataset.images.cpu().contiguous().view(-1).numpy().data)
         return digest.hexdigest()
-
-
-def settled_precision(asked: str, *, paper: bool) -> Precision:
-    """The precision that was asked for; of the paper preset always float32.
-
-    Raises:
-        UnknownNameError: no such precision.
-        ConfigError: bfloat16 for the paper preset.
-    """
-    precision = check_precision(asked)
-    if paper and precision == "bfloat16":
-        raise ConfigError("The paper preset is computed in float32. Leave out the precision, or the preset.")
-    return "float32" if paper else precision
 
 
 def _in_key_order(dataset: ImageSet) -> ImageSet:

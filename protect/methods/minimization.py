@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Final, Literal
+from dataclasses import replace
+from typing import Any, Final
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from ...errors import ConfigError
 from ...imaging import Budget, ImageSet
-from ...surrogates import Precision, create_surrogate, now
-from ..bank import Granularity
+from ...surrogates import create_surrogate, now
 from .base import FitContext, FitEstimate
 from .checkpoint import State, part_of, run_resumable
 from .pgd import gradient_sums
 from .ranks import ranks
+from .recipe import CraftingRecipe, StepSize, tenth_of_the_budget
 from .self_check import CheckResult, SelfCheck
 from .stages import ClassStage, ExtraGradient, SampleStage
 from .surrogate_training import SurrogateTrainer, delta_by_class, delta_by_row
@@ -33,57 +32,32 @@ PAPER_ROUNDS = 1000
 """The official code goes on until the error is small enough, ten rounds on CIFAR-10; some sets never get there."""
 
 
-#: Levels by which slow colours may shift, unless the preset is the paper's.
-TINT = 0.0
-
 _FEW_IMAGES: Final = 32
 _BUSY_PIXELS: Final = 1 << 20
 
 
-@dataclass(frozen=True, kw_only=True)
-class MinimizationRecipe:
-    """Resolved hyper-parameters; see :class:`ErrorMinimizing` for their meaning.
+class MinimizationRecipe(CraftingRecipe):
+    """Hyper-parameters of error minimisation, and what is built from them."""
 
-    Raises:
-        ConfigError: a value out of range.
-    """
-
-    granularity: Granularity
-    epsilon: float
-    surrogate: str
-    seed: int
-    device: torch.device
-    weights: Path | None
-    allow_download: bool
-    preset: Literal["paper"] | None
-    step_size: float
-    theta_steps: int
-    rounds: int
-    sample_rounds: int
-    pgd_steps: int
-    stop_error: float
-    attempts: int
-    target: float
-    tint: float | None = None
-    precision: Precision = "auto"
-
-    def __post_init__(self) -> None:
-        whole = {"theta_steps": 1, "rounds": 1, "sample_rounds": 1, "pgd_steps": 1, "attempts": 0}
-        for field, least in whole.items():
-            if getattr(self, field) < least:
-                raise ConfigError(f"{field} must be at least {least}, not {getattr(self, field)}.")
-        if not 0 < self.step_size <= 2 * self.epsilon:
-            raise ConfigError(f"step_size {self.step_size:g} must lie in (0, 2 epsilon].")
-        if self.tint is not None and not 0.0 <= self.tint <= 255.0:
-            raise ConfigError(f"tint is a number of levels from 0 to 255, not {self.tint}.")
-        for field in ("stop_error", "target"):
-            if not 0.0 <= getattr(self, field) <= 1.0:
-                raise ConfigError(f"{field} is a share in [0, 1], not {getattr(self, field)}.")
-
-    @property
-    def paper(self) -> bool:
-        """Whether this is the published schedule."""
-        return self.preset == "paper"
+    step_size: StepSize = Field(default_factory=tenth_of_the_budget)
+    """Alpha of the class stage, in units of the full range; default epsilon / 10, as in the paper."""
+    surrogate_steps: int = Field(default=10, ge=1)
+    """M, steps of the surrogate a round."""
+    rounds: int = Field(default=30, ge=1)
+    """Of the class stage, at most; in the paper preset a thousand, a hundred times what it took."""
+    sample_rounds: int = Field(default=3, ge=1)
+    """Of the sample stage, at most; in the paper preset a thousand."""
+    pgd_steps: int = Field(default=5, ge=1)
+    """T of the sample stage; in the paper preset 20."""
+    stop_error: float = Field(default=0.01, ge=0, le=1)
+    """Lambda: the error of the surrogate at which crafting ends."""
+    attempts: int = Field(default=3, ge=0)
+    """How often crafting may start anew after a failed self-check; 0 switches the check off, as in the paper preset."""
+    target: float = Field(default=0.2, ge=0, le=1)
+    """Residual learnability that the self-check accepts."""
+    tint: float | None = Field(default=0.0, ge=0, le=255)
+    """How far slow colours (casts, large stains) may shift, in 1/255 levels: 0 removes them (docs/methods/emn.md has
+    what that costs); in the paper preset no bound."""
 
     @property
     def batch_size(self) -> int:
@@ -96,11 +70,6 @@ class MinimizationRecipe:
         few = _FEW_IMAGES if self.device.type == "cpu" else max(_FEW_IMAGES, _BUSY_PIXELS // resolution**2)
         return min(self.batch_size, few)
 
-    def settings(self) -> dict[str, Any]:
-        """Those that the base class does not know, JSON-safe."""
-        names = ("preset", "step_size", "theta_steps", "rounds", "sample_rounds", "pgd_steps", "stop_error")
-        return {name: getattr(self, name) for name in (*names, "attempts", "target", "tint", "precision")}
-
     def tint_bound(self, dataset: ImageSet) -> TintBound | None:
         """The bound on slow colours at the resolution of ``dataset``, where there is one."""
         return None if self.tint is None else TintBound(dataset.resolution, self.tint, dataset.images.device)
@@ -112,7 +81,7 @@ class MinimizationRecipe:
             dataset=dataset,
             epsilon=self.epsilon,
             step_size=self.step_size,
-            theta_steps=self.theta_steps,
+            surrogate_steps=self.surrogate_steps,
             rounds=self.rounds,
             min_rounds=1 if paper else min(self.rounds, 20),
             stop_error=self.stop_error,
@@ -132,7 +101,7 @@ class MinimizationRecipe:
             dataset=dataset,
             epsilon=self.epsilon,
             step_size=self.epsilon / 10,
-            theta_steps=self.theta_steps,
+            surrogate_steps=self.surrogate_steps,
             rounds=self.sample_rounds,
             min_rounds=1,
             stop_error=self.stop_error,
@@ -155,7 +124,6 @@ class MinimizationRecipe:
             resolution=dataset.resolution,
             seed=self.derived_seed(attempt, 0, 0),
             weights=self.weights,
-            allow_download=self.allow_download,
         )
         return SurrogateTrainer(
             model, dataset.images, dataset.labels, batch_size=self.batch_size, augment=not self.paper,
@@ -166,6 +134,15 @@ class MinimizationRecipe:
         """The seed of one round: a round that is done again is the same round."""
         # torch takes 64 bits; a seed of 31 would need 65.
         return (((self.seed * 1009 + attempt) * 1009 + stage) * 10007 + number) % 2**63
+
+
+MinimizationRecipe.presets = {
+    "fast": MinimizationRecipe(preset="fast", rounds=15, sample_rounds=2, attempts=1),
+    "paper": MinimizationRecipe(
+        preset="paper", surrogate="resnet18-plain", precision="float32", rounds=PAPER_ROUNDS,
+        sample_rounds=PAPER_ROUNDS, pgd_steps=20, attempts=0, tint=None,
+    ),
+}  # fmt: skip
 
 
 class MinimizationFit:
@@ -397,10 +374,10 @@ def estimate_fit(recipe: MinimizationRecipe, dataset: ImageSet, total: int) -> F
     seconds = 0.0
     if recipe.granularity == "class" or not paper:
         per_round = stage.subset * total if paper else stage.updates * stage.per_class * classes
-        seconds += _expected(recipe.rounds, paper) * (recipe.theta_steps * training + per_round * step * 1.3)
+        seconds += _expected(recipe.rounds, paper) * (recipe.surrogate_steps * training + per_round * step * 1.3)
     if recipe.granularity == "sample":
         per_round = total * recipe.pgd_steps
-        seconds += _expected(recipe.sample_rounds, paper) * (recipe.theta_steps * training + per_round * step)
+        seconds += _expected(recipe.sample_rounds, paper) * (recipe.surrogate_steps * training + per_round * step)
     if recipe.attempts:  # 300 steps of 64 images for each of two victims cost about 300 surrogate steps of 128
         seconds += 300 * training
     pixel = 3 * dataset.resolution**2

@@ -10,11 +10,12 @@ from torch import Tensor
 from ...imaging import ImageSet
 from ..bank import Bank
 from .base import FitContext, FitEstimate, Method
+from .recipe import MethodRecipe
 from .registry import register_method
 
 
 @register_method
-class RandomNoise(Method[Bank]):
+class RandomNoise(Method[Bank, MethodRecipe]):
     """Every value is +epsilon or -epsilon with equal chance: the strongest noise inside the budget.
 
     Per sample it does nothing to a victim (.497 against .505 clean); per class it is a weak shortcut. Each row's signs

@@ -1,4 +1,4 @@
-"""Names of methods, the factory, and the hyper-parameters that constructors take.
+"""Names of methods, the factory, and what may be set by name.
 
 The methods that come with bitterant stand in :mod:`.table`; others are registered with a decorator.
 """
@@ -6,115 +6,38 @@ The methods that come with bitterant stand in :mod:`.table`; others are register
 from __future__ import annotations
 
 import importlib
-import inspect
-import types
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from collections.abc import Mapping
+from inspect import signature
+from typing import Any, TypeVar
 
 from ...errors import ConfigError, UnknownNameError
-from ...imaging import Budget
 from ...plugins import PlugIns, adding_classes, origin_of
-from ...surrogates import Precision, check_precision, resolve_device
-from ..bank import Granularity
+from ...records.shared_options import Schedule
+from ...surrogates import Precision
 from .base import DefaultFor, Method
+from .recipe import CraftingRecipe, unknown
 from .table import METHODS
 
-SURROGATE = "small-cnn"
-"""On a CPU: a ResNet-18 costs forty times as much there."""
 
-
-def own_surrogate(device: str) -> str:
-    """``resnet18``, the network of the literature, where the work is done on a CUDA device.
-
-    Raises:
-        ConfigError, SetupError: no such device.
-    """
-    return "resnet18" if resolve_device(device).type == "cuda" else SURROGATE
-
-
-_OF_EVERY_METHOD = {
-    "self", "name", "method", "budget", "granularity", "surrogate", "seed", "device", "weights", "allow_download",
-    "preset", "precision",
-}  # fmt: skip
-_PLAIN = (bool, int, float, str, types.NoneType)
-
-
-def hyper_parameters(constructor: Callable[..., Any]) -> dict[str, tuple[Any, ...]]:
-    """Those that can be written as text, by name: the kinds of value that each takes, and words out of ``Literal``.
-
-    Options that every method has (budget, surrogate, seed, ...) are not among them.
-    """
-    try:
-        hints = get_type_hints(constructor)
-    except NameError:  # annotations of somebody's own method that exist for type checkers only
-        hints = {}
-    found = {}
-    for name in inspect.signature(constructor).parameters:
-        kinds = _kinds(hints.get(name, object))
-        if name not in _OF_EVERY_METHOD and all(isinstance(kind, str) or kind in _PLAIN for kind in kinds):
-            found[name] = kinds
-    return found
-
-
-def check_hyper_parameters(method: str, constructor: Callable[..., Any], given: Mapping[str, Any]) -> None:
-    """Make sure that the method has these, and that plain values are of the right kind. Ranges are its own business.
-
-    Raises:
-        UnknownNameError: it has no such hyper-parameter.
-        ConfigError: a word where a number belongs, or the like.
-    """
-    if not given:
-        return
-    known, takes = hyper_parameters(constructor), inspect.signature(constructor).parameters
-    anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values())
-    for name, value in given.items():
-        if name not in takes and not anything:
-            raise _unknown(method, name, known)
-        if name in known and not any(_fits(value, kind) for kind in known[name]):
-            wanted = ", ".join(repr(kind) if isinstance(kind, str) else _NAMES[kind] for kind in known[name])
-            raise ConfigError(f"The hyper-parameter {name} of {method} is {wanted}, not {value!r}.")
-
-
-def check_settable(method: str, constructor: Callable[..., Any], given: Mapping[str, Any]) -> None:
+def check_settable(cls: type[Method], given: Mapping[str, Any]) -> None:
     """Make sure that these can be set by name from outside: no option that has a place of its own, no objects.
 
     Raises:
         UnknownNameError: the method has no such hyper-parameter.
         ConfigError: it is an option of every method.
     """
-    known, takes = hyper_parameters(constructor), inspect.signature(constructor).parameters
+    known, takes = cls.recipe_class.settable(), signature(cls).parameters
+    plain = {each.name for each in known}
     for name in given:
-        if name in _OF_EVERY_METHOD:
-            raise ConfigError(f"{name} is no hyper-parameter of {method}: it is an option of its own.")
-        if name in takes and name not in known:
-            raise ConfigError(f"The hyper-parameter {name} of {method} is no plain value: set it in Python.")
-        if name not in takes:
-            raise _unknown(method, name, known)
+        if name in _OPTIONS:
+            raise ConfigError(f"{name} is no hyper-parameter of {cls.name}: it is an option of its own.")
+        if name in takes and name not in plain and cls.__init__ is Method.__init__:
+            raise ConfigError(f"The hyper-parameter {name} of {cls.name} is no plain value: set it in Python.")
+        if name not in takes and not any(found.kind is found.VAR_KEYWORD for found in takes.values()):
+            raise unknown(cls.name, name, known)
 
 
-def _unknown(method: str, name: str, known: Mapping[str, Any]) -> ConfigError:
-    if not known:
-        return ConfigError(f"The method {method} has no hyper-parameters, so not {name!r} either.")
-    return UnknownNameError(f"hyper-parameter of {method}", name, known)
-
-
-_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a word", types.NoneType: "null"}
-
-
-def _kinds(hint: Any) -> tuple[Any, ...]:
-    if get_origin(hint) in (Union, types.UnionType):
-        return tuple(kind for part in get_args(hint) for kind in _kinds(part))
-    return get_args(hint) if get_origin(hint) is Literal else (hint,)
-
-
-def _fits(value: object, kind: Any) -> bool:
-    if isinstance(kind, str):
-        return value == kind
-    if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
-
+_OPTIONS = {"self", "name", *signature(Method.__init__).parameters, *CraftingRecipe.model_fields} - {"hyper_parameters"}
 
 _PLUGINS = PlugIns("bitterant.methods", "method")
 _METHODS: dict[str, type[Method]] = {}
@@ -189,57 +112,21 @@ def default_method(*, labelled: bool, on_network: bool = False) -> str:
     return next(name for name, cls in method_classes().items() if cls.default_for == wanted)
 
 
-def create_method(
-    name: str,
-    *,
-    budget: Budget | None = None,
-    granularity: Granularity | None = None,
-    surrogate: str | None = None,
-    seed: int = 0,
-    device: str = "auto",
-    preset: str | None = None,
-    precision: Precision = "auto",
-    weights: Path | None = None,
-    allow_download: bool = False,
-    **parameters: Any,
-) -> Method:
+def create_method(name: str, *, preset: Schedule | None = None, precision: Precision = "auto", **given: Any) -> Method:
     """A method by name.
 
     Args:
         name: a name of :func:`method_names`.
-        budget: default 8/255.
-        granularity: default the method's first.
-        surrogate: default the method's own.
-        seed: of everything random in it.
-        device: ``auto``, ``cpu``, ``cuda``, ...
-        preset: ``paper`` for the paper's hyper-parameters where the method's defaults differ.
+        preset: ``fast``, ``balanced`` or ``paper``, of a method that optimises.
         precision: of networks: ``float32``, ``bfloat16``, or ``auto``, see :func:`choose_precision`.
-        weights: weights file of the surrogate.
-        allow_download: let the surrogate fetch weights.
-        parameters: hyper-parameters of the method itself.
+        given: what every method takes (see :class:`Method`), and hyper-parameters of its own.
 
     Raises:
-        UnknownNameError: no such method or surrogate.
+        UnknownNameError: no such method, surrogate or hyper-parameter.
         ConfigError: a value out of range, or a preset or parameter that the method does not have.
     """
-    cls = method_class(name)
     if preset is not None:
-        takes = inspect.signature(cls).parameters.values()
-        if not any(parameter.name == "preset" or parameter.kind is parameter.VAR_KEYWORD for parameter in takes):
-            raise ConfigError(f"The method {name} has no preset {preset!r}: it comes in one form only.")
-        parameters["preset"] = preset
-    if check_precision(precision) != "auto":
-        if "precision" not in inspect.signature(cls).parameters:
-            raise ConfigError(f"The method {name} computes in one precision only, so {precision!r} would do nothing.")
-        parameters["precision"] = precision
-    check_hyper_parameters(name, cls.__init__, parameters)
-    return cls(
-        budget=budget,
-        granularity=granularity,
-        surrogate=surrogate,
-        seed=seed,
-        device=device,
-        weights=weights,
-        allow_download=allow_download,
-        **parameters,
-    )
+        given["preset"] = preset
+    if precision != "auto":
+        given["precision"] = precision
+    return method_class(name)(**given)

@@ -54,7 +54,7 @@ class Stage:
     Attributes:
         dataset: images and labels on the device of computation.
         epsilon, step_size: bound and alpha, in units of the full range.
-        theta_steps: M, optimiser steps of the surrogate a round.
+        surrogate_steps: M, optimiser steps of the surrogate a round.
         rounds: at most so many.
         min_rounds: at least so many, whatever the error.
         stop_error: lambda, the error of the surrogate at which a stage ends.
@@ -70,7 +70,7 @@ class Stage:
     dataset: ImageSet
     epsilon: float
     step_size: float
-    theta_steps: int
+    surrogate_steps: int
     rounds: int
     min_rounds: int
     stop_error: float
@@ -178,7 +178,7 @@ class ClassStage(Stage):
         """One round in place on ``state``; ``tell`` gets the share of the round that is done."""
         labels, delta = self._labels(), state["delta"]
         patterns = delta_by_class(delta, labels, self.resize, self.dataset.writable)
-        loss = trainer.steps(self.theta_steps, patterns, generator)
+        loss = trainer.steps(self.surrogate_steps, patterns, generator)
         tell(0.4)
         crew, stage, frozen = self._crew(trainer)
         if self.paper:
@@ -306,7 +306,7 @@ class SampleStage(Stage):
         """One round in place on ``state``; ``tell`` gets the share of the round that is done."""
         delta = state["delta"]
         count = len(delta)
-        loss = trainer.steps(self.theta_steps, delta_by_row(delta, self.resize, self.dataset.writable), generator)
+        loss = trainer.steps(self.surrogate_steps, delta_by_row(delta, self.resize, self.dataset.writable), generator)
         crew, stage, frozen = self._crew(trainer)
         # Always the same images together, and so on the same process, but in an order of this round: half are mirrored.
         runs = torch.arange(count).tensor_split(-(-count // self.block))

@@ -10,19 +10,19 @@ dealt at random it points nowhere.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from pydantic import Field, ValidationInfo, field_validator
 from scipy.optimize import linear_sum_assignment
 
 from ...errors import ConfigError
-from ...imaging import Budget, ImageSet
+from ...imaging import ImageSet
 from ...records.secrets import key_of_run
-from ..bank import Granularity
 from ..clusters import (
     CLUSTER_SURROGATE,
     FeatureSpace,
@@ -36,6 +36,7 @@ from ..textures import TextureBank, TextureRecipe
 from ..textures.code_book import LEAST_RESOLUTION, MOST_CLASSES, Code, check_resolution, code_book
 from ..textures.wave import energies, small_brightness
 from .base import FitContext, FitEstimate, FitProgress, Method, ProgressCallback
+from .recipe import MethodRecipe, no_surrogate
 from .registry import register_method
 
 #: What classes have of codes is told this exactly: what differs less is the rounding of some machine.
@@ -85,8 +86,40 @@ def assign_against_nature(found: np.ndarray) -> np.ndarray:
 SAMPLE_A_CLASS, SAMPLE = 64, 2000
 
 
+def _own_surrogate(told: Mapping[str, Any]) -> str:
+    return CLUSTER_SURROGATE if told["granularity"] == "cluster" else ""
+
+
+class ClassTextureRecipe(MethodRecipe):
+    """Hyper-parameters of textures. The key is made of the seed where there is neither key file nor secret; with
+    one, the seed makes another key."""
+
+    surrogate: str = Field(default_factory=_own_surrogate)
+    """In whose features clusters are found; none for ``sample``."""
+    key_file: str | None = None
+    """A file of hexadecimal digits that nobody can guess. Without it and a secret, anybody who guesses the seed can
+    compute the textures and take them off."""
+    secret: bytes | None = Field(default=None, repr=False)
+    """The key itself, 16 bytes or more that nobody can guess, instead of a file."""
+    for_resolution: int | None = None
+    """Side in px at which a trainer is expected to look at the pictures: periods are then long enough there, as they
+    always are on a picture itself."""
+    floor: float = Field(default=TextureRecipe.floor, gt=0, le=1)
+    """Share of the budget on areas that mask nothing; 1 is the full budget everywhere. Pictures of less than some 72 px
+    get it everywhere."""
+    clusters: int | None = Field(default=None, ge=2, le=MOST_CLASSES)
+    """How many, with ``granularity="cluster"``; by default ten, fewer for small folders."""
+
+    @field_validator("surrogate")
+    @classmethod
+    def _finds_clusters(cls, surrogate: str, info: ValidationInfo) -> str:
+        if info.data.get("granularity") != "cluster":
+            raise no_surrogate(surrogate, info)
+        return surrogate
+
+
 @register_method
-class Texture(Method[TextureBank]):
+class Texture(Method[TextureBank, ClassTextureRecipe]):
     """Class-coded textures: waves of brightness whose direction and period are the class, or the cluster of pictures
     that look alike where there are no classes. Instant.
 
@@ -104,23 +137,8 @@ class Texture(Method[TextureBank]):
     (NeurIPS 2022, arXiv 2206.03693), whose patterns need no surrogate either. These are in brightness alone, so that
     grayscale takes nothing away, and of long periods, which survive compression and blur.
 
-    Args:
-        budget: default 8/255.
-        granularity: ``sample``: codes belong to classes; ``cluster``: to clusters of pictures, labels are not used.
-        surrogate: in whose features clusters are found; none for ``sample``.
-        seed: the key is made of it where there is neither key file nor secret; with one, it makes another key.
-        device: where the surrogate looks at pictures.
-        weights: of the surrogate, where they do not come with a package.
-        allow_download: let the surrogate fetch its weights.
-        key_file: see :func:`read_secret`. Without it and a secret, anybody who guesses the seed can compute the
-            textures and take them off.
-        secret: the key itself, 16 bytes or more that nobody can guess, instead of a file; :func:`protect_folder` draws
-            one where neither key file nor seed was given.
-        for_resolution: side in px at which a trainer is expected to look at the pictures: periods are then long enough
-            there (:func:`~bitterant.protect.textures.code_book.scale_for`), as they always are on a picture itself.
-        floor: share of the budget on areas that mask nothing, in (0, 1]; 1 is the full budget everywhere. Pictures of
-            less than some 72 px get it everywhere.
-        clusters: how many, with ``granularity="cluster"``; by default ten, fewer for small folders.
+    ``granularity="sample"``: codes belong to classes; ``cluster``: to clusters of pictures, labels are not used.
+    Hyper-parameters are the fields of :class:`ClassTextureRecipe`.
 
     Raises:
         ConfigError: a value out of range, or a key file that is none.
@@ -134,40 +152,21 @@ class Texture(Method[TextureBank]):
     instant = True
     keyed = True
 
-    def __init__(
-        self,
-        *,
-        budget: Budget | None = None,
-        granularity: Granularity | None = None,
-        surrogate: str | None = None,
-        seed: int = 0,
-        device: str = "auto",
-        weights: Path | None = None,
-        allow_download: bool = False,
-        key_file: str | None = None,
-        secret: bytes | None = None,
-        for_resolution: int | None = None,
-        floor: float = TextureRecipe.floor,
-        clusters: int | None = None,
-    ) -> None:
-        by_cluster = granularity == "cluster"
-        super().__init__(
-            budget=budget, granularity=granularity, surrogate=None if by_cluster else surrogate, seed=seed,
-            device=device, weights=weights, allow_download=allow_download,
-        )  # fmt: skip
-        if by_cluster:
-            self.needs, self.surrogate = "nothing", surrogate or CLUSTER_SURROGATE
-        elif weights is not None:
+    recipe_class = ClassTextureRecipe
+
+    def _set_up(self) -> None:
+        recipe = self.recipe
+        if recipe.granularity == "cluster":
+            self.needs = "nothing"
+        elif recipe.weights.file is not None:
             raise ConfigError("texture uses no network, so weights would do nothing. Leave them out.")
-        elif clusters is not None:
+        elif recipe.clusters is not None:
             raise ConfigError("texture forms clusters only with --granularity cluster. Add it, or leave clusters out.")
-        if clusters is not None and not 2 <= clusters <= MOST_CLASSES:
-            raise ConfigError(f"clusters must lie in 2..{MOST_CLASSES}, not {clusters}.")
-        self.clusters = clusters
-        check_resolution(for_resolution)
-        self.recipe = TextureRecipe(floor=floor)
-        self.for_resolution = for_resolution
-        self.key = key_of_run(None if key_file is None else Path(key_file), secret, seed, purpose=self.name)
+        check_resolution(recipe.for_resolution)
+        self.clusters, self.for_resolution = recipe.clusters, recipe.for_resolution
+        self.shape = TextureRecipe(floor=recipe.floor)
+        key_file = None if recipe.key_file is None else Path(recipe.key_file)
+        self.key = key_of_run(key_file, recipe.secret, recipe.seed, purpose=self.name)
 
     @property
     def needs_pixels(self) -> bool:
@@ -188,9 +187,7 @@ class Texture(Method[TextureBank]):
         return {
             **super().settings(),
             **self.key.about,
-            "for_resolution": self.for_resolution,
-            "clusters": self.clusters,
-            "recipe": asdict(self.recipe),
+            "recipe": asdict(self.shape),
         }
 
     def sample_a_class(self, classes: int) -> int:
@@ -214,7 +211,7 @@ class Texture(Method[TextureBank]):
             order=None if sample is None else self._order(sorted(classes), sample),
             budget=self.budget,
             for_resolution=self.for_resolution,
-            recipe=self.recipe,
+            recipe=self.shape,
             seed=self.seed,
         )
         if progress is not None:
@@ -264,7 +261,7 @@ class Texture(Method[TextureBank]):
     def _space(self, resolution: int) -> FeatureSpace:
         assert self.surrogate is not None
         return create_space(
-            self.surrogate, resolution, seed=self.seed, weights=self.weights, allow_download=self.allow_download,
+            self.surrogate, resolution, seed=self.seed, weights=self.weights,
             device=self.device,
         )  # fmt: skip
 
@@ -278,8 +275,8 @@ class Texture(Method[TextureBank]):
         # As it will be drawn on pictures of this size.
         seen = max(LEAST_RESOLUTION, min(self.for_resolution or sample.resolution, sample.resolution))
         book = code_book(len(names), for_resolution=seen)
-        small = [small_brightness(image, self.recipe.side) for image in sample.images.permute(0, 2, 3, 1).cpu().numpy()]
-        return assign_against_nature(natural_contents(small, labels, book, self.recipe.sigma)).tolist()
+        small = [small_brightness(image, self.shape.side) for image in sample.images.permute(0, 2, 3, 1).cpu().numpy()]
+        return assign_against_nature(natural_contents(small, labels, book, self.shape.sigma)).tolist()
 
     def _estimate(self, dataset: ImageSet, total: int) -> FitEstimate:
         # Dealing a thousand codes takes some hundredths of a second; pictures were looked at while they were read.

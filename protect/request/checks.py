@@ -15,6 +15,7 @@ from ...records.config import Problems
 from ...records.manifest import MANIFEST_NAME
 from ...records.places import lies_in
 from ...records.secrets import new_secret
+from ...records.shared_options import WeightsPolicy
 from ...records.text import counted
 from .config import FitConfig
 from .places import check_writable, linked_problem, overlap_problem
@@ -153,7 +154,7 @@ def check_fit(scan: FolderScan | None, config: FitConfig, problems: Problems) ->
     name = device = None
     with problems.collecting():
         on_network = bool(
-            config.surrogate or config.preset or config.granularity == "class" or config.resolution != "auto"
+            config.surrogate or config.preset == "paper" or config.granularity == "class" or config.resolution != "auto"
         )
         name = config.method
         if isinstance(name, str):
@@ -174,8 +175,7 @@ def check_fit(scan: FolderScan | None, config: FitConfig, problems: Problems) ->
         check_labels(scan, method)
         method.check_processes()
         for number, network in enumerate(method.networks):
-            given = method.weights if number == 0 else None
-            check_weights(network, weights=given, allow_download=method.allow_download)
+            check_weights(network, method.weights if number == 0 else method.weights.without_file())
     if method is None or len(problems.found) > before:
         return None
     resolution = _resolution(scan, method, config, problems)
@@ -185,7 +185,7 @@ def check_fit(scan: FolderScan | None, config: FitConfig, problems: Problems) ->
         captions, told = captions_for(scan, method, config.coco)
         if not method.needs_pixels:
             method.fit_classes(scan.classes)  # costs nothing: what is wrong with the names is told at once
-        if resolution is not None and method.weights is not None and method.surrogate is not None:
+        if resolution is not None and method.weights.file is not None and method.surrogate is not None:
             _check_weights_fit(method.surrogate, method.weights, scan, resolution)
         # Where pictures have the working resolution themselves, it holds all there is to see.
         if resolution is not None and common_size(scan) != (resolution, resolution):
@@ -201,10 +201,9 @@ def check_fit(scan: FolderScan | None, config: FitConfig, problems: Problems) ->
         "epsilon": method.budget.epsilon,
         "norm": method.budget.norm,
         "seed": method.seed,
-        "preset": config.preset,
         "resolution": resolution,
         "view": feature_size,
-        "weights_sha256": None if method.weights is None else sha256_file(method.weights),
+        "weights_sha256": None if method.weights.file is None else sha256_file(method.weights.file),
         "captions_sha256": None if captions is None else captions_digest(captions),
     }
     return Request(
@@ -237,7 +236,7 @@ def _make_method(name: str | Method, config: FitConfig, device: str, *, labelled
     from ..methods.registry import check_settable, method_class
 
     cls = method_class(name)
-    check_settable(name, cls.__init__, parameters)
+    check_settable(cls, parameters)
     if cls.keyed and config.seed is None and "key_file" not in parameters:
         # Nothing is drawn from it before the bank is written, which holds it: a run that goes on reads the bank.
         parameters["secret"] = new_secret()
@@ -264,7 +263,7 @@ def _check_surrogate(name: str | None, problems: Problems) -> None:
         check_surrogate(name)
 
 
-def _check_weights_fit(surrogate: str, weights: Path, scan: FolderScan, resolution: int) -> None:
+def _check_weights_fit(surrogate: str, weights: WeightsPolicy, scan: FolderScan, resolution: int) -> None:
     """Put the weights into the network once: a misfit is better told before a long reading than after."""
     from ...surrogates import create_surrogate
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,16 +12,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypedDict
 from pydantic import BeforeValidator, Field
 
 from ...errors import ConfigError
+from ...imaging.phrases import quoted
+from ...plugins import entry_names
 from ...records.config import Config, Option, at_least, checked, one_or_more, reading
 from ...records.run_file import Shard
 from ...records.shared_options import (
+    MAX_PIXELS,
     BudgetConfig,
     Device,
     FormatPolicy,
+    Granularity,
     Mark,
     MetadataPolicy,
     Precision,
     Resolution,
+    Schedule,
     Strength,
     WeightsConfig,
     WeightsKeywords,
@@ -35,8 +41,6 @@ if TYPE_CHECKING:
     NameOrMethod = str | Method
 else:
     NameOrMethod = Any
-
-Granularity = Literal["sample", "class", "cluster"]
 
 #: A seed of which also a key is made, where it is given: what anybody can guess is no key unless somebody says so.
 KeySeed = Annotated[
@@ -61,8 +65,9 @@ class HyperParameter(Option):
 
 
 def complete_method(incomplete: str) -> list[str]:
-    """Methods that begin like this."""
-    return [name for name in METHOD_WORDS if name.startswith(incomplete)]
+    """Methods that begin like this, those of plug-ins by the names of their entry points."""
+    names = dict.fromkeys((*METHOD_WORDS, *entry_names("bitterant.methods")))
+    return [name for name in names if name.startswith(incomplete)]
 
 
 def default_workers() -> int:
@@ -97,6 +102,14 @@ def parse_parameters(given: Any) -> Any:
                 raise ConfigError(f"--set {text}: {error}.") from error
             found[name] = value
     return found
+
+
+def _written(item: tuple[str, Any]) -> str:
+    """A hyper-parameter as :func:`parse_parameters` reads it; a word is quoted where it would be taken for a number."""
+    name, value = item
+    if isinstance(value, str) and parse_parameters([f"{name}={value}"]) == {name: value}:
+        return f"{name}={value}"
+    return f"{name}={json.dumps(value)}"
 
 
 def _is_number(text: str) -> bool:
@@ -159,8 +172,12 @@ class FitConfig(WeightsConfig, BudgetConfig):
     ] = None
     resolution: Annotated[Resolution, checked(_check_resolution)] = "auto"
     preset: Annotated[
-        Literal["paper"] | None,
-        Option(help="paper: the published schedule instead of ours; much slower.", metavar="paper", default=False),
+        Schedule | None,
+        Option(
+            help="Of a method that optimises: fast, balanced or paper (the published schedule, much slower).",
+            metavar="WORD",
+            default="balanced",
+        ),
     ] = None
     precision: Precision = "auto"
     key_file: Annotated[
@@ -192,12 +209,13 @@ class FitConfig(WeightsConfig, BudgetConfig):
         Mapping[str, Any],
         reading(parse_parameters),
         Option(
-            help="A hyper-parameter of the method, such as clusters=20; may be repeated. See docs/methods.",
+            help="A hyper-parameter of the method, such as clusters=20; may be repeated. "
+            "'bitterant list methods NAME' tells them.",
             metavar="NAME=VALUE",
             names=("--set",),
             default=False,
             word=list,
-            write=lambda item: f"{item[0]}={item[1]}",
+            write=_written,
         ),
     ] = Field(default_factory=dict)
     coco: Annotated[
@@ -219,6 +237,10 @@ class FitConfig(WeightsConfig, BudgetConfig):
                 raise ConfigError(f"{name} is given twice: as an option of its own, and among the hyper-parameters.")
             found[name] = str(value) if isinstance(value, Path) else value
         return found
+
+
+#: What neither decides about the result nor is a wish that lasts: left to whoever repeats a command.
+_ONCE: Final[dict[str, Any]] = {"resume": True, "workers": None}
 
 
 class ReadConfig(Config):
@@ -243,7 +265,7 @@ class ReadConfig(Config):
         int,
         at_least("max_pixels", 1),
         Option(help="Larger pictures are refused before decoding.", metavar="PIXELS", decisive=True),
-    ] = 200_000_000
+    ] = MAX_PIXELS
 
     max_seconds_per_file: Annotated[
         float,
@@ -343,6 +365,16 @@ class ProtectConfig(ShareConfig, WriteConfig, FitConfig):
         ),
     ] = None
 
+    def command(self, method: str, resolution: int | None) -> str:
+        """The command line that asks for the same, see :meth:`~bitterant.records.config.Config.repeat`.
+
+        Args:
+            method, resolution: those that were taken, where they were left open.
+        """
+        told = {**_ONCE, "method": method, "resolution": resolution or "auto", "bank": None}
+        line = self.repeat("protect", ("method", "seed"), **told)
+        return line if isinstance(self.method, str) else f"{line}  # called from Python with a method of its own"
+
 
 class ApplyConfig(ShareConfig, WeightsConfig, WriteConfig):
     """What ``apply`` is told."""
@@ -357,6 +389,11 @@ class ApplyConfig(ShareConfig, WeightsConfig, WriteConfig):
         ),
     ] = None
     device: Device = "auto"
+
+    def command(self, bank: Any) -> str:
+        """The command line that asks for the same, see :meth:`~bitterant.records.config.Config.repeat`."""
+        name = Path(bank).name if isinstance(bank, str | Path) else "BANK"
+        return f"{self.repeat('apply', **_ONCE)} --bank {quoted(name)}"
 
 
 class CodeBookConfig(BudgetConfig):
@@ -408,7 +445,7 @@ class FitKeywords(WeightsKeywords, total=False):
     resolution: int | Literal["auto"]
     seed: int | None
     device: str
-    preset: Literal["paper"] | None
+    preset: Schedule | None
     precision: Literal["auto", "float32", "bfloat16"]
     key_file: Path | str | None
     generator: Path | str | None

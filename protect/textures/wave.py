@@ -79,7 +79,7 @@ def plain_waves(code: Sequence[Wave]) -> tuple[DrawnWave, ...]:
     return tuple(DrawnWave(wave.cycles, math.radians(wave.angle)) for wave in code)
 
 
-def brightness(pixels: np.ndarray, *, white: int | None = None) -> np.ndarray:
+def luma_601(pixels: np.ndarray, *, white: int | None = None) -> np.ndarray:
     """Brightness in 8-bit levels, Rec. 601.
 
     Args:
@@ -104,7 +104,7 @@ def small_brightness(pixels: np.ndarray, side: int, *, white: int | None = None)
     Args:
         pixels: uint8 or uint16 ``[H, W, 1 or 3]``.
         side: in px.
-        white: as in :func:`brightness`.
+        white: as in :func:`luma_601`.
 
     Returns:
         float32 ``[min(side, H), min(side, W)]``.
@@ -112,11 +112,11 @@ def small_brightness(pixels: np.ndarray, side: int, *, white: int | None = None)
     height, width = pixels.shape[:2]
     rows, columns = min(side, height), min(side, width)
     if (rows, columns) == (height, width):
-        return brightness(pixels, white=white)
+        return luma_601(pixels, white=white)
     # Pillow resizes rows, then columns. Here the former in blocks: the same, without a float copy of the whole picture.
     narrow = np.empty((height, columns), dtype=np.float32)
     for block in row_blocks(height, width):
-        levels = Image.fromarray(brightness(pixels[block], white=white))
+        levels = Image.fromarray(luma_601(pixels[block], white=white))
         narrow[block] = np.asarray(levels.resize((columns, levels.height), Image.Resampling.BILINEAR))
     return np.asarray(Image.fromarray(narrow).resize((columns, rows), Image.Resampling.BILINEAR))
 
@@ -222,7 +222,7 @@ def texture(
         pixels: uint8 or uint16 ``[H, W, 1 or 3]``, at least 8 px a side.
         waves: one, or two that share the range.
         recipe: how it follows the picture.
-        white: as in :func:`brightness`.
+        white: as in :func:`luma_601`.
 
     Returns:
         float32 ``[H, W]`` in -1..1.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from importlib.metadata import EntryPoint
 
 import pytest
 from typer.testing import CliRunner
 
-from bitterant.attacks import adversary_names
-from bitterant.attacks.config import complete_adversary
+from bitterant import plugins
+from bitterant.attacks import adversary_names, victim_names
+from bitterant.attacks.config import complete_adversary, complete_victim
 from bitterant.cli.app import app
 from bitterant.protect import method_class, method_names
 from bitterant.protect.request.config import METHOD_WORDS, complete_method
@@ -59,6 +61,14 @@ def test_methods_are_all_named_and_completed() -> None:
     assert complete_method("t") == ["texture", "t2ue"]
 
 
-def test_adversaries_are_completed() -> None:
+def test_methods_of_plugins_are_completed_without_being_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [EntryPoint("tinsel", "no_such_module:Tinsel", "bitterant.methods")]
+    monkeypatch.setattr(plugins, "entry_points", lambda group: found if group == "bitterant.methods" else [])
+    assert complete_method("t") == ["texture", "t2ue", "tinsel"]
+
+
+def test_adversaries_and_victims_are_completed() -> None:
     assert complete_adversary("") == list(adversary_names())
     assert "jpeg" in " ".join(complete_adversary("jp"))
+    assert complete_victim("") == list(victim_names())
+    assert complete_victim("small-c") == ["small-cnn"]

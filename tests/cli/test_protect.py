@@ -193,10 +193,24 @@ def test_hyper_parameters_are_set_by_name(run: Run, make_folder: MakeFolder) -> 
     assert "fewer clusters" in flat(result.stderr)
 
 
+def test_the_hyper_parameters_of_a_method_are_listed(run: Run) -> None:
+    listed = run("list", "methods", "emn", "--json")
+    told = json.loads(listed.stdout)
+    rounds = next(each for each in told["hyper_parameters"] if each["name"] == "rounds")
+    assert (rounds["values"], rounds["default"]) == ("a whole number, at least 1", "30")
+    assert set(told["presets"]) == {"fast", "paper"}
+    assert "rounds" in run("list", "methods", "emn").stdout
+    assert "noise has no hyper-parameters" in flat(run("list", "methods", "noise").stderr)
+    assert wrong(run, "list", "victims", "emn")
+    assert "no method named 'enm'" in wrong(run, "list", "methods", "enm")
+
+
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
         ("clusters", "NAME=VALUE"),
+        ("clusters=1", "clusters of uc must be at least 2, not 1"),
+        ("objective=everything", "Known: features, joint, labels"),
         ("clusters=", "NAME=VALUE"),
         ("clusters=many", "a whole number"),
         ("cluster=3", "Did you mean 'clusters'"),

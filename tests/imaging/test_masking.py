@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from bitterant.errors import ConfigError
 from bitterant.imaging import amplitude, masking, masking_map
-from bitterant.imaging.masking import brightness
+from bitterant.imaging.masking import luma_709
 
 # Chou and Li (1995): the background's weights and the four directions.
 BACKGROUND = [[1, 1, 1, 1, 1], [1, 2, 2, 2, 1], [1, 2, 0, 2, 1], [1, 2, 2, 2, 1], [1, 1, 1, 1, 1]]
@@ -170,7 +170,7 @@ def test_colour_alone_masks_nothing():
     pixels[..., 1] = 30_000
     pixels[..., 0] = np.where(pick, 20_000, 20_000 + 7_220)
     pixels[..., 2] = np.where(pick, 30_000 + 21_260, 30_000)
-    assert np.ptp(brightness(pixels)) < 0.01
+    assert np.ptp(luma_709(pixels)) < 0.01
     assert masking_map(pixels).max() < 0.01
 
 

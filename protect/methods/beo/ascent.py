@@ -395,7 +395,7 @@ class Ascent:
             index, weights = balanced(copies.labels, self._classes, generator)
             self._banks = [References.read(member, copies, index, weights, scale) for member in members]
 
-    def sweep(self) -> Iterator[tuple[int, Tensor]]:
+    def step(self) -> Iterator[tuple[int, Tensor]]:
         """One step of every image. Yields after each batch how many images have moved, and their errors before."""
         self._stepper.count += 1
         moved = 0

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field, InstanceOf
 from torch import Tensor
 
-from ....errors import ConfigError, FitError, UnknownNameError
+from ....errors import ConfigError, FitError
 from ....imaging import Budget, ImageSet
+from ....records.config import checked
 from ....surrogates import (
     ChosenPrecision,
     FrozenSurrogate,
-    Precision,
     Surrogate,
     choose_precision,
     create_surrogate,
 )
 from ..base import FitContext
 from ..checkpoint import State, part_of, run_resumable
+from ..recipe import CraftingRecipe, StepSize, tenth_of_the_budget
 from ..surrogate_training import SurrogateTrainer, crop_padding
 from ..written import ResizeOperator
 from .ascent import BATCH, EXACT_LIMIT, Ascent, Copies, Stepper, join, round_into_ball, worst_uncertainty
@@ -60,68 +62,68 @@ class Training:
     steps: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class BeoRecipe:
-    """Resolved hyper-parameters; see :class:`BayesErrorAscent` for their meaning.
+def _usual_step(told: Mapping[str, Any]) -> float:
+    return min(1e-3, told["budget"].epsilon) if told["ascent"] == "adam" else tenth_of_the_budget(told)
 
-    Raises:
-        ConfigError: a value out of range.
-        UnknownNameError: no such kind, scaling or rule of ascent.
-    """
 
-    budget: Budget
-    surrogate: str
-    seed: int
-    device: torch.device
-    weights: Path | None
-    allow_download: bool
-    preset: Literal["paper"] | None
-    kind: Kind
-    sigma: float
-    scaling: Scale
-    ascent: Literal["sign", "adam"]
-    step_size: float
-    rounds: int
-    inner_steps: int
-    first_epochs: int
-    epochs: int
-    restart_every: int
-    estimate_images: int
-    estimate_steps: int
-    rms: float | None
-    precision: Precision = "auto"
+def _more_than_a_level(rms: float) -> ConfigError | None:
+    if rms * 255 >= 1:
+        return None
+    return ConfigError(
+        f"rms {rms} is under one level of 255: such a perturbation would be rounded away. "
+        "It is a fraction of the full range; 4 levels are 4/255 = 0.0157."
+    )
 
-    def __post_init__(self) -> None:
-        choices = {"kind": ("max", "true"), "scaling": ("unit", "global"), "ascent": ("sign", "adam")}
-        for field, known in choices.items():
-            if getattr(self, field) not in known:
-                raise UnknownNameError(f"{field} of beo", str(getattr(self, field)), known)
-        whole = {"rounds": 1, "inner_steps": 1, "first_epochs": 1, "epochs": 1, "restart_every": 0}
-        for field, least in {**whole, "estimate_images": 0, "estimate_steps": 1}.items():
-            if getattr(self, field) < least:
-                raise ConfigError(f"{field} must be at least {least}, not {getattr(self, field)}.")
-        if not (math.isfinite(self.sigma) and self.sigma > 0):
-            raise ConfigError(f"sigma must be a positive number, not {self.sigma}. Usual values lie between .1 and 1.")
-        if self.rms is not None and not (math.isfinite(self.rms) and self.rms * 255 >= 1):
-            raise ConfigError(
-                f"rms {self.rms} is under one level of 255: such a perturbation would be rounded away. "
-                "It is a fraction of the full range; 4 levels are 4/255 = 0.0157."
-            )
-        if not 0 < self.step_size <= 2 * self.budget.epsilon:
-            raise ConfigError(f"step_size {self.step_size:g} must lie in (0, 2 epsilon].")
 
-    @property
-    def paper(self) -> bool:
-        """Whether this is the public code's schedule."""
-        return self.preset == "paper"
+def _digest(clean: ImageSet | None) -> str | None:
+    if clean is None:
+        return None
+    digest = hashlib.sha256("\n".join((*clean.classes, *clean.keys)).encode())
+    digest.update(clean.images.cpu().numpy().tobytes())
+    if clean.labels is not None:
+        digest.update(clean.labels.cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+class BeoRecipe(CraftingRecipe):
+    """Hyper-parameters of Bayes-error ascent, and what is built from them."""
+
+    kind: Kind = "max"
+    """``max``: raise one minus the largest posterior, whose optimum is ambiguity. ``true``: one minus that of the own
+    label."""
+    sigma: float = Field(default=0.3, gt=0)
+    """Bandwidth of the kernel, in units of the scaled features; usual values lie between .1 and 1."""
+    scaling: Scale = "unit"
+    """Features of length 1 (``unit``), or all divided by the largest value; in the paper preset ``global``."""
+    ascent: Literal["sign", "adam"] = "sign"
+    """Of the perturbations; in the paper preset ``adam``."""
+    step_size: StepSize = Field(default_factory=_usual_step)
+    """In units of the full range; default epsilon / 10, for ``adam`` 1e-3."""
+    rounds: int = Field(default=30, ge=1)
+    """T; in the paper preset 200."""
+    inner_steps: int = Field(default=2, ge=1)
+    """Ascent steps of every image in a round; in the paper preset 1."""
+    first_epochs: int = Field(default=30, ge=1)
+    """Epochs of a training from scratch (by default prolonged, without crops and flips, while the surrogate is
+    underfit)."""
+    epochs: int = Field(default=2, ge=1)
+    """Of the continued training in a round."""
+    restart_every: int = Field(default=0, ge=0)
+    """Rounds between trainings from scratch, 0 for never; in the paper preset 1."""
+    estimate_images: int = Field(default=2000, ge=0)
+    """How many images the report's estimates are made on; 0 leaves them out."""
+    estimate_steps: int = Field(default=300, ge=1)
+    """Training steps of each of the six small networks for them."""
+    rms: Annotated[float | None, checked(_more_than_a_level)] = None
+    """A second bound beside the budget, an L2 ball: the root mean square of each perturbation at the working
+    resolution, as a fraction of the full range, after rounding too; at least 1/255."""
+    clean_bank: InstanceOf[ImageSet] | None = None
+    """Known clean images of the same classes from other sources, at the same resolution. The surrogate learns them too
+    and they join the references, so that the Bayes error of the mix is raised."""
 
     def settings(self) -> dict[str, Any]:
-        """Those that the base class does not know, JSON-safe."""
-        names = ("preset", "kind", "sigma", "scaling", "ascent", "step_size", "rounds", "inner_steps", "first_epochs")
-        return {
-            name: getattr(self, name)
-            for name in (*names, "epochs", "restart_every", "estimate_images", "estimate_steps", "rms", "precision")
-        }
+        """What decides about the result; of a clean bank, its digest."""
+        return {**super().settings(), "clean_bank": _digest(self.clean_bank)}
 
     def starts_anew(self, number: int) -> bool:
         """Whether a fresh surrogate is trained from scratch at the start of this round."""
@@ -136,7 +138,6 @@ class BeoRecipe:
             resolution=points.resolution,
             seed=self.derived_seed(number, 0, 0),
             weights=self.weights,
-            allow_download=self.allow_download,
         )
         return SurrogateTrainer(
             model, points.images, points.labels, batch_size=BATCH_SIZE, augment=not self.paper, lr=_PEAK,
@@ -201,6 +202,15 @@ class BeoRecipe:
         return (((self.seed * 10007 + number) * 101 + stage) * 10007 + block) % 2**63
 
 
+BeoRecipe.presets = {
+    "fast": BeoRecipe(preset="fast", rounds=10, first_epochs=15, estimate_images=0),
+    "paper": BeoRecipe(
+        preset="paper", surrogate="resnet18-plain", precision="float32", scaling="global", ascent="adam", rounds=200,
+        inner_steps=1, restart_every=1,
+    ),
+}  # fmt: skip
+
+
 ARMS = ("clean", "noise", "protected")
 """What the Bayes error is estimated of at the end: untouched, with random noise of the same budget, and protected."""
 
@@ -218,13 +228,12 @@ class BeoFit:
     Args:
         recipe: hyper-parameters.
         dataset: images with labels, on the device of computation, two or more of every class.
-        clean: known clean images of other sources, or ``None``.
         context: where to report and to keep state.
     """
 
-    def __init__(self, recipe: BeoRecipe, dataset: ImageSet, clean: ImageSet | None, context: FitContext) -> None:
+    def __init__(self, recipe: BeoRecipe, dataset: ImageSet, context: FitContext) -> None:
         self.recipe, self.dataset, self.context = recipe, dataset, context
-        self.copies = recipe.start(join(dataset, clean), len(dataset))
+        self.copies = recipe.start(join(dataset, recipe.clean_bank), len(dataset))
         self.stepper = recipe.stepper(self.copies)
         self.made, self.blocks, self.ready = 0, 0, False
         self.log: list[dict[str, Any]] = []
@@ -281,7 +290,7 @@ class BeoFit:
         estimate = 0.0
         for inner in range(recipe.inner_steps):
             total = torch.zeros((), device=copies.delta.device)
-            for moved, errors in ascent.sweep():
+            for moved, errors in ascent.step():
                 total += errors.sum()
                 self._tell_round(0.5 + 0.5 * (inner + moved / copies.own) / recipe.inner_steps)
             estimate = float(total) / copies.own

@@ -7,30 +7,23 @@ what is raised is a plug-in estimate of the error that the best possible classif
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
-from typing import Any, Literal
-
 import torch
 from torch import Tensor
 
-from ....errors import ConfigError, LabelError, UnknownNameError
-from ....imaging import Budget, ImageSet
-from ....surrogates import Precision, Surrogate, create_surrogate, now
-from ...bank import Bank, Granularity
-from ..base import FitContext, FitEstimate, Method, settled_precision
-from ..registry import SURROGATE, own_surrogate, register_method
+from ....errors import ConfigError, LabelError
+from ....imaging import ImageSet
+from ....surrogates import Surrogate, create_surrogate, now
+from ...bank import Bank
+from ..base import FitContext, FitEstimate, Method
+from ..registry import register_method
 from ..surrogate_training import SurrogateTrainer
 from .ascent import BANK_SIZE, BATCH, Ascent, Copies
 from .cross_fit import NETWORK
 from .fit import ARMS, BeoFit, BeoRecipe
-from .posterior import Kind, Scale
-
-_PAPER_SURROGATE = "resnet18-plain"
 
 
 @register_method
-class BayesErrorAscent(Method[Bank]):
+class BayesErrorAscent(Method[Bank, BeoRecipe]):
     """Bayes-error ascent, one perturbation an image.
 
     Our default is a fast schedule: one surrogate, trained once until it tells the classes apart and then a little in
@@ -42,35 +35,9 @@ class BayesErrorAscent(Method[Bank]):
 
     A raised estimate is not a bound on what a trainer learns: see docs/methods/beo.md, and run ``bitterant verify``.
 
-    Args:
-        budget: default 8/255.
-        granularity: ``sample``, the only one.
-        surrogate: registry name; default ``small-cnn``, on a GPU ``resnet18``, in the paper preset ``resnet18-plain``,
-            which sees pictures as they are in [0, 1]. Of an ensemble ``a+b`` the members' estimates are averaged.
-        seed: of everything random.
-        device: where to compute.
-        weights: weights of the surrogate.
-        allow_download: let the surrogate fetch weights.
-        preset: ``None`` or ``"paper"``.
-        kind: ``max``: raise one minus the largest posterior, whose optimum is ambiguity. ``true``: one minus that of
-            the own label.
-        sigma: bandwidth of the kernel, in units of the scaled features.
-        scaling: ``unit`` or ``global``; see :class:`Scaling`. Default ``unit``, in the paper preset ``global``.
-        ascent: ``sign`` or ``adam``. Default ``sign``, in the paper preset ``adam``.
-        step_size: in units of the full range; default epsilon / 10, for ``adam`` 1e-3.
-        rounds: T; default 30, in the paper preset 200.
-        inner_steps: ascent steps of every image in a round; default 2, in the paper preset 1.
-        first_epochs: epochs of a training from scratch (by default prolonged, without crops and flips, while the
-            surrogate is underfit).
-        epochs: of the continued training in a round.
-        restart_every: rounds between trainings from scratch, 0 for never; default 0, in the paper preset 1.
-        clean_bank: known clean images of the same classes from other sources, at the same resolution. The surrogate
-            learns them too and they join the references, so that the Bayes error of the mix is raised.
-        estimate_images: how many images the report's estimates are made on; 0 leaves them out.
-        estimate_steps: training steps of each of the six small networks for them.
-        rms: a second bound beside the budget, an L2 ball: the root mean square of each perturbation at the working
-            resolution, as a fraction of the full range, after rounding too; at least 1/255.
-        precision: ``float32``, ``bfloat16`` or ``auto``; the paper preset computes in float32.
+    Perturbations belong to samples. Hyper-parameters are the fields of
+    :class:`~bitterant.protect.methods.beo.fit.BeoRecipe`. Of an ensemble ``a+b`` of surrogates the members' estimates
+    are averaged.
 
     Raises:
         ConfigError: a value out of range, or a clean bank that does not fit.
@@ -80,78 +47,7 @@ class BayesErrorAscent(Method[Bank]):
     name = "beo"
     needs = "labels"
     granularities = ("sample",)
-    default_surrogate = SURROGATE
-
-    def __init__(
-        self,
-        *,
-        budget: Budget | None = None,
-        granularity: Granularity | None = None,
-        surrogate: str | None = None,
-        seed: int = 0,
-        device: str = "auto",
-        weights: Path | None = None,
-        allow_download: bool = False,
-        preset: Literal["paper"] | None = None,
-        kind: Kind = "max",
-        sigma: float = 0.3,
-        scaling: Scale | None = None,
-        ascent: Literal["sign", "adam"] | None = None,
-        step_size: float | None = None,
-        rounds: int | None = None,
-        inner_steps: int | None = None,
-        first_epochs: int = 30,
-        epochs: int = 2,
-        restart_every: int | None = None,
-        clean_bank: ImageSet | None = None,
-        estimate_images: int = 2000,
-        estimate_steps: int = 300,
-        rms: float | None = None,
-        precision: Precision = "auto",
-    ) -> None:
-        if preset not in (None, "paper"):
-            raise UnknownNameError("preset of beo", str(preset), ["paper"])
-        paper = preset == "paper"
-        model = surrogate or (_PAPER_SURROGATE if paper else own_surrogate(device))
-        super().__init__(
-            budget=budget,
-            granularity=granularity,
-            surrogate=model,
-            seed=seed,
-            device=device,
-            weights=weights,
-            allow_download=allow_download,
-        )
-        rule = ascent or ("adam" if paper else "sign")
-        usual = min(1e-3, self.budget.epsilon) if rule == "adam" else self.budget.epsilon / 10
-        self.clean_bank = clean_bank
-        self.recipe = BeoRecipe(
-            budget=self.budget,
-            surrogate=model,
-            seed=seed,
-            device=self.device,
-            weights=weights,
-            allow_download=allow_download,
-            preset=preset,
-            kind=kind,
-            sigma=sigma,
-            scaling=scaling or ("global" if paper else "unit"),
-            ascent=rule,
-            step_size=step_size if step_size is not None else usual,
-            rounds=rounds if rounds is not None else (200 if paper else 30),
-            inner_steps=inner_steps if inner_steps is not None else (1 if paper else 2),
-            first_epochs=first_epochs,
-            epochs=epochs,
-            restart_every=restart_every if restart_every is not None else int(paper),
-            estimate_images=estimate_images,
-            estimate_steps=estimate_steps,
-            rms=rms,
-            precision=settled_precision(precision, paper=paper),
-        )
-
-    def settings(self) -> dict[str, Any]:
-        """The resolved hyper-parameters, JSON-safe; of a clean bank, its digest."""
-        return {**super().settings(), **self.recipe.settings(), "clean_bank": _digest(self.clean_bank)}
+    recipe_class = BeoRecipe
 
     @property
     def least_images_a_class(self) -> int:
@@ -160,12 +56,12 @@ class BayesErrorAscent(Method[Bank]):
 
     def _fit(self, dataset: ImageSet, context: FitContext) -> Tensor:
         _check_pairs(dataset)
-        _check_clean_bank(self.clean_bank, dataset)
-        return BeoFit(self.recipe, dataset.to(self.device), self.clean_bank, context).run()
+        _check_clean_bank(self.recipe.clean_bank, dataset)
+        return BeoFit(self.recipe, dataset.to(self.device), context).run()
 
     def _estimate(self, dataset: ImageSet, total: int) -> FitEstimate:
         recipe, dataset = self.recipe, dataset.to(self.device)
-        total += 0 if self.clean_bank is None else len(self.clean_bank)
+        total += 0 if self.recipe.clean_bank is None else len(self.recipe.clean_bank)
         copies = Copies.start(dataset, len(dataset), None)
         generator = torch.Generator().manual_seed(0)
         trainer = recipe.trainer(dataset, 0)
@@ -179,10 +75,10 @@ class BayesErrorAscent(Method[Bank]):
             some, members, recipe.stepper(some), sigma=recipe.sigma, kind=recipe.kind, scale=recipe.scaling,
             padding=padding, generator=generator,
         )  # fmt: skip
-        for _ in ascent.sweep():  # the first pass also allocates: not timed
+        for _ in ascent.step():  # the first pass also allocates: not timed
             pass
         begun = now(self.device)
-        for _ in ascent.sweep():
+        for _ in ascent.step():
             pass
         step = (now(self.device) - begun) / len(part)
         plan = recipe.training(total)
@@ -242,13 +138,3 @@ def _check_clean_bank(clean: ImageSet | None, dataset: ImageSet) -> None:
             f"The clean bank has {clean.resolution} px, the data set {dataset.resolution} px. Load both at the same "
             "resolution."
         )
-
-
-def _digest(clean: ImageSet | None) -> str | None:
-    if clean is None:
-        return None
-    digest = hashlib.sha256("\n".join((*clean.classes, *clean.keys)).encode())
-    digest.update(clean.images.cpu().numpy().tobytes())
-    if clean.labels is not None:
-        digest.update(clean.labels.cpu().numpy().tobytes())
-    return digest.hexdigest()

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ....errors import ConfigError
+from ....imaging.caption_files import GENERATOR_TEMPLATES
 from ....surrogates.image_text import imagenet_class_names
 
 
@@ -66,12 +67,6 @@ def dead_leaves(count: int, side: int, *, seed: int, discs: int = 60) -> Tensor:
     return out
 
 
-_KINDS = ("", "blurry ", "black and white ", "low contrast ", "high contrast ", "bad ", "good ", "small ", "big ")
-TEMPLATES: tuple[str, ...] = tuple(f"a {kind}photo of {article} {{}}." for article in ("a", "the") for kind in _KINDS)
-"""The eighteen of the authors' code; the first is the fixed one of class-wise noise."""
-
-FIXED_TEMPLATE = TEMPLATES[0]
-
 _PLACES = (
     "on a beach", "in a kitchen", "on a street", "in the snow", "in a garden", "on a table", "in front of a house",
     "at night", "in a field", "near the water", "in a shop", "on a white background", "in a living room", "under trees",
@@ -92,7 +87,7 @@ def readable_class(name: str) -> str:
 
 def class_prompt(name: str, template: int = 0) -> str:
     """The sentence of a class, with the template of that number (counted round)."""
-    return TEMPLATES[template % len(TEMPLATES)].format(readable_class(name))
+    return GENERATOR_TEMPLATES[template % len(GENERATOR_TEMPLATES)].format(readable_class(name))
 
 
 def made_up_captions(count: int, *, seed: int) -> list[tuple[str, ...]]:
@@ -117,9 +112,9 @@ def made_up_captions(count: int, *, seed: int) -> list[tuple[str, ...]]:
             made.append(new)
 
     for name in dict.fromkeys(names):
-        worded = [template.format(name) for template in draw.sample(TEMPLATES[1:], 3)]
+        worded = [template.format(name) for template in draw.sample(GENERATOR_TEMPLATES[1:], 3)]
         placed = f"{draw.choice(_LOOKS)} {name} {draw.choice(_PLACES)}"
-        add((FIXED_TEMPLATE.format(name), name, placed, *worded))
+        add((GENERATOR_TEMPLATES[0].format(name), name, placed, *worded))
     while len(made) < count:
         name, other, third = draw.choice(names), draw.choice(names), draw.choice(_LOOKS)
         verb, place = draw.choice(_VERBS), draw.choice(_PLACES)

@@ -16,14 +16,16 @@ from typing import Any, Literal
 import torch
 
 from ....errors import ConfigError, FolderError, Interrupted, OutputError
+from ....imaging.caption_files import GENERATOR_TEMPLATES
 from ....imaging.captions import CaptionOptions, read_captions
 from ....imaging.loading import load_image_set
 from ....imaging.scan import scan_folder
 from ....records.files import write_atomic
+from ....records.shared_options import NO_WEIGHTS, WeightsPolicy
 from ....surrogates import own_randomness, resolve_device
 from ....surrogates.image_text import check_image_text, create_image_text
 from ..checkpoint import Checkpoint, Stopped
-from .data import TEMPLATES, CaptionPairs, readable_class
+from .data import CaptionPairs, readable_class
 from .generator import SSANoiseGenerator
 from .pipeline import T2UEPipeline, TextEmbedder
 from .training import DTYPE, TrainProgress, TrainRecipe, TrainReport, train_t2ue
@@ -129,7 +131,7 @@ class TrainRequest:
         epsilon: bound, in units of the full range.
         preset: ``paper`` for the published recipe.
         seed: of everything random.
-        device, weights, allow_download: as elsewhere.
+        device, weights: as elsewhere.
         resume: go on with a training that was stopped; False starts again.
         recipe: fields of :class:`TrainRecipe` that differ from the preset.
     """
@@ -143,8 +145,7 @@ class TrainRequest:
     preset: Literal["paper"] | None = None
     seed: int = 0
     device: str = "auto"
-    weights: Path | None = None
-    allow_download: bool = False
+    weights: WeightsPolicy = NO_WEIGHTS
     resume: bool = True
     recipe: Mapping[str, Any] = field(default_factory=dict)
 
@@ -174,7 +175,7 @@ def make_generator(
         recipe = TrainRecipe.paper(**options)
     else:
         recipe = TrainRecipe(**{"image_side": min(side, _LARGEST_PICTURES), **options})
-    check_image_text(request.surrogate, weights=request.weights, allow_download=request.allow_download)
+    check_image_text(request.surrogate, weights=request.weights)
     checkpoint = out.with_name(f"{out.name}.training")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -185,7 +186,7 @@ def make_generator(
         raise OutputError(f"{out.parent} cannot be written: {error.strerror}.") from error
     pairs = _pairs(request, recipe)
     surrogate = create_image_text(
-        request.surrogate, weights=request.weights, allow_download=request.allow_download,
+        request.surrogate, weights=request.weights,
         side=_CONSE_SIDE if request.surrogate == "conse" else None,
     )  # fmt: skip
     embedder = TextEmbedder.of(surrogate.texts)
@@ -245,7 +246,7 @@ def _pairs(request: TrainRequest, recipe: TrainRecipe) -> CaptionPairs:
         caption = found.captions[entry.relative]
         named = caption.source == "class" and entry.class_name is not None
         captions.append(
-            [template.format(readable_class(str(entry.class_name))) for template in TEMPLATES]
+            [template.format(readable_class(str(entry.class_name))) for template in GENERATOR_TEMPLATES]
             if named
             else list(caption.captions)
         )

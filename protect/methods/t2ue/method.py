@@ -8,39 +8,43 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
-from ....imaging import Budget, ImageSet
+from ....imaging import ImageSet
 from ....records.secrets import key_of_run, seed_of
-from ...bank import Bank, Granularity
+from ...bank import Bank
 from ..base import FitContext, FitEstimate, Method
+from ..recipe import MethodRecipe
 from ..registry import register_method
 from .source import generator_folder, load_source
 
 _BATCH = 32
 
 
+class T2ueRecipe(MethodRecipe):
+    """Hyper-parameters of T2UE. The seed is that of the random vectors, where there is no key file; the weights are of
+    a CLIP text tower, where the generator was trained with one."""
+
+    generator: str | None = None
+    """A folder written by ``bitterant t2ue train``; default the embedded one."""
+    key_file: str | None = None
+    """A file of hexadecimal digits, which the random vectors are drawn from. With captions, generator and seed anybody
+    can compute the noise and subtract it; with a key file they would also need that file."""
+    secret: bytes | None = Field(default=None, repr=False)
+    """The key itself, 16 bytes or more that nobody can guess, instead of a file."""
+
+
 @register_method
-class TextToUnlearnable(Method[Bank]):
+class TextToUnlearnable(Method[Bank, T2ueRecipe]):
     """T2UE: noise out of a caption, or a class name, by a generator that was trained before. No picture is looked at.
 
     Each picture's noise depends on its caption, the key and its identity alone. Per class: one
     noise a class, of its name in one sentence. Per sample: a picture's caption, or where there is none its class name
     in a sentence drawn from eighteen, and a random vector of its own.
 
-    Args:
-        budget: default 8/255. Noise of a generator that was trained at another budget is scaled.
-        granularity: ``sample`` (default) or ``class``.
-        surrogate: none; the generator's own was used up in its training.
-        seed: of the random vectors, where there is neither key file nor secret.
-        device: where to compute.
-        weights: of a CLIP text tower, where the generator was trained with one.
-        allow_download: let such a text tower be fetched.
-        generator: a folder written by ``bitterant t2ue train``; default the embedded one.
-        key_file: what the random vectors are drawn from, see :func:`read_secret`. With captions, generator and seed
-            anybody can compute the noise and subtract it; with a key file they would also need that file.
-        secret: the key itself, 16 bytes or more that nobody can guess, instead of a file; :func:`protect_folder` draws
-            one where neither key file nor seed was given.
+    Noise of a generator that was trained at another budget is scaled. Hyper-parameters are the fields of
+    :class:`T2ueRecipe`.
 
     Raises:
         ConfigError: a value out of range, or a key file that is none.
@@ -52,27 +56,14 @@ class TextToUnlearnable(Method[Bank]):
     granularities = ("sample", "class")
     keyed = True
 
-    def __init__(
-        self,
-        *,
-        budget: Budget | None = None,
-        granularity: Granularity | None = None,
-        surrogate: str | None = None,
-        seed: int = 0,
-        device: str = "auto",
-        weights: Path | None = None,
-        allow_download: bool = False,
-        generator: str | None = None,
-        key_file: str | None = None,
-        secret: bytes | None = None,
-    ) -> None:
-        super().__init__(
-            budget=budget, granularity=granularity, surrogate=surrogate, seed=seed, device=device, weights=weights,
-            allow_download=allow_download,
-        )  # fmt: skip
-        self.generator = None if generator is None else Path(generator)
+    recipe_class = T2ueRecipe
+
+    def _set_up(self) -> None:
+        recipe = self.recipe
+        self.generator = None if recipe.generator is None else Path(recipe.generator)
         self._digest = generator_folder(self.generator)[1]
-        self.key = key_of_run(None if key_file is None else Path(key_file), secret, seed, purpose=self.name)
+        key_file = None if recipe.key_file is None else Path(recipe.key_file)
+        self.key = key_of_run(key_file, recipe.secret, recipe.seed, purpose=self.name)
 
     def settings(self) -> dict[str, Any]:
         """The resolved hyper-parameters, JSON-safe; the key is not among them."""
@@ -94,7 +85,7 @@ class TextToUnlearnable(Method[Bank]):
 
     def _fit(self, dataset: ImageSet, context: FitContext) -> Tensor:
         context.tell("t2ue", 0.0, "loading the generator")
-        source = load_source(self.generator, str(self.device), weights=self.weights, allow_download=self.allow_download)
+        source = load_source(self.generator, str(self.device), self.weights)
         # Nothing is fitted: the network that the noise comes from takes the place of the surrogate in the records.
         context.surrogate, context.surrogate_sha256 = source.generator_id, source.generator_sha256
         prompts = self.prompts(dataset)
@@ -119,7 +110,7 @@ class TextToUnlearnable(Method[Bank]):
         return delta
 
     def _estimate(self, dataset: ImageSet, total: int) -> FitEstimate:
-        source = load_source(self.generator, str(self.device), weights=self.weights, allow_download=self.allow_download)
+        source = load_source(self.generator, str(self.device), self.weights)
         tried = self.prompts(dataset)[:4]
         source(tried, list(range(len(tried))))  # the first call sets kernels up
         begun = time.perf_counter()

@@ -22,6 +22,7 @@ from diffusers.utils.outputs import BaseOutput
 from torch import Tensor, nn
 
 from ....errors import ConfigError, WeightsError
+from ....records.shared_options import NO_WEIGHTS, WeightsPolicy
 from ....records.text import read_json
 from ....surrogates.image_text import ConseTexts, MiniLM, TextTower, create_text_tower
 from .generator import NoiseGenerator, SSANoiseGenerator
@@ -59,7 +60,7 @@ class TextEmbedder(ModelMixin, ConfigMixin):
         # The centre of conse's vectors takes a thousand sentences to find: it is saved.
         self.register_buffer("mean", torch.zeros(text_dim))
         self._tower: tuple[TextTower, ...] = ()  # a tuple hides the tower from the state that is saved
-        self._options: dict[str, Any] = {}
+        self._weights = NO_WEIGHTS
         self._read: dict[str, Tensor] = {}
 
     @classmethod
@@ -73,9 +74,9 @@ class TextEmbedder(ModelMixin, ConfigMixin):
         made._tower = (inner,)
         return made
 
-    def use(self, *, weights: Path | None = None, allow_download: bool = False) -> TextEmbedder:
+    def use(self, weights: WeightsPolicy) -> TextEmbedder:
         """Where the weights of a CLIP tower come from, once it is needed."""
-        self._options = {"weights": weights, "allow_download": allow_download}
+        self._weights = weights
         return self
 
     @property
@@ -93,7 +94,7 @@ class TextEmbedder(ModelMixin, ConfigMixin):
                 tower: TextTower = MiniLM()
                 digest = ConseTexts.fingerprint_with(tower)
             else:
-                tower = create_text_tower(config.tower, **self._options)
+                tower = create_text_tower(config.tower, weights=self._weights)
                 digest = tower.fingerprint()
             if config.tower_sha256 and digest != config.tower_sha256:
                 raise WeightsError(
@@ -165,13 +166,13 @@ class T2UEPipeline(DiffusionPipeline):
         generator.eval().requires_grad_(False)
 
     @classmethod
-    def load(cls, folder: Path, *, weights: Path | None = None, allow_download: bool = False) -> T2UEPipeline:
+    def load(cls, folder: Path, *, weights: WeightsPolicy = NO_WEIGHTS) -> T2UEPipeline:
         """From a folder, never from a hub.
 
         Args:
             folder: as :meth:`save_pretrained` wrote it. It may come from anywhere: of what it names only the classes of
                 this package are taken, from this package, and only safetensors are read.
-            weights, allow_download: of a CLIP text tower, see :meth:`TextEmbedder.use`.
+            weights: of a CLIP text tower, see :meth:`TextEmbedder.use`.
 
         Raises:
             WeightsError: there is no generator in it, it is damaged, or it names classes that are not ours.
@@ -192,7 +193,7 @@ class T2UEPipeline(DiffusionPipeline):
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
             raise WeightsError(f"The generator in {folder} cannot be read: {error}") from error
         made.generator.float()  # weights may be stored in half precision
-        made.text_embedder.use(weights=weights, allow_download=allow_download)
+        made.text_embedder.use(weights)
         return made
 
     # ------------------------------------------------------------------ what a source of noise tells of itself

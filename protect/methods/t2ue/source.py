@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ....errors import WeightsError
 from ....imaging.loading import sha256_file
+from ....records.shared_options import NO_WEIGHTS, WeightsPolicy
 from ....surrogates import resolve_device
 
 if TYPE_CHECKING:
@@ -47,14 +48,14 @@ def generator_folder(directory: Path | None) -> tuple[Path, str]:
 
 
 def load_source(
-    directory: Path | None = None, device: str = "cpu", *, weights: Path | None = None, allow_download: bool = False
+    directory: Path | None = None, device: str = "cpu", weights: WeightsPolicy = NO_WEIGHTS
 ) -> T2UEPipeline:
     """A generator with its text tower, ready to make noise.
 
     Args:
         directory: as ``bitterant t2ue train`` wrote it; ``None`` for the embedded one.
         device: where to compute.
-        weights, allow_download: of a CLIP text tower.
+        weights: of a CLIP text tower.
 
     Raises:
         WeightsError: there is no generator, or it is damaged.
@@ -62,7 +63,7 @@ def load_source(
     """
     from .pipeline import T2UEPipeline, move
 
-    pipeline = T2UEPipeline.load(generator_folder(directory)[0], weights=weights, allow_download=allow_download)
+    pipeline = T2UEPipeline.load(generator_folder(directory)[0], weights=weights)
     place = resolve_device(device)
     move(pipeline.generator, place)
     move(pipeline.text_embedder, place)

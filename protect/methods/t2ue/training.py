@@ -25,10 +25,11 @@ from torch import Tensor, nn
 
 from ...._version import __version__
 from ....errors import ConfigError, FitError, UnknownNameError
+from ....imaging.caption_files import GENERATOR_TEMPLATES
 from ....surrogates import create_surrogate, crop_flip, draw_crops, own_randomness, pad_images
 from ....surrogates.image_text import ImageText
 from ..checkpoint import Checkpoint, State, pack_optimiser, part_of, run_resumable, unpack_optimiser
-from .data import TEMPLATES, CaptionPairs
+from .data import CaptionPairs
 from .generator import NoiseGenerator
 from .pipeline import TextEmbedder, move
 
@@ -236,8 +237,8 @@ def measure_noise(
 ) -> NoiseMeasures:
     """Measured on a dozen classes that are no names of ImageNet's."""
     generator.eval()
-    plain = embedder([TEMPLATES[0].format(thing) for thing in things])
-    worded = embedder([TEMPLATES[9].format(thing) for thing in things])
+    plain = embedder([GENERATOR_TEMPLATES[0].format(thing) for thing in things])
+    worded = embedder([GENERATOR_TEMPLATES[9].format(thing) for thing in things])
     count = len(things)
 
     def noise(text: Tensor, offset: int) -> Tensor:

@@ -5,19 +5,19 @@ Read in order: the hyper-parameters, one fit (features, clusters, patterns, meas
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
+from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor
 
-from ....errors import ConfigError, UnknownNameError
+from ....errors import ConfigError
 from ....imaging import Budget, ImageSet
-from ....surrogates import Precision, now
-from ...bank import Bank, Granularity
+from ....records.config import Refusal
+from ....surrogates import now
+from ...bank import Bank
 from ...clusters import (
     CLUSTER_SURROGATE,
     Clusters,
@@ -28,110 +28,99 @@ from ...clusters import (
     find_clusters,
     in_content_order,
 )
-from ..base import FitContext, FitEstimate, Method, settled_precision
+from ..base import FitContext, FitEstimate, Method
 from ..checkpoint import State, run_resumable
-from ..minimization import TINT, MinimizationFit, MinimizationRecipe
+from ..minimization import MinimizationFit, MinimizationRecipe
 from ..minimization import estimate_fit as estimate_labels
-from ..registry import own_surrogate, register_method
+from ..recipe import CraftingRecipe, StepSize, own_surrogate, tenth_of_the_budget
+from ..registry import register_method
 from ..surrogate_training import delta_by_class
 from ..written import ResizeOperator
 from .patterns import GeneratorPatterns, Patterns, PixelPatterns
 from .pull import MOST, VERSIONS, FeaturePull, measure
 
-OBJECTIVES = ("labels", "features", "joint")
-_PARAMETRISATIONS = ("pixels", "generator")
+Objective = Literal["labels", "features", "joint"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class UcRecipe:
-    """Resolved hyper-parameters; see :class:`UnlearnableClusters` for their meaning.
+def _own_objective(told: Mapping[str, Any]) -> Objective:
+    return "features" if told["parametrisation"] == "generator" else "labels"
 
-    Raises:
-        ConfigError: a value out of range.
-        UnknownNameError: an unknown word.
-    """
 
-    epsilon: float
-    surrogate: str
-    seed: int
-    device: torch.device
-    weights: Path | None
-    allow_download: bool
-    preset: Literal["paper"] | None
-    clusters: int | None
-    objective: str
-    parametrisation: str
-    bound: str
-    width: int
-    lr: float
-    weight_decay: float
-    step_size: float
-    rounds: int
-    updates: int
-    batch_size: int
-    windows: bool
-    train_on: str
-    label_surrogate: str
-    attempts: int
-    pull_weight: float
-    pull_images: int
-    precision: Precision = "auto"
+class UcRecipe(CraftingRecipe):
+    """Hyper-parameters of Unlearnable Clusters."""
 
-    def __post_init__(self) -> None:
-        for kind, value, known in (
-            ("objective of uc", self.objective, OBJECTIVES),
-            ("parametrisation of uc", self.parametrisation, _PARAMETRISATIONS),
-            ("bound of uc", self.bound, ("clamp", "tanh")),
-            ("train_on of uc", self.train_on, ("all", "cluster")),
-        ):
-            if value not in known:
-                raise UnknownNameError(kind, value, known)
-        if self.clusters is not None and self.clusters < 2:
-            raise ConfigError(f"clusters must be at least 2, not {self.clusters}: one pushes pictures nowhere.")
-        for field in ("rounds", "updates", "batch_size", "width", "pull_images"):
-            if getattr(self, field) < 1:
-                raise ConfigError(f"{field} must be at least 1, not {getattr(self, field)}.")
-        if not 0 < self.step_size <= 2 * self.epsilon:
-            raise ConfigError(f"step_size {self.step_size:g} must lie in (0, 2 epsilon].")
-        if self.attempts < 0:
-            raise ConfigError(f"attempts must be at least 0, not {self.attempts}.")
-        numbers = (self.lr, self.weight_decay, self.pull_weight, self.step_size)
-        if not all(math.isfinite(number) for number in numbers):
-            raise ConfigError("lr, weight_decay, pull_weight and step_size must be finite numbers.")
-        if self.parametrisation == "generator" and self.objective != "features":
-            raise ConfigError(
-                f"The generator serves the objective features only, not {self.objective}. Leave one of the two out."
+    surrogate: str = CLUSTER_SURROGATE
+    """Whose features are used, with ImageNet weights by default; in the paper preset ``resnet50/IMAGENET1K_V1``.
+    ``a+b``: an ensemble."""
+    clusters: int | None = Field(default=None, ge=2)
+    """Number p; by default ten, fewer for small folders."""
+    parametrisation: Literal["pixels", "generator"] = "pixels"
+    """Of the patterns; the generator serves the objective ``features`` only."""
+    objective: Objective = Field(default_factory=_own_objective)
+    """``labels`` (error-minimizing noise for the cluster numbers), ``features`` (the paper's pull), or ``joint``
+    (both). Default ``labels``, with the paper preset or a generator ``features``."""
+    bound: Literal["clamp", "tanh"] = "tanh"
+    """Of the generator; in the paper preset ``clamp``."""
+    width: int = Field(default=16, ge=1)
+    """Of the generator; in the paper preset 64."""
+    lr: float = Field(default=2e-3, gt=0)
+    """Of the generator; in the paper preset 1e-4."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """Of the generator; in the paper preset 5e-4."""
+    step_size: StepSize = Field(default_factory=tenth_of_the_budget)
+    """Of pixels, in units of the full range; default epsilon / 10."""
+    rounds: int = Field(default=30, ge=1)
+    """At most; in the paper preset 50 epochs a cluster."""
+    updates: int = Field(default=8, ge=1)
+    """Steps a round."""
+    batch_size: int = Field(default=64, ge=1)
+    """Images a step; in the paper preset 256."""
+    windows: bool = True
+    """Craft through random windows of the pictures. In the paper preset instead each picture is enlarged by a seventh,
+    cropped back at random and mirrored by chance before it gets its pattern."""
+    train_on: Literal["all", "cluster"] = "cluster"
+    """``cluster``: a pattern sees its own cluster's pictures; ``all``: every picture (the paper's code)."""
+    label_surrogate: str = Field(default_factory=own_surrogate)
+    """Network for the cluster labels; default ``small-cnn``, on a GPU ``resnet18``."""
+    attempts: int = Field(default=3, ge=0)
+    """How often crafting for the labels may start anew after a failed self-check; 0 switches it off."""
+    pull_weight: float = Field(default=0.5, ge=0)
+    """Weight of the features in ``joint``, relative to the labels."""
+    pull_images: int = Field(default=24, ge=1)
+    """Images an update whose features are looked at in ``joint``."""
+
+    @field_validator("objective")
+    @classmethod
+    def _serves(cls, objective: str, info: ValidationInfo) -> str:
+        if info.data.get("parametrisation") == "generator" and objective != "features":
+            raise Refusal(
+                ConfigError(
+                    f"The generator serves the objective features only, not {objective}. Leave one of the two out."
+                )
             )
-        if self.lr <= 0 or self.weight_decay < 0 or self.pull_weight < 0:
-            raise ConfigError("lr must be positive, weight_decay and pull_weight not negative.")
-
-    @property
-    def paper(self) -> bool:
-        """Whether this is the published schedule."""
-        return self.preset == "paper"
+        return objective
 
     def labelled(self) -> MinimizationRecipe:
         """Error-minimizing noise for the numbers of clusters."""
         return MinimizationRecipe(
-            granularity="class", epsilon=self.epsilon, surrogate=self.label_surrogate, seed=self.seed,
-            device=self.device, weights=None, allow_download=self.allow_download, preset=None,
-            step_size=self.step_size, theta_steps=10, rounds=self.rounds, sample_rounds=3, pgd_steps=5,
-            stop_error=0.01, attempts=self.attempts, target=0.2, tint=TINT,
-            precision=self.precision,
+            method=self.method, granularity="class", budget=self.budget, surrogate=self.label_surrogate, seed=self.seed,
+            device=self.device, weights=self.weights.without_file(), precision=self.precision,
+            step_size=self.step_size, rounds=self.rounds, attempts=self.attempts,
         )  # fmt: skip
-
-    def settings(self) -> dict[str, Any]:
-        """Those that the base class does not know, JSON-safe."""
-        names = (
-            "preset", "clusters", "objective", "parametrisation", "bound", "width", "lr", "weight_decay", "step_size",
-            "rounds", "updates", "batch_size", "windows", "train_on", "label_surrogate", "attempts", "pull_weight",
-            "pull_images", "precision",
-        )  # fmt: skip
-        return {name: getattr(self, name) for name in names}
 
     def derived_seed(self, stage: int, number: int) -> int:
         """The seed of one round: a round that is done again is the same round."""
         return ((self.seed * 1009 + stage) * 1_000_003 + number) % 2**63
+
+
+UcRecipe.presets = {
+    "fast": UcRecipe(preset="fast", rounds=15, attempts=1),
+    "paper": UcRecipe(
+        preset="paper", surrogate="resnet50/IMAGENET1K_V1", precision="float32", budget=Budget(16 / 255), clusters=10,
+        parametrisation="generator", objective="features", bound="clamp", width=64, lr=1e-4, weight_decay=5e-4,
+        rounds=50, batch_size=256, train_on="all",
+    ),
+}  # fmt: skip
 
 
 PLATEAU = 5
@@ -155,7 +144,7 @@ class UcFit:
         self.recipe, self.dataset, self.context = recipe, dataset, context
         self.space = create_space(
             recipe.surrogate, dataset.resolution, seed=recipe.seed, weights=recipe.weights,
-            allow_download=recipe.allow_download, device=recipe.device, precision=recipe.precision,
+            device=recipe.device, precision=recipe.precision,
         )  # fmt: skip
         self.resize = None if recipe.paper else ResizeOperator.of(dataset)
 
@@ -376,11 +365,8 @@ def _pull(recipe: UcRecipe, tried: ImageSet, space: FeatureSpace, features: Tens
     return (now(space.device) - begun) / len(tried)
 
 
-_PAPER_SURROGATE = "resnet50/IMAGENET1K_V1"
-
-
 @register_method
-class UnlearnableClusters(Method[Bank]):
+class UnlearnableClusters(Method[Bank, UcRecipe]):
     """Unlearnable Clusters: no labels needed; one pattern for each cluster of pictures that look alike.
 
     Pictures are clustered by the features of a surrogate. ``preset="paper"`` is the published schedule: each cluster's
@@ -394,36 +380,7 @@ class UnlearnableClusters(Method[Bank]):
     Images that were read with ``load_image_set(..., describe=method.feature_extractor(resolution))`` are clustered by
     what the surrogate sees at 224 px, as folder runs do; without, by the working images, which is worth much less.
 
-    Args:
-        budget: default 8/255, in the paper preset 16/255.
-        granularity: ``cluster``.
-        surrogate: whose features are used; default ``efficientnet-lite0`` (ImageNet weights), in the paper preset
-            ``resnet50/IMAGENET1K_V1``. ``a+b``: an ensemble.
-        seed: of everything random.
-        device: where to compute.
-        weights: weights of the surrogate.
-        allow_download: let the surrogate fetch weights.
-        preset: ``None`` or ``"paper"``.
-        clusters: number p; by default ten, fewer for small folders.
-        objective: ``labels`` (error-minimizing noise for the cluster numbers), ``features`` (the paper's pull), or
-            ``joint`` (both). Default ``labels``, with the paper preset or a generator ``features``.
-        parametrisation: ``pixels`` or ``generator``; the generator serves the objective ``features`` only.
-        bound: of the generator, ``clamp`` or ``tanh``.
-        width: of the generator.
-        lr: of the generator.
-        weight_decay: of the generator.
-        step_size: of pixels, in units of the full range; default epsilon / 10.
-        rounds: at most; in the paper preset epochs a cluster.
-        updates: steps a round.
-        batch_size: images a step.
-        windows: craft through random windows of the pictures. In the paper preset instead each picture is enlarged by
-            a seventh, cropped back at random and mirrored by chance before it gets its pattern.
-        train_on: ``cluster``: a pattern sees its own cluster's pictures; ``all``: every picture (the paper's code).
-        label_surrogate: network for the cluster labels; default ``small-cnn``, on a GPU ``resnet18``.
-        attempts: how often crafting for the labels may start anew after a failed self-check; 0 switches it off.
-        pull_weight: weight of the features in ``joint``, relative to the labels.
-        pull_images: images an update whose features are looked at in ``joint``.
-        precision: ``float32``, ``bfloat16`` or ``auto``; the paper preset computes in float32.
+    Hyper-parameters are the fields of :class:`UcRecipe`.
 
     Raises:
         ConfigError: a value out of range, or too few different pictures.
@@ -432,80 +389,8 @@ class UnlearnableClusters(Method[Bank]):
     name = "uc"
     needs = "nothing"
     granularities = ("cluster",)
-    default_surrogate = CLUSTER_SURROGATE
     default_for = "no classes"
-
-    def __init__(
-        self,
-        *,
-        budget: Budget | None = None,
-        granularity: Granularity | None = None,
-        surrogate: str | None = None,
-        seed: int = 0,
-        device: str = "auto",
-        weights: Path | None = None,
-        allow_download: bool = False,
-        preset: Literal["paper"] | None = None,
-        clusters: int | None = None,
-        objective: str | None = None,
-        parametrisation: str | None = None,
-        bound: str | None = None,
-        width: int | None = None,
-        lr: float | None = None,
-        weight_decay: float | None = None,
-        step_size: float | None = None,
-        rounds: int | None = None,
-        updates: int = 8,
-        batch_size: int | None = None,
-        windows: bool = True,
-        train_on: str | None = None,
-        label_surrogate: str | None = None,
-        attempts: int = 3,
-        pull_weight: float = 0.5,
-        pull_images: int = 24,
-        precision: Precision = "auto",
-    ) -> None:
-        if preset not in (None, "paper"):
-            raise UnknownNameError("preset of uc", str(preset), ["paper"])
-        paper = preset == "paper"
-        model = surrogate or (_PAPER_SURROGATE if paper else CLUSTER_SURROGATE)
-        super().__init__(
-            budget=budget or (Budget(16 / 255) if paper else None),
-            granularity=granularity,
-            surrogate=model,
-            seed=seed,
-            device=device,
-            weights=weights,
-            allow_download=allow_download,
-        )
-        made = parametrisation or ("generator" if paper else "pixels")
-        self.recipe = UcRecipe(
-            epsilon=self.budget.epsilon,
-            surrogate=model,
-            seed=seed,
-            device=self.device,
-            weights=weights,
-            allow_download=allow_download,
-            preset=preset,
-            clusters=clusters if clusters is not None or not paper else 10,
-            objective=objective or ("features" if paper or made == "generator" else "labels"),
-            parametrisation=made,
-            bound=bound or ("clamp" if paper else "tanh"),
-            width=width if width is not None else (64 if paper else 16),
-            lr=lr if lr is not None else (1e-4 if paper else 2e-3),
-            weight_decay=weight_decay if weight_decay is not None else (5e-4 if paper else 0.0),
-            step_size=step_size if step_size is not None else self.budget.epsilon / 10,
-            rounds=rounds if rounds is not None else (50 if paper else 30),
-            updates=updates,
-            batch_size=batch_size if batch_size is not None else (256 if paper else 64),
-            windows=windows,
-            train_on=train_on or ("all" if paper else "cluster"),
-            label_surrogate=label_surrogate or own_surrogate(device),
-            attempts=attempts,
-            pull_weight=pull_weight,
-            pull_images=pull_images,
-            precision=settled_precision(precision, paper=paper),
-        )
+    recipe_class = UcRecipe
 
     @property
     def networks(self) -> tuple[str, ...]:
@@ -529,12 +414,8 @@ class UnlearnableClusters(Method[Bank]):
     def _space(self, resolution: int) -> FeatureSpace:
         return create_space(
             self.recipe.surrogate, resolution, seed=self.seed, weights=self.weights,
-            allow_download=self.allow_download, device=self.device, precision=self.recipe.precision,
+            device=self.device, precision=self.recipe.precision,
         )  # fmt: skip
-
-    def settings(self) -> dict[str, Any]:
-        """The resolved hyper-parameters, JSON-safe."""
-        return {**super().settings(), **self.recipe.settings()}
 
     def _fit(self, dataset: ImageSet, context: FitContext) -> Tensor:
         return UcFit(self.recipe, dataset.to(self.device), context).run()

@@ -12,26 +12,9 @@ from bitterant.attacks.adversaries.adversarial import worst_in_ball
 from bitterant.attacks.adversaries.learning import PlainTraining
 from bitterant.surrogates import create_surrogate
 
+from .conftest import Spy, a_batch
+
 SIDE = 16
-
-
-class Spy(nn.Module):
-    """A linear classifier that remembers what it was shown."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        generator = torch.Generator().manual_seed(0)
-        self.weight = nn.Parameter(0.1 * torch.randn(4, 3 * SIDE * SIDE, generator=generator))
-        self.seen: list[Tensor] = []
-
-    def forward(self, images: Tensor) -> Tensor:
-        self.seen.append(images.detach().clone())
-        return images.flatten(1) @ self.weight.T
-
-
-def a_batch(count: int = 12) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(3)
-    return torch.rand(count, 3, SIDE, SIDE, generator=generator), torch.arange(count) % 4
 
 
 @pytest.mark.parametrize("steps", [1, 10])

@@ -27,26 +27,9 @@ from bitterant.attacks.adversaries.learning import PlainTraining
 from bitterant.attacks.adversaries.prior import _ContrastiveObjective
 from bitterant.surrogates import Objective
 
+from .conftest import Spy, a_batch
+
 SIDE = 16
-
-
-class Spy(nn.Module):
-    """A linear classifier that remembers what it was shown."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        generator = torch.Generator().manual_seed(0)
-        self.weight = nn.Parameter(0.1 * torch.randn(4, 3 * SIDE * SIDE, generator=generator))
-        self.seen: list[Tensor] = []
-
-    def forward(self, images: Tensor) -> Tensor:
-        self.seen.append(images.detach().clone())
-        return images.flatten(1) @ self.weight.T
-
-
-def a_batch(count: int = 12) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(3)
-    return torch.rand(count, 3, SIDE, SIDE, generator=generator), torch.arange(count) % 4
 
 
 ALL: list[tuple[str, Objective]] = [

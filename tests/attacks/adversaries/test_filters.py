@@ -13,6 +13,8 @@ from bitterant.attacks.adversaries import create_adversary
 from bitterant.attacks.adversaries.filters import dct_matrix, denoise_nlm, denoise_tv, low_pass, offsets, radii
 from bitterant.errors import ConfigError, SetupError
 
+from .conftest import SIDE, grating, left, photo, picture
+
 
 def smooth(count: int = 6, side: int = 20, seed: int = 0) -> np.ndarray:
     """Pictures with edges, slopes and a little noise, uint8."""
@@ -110,38 +112,6 @@ def test_denoisers_take_noise_out(name: str) -> None:
     noisy = np.clip(clean + np.random.default_rng(0).integers(-8, 9, clean.shape), 0, 255).astype(np.uint8)
     after = create_adversary(name).transform(noisy).astype(int)
     assert np.abs(after - clean).mean() < 0.6 * np.abs(noisy.astype(int) - clean).mean()
-
-
-SIDE = 64
-
-
-def grating(cycles: float, *, degrees: float = 0.0, phase: float = 0.7, side: int = SIDE) -> np.ndarray:
-    """A wave of 20 levels, ``cycles`` from edge to edge along its own direction, float ``[side, side]``."""
-    y, x = (np.mgrid[0:side, 0:side] + 0.5) / side
-    angle = np.deg2rad(degrees)
-    return 20 * np.sin(2 * np.pi * cycles * (np.cos(angle) * x + np.sin(angle) * y) + phase)
-
-
-def picture(pattern: np.ndarray, channels: tuple[float, ...] = (1, 1, 1)) -> np.ndarray:
-    """One gray picture of 128 with a pattern in some channels, uint8 ``[1, 3, side, side]``."""
-    return np.rint(128 + np.stack([weight * pattern for weight in channels])).astype(np.uint8)[None]
-
-
-def left(name: str, pattern: np.ndarray, channels: tuple[float, ...] = (1, 1, 1)) -> float:
-    """Share of the energy of a planted pattern that an adversary leaves."""
-    before = picture(pattern, channels)
-    after = create_adversary(name).transform(before)
-    energy = [float(((pictures.astype(float) - 128) ** 2).sum()) for pictures in (before, after)]
-    return energy[1] / energy[0]
-
-
-def photo(count: int = 3, side: int = 32, seed: int = 0) -> np.ndarray:
-    """Smooth random pictures with different colours, well inside 0..255."""
-    rng = np.random.default_rng(seed)
-    smooth = scipy.ndimage.gaussian_filter(rng.normal(size=(count, 3, side, side)), (0, 0, 3, 3), mode="wrap")
-    smooth[:, 1:] += 0.7 * smooth[:, :1]
-    scaled = smooth / np.abs(smooth).max(axis=(2, 3), keepdims=True)
-    return np.rint(115 + 65 * scaled).astype(np.uint8)
 
 
 @pytest.mark.parametrize("phase", [0.0, 0.7, np.pi / 2])

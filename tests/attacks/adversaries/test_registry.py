@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import scipy.fft
-import scipy.ndimage
-import scipy.stats
 
 from bitterant.attacks.adversaries import (
     Adversary,
@@ -19,6 +16,8 @@ from bitterant.attacks.adversaries import (
 from bitterant.attacks.presets import PRESETS
 from bitterant.attacks.terms import Pixels
 from bitterant.errors import ConfigError, SetupError, UnknownNameError
+
+from .conftest import grating, photo
 
 
 @pytest.fixture
@@ -71,25 +70,6 @@ def test_a_new_adversary_is_one_class(monkeypatch: pytest.MonkeyPatch, images: n
         register_adversary(type("Other", (Mirror,), {}))
     with pytest.raises(ConfigError, match="colon"):
         register_adversary(type("Other", (Mirror,), {"prefix": "a:b"}))
-
-
-SIDE = 64
-
-
-def grating(cycles: float, *, degrees: float = 0.0, phase: float = 0.7, side: int = SIDE) -> np.ndarray:
-    """A wave of 20 levels, ``cycles`` from edge to edge along its own direction, float ``[side, side]``."""
-    y, x = (np.mgrid[0:side, 0:side] + 0.5) / side
-    angle = np.deg2rad(degrees)
-    return 20 * np.sin(2 * np.pi * cycles * (np.cos(angle) * x + np.sin(angle) * y) + phase)
-
-
-def photo(count: int = 3, side: int = 32, seed: int = 0) -> np.ndarray:
-    """Smooth random pictures with different colours, well inside 0..255."""
-    rng = np.random.default_rng(seed)
-    smooth = scipy.ndimage.gaussian_filter(rng.normal(size=(count, 3, side, side)), (0, 0, 3, 3), mode="wrap")
-    smooth[:, 1:] += 0.7 * smooth[:, :1]
-    scaled = smooth / np.abs(smooth).max(axis=(2, 3), keepdims=True)
-    return np.rint(115 + 65 * scaled).astype(np.uint8)
 
 
 def test_a_row_is_its_parts_one_after_the_other() -> None:

@@ -17,6 +17,8 @@ from bitterant.attacks.adversaries import (
 )
 from bitterant.attacks.adversaries.transforms import equalized, whitened
 
+from .conftest import grating, left, photo
+
 
 @pytest.fixture
 def images() -> np.ndarray:
@@ -59,38 +61,6 @@ def test_bit_depth_leaves_that_many_levels(bits: int) -> None:
     changed = create_adversary(f"bit-depth:{bits}").transform(every)
     assert len(np.unique(changed)) == 2**bits
     assert (changed == every // 2 ** (8 - bits) * 2 ** (8 - bits)).all()
-
-
-SIDE = 64
-
-
-def grating(cycles: float, *, degrees: float = 0.0, phase: float = 0.7, side: int = SIDE) -> np.ndarray:
-    """A wave of 20 levels, ``cycles`` from edge to edge along its own direction, float ``[side, side]``."""
-    y, x = (np.mgrid[0:side, 0:side] + 0.5) / side
-    angle = np.deg2rad(degrees)
-    return 20 * np.sin(2 * np.pi * cycles * (np.cos(angle) * x + np.sin(angle) * y) + phase)
-
-
-def picture(pattern: np.ndarray, channels: tuple[float, ...] = (1, 1, 1)) -> np.ndarray:
-    """One gray picture of 128 with a pattern in some channels, uint8 ``[1, 3, side, side]``."""
-    return np.rint(128 + np.stack([weight * pattern for weight in channels])).astype(np.uint8)[None]
-
-
-def left(name: str, pattern: np.ndarray, channels: tuple[float, ...] = (1, 1, 1)) -> float:
-    """Share of the energy of a planted pattern that an adversary leaves."""
-    before = picture(pattern, channels)
-    after = create_adversary(name).transform(before)
-    energy = [float(((pictures.astype(float) - 128) ** 2).sum()) for pictures in (before, after)]
-    return energy[1] / energy[0]
-
-
-def photo(count: int = 3, side: int = 32, seed: int = 0) -> np.ndarray:
-    """Smooth random pictures with different colours, well inside 0..255."""
-    rng = np.random.default_rng(seed)
-    smooth = scipy.ndimage.gaussian_filter(rng.normal(size=(count, 3, side, side)), (0, 0, 3, 3), mode="wrap")
-    smooth[:, 1:] += 0.7 * smooth[:, :1]
-    scaled = smooth / np.abs(smooth).max(axis=(2, 3), keepdims=True)
-    return np.rint(115 + 65 * scaled).astype(np.uint8)
 
 
 def test_a_quarter_and_back_removes_what_is_above_an_eighth() -> None:

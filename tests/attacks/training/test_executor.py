@@ -10,40 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from bitterant.attacks.adversaries import create_adversaries
 from bitterant.attacks.data.sets import VerificationData, load_sets
-from bitterant.attacks.training.cells import Cell, CellResult, CellTask, run_cell
+from bitterant.attacks.training.cells import Cell, CellResult, run_cell
 from bitterant.attacks.training.executor import ProcessExecutor, SerialExecutor, executor_for
-from bitterant.attacks.training.store import ArrayStore
 from bitterant.errors import ConfigError, SetupError
 from bitterant.imaging import ImageSet
-from bitterant.surrogates import Recipe
 
-TINY = Recipe(steps=4, batch_size=8)
-
-
-ADVERSARIES = {made.name: made for made in create_adversaries(["early-stop", "jpeg", "grayscale"])}
+from .conftest import store_in, task
 
 
 @pytest.fixture(scope="module")
 def data(train_set: ImageSet, test_set: ImageSet) -> VerificationData:
     few = list(range(24))
     return load_sets(train_set.select(few), train_set.select(few), test_set.select(few))
-
-
-def store_in(folder: Path, data: VerificationData) -> ArrayStore:
-    return ArrayStore(folder, data, ADVERSARIES, seed=0, executor=SerialExecutor())
-
-
-def task(store: ArrayStore, cell: Cell) -> CellTask:
-    return CellTask(
-        cell=cell,
-        fit="network",
-        recipe=TINY,
-        inputs=store.inputs(cell.arm, cell.adversary),
-        device="cpu",
-        evals=2,
-    )
 
 
 def same(a: CellResult, b: CellResult) -> bool:

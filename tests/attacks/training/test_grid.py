@@ -9,23 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bitterant.attacks.adversaries import create_adversaries
 from bitterant.attacks.config import VerifyConfig
 from bitterant.attacks.data.sets import VerificationData, load_sets
 from bitterant.attacks.evaluation import RULE
 from bitterant.attacks.request import plan_conditions, resolve_request
 from bitterant.attacks.schema import Plan
 from bitterant.attacks.training.cells import Cell, CellResult, CellTask
-from bitterant.attacks.training.executor import SerialExecutor
 from bitterant.attacks.training.grid import GridResult, cells_of, run_grid
-from bitterant.attacks.training.store import ArrayStore
 from bitterant.imaging import ImageSet
-from bitterant.surrogates import Recipe
 
-TINY = Recipe(steps=4, batch_size=8)
-
-
-ADVERSARIES = {made.name: made for made in create_adversaries(["early-stop", "jpeg", "grayscale"])}
+from .conftest import ADVERSARIES, TINY, store_in
 
 
 @pytest.fixture(scope="module")
@@ -66,21 +59,6 @@ def plan_of(data: VerificationData, *, max_minutes: float | None = None) -> Plan
         required_tier=None,
         required_grade=None,
         data_sha256="0",
-    )
-
-
-def store_in(folder: Path, data: VerificationData) -> ArrayStore:
-    return ArrayStore(folder, data, ADVERSARIES, seed=0, executor=SerialExecutor())
-
-
-def task(store: ArrayStore, cell: Cell) -> CellTask:
-    return CellTask(
-        cell=cell,
-        fit="network",
-        recipe=TINY,
-        inputs=store.inputs(cell.arm, cell.adversary),
-        device="cpu",
-        evals=2,
     )
 
 

@@ -525,7 +525,7 @@ def test_pictures_of_a_pixel_or_two_can_be_protected(kit: Any, method: str, side
     for label in range(2):
         for index in range(3):
             kit.draw(kit.root / f"src/class{label}/{index}.png", 10 * label + index, (side, side))
-    quick: dict[str, Any] = {"rounds": 2, "theta_steps": 2, "attempts": 0} if method == "emn" else {}
+    quick: dict[str, Any] = {"rounds": 2, "surrogate_steps": 2, "attempts": 0} if method == "emn" else {}
     made = create_method(method, device="cpu", **quick)
     plan = protect_folder(kit.root / "src", kit.root / "out", method=made, dry_run=True)
     assert plan.resolution == 64

@@ -53,7 +53,7 @@ def test_a_class_without_images_gets_no_row() -> None:
 
 @pytest.mark.parametrize("name", ["emn", "noise"])
 def test_so_it_is_for_the_real_methods(name: str) -> None:
-    quick: dict[str, Any] = {"rounds": 1, "theta_steps": 1, "attempts": 0} if name == "emn" else {}
+    quick: dict[str, Any] = {"rounds": 1, "surrogate_steps": 1, "attempts": 0} if name == "emn" else {}
     data = ImageSet.from_tensors(images(6, 16), torch.tensor([0, 2, 2, 0, 2, 0]), classes=["a", "b", "c"])
     bank = create_method(name, granularity="class", device="cpu", **quick).fit(data)
     assert bank.keys == ("a", "c")

@@ -86,7 +86,7 @@ class TestSweep:
         models, few = [network(name) for name in names], tiny.select(range(12))
         copies = Copies.start(few, 12, None)
         recorder = Recorder(copies)
-        errors = torch.cat([part for _, part in ascent(copies, models, recorder, kind=kind).sweep()])
+        errors = torch.cat([part for _, part in ascent(copies, models, recorder, kind=kind).step()])
         leaf = (few.images.float() / 255).requires_grad_(True)
         total, ids = torch.zeros(()), torch.arange(12)
         for model in models:
@@ -102,10 +102,10 @@ class TestSweep:
         self, tiny: ImageSet, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         model, copies = network(), Copies.start(tiny, len(tiny), None)
-        exact = torch.cat([part for _, part in ascent(copies, [model], Recorder(copies)).sweep()])
+        exact = torch.cat([part for _, part in ascent(copies, [model], Recorder(copies)).step()])
         monkeypatch.setattr("bitterant.protect.methods.beo.ascent.EXACT_LIMIT", 10)
         recorder = Recorder(copies)
-        banked = torch.cat([part for _, part in ascent(copies, [model], recorder, most=10).sweep()])
+        banked = torch.cat([part for _, part in ascent(copies, [model], recorder, most=10).step()])
         assert torch.allclose(exact.sort().values, banked.sort().values, atol=1e-4)
         frozen = FrozenSurrogate(model, features=True)
         bank = frozen(tiny.images.float() / 255).detach()
@@ -122,8 +122,8 @@ class TestSweep:
         model, resize = network(), ResizeOperator(16, (40, 53))
         copies = Copies.start(tiny, len(tiny), resize)
         sweep = ascent(copies, [model], Stepper(copies, Budget(8 / 255), size=8 / 255, adam=False))
-        before = torch.cat([part for _, part in sweep.sweep()]).sum()
-        after = torch.cat([part for _, part in sweep.sweep()]).sum()
+        before = torch.cat([part for _, part in sweep.step()]).sum()
+        after = torch.cat([part for _, part in sweep.step()]).sum()
         assert float(after) > float(before)
         assert torch.allclose(copies.delta_of(torch.tensor([3])), resize(copies.delta[3:4].float()))
 
@@ -135,7 +135,7 @@ class TestSweep:
         model, few = network(), tiny.select(range(12))
         copies = Copies.start(few, 12, None)
         recorder = Recorder(copies)
-        list(ascent(copies, [model], recorder, padding=2).sweep())
+        list(ascent(copies, [model], recorder, padding=2).step())
         drawn = torch.Generator().manual_seed(0)
         seed = int(torch.randint(2**62, (), generator=drawn))
         order, crop = torch.randperm(12, generator=drawn), RandomCropFlip(2, torch.Generator().manual_seed(seed))
@@ -156,7 +156,7 @@ class TestSweep:
         budget = Budget(5.1 / 255)
         sweep = ascent(copies, [network()], Stepper(copies, budget, size=3 / 255, adam=False))
         for _ in range(3):
-            for _ in sweep.sweep():
+            for _ in sweep.step():
                 assert float(copies.delta.float().abs().max()) <= budget.epsilon * 1.001  # half precision
                 perturbed = dark.images.float() / 255 + copies.delta.float()
                 assert -1e-4 <= float(perturbed.min()) <= float(perturbed.max()) <= 1 + 1e-4
@@ -189,7 +189,7 @@ class TestKnownCleanImages:
         wanted = {key: int(label) for key, label in zip(tiny.keys, tiny.labels.tolist(), strict=True)}  # type: ignore[union-attr]
         assert [int(label) for label in points.labels] == [wanted[key] for key in points.keys]  # type: ignore[union-attr]
         copies = Copies.start(points, 18, None)
-        list(ascent(copies, [network()]).sweep())
+        list(ascent(copies, [network()]).step())
         assert all(bool(row.any()) for row in copies.delta)
         assert torch.allclose(copies.seen(torch.arange(18, 36)), points.images[18:].float() / 255, atol=1e-6)
         assert torch.equal(copies.delta_of(torch.tensor([17]))[0], copies.delta[17].float())
@@ -427,7 +427,7 @@ class TestRefusals:
             next(iter(model.parameters()))[0] = float("nan")
         copies = Copies.start(tiny, len(tiny), None)
         with pytest.raises(FitError, match="not numbers"):
-            list(ascent(copies, [model]).sweep())
+            list(ascent(copies, [model]).step())
 
     def test_a_training_that_diverges(self, tiny: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("bitterant.protect.methods.beo.fit._PEAK", 1e30)
@@ -448,7 +448,7 @@ class TestRefusals:
             ({"sigma": 0.0}, ConfigError, "sigma"),
             ({"sigma": float("nan")}, ConfigError, "sigma"),
             ({"step_size": 1.0}, ConfigError, "step_size"),
-            ({"rounds": 0}, ConfigError, "rounds must be at least 1"),
+            ({"rounds": 0}, ConfigError, "rounds of beo must be at least 1"),
             ({"estimate_images": -1}, ConfigError, "estimate_images"),
             ({"rms": 0.5 / 255}, ConfigError, "under one level"),
             ({"kind": "mean"}, UnknownNameError, "kind of beo"),

@@ -19,7 +19,7 @@ from bitterant.records.run_state import StateFiles
 from bitterant.surrogates import create_surrogate, train_classifier
 from bitterant.surrogates.training import Recipe
 
-QUICK = {"rounds": 3, "sample_rounds": 2, "theta_steps": 3, "device": "cpu"}
+QUICK = {"rounds": 3, "sample_rounds": 2, "surrogate_steps": 3, "device": "cpu"}
 
 
 class Killed(Exception):
@@ -83,7 +83,7 @@ def test_damaged_state_is_ignored(tiny: ImageSet, tmp_path: Path) -> None:
 def test_a_fresh_network_reads_the_noise_and_not_the_pictures(granularity: str, faint: ImageSet) -> None:
     """The point of it all, small: trained on protected copies, a new network gets them right and clean ones wrong."""
     tiny = faint
-    method = ErrorMinimizing(granularity=granularity, rounds=12, theta_steps=5, attempts=0, device="cpu")  # type: ignore[arg-type]
+    method = ErrorMinimizing(granularity=granularity, rounds=12, surrogate_steps=5, attempts=0, device="cpu")  # type: ignore[arg-type]
     bank = method.fit(tiny)
     levels = torch.stack([torch.from_numpy(bank.levels_for(bank.key_for(k) or "")) for k in tiny.keys])
     protected = (tiny.images + levels.permute(0, 3, 1, 2)).clamp(0, 255).to(torch.uint8)
@@ -157,7 +157,7 @@ def test_the_papers_schedule_is_the_published_one() -> None:
     sample = ErrorMinimizing(preset="paper", granularity="sample").settings()
     assert sample["surrogate"] == "resnet18-plain"
     assert sample["pgd_steps"] == 20
-    assert sample["theta_steps"] == 10
+    assert sample["surrogate_steps"] == 10
     assert sample["step_size"] == pytest.approx(0.8 / 255)
     assert sample["stop_error"] == 0.01
     assert sample["attempts"] == 0
@@ -171,7 +171,7 @@ def test_the_stop_rule_sees_the_same_error_after_a_kill(
     """3 of 299 wrong is 0.01003: above the 0.01 at which a stage ends, though the log shows 0.01."""
     record = stages.RoundRecord
     monkeypatch.setattr(stages, "RoundRecord", lambda *of, **_: record(*of[:3], error=3 / 299))
-    method = ErrorMinimizing(preset="paper", surrogate="small-cnn", rounds=4, theta_steps=1, device="cpu")
+    method = ErrorMinimizing(preset="paper", surrogate="small-cnn", rounds=4, surrogate_steps=1, device="cpu")
     whole = method.fit(tiny)
     assert [row["error"] for row in whole.report["rounds"]] == [0.01] * 4
 
@@ -188,7 +188,7 @@ def test_the_stop_rule_sees_the_same_error_after_a_kill(
 
 @pytest.mark.parametrize("seed", [0, 3, 2**30, 2**31 - 1])
 def test_every_seed_can_be_fitted_with(tiny: ImageSet, seed: int) -> None:
-    method = ErrorMinimizing(seed=seed, attempts=0, rounds=1, theta_steps=1, device="cpu")
+    method = ErrorMinimizing(seed=seed, attempts=0, rounds=1, surrogate_steps=1, device="cpu")
     derived = method.recipe.derived_seed(2, 1, 29)
     assert 0 <= derived < 2**63
     plain = ((seed * 1009 + 2) * 1009 + 1) * 10007 + 29
@@ -211,7 +211,7 @@ def test_the_estimate_is_for_the_batches_of_the_fit_not_of_the_sample(
     monkeypatch.setattr(SurrogateTrainer, "steps", steps)
     monkeypatch.setattr("bitterant.protect.methods.minimization.now", lambda *_: clock[0])
     method = ErrorMinimizing(
-        preset=preset, surrogate="small-cnn", rounds=7, theta_steps=3, attempts=0, device="cpu", granularity="class"
+        preset=preset, surrogate="small-cnn", rounds=7, surrogate_steps=3, attempts=0, device="cpu", granularity="class"
     )
     assert len(tiny) == 36
     assert method.estimate(tiny, 10_000).seconds == pytest.approx(7 * 3 * batch)

@@ -17,13 +17,13 @@ from bitterant.protect import Bank, TextureBank, create_method, load_bank, metho
 
 # name, granularity, hyper-parameters that make it quick, whether it has a surrogate
 TABLE: list[tuple[str, str, dict[str, Any], bool]] = [
-    ("emn", "class", {"rounds": 2, "theta_steps": 2, "attempts": 0}, True),
-    ("emn", "sample", {"rounds": 1, "sample_rounds": 1, "theta_steps": 2, "pgd_steps": 2, "attempts": 0}, True),
-    ("emn", "class", {"preset": "paper", "surrogate": "small-cnn", "rounds": 1, "theta_steps": 2}, True),
+    ("emn", "class", {"rounds": 2, "surrogate_steps": 2, "attempts": 0}, True),
+    ("emn", "sample", {"rounds": 1, "sample_rounds": 1, "surrogate_steps": 2, "pgd_steps": 2, "attempts": 0}, True),
+    ("emn", "class", {"preset": "paper", "surrogate": "small-cnn", "rounds": 1, "surrogate_steps": 2}, True),
     (
         "emn",
         "sample",
-        {"preset": "paper", "surrogate": "small-cnn", "sample_rounds": 1, "theta_steps": 1, "pgd_steps": 2},
+        {"preset": "paper", "surrogate": "small-cnn", "sample_rounds": 1, "surrogate_steps": 1, "pgd_steps": 2},
         True,
     ),
     ("beo", "sample", {"rounds": 2, "inner_steps": 1, "first_epochs": 10, "estimate_images": 0}, True),
@@ -180,10 +180,10 @@ def test_bad_requests_say_what_is_known(tiny: ImageSet) -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'emn'"):
         create_method("enm")
     with pytest.raises(UnknownNameError, match="preset"):
-        create_method("emn", preset="papper")
+        create_method("emn", preset="papper")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="has no preset"):
         create_method("noise", preset="paper")
-    with pytest.raises(ConfigError, match="rounds must be at least 1"):
+    with pytest.raises(ConfigError, match="rounds of emn must be at least 1"):
         create_method("emn", rounds=0)
     with pytest.raises(ConfigError, match="no images"):
         create_method("noise").fit(tiny.select([]))

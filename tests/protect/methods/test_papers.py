@@ -65,7 +65,7 @@ def alike(found: Tensor, wanted: Tensor, *, within: float = 1e-6) -> float:
 
 class TestErrorMinimizing:
     def test_a_class_wise_round(self, stark: ImageSet) -> None:
-        method = ErrorMinimizing(preset="paper", surrogate="small-cnn", theta_steps=1, device="cpu")
+        method = ErrorMinimizing(preset="paper", surrogate="small-cnn", surrogate_steps=1, device="cpu")
         assert stark.labels is not None
         trainer, stage = method.recipe.trainer(stark, 0), method.recipe.class_stage(stark)
         net, images = copy.deepcopy(trainer.model), stark.images.float() / 255
@@ -89,7 +89,12 @@ class TestErrorMinimizing:
     @pytest.mark.parametrize(("steps", "least"), [(1, 0.95), (2, 0.85)])  # signs multiply what rounding differs by
     def test_a_sample_wise_round(self, stark: ImageSet, steps: int, least: float) -> None:
         method = ErrorMinimizing(
-            preset="paper", granularity="sample", surrogate="small-cnn", theta_steps=1, pgd_steps=steps, device="cpu"
+            preset="paper",
+            granularity="sample",
+            surrogate="small-cnn",
+            surrogate_steps=1,
+            pgd_steps=steps,
+            device="cpu",
         )
         assert stark.labels is not None
         trainer, stage = method.recipe.trainer(stark, 0), method.recipe.sample_stage(stark)
@@ -116,7 +121,7 @@ class TestErrorMinimizing:
 
     def test_it_goes_on_until_the_error_is_small(self, tiny: ImageSet) -> None:
         told: list[FitProgress] = []
-        method = ErrorMinimizing(preset="paper", surrogate="small-cnn", theta_steps=1, stop_error=0.0, device="cpu")
+        method = ErrorMinimizing(preset="paper", surrogate="small-cnn", surrogate_steps=1, stop_error=0.0, device="cpu")
         assert method.recipe.rounds > 500
         stage = method.recipe.class_stage(tiny)
         assert not stage.done(30, 0.01001)
@@ -207,7 +212,7 @@ class TestBayesErrorAscent:
             copies, members, stepper, sigma=recipe.sigma, kind=recipe.kind, scale=recipe.scaling, padding=0,
             most=recipe.most_exact, generator=torch.Generator().manual_seed(0),
         )  # fmt: skip
-        for _ in ascent.sweep():
+        for _ in ascent.step():
             pass
 
         images = tiny.images.float() / 255

@@ -43,7 +43,7 @@ def pictures():
     return ImageSet(found.images, found.labels, found.classes, found.keys, native_size=(24, 20), writable=greys)
 
 def methods():
-    quick = dict(rounds=2, sample_rounds=2, theta_steps=2, device="cpu", precision="float32")
+    quick = dict(rounds=2, sample_rounds=2, surrogate_steps=2, device="cpu", precision="float32")
     yield "class", ErrorMinimizing(attempts=1, target=0.0, **quick)
     yield "sample", ErrorMinimizing(granularity="sample", attempts=0, **quick)
     yield "paper", ErrorMinimizing(preset="paper", surrogate="small-cnn", **quick)
@@ -191,7 +191,7 @@ def happens(*words, **options):
     return compute(*words, **options)
 
 stages.gradient_sums = happens
-sys.exit(main(["fit", *sys.argv[2:], "--set", "theta_steps=1", "--set", "attempts=0", "--resolution", "16",
+sys.exit(main(["fit", *sys.argv[2:], "--set", "surrogate_steps=1", "--set", "attempts=0", "--resolution", "16",
                "--method", "emn", "--device", "cpu", "--precision", "float32"]))
 """
 

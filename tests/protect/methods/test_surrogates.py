@@ -13,13 +13,14 @@ from safetensors.torch import save_file
 
 from bitterant.imaging import ImageSet
 from bitterant.protect import Bank, create_method, load_bank
-from bitterant.protect.methods import registry as defaults
+from bitterant.protect.methods import base
 from bitterant.protect.methods.t2ue import generator_training as making
 from bitterant.protect.methods.t2ue.generator_training import TrainRequest, make_generator
+from bitterant.records.shared_options import WeightsPolicy
 from bitterant.surrogates import surrogate_names
 
 METHODS: dict[str, dict[str, Any]] = {
-    "emn": {"granularity": "class", "rounds": 1, "theta_steps": 1, "attempts": 0},
+    "emn": {"granularity": "class", "rounds": 1, "surrogate_steps": 1, "attempts": 0},
     "beo": {"rounds": 1, "inner_steps": 1, "first_epochs": 1, "estimate_images": 0},
     "uc": {"objective": "features", "rounds": 1, "updates": 2, "batch_size": 12, "clusters": 3},
 }
@@ -67,8 +68,8 @@ def test_it_crafts(method: str, surrogate: str, tiny: ImageSet, request: pytest.
 @pytest.mark.parametrize(
     ("method", "options"),
     [
-        ("emn", {"granularity": "sample", "rounds": 1, "sample_rounds": 1, "theta_steps": 1, "attempts": 1}),
-        ("emn", {"granularity": "sample", "preset": "paper", "sample_rounds": 1, "theta_steps": 1, "pgd_steps": 1}),
+        ("emn", {"granularity": "sample", "rounds": 1, "sample_rounds": 1, "surrogate_steps": 1, "attempts": 1}),
+        ("emn", {"granularity": "sample", "preset": "paper", "sample_rounds": 1, "surrogate_steps": 1, "pgd_steps": 1}),
         ("beo", {"preset": "paper", "rounds": 3, "first_epochs": 1, "estimate_images": 0}),
         ("uc", {"rounds": 1, "clusters": 3, "attempts": 0}),
         ("uc", {"preset": "paper", "rounds": 1, "clusters": 2, "width": 4}),
@@ -99,8 +100,9 @@ def test_the_papers_t2ue_from_captions_through_a_clip_to_noise(
         pixels = torch.randint(0, 256, (20, 20, 3), dtype=torch.uint8, generator=generator).numpy()
         Image.fromarray(pixels).save(folder / f"{number}.png")
     request = TrainRequest(
-        out=tmp_path / "made", pairs=tmp_path / "pairs", surrogate="clip:tiny-table", weights=clip_weights,
-        preset="paper", device="cpu", recipe={"steps": 2, "batch_size": 3, "image_side": 16},
+        out=tmp_path / "made", pairs=tmp_path / "pairs", surrogate="clip:tiny-table",
+        weights=WeightsPolicy(clip_weights), preset="paper", device="cpu",
+        recipe={"steps": 2, "batch_size": 3, "image_side": 16},
     )  # fmt: skip
     report = make_generator(request)
     assert report.steps == 2
@@ -114,7 +116,7 @@ def test_the_papers_t2ue_from_captions_through_a_clip_to_noise(
 
 def test_the_network_of_the_literature_is_the_default_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     for found, name in (("cuda", "resnet18"), ("cuda:1", "resnet18"), ("cpu", "small-cnn"), ("mps", "small-cnn")):
-        monkeypatch.setattr(defaults, "resolve_device", lambda asked, found=found: torch.device(found))
-        assert defaults.own_surrogate("auto") == name
+        monkeypatch.setattr(base, "resolve_device", lambda asked, found=found: torch.device(found))
+        assert [create_method(method).surrogate for method in ("emn", "beo")] == [name, name]
     monkeypatch.undo()
     assert create_method("emn", device="cpu").surrogate == "small-cnn"

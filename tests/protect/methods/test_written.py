@@ -19,7 +19,7 @@ from bitterant.protect.methods.written import WrittenCopies
 from bitterant.surrogates import FrozenSurrogate, create_surrogate, recipe_for, train_classifier
 
 SIDE = 16
-QUICK = {"rounds": 3, "sample_rounds": 2, "theta_steps": 3, "device": "cpu", "attempts": 0}
+QUICK = {"rounds": 3, "sample_rounds": 2, "surrogate_steps": 3, "device": "cpu", "attempts": 0}
 
 
 def _pictures(root: Path, size: int = 24) -> Path:

@@ -82,7 +82,7 @@ def test_values_out_of_range_are_refused(levels, cosines):
 def test_a_fit_keeps_the_bound(granularity, tiny: ImageSet):
     def cast(tint: float) -> float:
         method = ErrorMinimizing(
-            granularity=granularity, tint=tint, attempts=0, rounds=4, sample_rounds=1, theta_steps=3, device="cpu"
+            granularity=granularity, tint=tint, attempts=0, rounds=4, sample_rounds=1, surrogate_steps=3, device="cpu"
         )
         levels = method.fit(tiny).levels.float()
         return float(TintBound(tiny.resolution, 0).slow_colour(levels).abs().max())

@@ -15,7 +15,7 @@ from bitterant.errors import ConfigError, UnknownNameError
 from bitterant.imaging import MAX_PIXELS
 from bitterant.protect import zero_contact
 from bitterant.protect.request import ApplyConfig, FitFolderConfig, ProtectConfig
-from bitterant.protect.request.config import ApplyKeywords, FitFolderKeywords, ProtectKeywords
+from bitterant.protect.request.config import ApplyKeywords, FitFolderKeywords, ProtectKeywords, parse_parameters
 from bitterant.protect.request.text_config import ApplyBundleConfig, ApplyBundleKeywords
 from bitterant.records.config import Config, Problems, spellings
 
@@ -116,3 +116,26 @@ def test_known_words_pass(name: str) -> None:
 def test_a_preset_that_is_none_is_told_with_what_was_meant() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'quick'"):
         VerifyConfig.of({"preset": "quik"})
+
+
+def test_hyper_parameters_are_written_so_that_they_are_read_again() -> None:
+    given = {"windows": False, "clusters": 5, "lr": 1e-4, "objective": "joint", "generator": "5", "rms": None}
+    words = ProtectConfig.of({"parameters": given}).words()
+    assert words[:4] == ["--set", "windows=false", "--set", "clusters=5"]
+    assert parse_parameters(words[1::2]) == given
+
+
+def test_the_command_of_a_run_tells_no_place_of_the_disk(tmp_path: Path) -> None:
+    key = tmp_path / "my keys" / "set one.key"
+    config = ProtectConfig.of(
+        {"epsilon": 4 / 255, "key_file": key, "workers": 3, "resume": False, "bank": tmp_path / "b", "format": "webp"}
+    )
+    told = config.command("texture", None)
+    assert (
+        told == "bitterant protect SRC OUT --epsilon 4 --method texture --seed 0 --key-file 'set one.key' --format webp"
+    )
+    assert ProtectConfig().command("emn", 32).endswith("--method emn --seed 0 --resolution 32")
+    assert ApplyConfig.of({"class_name": "cats"}).command(tmp_path / "my.bank") == (
+        "bitterant apply SRC OUT --class cats --bank my.bank"
+    )
+    assert ApplyConfig().command(object()).endswith("--bank BANK")

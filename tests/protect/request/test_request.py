@@ -277,6 +277,7 @@ def test_a_place_of_a_bank_that_cannot_be_written_is_said_once(kit: Any) -> None
         ({"surrogate": "small-cnn"}, "emn"),
         ({"granularity": "class"}, "emn"),
         ({"preset": "paper"}, "emn"),
+        ({"method": "emn", "preset": "fast"}, "emn"),
         ({"resolution": 16}, "emn"),
     ],
 )
@@ -284,7 +285,7 @@ def test_auto_takes_what_was_asked_for_into_account(kit: Any, options: dict[str,
     """Textures have no network, no pattern a class and no working resolution: who names one wants crafted noise."""
     problems = Problems()
     scan = check_source(kit.folder(), problems)
-    request = check_fit(scan, FitConfig(method="auto", device="cpu", **options), problems)
+    request = check_fit(scan, FitConfig(device="cpu", **options), problems)
     problems.raise_all()
     assert request is not None
     assert request.method.name == chosen

@@ -18,10 +18,10 @@ from bitterant.protect.textures import TextureRecipe, Wave, code_book
 from bitterant.protect.textures import wave as module
 from bitterant.protect.textures.wave import (
     DrawnWave,
-    brightness,
     draw_waves,
     envelope,
     is_soft,
+    luma_601,
     plain_waves,
     small_brightness,
     texture,
@@ -95,7 +95,7 @@ def slow_texture(pixels: np.ndarray, waves: tuple[DrawnWave, ...], recipe: Textu
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (17, 30), (40, 21)])
 @pytest.mark.parametrize("angle", [4.5, 49.5, 85.5])
 def test_the_envelope_is_that_of_the_definition(height: int, width: int, angle: float) -> None:
-    small = brightness(draw(3, height, width))
+    small = luma_601(draw(3, height, width))
     wave = DrawnWave(5.6, math.radians(angle), 0.2)
     found = envelope(small, wave, RECIPE)
     values, sign = slow_envelope(small.astype(np.float64), wave, RECIPE)
@@ -156,7 +156,7 @@ def slow_contents(small: np.ndarray, waves: tuple[DrawnWave, ...], sigma: float)
 
 @pytest.mark.parametrize(("height", "width", "count"), [(32, 32, 10), (21, 40, 20), (64, 64, 100)])
 def test_contents_are_the_energy_of_each_code(height: int, width: int, count: int) -> None:
-    small, book = brightness(draw(7, height, width)), code_book(count)
+    small, book = luma_601(draw(7, height, width)), code_book(count)
     (found,) = natural_contents([small], [0], book, 0.6)
     assert found.shape == (count,)
     for number in (0, 4, count - 1):
@@ -246,7 +246,7 @@ def test_sixteen_bits_and_grey_are_followed_as_eight_and_colour_are() -> None:
 def test_blocks_of_rows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     pixels, waves = draw(5, 200, 130), draw_waves(code_book(100)[5], RECIPE, SECRET, "a")
     small, whole = small_brightness(pixels, 64), texture(pixels, waves, RECIPE)
-    levels = Image.fromarray(brightness(pixels))
+    levels = Image.fromarray(luma_601(pixels))
     np.testing.assert_allclose(small, np.asarray(levels.resize((64, 64), Image.Resampling.BILINEAR)), atol=1e-3)
     monkeypatch.setattr(module, "_BLOCK", 1000)
     assert np.array_equal(small_brightness(pixels, 64), small)
