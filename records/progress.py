@@ -29,8 +29,8 @@ class ProgressCallback(Protocol):
             stage: of a folder run one of :data:`STAGES`; of a verification ``compare``, ``read``, ``prepare`` or
                 ``verify``.
             done: finished so far: files in ``check``, ``read``, ``write``, ``compare``; trainings in ``prepare``; a
-                fraction in 0..1 in ``fit`` and ``verify``; nothing in ``found``, which is told before any work, and ``slow``,
-                which names a file that takes long: these have a message only.
+                fraction in 0..1 in ``fit`` and ``verify``; nothing in ``found``, which is told before any work, and in
+                ``slow``, which names a file that takes long: these have a message only.
             total: what ``done`` counts up to; 0 where it is not known.
             message: a short text for people, possibly empty.
         """
