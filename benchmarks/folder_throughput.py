@@ -4,10 +4,12 @@ Both sides use the same number of threads and the same files, in one run. Pillow
 as PNG with its defaults; a second line gives Pillow at the compression level of the copies. ``apply_folder`` also
 hashes, adds the noise, writes each file whole and synced, reads it back, compares every value with the budget, and
 measures how visible the change is. The dry run is timed beside them. Each run has a process of its own, so that its
-largest resident memory is its own; what the imports alone take is printed, too.
+largest resident memory is its own; what the imports alone take is printed, too. ``--memory-only`` leaves out what is
+done to pixels, so that what a hundred thousand files cost in memory is known in minutes.
 
     python benchmarks/folder_throughput.py --small 100 1000 10000 --photos 30
     python benchmarks/folder_throughput.py --small --photos 4 --method noise --workers 2
+    python benchmarks/folder_throughput.py --small 1000 10000 100000 --photos 0 --memory-only
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ import numpy as np
 from PIL import Image
 
 PARTS = ("nothing", "pillow", "pillow-level", "apply", "dry-run")
+MEMORY_PARTS = ("nothing", "apply-without-pixels")
 #: Of the PNG encoder of the copies.
 LEVEL = 4
 
@@ -108,11 +111,76 @@ def part(name: str, source: Path, work: Path, method: str, workers: int) -> None
         pillow(source, workers, compress_level=LEVEL)
     elif name == "apply":
         apply_folder(source, output, bank=work / "bank", workers=workers)
+    elif name == "apply-without-pixels":
+        without_pixels()
+        apply_folder(source, output, bank=work / "bank", workers=workers)
     elif name == "dry-run":
         protect_folder(source, output, method=method, device="cpu", workers=workers, dry_run=True)
     seconds, cpu = time.perf_counter() - begun, time.process_time() - used
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    print(json.dumps({"seconds": seconds, "cpu": cpu, "peak": peak}))
+    print(json.dumps({"seconds": seconds, "cpu": cpu, "peak": peak_bytes()}))
+
+
+def peak_bytes() -> int:
+    """Largest resident memory of this process. What ``getrusage`` says is never less than what its parent had."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:  # not Linux
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak * (1 if sys.platform == "darwin" else 1024)
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+
+
+def without_pixels() -> None:
+    """Let a run note rows as ever, and write no picture; the report has none to show."""
+    from bitterant.protect.folder import run, writing
+    from bitterant.records.manifest import ManifestRow
+
+    def row(writer: Any, job: Any, attempt: Any = None) -> ManifestRow:
+        seen = int(job.record.sha256[:4], 16) / 65536
+        return ManifestRow(
+            job.record.relative, job.output, job.record.sha256, job.record.sha256, "protected", None, 32, 32, "RGB",
+            "PNG", 8.0, round(34 + seen, 3), round(0.9 + seen / 20, 5), round(1 + seen, 3), round(2 + seen, 3),
+            round(seen, 3), round(seen, 3), None, None, job.record.key, 0.001,
+        )  # fmt: skip
+
+    writing.FileWriter.__call__ = row  # type: ignore[method-assign]
+    run.write_report = lambda *args, **options: None  # type: ignore[assignment]
+
+
+def measure_memory(folder: Folder, work: Path, workers: int) -> None:
+    """Largest resident memory alone, of a run that does nothing to pixels."""
+    from bitterant.protect import TextureBank
+
+    source = make_links(folder, work)
+    (work / "bank").unlink(missing_ok=True)
+    TextureBank.of_classes(["class0", "class1"], bytes(range(16))).save(work / "bank")
+    found = {name: run_part(name, source, work, "texture", workers) for name in MEMORY_PARTS}
+    peaks = [found[name]["peak"] / 2**20 for name in MEMORY_PARTS]
+    print(f"{folder.count} files: {peaks[1]:.1f} MiB, the imports {peaks[0]:.1f} MiB", flush=True)
+
+
+def make_links(folder: Folder, root: Path) -> Path:
+    """Many names of few files: what is done to pixels does not matter."""
+    place = root / f"links-{folder.count}"
+    if place.exists():
+        return place
+    for index in range(folder.count):
+        first = place / f"class{index % 2}" / f"{index - index % 10000 + index % 2:06}.png"
+        target = first.with_name(f"{index:06}.png")
+        if target == first:
+            first.parent.mkdir(parents=True, exist_ok=True)
+            draw(index, folder.width, folder.height).save(first)
+        else:
+            os.link(first, target)
+    return place
+
+
+def run_part(name: str, source: Path, work: Path, method: str, workers: int) -> dict[str, float]:
+    """One part in a process of its own."""
+    words = [sys.executable, __file__, "--part", name, "--source", str(source), "--work", str(work)]
+    words += ["--method", method, "--workers", str(workers)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def measure(folder: Folder, work: Path, method: str, workers: int) -> None:
@@ -122,12 +190,7 @@ def measure(folder: Folder, work: Path, method: str, workers: int) -> None:
     source = make(folder, work)
     (work / "bank").unlink(missing_ok=True)
     fit_folder(source, work / "bank", method=method, device="cpu", workers=workers)
-    found: dict[str, dict[str, float]] = {}
-    for name in PARTS:
-        words = [sys.executable, __file__, "--part", name, "--source", str(source), "--work", str(work)]
-        words += ["--method", method, "--workers", str(workers)]
-        done = subprocess.run(words, capture_output=True, text=True, check=True)
-        found[name] = json.loads(done.stdout.splitlines()[-1])
+    found = {name: run_part(name, source, work, method, workers) for name in PARTS}
     base, run = found["pillow"], found["apply"]
     size = f"{folder.width} x {folder.height} {folder.suffix}"
     for name in PARTS[1:]:
@@ -151,13 +214,18 @@ def main() -> None:
     parser.add_argument("--method", default="texture")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--work", type=Path, default=Path("build/folder-throughput"))
-    parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
+    parser.add_argument("--memory-only", action="store_true", help="nothing is done to pixels")
+    parser.add_argument("--part", choices=(*PARTS, *MEMORY_PARTS), help=argparse.SUPPRESS)
     parser.add_argument("--source", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.part:
         part(args.part, args.source, args.work, args.method, args.workers)
         return
     args.work.mkdir(parents=True, exist_ok=True)
+    if args.memory_only:
+        for count in args.small:
+            measure_memory(Folder(f"small-{count}", count, 32, 32, "png"), args.work, args.workers)
+        return
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     print(f"{args.method}, {args.workers} threads, {os.cpu_count()} cores, load {load} before the run.")
     print("Ratios: of Pillow's time to the part's (the larger, the faster); of the dry run's to the whole run's.\n")

@@ -223,7 +223,7 @@ class RunState:
                 count = sum(1 for _ in map(_input, file))
                 if count != data["inputs"]:
                     raise ValueError(f"{count} inputs of {data['inputs']!r:.20}")
-            inputs = LinesOnDisk(path, _input, count, skip=1)
+            inputs = LinesOnDisk(path, _known_input, count, skip=1)
             return cls(dict(data["settings"]), inputs, dict(data["versions"]), None if fitted is None else dict(fitted))
         except FileNotFoundError:
             return None
@@ -251,6 +251,11 @@ def _input(line: bytes) -> InputRecord:
     if record.kind not in _KINDS:
         raise ValueError("inputs of another kind")
     return record
+
+
+def _known_input(line: bytes) -> InputRecord:
+    """As :func:`_input`, of a line that was found to be sound: they are gone through several times."""
+    return InputRecord(*json.loads(line))
 
 
 def decisive_inputs(records: Iterable[InputRecord]) -> Iterator[tuple[str, str | None]]:
