@@ -37,7 +37,7 @@ PAPER_ROUNDS = 1000
 TINT = 0.0
 
 _FEW_IMAGES: Final = 32
-_BUSY_PIXELS: Final = 1 << 20
+_BUSY_PIXELS: Final = 1 << 21
 
 
 @dataclass(frozen=True, kw_only=True)
