@@ -1,4 +1,4 @@
-"""The command where torchrun started several processes; two of them at work are in tests/protect/methods/test_ranks.py."""
+"""The command where torchrun started several processes. Two of them at work: tests/protect/methods/test_ranks.py."""
 
 from __future__ import annotations
 
