@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         method_names,
         register_method,
     )
+    from .methods.ranks import several_processes
     from .textures import TextureBank
 
 __all__ = [
@@ -85,6 +86,7 @@ __all__ = [
     "read_manifest",
     "read_run_file",
     "register_method",
+    "several_processes",
 ]
 
 __getattr__, __dir__ = lazy_exports(
@@ -120,6 +122,7 @@ __getattr__, __dir__ = lazy_exports(
             "method_names",
             "register_method",
         ),
+        "methods.ranks": ("several_processes",),
         ".records.manifest": ("MANIFEST_NAME", "ManifestRow", "read_manifest"),
         "folder.report": ("REPORT_NAME", "FitSummary", "RunSummary"),
         ".records.run_file": ("RUN_FILE_NAME", "RunFile", "read_run_file"),

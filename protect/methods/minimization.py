@@ -33,7 +33,7 @@ PAPER_ROUNDS = 1000
 
 
 _FEW_IMAGES: Final = 32
-_BUSY_PIXELS: Final = 1 << 20
+_BUSY_PIXELS: Final = 1 << 21
 
 
 class MinimizationRecipe(CraftingRecipe):
