@@ -7,7 +7,6 @@ from .freezing import FrozenSurrogate
 from .precision import (
     ChosenPrecision,
     Precision,
-    check_precision,
     choose_precision,
     now,
     resolve_device,
@@ -50,7 +49,6 @@ __all__ = [
     "Surrogate",
     "TrainingResult",
     "add_rows",
-    "check_precision",
     "check_surrogate",
     "check_weights",
     "choose_precision",

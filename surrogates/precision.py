@@ -6,13 +6,13 @@ import logging
 import re
 import time
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import ConfigError, SetupError, UnknownNameError
+from ..errors import ConfigError, SetupError
 from .base import class_losses
 from .freezing import FrozenSurrogate
 
@@ -101,19 +101,6 @@ class ChosenPrecision:
         """JSON-safe, rounded for reading."""
         agreement = None if self.agreement is None else round(self.agreement, 4)
         return {"precision": self.name, "sign_agreement": agreement, "reason": self.reason}
-
-
-def check_precision(asked: str) -> Precision:
-    """``asked`` itself, if there is such a precision.
-
-    Raises:
-        UnknownNameError: there is none.
-    """
-    known: tuple[Precision, ...] = get_args(Precision)
-    for name in known:
-        if name == asked:
-            return name
-    raise UnknownNameError("precision", asked, known)
 
 
 def choose_precision(

@@ -7,11 +7,9 @@ import timm
 import torch
 from torch import nn
 
-from bitterant.errors import UnknownNameError
 from bitterant.surrogates import (
     FrozenSurrogate,
     add_rows,
-    check_precision,
     choose_precision,
     create_surrogate,
     own_randomness,
@@ -65,8 +63,6 @@ def test_what_was_asked_for_is_done_and_measured(fast: None) -> None:
     assert asked.bf16
     assert asked.agreement is not None
     assert asked.agreement < LEAST_AGREEMENT
-    with pytest.raises(UnknownNameError, match="bfloat16"):
-        check_precision("bfloat-16")
 
 
 def test_the_network_is_left_as_it_is() -> None:

@@ -430,8 +430,8 @@ class BeoFit:
             report["estimated_bayes_error"] = self.found
             shown = {arm: f"{value['estimate']:.2f}" for arm, value in self.found.items()}
             line = (
-                f"estimated Bayes error, held out, from above: {shown['protected']} protected, {shown['clean']} clean, "
-                f"{shown['noise']} with random noise"
+                f"estimated Bayes error, cross-fitted, from above: {shown['protected']} protected, "
+                f"{shown['clean']} clean, {shown['noise']} with random noise"
             )
         report["caution"] = _CAUTION
         self.context.report.update(report)
