@@ -118,7 +118,6 @@ class Method(ABC, Generic[_B]):
     instant: ClassVar[bool] = False
     protects: ClassVar[bool] = True
     keyed: ClassVar[bool] = False
-    key: RunKey | None = None
 
     def __init__(
         self,
@@ -145,6 +144,11 @@ class Method(ABC, Generic[_B]):
         self.device = resolve_device(device)
         self.weights = weights
         self.allow_download = allow_download
+
+    @property
+    def key(self) -> RunKey | None:
+        """What its noise is drawn from, where it is :attr:`keyed`."""
+        return None
 
     @property
     def networks(self) -> tuple[str, ...]:

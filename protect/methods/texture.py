@@ -21,7 +21,7 @@ from scipy.optimize import linear_sum_assignment
 
 from ...errors import ConfigError
 from ...imaging import Budget, ImageSet
-from ...records.secrets import key_of_run
+from ...records.secrets import RunKey, key_of_run
 from ..bank import Granularity
 from ..clusters import (
     CLUSTER_SURROGATE,
@@ -167,7 +167,7 @@ class Texture(Method[TextureBank]):
         check_resolution(for_resolution)
         self.recipe = TextureRecipe(floor=floor)
         self.for_resolution = for_resolution
-        self.key = key_of_run(None if key_file is None else Path(key_file), secret, seed, purpose=self.name)
+        self._key = key_of_run(None if key_file is None else Path(key_file), secret, seed, purpose=self.name)
 
     @property
     def needs_pixels(self) -> bool:
@@ -182,6 +182,11 @@ class Texture(Method[TextureBank]):
     def feature_extractor(self, resolution: int) -> SquareFeatures | None:
         """Clusters are found on more detail than small working images hold."""
         return self._space(resolution).feature_extractor(resolution) if self.granularity == "cluster" else None
+
+    @property
+    def key(self) -> RunKey:
+        """What its noise is drawn from."""
+        return self._key
 
     def settings(self) -> dict[str, Any]:
         """The resolved hyper-parameters, JSON-safe; of the key only what tells it from another one."""

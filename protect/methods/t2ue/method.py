@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ....imaging import Budget, ImageSet
-from ....records.secrets import key_of_run, seed_of
+from ....records.secrets import RunKey, key_of_run, seed_of
 from ...bank import Bank, Granularity
 from ..base import FitContext, FitEstimate, Method
 from ..registry import register_method
@@ -72,7 +72,12 @@ class TextToUnlearnable(Method[Bank]):
         )  # fmt: skip
         self.generator = None if generator is None else Path(generator)
         self._digest = generator_folder(self.generator)[1]
-        self.key = key_of_run(None if key_file is None else Path(key_file), secret, seed, purpose=self.name)
+        self._key = key_of_run(None if key_file is None else Path(key_file), secret, seed, purpose=self.name)
+
+    @property
+    def key(self) -> RunKey:
+        """What its noise is drawn from."""
+        return self._key
 
     def settings(self) -> dict[str, Any]:
         """The resolved hyper-parameters, JSON-safe; the key is not among them."""
