@@ -91,7 +91,7 @@ def tell_plan(output: Output, plan: Plan) -> None:
             (
                 "method",
                 f"{plan.method}, one pattern for each {settings['granularity']}, seed {settings['seed']}"
-                f"{_KEYS.get(settings.get('key'), '')}",
+                f"{_KEYS.get(settings.get('key') or '', '')}",
             ),
             ("budget", f"{settings['epsilon'] * 255:g} of 255 levels"),
             *(

@@ -138,7 +138,6 @@ class Method(ABC, Generic[_B, _R]):
     instant: ClassVar[bool] = False
     protects: ClassVar[bool] = True
     keyed: ClassVar[bool] = False
-    key: RunKey | None = None
 
     recipe_class: ClassVar[type[MethodRecipe]] = MethodRecipe
 
@@ -203,6 +202,11 @@ class Method(ABC, Generic[_B, _R]):
     def weights(self) -> WeightsPolicy:
         """Where the weights of the surrogate come from."""
         return self.recipe.weights
+
+    @property
+    def key(self) -> RunKey | None:
+        """What its noise is drawn from, where it is :attr:`keyed`."""
+        return None
 
     @property
     def networks(self) -> tuple[str, ...]:

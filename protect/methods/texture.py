@@ -22,7 +22,7 @@ from scipy.optimize import linear_sum_assignment
 
 from ...errors import ConfigError
 from ...imaging import ImageSet
-from ...records.secrets import key_of_run
+from ...records.secrets import RunKey, key_of_run
 from ..clusters import (
     CLUSTER_SURROGATE,
     FeatureSpace,
@@ -166,7 +166,7 @@ class Texture(Method[TextureBank, ClassTextureRecipe]):
         self.clusters, self.for_resolution = recipe.clusters, recipe.for_resolution
         self.shape = TextureRecipe(floor=recipe.floor)
         key_file = None if recipe.key_file is None else Path(recipe.key_file)
-        self.key = key_of_run(key_file, recipe.secret, recipe.seed, purpose=self.name)
+        self._key = key_of_run(key_file, recipe.secret, recipe.seed, purpose=self.name)
 
     @property
     def needs_pixels(self) -> bool:
@@ -181,6 +181,11 @@ class Texture(Method[TextureBank, ClassTextureRecipe]):
     def feature_extractor(self, resolution: int) -> SquareFeatures | None:
         """Clusters are found on more detail than small working images hold."""
         return self._space(resolution).feature_extractor(resolution) if self.granularity == "cluster" else None
+
+    @property
+    def key(self) -> RunKey:
+        """What its noise is drawn from."""
+        return self._key
 
     def settings(self) -> dict[str, Any]:
         """The resolved hyper-parameters, JSON-safe; of the key only what tells it from another one."""

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ....imaging import ImageSet
-from ....records.secrets import key_of_run, seed_of
+from ....records.secrets import RunKey, key_of_run, seed_of
 from ...bank import Bank
 from ..base import FitContext, FitEstimate, Method
 from ..recipe import MethodRecipe
@@ -63,7 +63,12 @@ class TextToUnlearnable(Method[Bank, T2ueRecipe]):
         self.generator = None if recipe.generator is None else Path(recipe.generator)
         self._digest = generator_folder(self.generator)[1]
         key_file = None if recipe.key_file is None else Path(recipe.key_file)
-        self.key = key_of_run(key_file, recipe.secret, recipe.seed, purpose=self.name)
+        self._key = key_of_run(key_file, recipe.secret, recipe.seed, purpose=self.name)
+
+    @property
+    def key(self) -> RunKey:
+        """What its noise is drawn from."""
+        return self._key
 
     def settings(self) -> dict[str, Any]:
         """The resolved hyper-parameters, JSON-safe; the key is not among them."""

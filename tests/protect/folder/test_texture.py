@@ -25,6 +25,7 @@ from bitterant.protect.methods import texture
 from bitterant.records.progress import StopRequest
 
 TEXTURE: dict[str, Any] = {"method": "texture", "device": "cpu", "seed": 0}
+SEED_1: dict[str, Any] = {**TEXTURE, "seed": 1}
 
 
 def levels(before: Path, after: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -150,7 +151,7 @@ def test_another_key_another_texture(kit: Any) -> None:
     key.write_bytes(os.urandom(32))
     protect_folder(source, kit.root / "seed", **TEXTURE)
     protect_folder(source, kit.root / "key-out", parameters={"key_file": str(key)}, **TEXTURE)
-    protect_folder(source, kit.root / "seed1", **{**TEXTURE, "seed": 1})
+    protect_folder(source, kit.root / "seed1", **SEED_1)
     pictures = [kit.root / name / "class0/0.png" for name in ("seed", "key-out", "seed1")]
     assert len({path.read_bytes() for path in pictures}) == 3
     published = (kit.root / "key-out/bitterant-run.json").read_bytes()
@@ -166,8 +167,8 @@ def test_another_key_another_texture(kit: Any) -> None:
 
 def test_a_bank_of_another_key_gives_other_pictures_and_is_refused_for_the_same_folder(kit: Any) -> None:
     source = kit.folder()
-    for seed in (0, 1):
-        fit_folder(source, kit.root / f"{seed}.bank", **{**TEXTURE, "seed": seed})
+    for seed, how in enumerate((TEXTURE, SEED_1)):
+        fit_folder(source, kit.root / f"{seed}.bank", **how)
         apply_folder(source, kit.root / f"out{seed}", bank=kit.root / f"{seed}.bank")
     one, two = (kit.tree(kit.root / f"out{seed}") for seed in (0, 1))
     assert all(one[name] != two[name] for name in one)
@@ -309,6 +310,12 @@ def test_applying_needs_no_torch(kit: Any) -> None:
 RANDOM: dict[str, Any] = {name: value for name, value in TEXTURE.items() if name != "seed"}
 
 
+def secret_in(bank: Path) -> bytes:
+    loaded = load_bank(bank)
+    assert isinstance(loaded, TextureBank)
+    return loaded.secret
+
+
 def run_file(output: Path) -> dict[str, Any]:
     return json.loads((output / "bitterant-run.json").read_text())
 
@@ -321,7 +328,7 @@ def test_without_seed_and_key_file_the_key_is_random_and_only_in_the_bank(kit: A
     protect_folder(source, kit.root / "seed", **TEXTURE)
     assert len({(kit.root / name / "class0/0.png").read_bytes() for name in ("one", "two", "seed")}) == 3
     assert [run_file(kit.root / name)["settings"]["key"] for name in ("one", "seed")] == ["random", "seed"]
-    secret = load_bank(bank).secret
+    secret = secret_in(bank)
     assert stat.S_IMODE(bank.stat().st_mode) == 0o600
     left = [path for path in kit.root.rglob("*") if path.is_file() and path != bank]
     assert not [path for path in left if secret in path.read_bytes() or secret.hex().encode() in path.read_bytes()]
@@ -334,7 +341,7 @@ def test_without_seed_and_key_file_the_key_is_random_and_only_in_the_bank(kit: A
         protect_folder(source, kit.root / "two", **TEXTURE)
     fit_folder(source, kit.root / "fitted", **RANDOM)
     assert fit_folder(source, kit.root / "fitted", **RANDOM).already_done
-    assert load_bank(kit.root / "fitted").secret != secret
+    assert secret_in(kit.root / "fitted") != secret
 
 
 @pytest.mark.parametrize("limit", [0, 1, 4])

@@ -47,10 +47,8 @@ def test_other_methods_have_no_key() -> None:
 @pytest.mark.parametrize("name", KEYED)
 def test_a_key_may_be_given_as_it_is(name: str, tmp_path: Path) -> None:
     save_secret(tmp_path / "file", SECRET)
-    given, read = (
-        cast(Any, create_method(name, seed=3, **how))
-        for how in ({"secret": SECRET}, {"key_file": str(tmp_path / "file")})
-    )
+    given = cast(Any, create_method(name, seed=3, secret=SECRET))
+    read = cast(Any, create_method(name, seed=3, key_file=str(tmp_path / "file")))
     assert given.key.secret == read.key.secret
     assert (given.settings()["key"], given.settings()["key_id"]) == ("random", None)
     with pytest.raises(ConfigError, match="leave the other out"):
