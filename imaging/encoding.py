@@ -8,7 +8,7 @@ import logging
 import os
 import struct
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Any, Final, cast, get_args
 
@@ -71,25 +71,36 @@ def output_name(relative: str, fmt_on_disk: str, policy: FormatPolicy) -> tuple[
 def resolve_output_names(
     entries: Iterable[Entry], policy: FormatPolicy, *, beside: Iterable[str] = ()
 ) -> dict[str, tuple[str, str]]:
-    """Names for a whole folder, no two of them the same, not even on a disk that ignores case.
+    """Names for a whole folder; see :func:`resolve_names`.
+
+    Args:
+        entries: the images of a scan. The first bytes of each file are read to know its format.
+        policy: see :func:`output_name`.
+        beside: see :func:`resolve_names`.
+    """
+    formats = {entry.relative: format_of_file(entry.path) or "PNG" for entry in entries}
+    return resolve_names(formats, policy, beside=beside)
+
+
+def resolve_names(
+    formats: Mapping[str, str], policy: FormatPolicy, *, beside: Iterable[str] = ()
+) -> dict[str, tuple[str, str]]:
+    """Names for pictures that lie together, no two of them the same, not even on a disk that ignores case.
 
     ``photo.jpg`` beside ``photo.png``, be that a picture or a folder, becomes ``photo.jpg.png``. A new name that would
     be longer than disks allow is cut, and a few digits of a hash of the old one keep it apart from others. The result
     depends on the names alone, not on order.
 
     Args:
-        entries: the images of a scan. The first bytes of each file are read to know its format.
+        formats: the relative path of each picture and its format.
         policy: see :func:`output_name`.
         beside: relative paths of other files that go to the same place under their own names, such as captions.
 
     Returns:
         From each relative path to its new relative path and encoder.
     """
-    entries, others = list(entries), list(beside)
-    wanted = {
-        entry.relative: output_name(entry.relative, format_of_file(entry.path) or "PNG", policy)
-        for entry in sorted(entries, key=lambda entry: entry.relative)
-    }
+    others = list(beside)
+    wanted = {relative: output_name(relative, formats[relative], policy) for relative in sorted(formats)}
     claims: dict[str, int] = {}
     for name, _ in wanted.values():
         claims[_fold(name)] = claims.get(_fold(name), 0) + 1

@@ -356,7 +356,7 @@ def scan_source(source: Path, *, follow_links: bool = False) -> FolderScan:
         return scan_folder(source, follow_links=follow_links)
     if source.suffix.lower() not in EXTENSIONS:
         raise FolderError(
-            f"{source} is a file, and {_reason_for_other(source.name)}. Give a picture, or a folder of pictures."
+            f"{source} is a file, and {why_not_a_picture(source.name)}. Give a picture, or a folder of pictures."
         )
     found = [_Found(source.name, source, source.stat().st_size)]
     for beside in (source.with_suffix(suffix) for suffix in CAPTION_SUFFIXES):
@@ -370,12 +370,12 @@ def _sort(root: Path, found: list[_Found]) -> FolderScan:
     found = sorted(found, key=lambda item: os.fsencode(item.relative))
     skipped = [item.skip for item in found if item.skip is not None]
     files = [item for item in found if item.skip is None]
-    captions = tuple(item.relative for item in files if _is_caption(item.relative))
+    captions = tuple(item.relative for item in files if is_caption_name(item.relative))
     images = [item for item in files if Path(item.relative).suffix.lower() in EXTENSIONS]
     skipped += [
-        SkippedPath(item.relative, _reason_for_other(item.relative), "other")
+        SkippedPath(item.relative, why_not_a_picture(item.relative), "other")
         for item in files
-        if Path(item.relative).suffix.lower() not in EXTENSIONS and not _is_caption(item.relative)
+        if Path(item.relative).suffix.lower() not in EXTENSIONS and not is_caption_name(item.relative)
     ]
     maps = find_label_maps({item.relative: item.path for item in images})
     pictures = [item for item in images if item.relative not in maps.names]
@@ -405,12 +405,14 @@ def is_own_file(name: str) -> bool:
     return name in OWN_NAMES or name.startswith(OWN_PREFIXES)
 
 
-def _is_caption(relative: str) -> bool:
+def is_caption_name(relative: str) -> bool:
+    """Whether a file of this name holds captions."""
     name = relative.rsplit("/", 1)[-1].lower()
     return name in CAPTION_NAMES or name.endswith(CAPTION_SUFFIXES)
 
 
-def _reason_for_other(relative: str) -> str:
+def why_not_a_picture(relative: str) -> str:
+    """Why a file that is no picture by its name is left aside."""
     suffix = Path(relative).suffix
     return f"not an image type that is read ({suffix.lower()})" if suffix else "not an image (no extension)"
 
