@@ -217,7 +217,7 @@ class TarShard:
         try:
             archive = tarfile.TarFile(fileobj=_Guarded(self._file), mode="r")  # type: ignore[arg-type]
             while (info := archive.next()) is not None:
-                archive.members = []  # it would keep all of them
+                archive.members.clear()  # type: ignore[attr-defined]  # it would keep all of them
                 if info.size < 0 or archive.offset <= end:
                     raise tarfile.ReadError(f"the header of {info.name!r:.60} claims a size that cannot be")
                 end = archive.offset
@@ -293,7 +293,7 @@ class _TarWriter:
             data = member.data if new is None else new.data
             info.size, info.mode, info.mtime = len(data), old.mode & 0o777, int(old.mtime)
             self._archive.addfile(info, _Readable(data))  # type: ignore[arg-type]
-            self._archive.members = []
+            self._archive.members.clear()  # type: ignore[attr-defined]
 
     def close(self) -> None:
         self._archive.close()

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         method_names,
         register_method,
     )
+    from .streams import StreamPlan, StreamSummary, apply_stream
     from .textures import TextureBank
 
 __all__ = [
@@ -67,11 +68,14 @@ __all__ = [
     "RunFile",
     "RunSummary",
     "StopRequest",
+    "StreamPlan",
+    "StreamSummary",
     "TextToUnlearnable",
     "Texture",
     "TextureBank",
     "UnlearnableClusters",
     "apply_folder",
+    "apply_stream",
     "create_method",
     "fit_folder",
     "interruptible",
@@ -120,6 +124,7 @@ __getattr__, __dir__ = lazy_exports(
         ".records.manifest": ("MANIFEST_NAME", "ManifestRow", "read_manifest"),
         "folder.report": ("REPORT_NAME", "FitSummary", "RunSummary"),
         ".records.run_file": ("RUN_FILE_NAME", "RunFile", "read_run_file"),
+        "streams": ("StreamPlan", "StreamSummary", "apply_stream"),
         "textures": ("TextureBank",),
     },
 )

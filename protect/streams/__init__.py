@@ -1,6 +1,6 @@
 """``apply`` where pictures do not lie in a folder on this machine: object stores, archives, and tables of pictures."""
 
-from .run import apply_stream
+from .apply import apply_stream
 from .sources import is_stream
 from .summary import StreamPlan, StreamSummary
 

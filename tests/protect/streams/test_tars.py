@@ -311,7 +311,7 @@ def test_label_maps_and_names_that_are_taken(book: TextureBank, tmp_path: Path) 
     ]
     assert dict(read_tar(tmp_path / "out/a.tar"))["x/1.seg.png"] == labels.getvalue()
     assert summary.counts == {"protected": 2, "copied": 1, "skipped": 0, "failed": 0}
-    apply_stream(tmp_path / "a.tar", tmp_path / "only", bank=book, columns=["png"])
+    apply_stream(tmp_path / "a.tar", tmp_path / "only", bank=book, columns="png")
     assert dict(read_tar(tmp_path / "only/a.tar"))["x/1.jpg"] == picture(1)
 
 
