@@ -28,7 +28,11 @@ from .places import StillThere, open_regular
 
 #: A URL; ``Path`` makes one slash of its two. Windows' drives have one letter.
 _URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/(/?)")
-_SECRET_PARTS: Final = re.compile(r"://[^/@\s]*@|\?[^\s'\"?]*=[^\s'\"]*")
+_SECRET_PARTS: Final = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]*)://(?P<user>[^/@\s]*)@|\?[^\s'\"?]*=[^\s'\"]*")
+#: Stores in whose URLs a container stands where others have a user.
+_CONTAINERS: Final = frozenset({"abfs", "abfss", "wasb", "wasbs"})
+#: Letters of what is taken out of messages wherever it stands: less would hit other words.
+_LEAST_HIDDEN: Final = 4
 
 #: Stores in which writing an object puts it there whole, or leaves what was there.
 _WHOLE: Final = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci", "tos", "hf", "memory"})
@@ -59,7 +63,15 @@ def as_url(place: str | Path) -> str:
 
 def masked(text: str) -> str:
     """The text without what may be secret in a URL: user, password and query."""
-    return _SECRET_PARTS.sub(lambda found: "://***@" if found[0].startswith(":") else "?***", text)
+
+    def mask(found: re.Match[str]) -> str:
+        if found["scheme"] is None:
+            return "?***"
+        if found["scheme"].lower() in _CONTAINERS and ":" not in found["user"]:
+            return found[0]
+        return f"{found['scheme']}://***@"
+
+    return _SECRET_PARTS.sub(mask, text)
 
 
 def why_unsafe(name: str) -> str | None:
@@ -538,7 +550,7 @@ def _secrets_of(url: str) -> tuple[str, ...]:
     place, _, query = rest.partition("?")
     user = place.partition("/")[0].rpartition("@")[0]
     values = [pair.partition("=")[2] for pair in query.split("&")] if "=" in query else []
-    found = {text for text in (user, user.partition(":")[2], *values) if text}
+    found = {text for text in (user.partition(":")[2], *values) if len(text) >= _LEAST_HIDDEN}
     return tuple(sorted({*found, *map(unquote, found)}, key=lambda text: -len(text)))
 
 

@@ -49,7 +49,7 @@ _SLACK = 1e-4
 _LEAST_CONTRAST: Final = 1 / 8
 
 #: What the disk says of one path and not of the whole place: the name is too long, or a file and a folder want it both.
-_OF_ONE_PATH = frozenset({errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY})
+OF_ONE_PATH = frozenset({errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY})
 
 #: Why a picture is skipped that the bank does not know.
 NOTHING_FOR_IT: Final = "the bank holds no perturbation for this picture; it was not copied"
@@ -295,7 +295,7 @@ class FileWriter(PictureWriter):
         try:
             write_atomic(target, data, overwrite=False, lasting=False)
         except (ConfigError, OutputError) as error:  # a name is taken, or cannot be
-            if isinstance(error.__cause__, OSError) and error.__cause__.errno in _OF_ONE_PATH:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in OF_ONE_PATH:
                 why = error.__cause__.strerror or error.__cause__
                 raise ImageError(job.record.relative, f"cannot be written as {output}: {why}; rename it") from error
             raise

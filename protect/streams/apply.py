@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Unpack, overload
 from ...errors import BankError, ConfigError
 from ...records.config import Problems, takes
 from ...records.progress import ProgressCallback, StopRequest, silent
-from ...records.stores import LocalStore, is_url, masked, open_store
+from ...records.stores import LocalStore, as_url, is_url, masked, open_store
 from ..bank_file import open_bank
 from ..folder.protecting import classes_of
 from ..folder.writing import PictureWriter
@@ -163,7 +163,7 @@ def apply_stream(
         **config.settings(),
         "columns": list(config.columns),
     }
-    shown = masked(str(source))
+    shown = masked(as_url(source))
     if dry_run:
         (progress or silent)("plan", 0, 1, "trying a few pictures")
         return make_plan(worker, settings, shown)
@@ -191,12 +191,15 @@ def records_place(output: Path | str) -> Path | str:
         if path.name in ("", ".."):
             path = Path(os.path.abspath(output))  # noqa: PTH100 - a name beside it; links are not followed
         return path.with_name(path.name + RECORDS_SUFFIX)
-    text = str(output).rstrip("/")
+    text = as_url(output).rstrip("/")
     scheme, _, rest = text.partition(":")
     parts = [part for part in rest.split("/") if part]
-    if len(parts) < _LEAST_PARTS.get(scheme.lower(), 2):
+    least = _LEAST_PARTS.get(scheme.lower(), 2)
+    if scheme.lower() == "hf" and parts[0] not in ("datasets", "spaces"):
+        least -= 1  # a repository of a model says no kind
+    if len(parts) < least:
         raise ConfigError(
-            f"{masked(text)} is a whole bucket. Name a folder in it, such as {masked(text)}/protected: the records of "
-            "the run go beside that folder, so that it can be published as it is."
+            f"{masked(text)} is a whole bucket, or repository. Name a folder in it, such as {masked(text)}/protected: "
+            "the records of the run go beside that folder, so that it can be published as it is."
         )
     return text + RECORDS_SUFFIX

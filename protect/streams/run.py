@@ -282,8 +282,8 @@ class StreamRunner:
         ]
         if strangers:
             self.warnings.append(
-                f"{counted(len(strangers), 'object')} in {self.output.shown} that no run of yours accounts for, so "
-                f"perhaps not protected: {_some(sorted(strangers))}."
+                f"{counted(len(strangers), 'object')} in {self.output.shown} that no finished task accounts for, so "
+                f"perhaps not protected, unless another run is writing there: {_some(sorted(strangers))}."
             )
 
     def _run_file(self, *, finished: bool, tally: Tally) -> StreamRun:

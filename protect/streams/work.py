@@ -10,14 +10,14 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import BinaryIO
 
-from ...errors import ImageError
+from ...errors import ConfigError, ImageError, OutputError
 from ...imaging.label_maps import is_label_map, partner_stem
 from ...imaging.shards import Sample, Shard, open_shard
 from ...records.manifest import ManifestRow
 from ...records.progress import StopRequest
 from ...records.stores import HashingFile, Item, Store, sha256_of
 from ..folder.inputs import ordered_map
-from ..folder.writing import PictureWriter, follow_names
+from ..folder.writing import OF_ONE_PATH, PictureWriter, follow_names
 from ..request.config import StreamConfig
 from .pictures import Classes, ClassUnknown, Outcome, encoder_for, plain_row, protect_one, protect_sample
 from .sources import Source, Task
@@ -133,7 +133,13 @@ class Worker:
         if made.data is None or made.row.output is None:
             return made, None
         digest = hashlib.sha256(made.data).hexdigest()
-        self.output.put(made.row.output, made.data)
+        try:
+            self.output.put(made.row.output, made.data)
+        except (ConfigError, OutputError) as error:
+            if not isinstance(error.__cause__, OSError) or error.__cause__.errno not in OF_ONE_PATH:
+                raise
+            why = f"cannot be written as {made.row.output}: {error.__cause__.strerror or error.__cause__}; rename it"
+            return Single(plain_row(made.row.source, "failed", why, made.row.sha256_in), made.source), None
         written = Written(name=made.row.output, size=len(made.data), sha256=digest)
         return replace(made, row=replace(made.row, sha256_out=digest), data=None), written
 

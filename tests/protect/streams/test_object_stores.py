@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import functools
+import http.server
 import json
 import sys
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -271,6 +274,23 @@ def test_hostile_names_of_objects(memory: Any, book: TextureBank, tmp_path: Path
     assert summary.problem_count == 2
 
 
+def test_a_name_that_the_disk_refuses_is_one_failure(memory: Any, book: TextureBank, tmp_path: Path) -> None:
+    memory.pipe_file("/photos/cat/1.jpg", picture(1))
+    memory.pipe_file(f"/photos/cat/{'n' * 300}/2.jpg", picture(2))
+    summary = apply_stream("memory://photos", tmp_path / "out", bank=book)
+    assert (summary.counts["protected"], summary.counts["failed"]) == (1, 1)
+    assert summary.problems[0].reason.endswith("rename it")
+
+
+def test_parts_of_the_shards_share_one_place(memory: Any, book: TextureBank, tmp_path: Path) -> None:
+    for number in range(4):
+        data = write_tar(tmp_path / f"{number}.tar", samples(1, number)).read_bytes()
+        memory.pipe_file(f"/shards/p-{number}.tar", data)
+    assert apply_stream("memory://shards/p-{0..1}.tar", "memory://out", bank=book).tasks == 2
+    both = apply_stream("memory://shards/p-{2..3}.tar", "memory://out", bank=book)
+    assert (both.tasks, both.resumed, both.counts["protected"], both.warnings) == (4, 2, 4, [])
+
+
 def test_folders_that_the_bank_does_not_know(memory: Any, book: TextureBank) -> None:
     memory.pipe_file("/photos/bird/1.jpg", picture(1))
     with pytest.raises(BankError, match=r"they lie in bird, and it knows cat, dog"):
@@ -282,6 +302,7 @@ def test_secrets_in_urls_are_masked(memory: Any, book: TextureBank, monkeypatch:
     assert masked("sftp://me:pa55@host/x") == "sftp://***@host/x"
     assert masked("cannot open https://h/a.tar?X-Amz-Signature=abc&b=c now") == "cannot open https://h/a.tar?*** now"
     assert masked("what? nothing") == "what? nothing"
+    assert masked("abfs://box@account.net/x") == "abfs://box@account.net/x", "a container is no user"
     real = type(memory).find
 
     def find(self: Any, path: str, **options: Any) -> Any:
@@ -334,12 +355,39 @@ def test_protect_says_which_two_commands_do_it(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_protect_writes_no_folder_that_is_called_like_a_url(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FolderError, match="OUT is s3://bucket/out"):
+        protect_folder(folder, "s3://bucket/out", method="texture")
+    assert not list(tmp_path.glob("s3*"))
+
+
 def test_pictures_are_done_in_groups(
     memory: Any, folder: Path, book: TextureBank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put_folder(memory, folder, "/photos")
     monkeypatch.setattr(stream_sources, "PICTURES_AT_ONCE", 4)
     assert apply_stream("memory://photos", "memory://out", bank=book).tasks == 2
+
+
+def test_a_shard_behind_a_signed_address(book: TextureBank, tmp_path: Path) -> None:
+    pytest.importorskip("aiohttp", reason="needs what fsspec opens http with")
+    write_tar(tmp_path / "web" / "a.tar", samples(1))
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path / "web"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        try:
+            address = f"http://127.0.0.1:{running.server_port}/a.tar?X-Amz-Signature=t0ps3cret"
+            summary = apply_stream(address, tmp_path / "out", bank=book)
+        finally:
+            running.shutdown()
+            thread.join()
+    assert summary.counts["protected"] == 1
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.tar"]
+    assert not any(b"t0ps3cret" in path.read_bytes() for path in (tmp_path / "out.bitterant").rglob("*.*"))
 
 
 def test_a_shard_by_its_own_url(memory: Any, book: TextureBank, tmp_path: Path) -> None:
