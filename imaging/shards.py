@@ -9,6 +9,7 @@ member of any size, drops what it does not know, and writes samples without the 
 
 from __future__ import annotations
 
+import io
 import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -96,9 +97,11 @@ class Shard(Protocol):
 
     Attributes:
         notes: what people should know of it; complete once it was read to its end.
+        share: how much of it was read so far, 0 to 1.
     """
 
     notes: list[str]
+    share: float
 
     def samples(self) -> Iterator[Sample]:
         """Every sample, in order.
@@ -178,7 +181,9 @@ class TarShard:
 
     def __init__(self, file: BinaryIO, name: str, columns: tuple[str, ...], most: int) -> None:
         self._file, self._name, self._columns, self._most = file, name, columns, most
+        self._size = max(1, file.seek(0, io.SEEK_END))
         self.notes: list[str] = []
+        self.share = 0.0
 
     def samples(self) -> Iterator[Sample]:
         """See :class:`Shard`."""
@@ -221,6 +226,7 @@ class TarShard:
                 if info.size < 0 or archive.offset <= end:
                     raise tarfile.ReadError(f"the header of {info.name!r:.60} claims a size that cannot be")
                 end = archive.offset
+                self.share = min(1.0, end / self._size)
                 if not info.isdir():
                     yield info
             end = archive.offset
@@ -326,6 +332,7 @@ class ParquetShard:
         self._arrow, self._parquet = import_pyarrow()
         self._name, self._most = name, most
         self.notes: list[str] = []
+        self.share = 0.0
         try:
             self._table = self._parquet.ParquetFile(file, buffer_size=1 << 20)
             self.schema = self._table.schema_arrow
@@ -398,6 +405,7 @@ class ParquetShard:
                         problem = f"{large[0]} is larger than any picture within the limits" if large else None
                         yield Sample(str(row), pictures, problem, (group, batch, index))
                         row += 1
+                        self.share = min(1.0, row / max(1, self._table.metadata.num_rows))
         except (self._arrow.ArrowException, OSError, ValueError, MemoryError) as error:
             raise ImageError(self._name, f"damaged: {str(error).splitlines()[0]:.200}") from error
 

@@ -130,8 +130,8 @@ def check_write(
         problems.add(
             FolderError(
                 f"OUT is {masked(as_url(output))}, and this command writes to a folder on this machine. Give one and "
-                "copy it there; or make a bank with `bitterant fit` or `bitterant code-book`, and `bitterant apply SRC OUT "
-                "--bank BANK` writes there itself."
+                "copy it there; or make a bank with `bitterant fit` or `bitterant code-book`, and `bitterant apply SRC "
+                "OUT --bank BANK` writes there itself."
             )
         )
         return

@@ -195,7 +195,9 @@ def records_place(output: Path | str) -> Path | str:
     scheme, _, rest = text.partition(":")
     parts = [part for part in rest.split("/") if part]
     least = _LEAST_PARTS.get(scheme.lower(), 2)
-    if scheme.lower() == "hf" and parts[0] not in ("datasets", "spaces"):
+    if "?" in text:
+        raise ConfigError(f"{masked(text)} has a query behind it, so nothing can lie beside it. Give OUT without one.")
+    if scheme.lower() == "hf" and parts[:1] not in (["datasets"], ["spaces"]):
         least -= 1  # a repository of a model says no kind
     if len(parts) < least:
         raise ConfigError(

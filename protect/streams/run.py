@@ -87,12 +87,12 @@ class StreamRunner:
         finished = 0
         for task in tasks:
             self.stop.check(self._so_far())
+
+            def tell(share: float, message: str, base: int = finished, size: int = len(task.items)) -> None:
+                self.progress("write", base + size * share, total, message)
+
             with giving_back():
-                result = self.worker.do(
-                    task,
-                    lambda message, base=finished: self.progress("write", base, total, message),
-                    self._so_far(),
-                )
+                result = self.worker.do(task, tell, self._so_far())
             self._vet(result)
             self._note(task, result)
             finished += len(task.items)

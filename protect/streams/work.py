@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
 from ...errors import ConfigError, ImageError, OutputError
 from ...imaging.label_maps import is_label_map, partner_stem
@@ -22,6 +22,9 @@ from ..request.config import StreamConfig
 from .pictures import Classes, ClassUnknown, Outcome, encoder_for, plain_row, protect_one, protect_sample
 from .sources import Source, Task
 from .summary import Input, Written
+
+#: Told the share of a task that is done, 0 to 1, and what was done last.
+Tell: TypeAlias = Callable[[float, str], None]
 
 
 @dataclass
@@ -101,12 +104,12 @@ class Worker:
     def _renamed(self) -> dict[str, str]:
         return {old: new for old, (new, _) in self._names.items()}
 
-    def do(self, task: Task, tell: Callable[[str], None], so_far: str) -> Result:
+    def do(self, task: Task, tell: Tell, so_far: str) -> Result:
         """Do a task.
 
         Args:
             task: which.
-            tell: told what is done.
+            tell: see there.
             so_far: what is finished when it begins, for the message of a stop.
 
         Raises:
@@ -123,7 +126,7 @@ class Worker:
                 result.sources += [] if single.source is None else [single.source]
                 result.outputs += [] if written is None else [written]
                 result.classless += single.classless
-                tell(item.name)
+                tell(len(result.rows) / len(task.items), item.name)
         if len(result.rows) < len(task.items):
             self.stop.check(so_far)
         return result
@@ -186,7 +189,7 @@ class Worker:
         """Protect a sample of the shard of this name."""
         return protect_sample(self.writer, shard, sample, f"{name}/", self.classes, self.config.format)
 
-    def _shard(self, item: Item, tell: Callable[[str], None], so_far: str) -> Result:
+    def _shard(self, item: Item, tell: Tell, so_far: str) -> Result:
         """A shard. One that is damaged anywhere is left out as a whole."""
         name, result, digest = item.name, Result(), None
         try:
@@ -207,9 +210,7 @@ class Worker:
             return Result([plain_row(name, "failed", f"cannot be read: {why or error}")])
         return result
 
-    def _copy(
-        self, name: str, file: BinaryIO, made: HashingFile, result: Result, tell: Callable[[str], None], so_far: str
-    ) -> None:
+    def _copy(self, name: str, file: BinaryIO, made: HashingFile, result: Result, tell: Tell, so_far: str) -> None:
         shard = self.open_shard(file, name)
         kept = seen = 0
 
@@ -231,7 +232,7 @@ class Worker:
                 else:
                     writer.add(sample, outcome.replaced)
                     kept += 1
-                tell(f"{name}, sample {seen}")
+                tell(shard.share, f"{name}, sample {seen}")
         self.stop.check(so_far)
         result.notes += shard.notes
         if not kept:
