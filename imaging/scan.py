@@ -229,7 +229,8 @@ OWN_NAMES: Final = (MANIFEST_NAME, RUN_FILE_NAME, "bitterant-report.html")
 OWN_PREFIXES: Final = (STATE_PREFIX, TEMPORARY_PREFIX)
 
 _SHOWN: Final = 12
-_LINK: Final = "a symbolic link, not followed; --follow-links takes what it leads to"
+#: Why a symbolic link is left aside.
+LINK: Final = "a symbolic link, not followed; --follow-links takes what it leads to"
 
 
 @dataclass(frozen=True, slots=True)
@@ -459,7 +460,7 @@ def _walk(folder: Path, prefix: str, follow_links: bool, above: frozenset[tuple[
             yield _skip(path, relative, "a folder with the name of a file that bitterant writes; rename the folder")
             continue
         if item.is_symlink() and not follow_links:
-            yield _skip(path, relative, _LINK, "link")
+            yield _skip(path, relative, LINK, "link")
             continue
         try:
             status = item.stat()

@@ -269,15 +269,25 @@ class Store(ABC):
 
 
 class LocalStore(Store):
-    """A folder on this machine. Links are not followed."""
+    """A folder on this machine.
 
-    def __init__(self, root: Path) -> None:
-        self.root, self.shown = root, str(root)
+    Args:
+        root: the folder.
+        follow_links: list what symbolic links to files lead to. Links to folders are not followed.
+
+    Attributes:
+        links: those that the last listing left aside.
+    """
+
+    def __init__(self, root: Path, *, follow_links: bool = False) -> None:
+        self.root, self.shown, self.follow_links = root, str(root), follow_links
+        self.links: list[str] = []
         self._there = StillThere(root)
 
     def listing(self, below: str = "") -> Iterator[Item]:
         """As of every store."""
         start = self.root / below
+        self.links = []
 
         def fail(error: OSError) -> None:
             if error.filename == str(start) and not isinstance(error, FileNotFoundError):
@@ -285,10 +295,12 @@ class LocalStore(Store):
 
         for folder, folders, files in os.walk(start, onerror=fail):
             folders.sort()
-            for name in files:
+            for name in [*folders, *files]:
                 path = Path(folder) / name
                 with contextlib.suppress(OSError):
-                    if not path.is_symlink() and path.is_file():
+                    if path.is_symlink() and (not self.follow_links or path.is_dir()):
+                        self.links.append(path.relative_to(self.root).as_posix())
+                    elif path.is_file():
                         yield self._item(path)
 
     def _item(self, path: Path) -> Item:
@@ -497,12 +509,13 @@ class RemoteStore(Store):
             raise
 
 
-def open_store(place: str | Path, *, of_object: bool = False) -> Store:
+def open_store(place: str | Path, *, of_object: bool = False, follow_links: bool = False) -> Store:
     """The folder at a path or a URL.
 
     Args:
         place: where.
         of_object: the place is that of one object, whose folder is meant and which is all that is in it.
+        follow_links: see :class:`LocalStore`.
 
     Raises:
         ConfigError: nothing is known of such a URL.
@@ -510,14 +523,14 @@ def open_store(place: str | Path, *, of_object: bool = False) -> Store:
     """
     text = os.fspath(place)
     if not is_url(text):
-        return LocalStore(Path(text).parent if of_object else Path(text))
+        return LocalStore(Path(text).parent if of_object else Path(text), follow_links=follow_links)
     url = as_url(text)
     if "::" in url:
         raise ConfigError(f"{masked(url)} chains places with '::', which is not read. Give the inner one by itself.")
     scheme = url.partition("://")[0].lower()
     if scheme in ("file", "local"):
         path = Path(unquote("/" + url.partition("://")[2].lstrip("/")))
-        return LocalStore(path.parent if of_object else path)
+        return LocalStore(path.parent if of_object else path, follow_links=follow_links)
     try:
         fsspec: Any = importlib.import_module("fsspec")
     except ImportError as error:

@@ -94,7 +94,7 @@ def apply_stream(
         strict: skipped pictures make the exit code 1, too.
         workers: threads; the result does not depend on it.
         max_pixels: refuse larger pictures before decoding them.
-        follow_links: links are never followed here.
+        follow_links: take what symbolic links to files lead to, as in Hugging Face's cache.
         device, weights, allow_download: only for banks of clusters, which are applied to folders alone.
         progress: see :func:`protect_folder`.
         stop: see :func:`protect_folder`.
@@ -123,7 +123,7 @@ def apply_stream(
         records = open_store(records_place(output))
         out = open_store(output)
     with problems.collecting():
-        found = find_source(source)
+        found = find_source(source, follow_links=config.follow_links)
     if found is not None and out is not None:
         problems.add(check_apart(found, out))
     if found is not None and found.kind == "pictures" and (config.class_from or config.classes or config.columns):

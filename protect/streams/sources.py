@@ -19,7 +19,7 @@ from ...imaging.encoding import resolve_names
 from ...imaging.formats import EXTENSIONS
 from ...imaging.label_maps import may_be_label_map, partner_stem
 from ...imaging.loading import FileProblem
-from ...imaging.scan import Layout, find_layout, is_caption_name, is_own_file, why_left_aside, why_not_a_picture
+from ...imaging.scan import LINK, Layout, find_layout, is_caption_name, is_own_file, why_left_aside, why_not_a_picture
 from ...imaging.shards import format_named, is_packed_name, is_parquet_name, is_tar_name
 from ...records.manifest import HIDDEN
 from ...records.places import lies_in
@@ -139,12 +139,13 @@ def is_stream(source: str | Path, output: str | Path) -> bool:
     return shards
 
 
-def find_source(place: str | Path) -> Source:
+def find_source(place: str | Path, *, follow_links: bool = False) -> Source:
     """Look what SRC is.
 
     Args:
         place: a path or URL of a folder, of a shard, or with patterns: ``*``, ``?``, ``[ab]``, ``**``, and
             ``{000..009}`` or ``{train,val}`` as WebDataset has them.
+        follow_links: take what symbolic links to files lead to.
 
     Raises:
         ConfigError: nothing is there, shards are missing, or different kinds lie together.
@@ -157,17 +158,17 @@ def find_source(place: str | Path) -> Source:
     special = None if literal else _SPECIAL.search(text)
     if special is not None:
         start = text.rfind("/", 0, special.start()) + 1
-        return _chosen(open_store(text[:start] or "."), text[start:], masked(text))
+        return _chosen(open_store(text[:start] or ".", follow_links=follow_links), text[start:], masked(text))
     ending = text.partition("?")[0]
     if is_tar_name(ending) or is_parquet_name(ending) or is_packed_name(ending) or format_named(ending):
-        store = open_store(text, of_object=True)
+        store = open_store(text, of_object=True, follow_links=follow_links)
         name = store.name if isinstance(store, RemoteStore) and store.name else Path(text).name
         if isinstance(store, LocalStore) and not (store.root / name).is_file():
             if not (store.root / name).is_dir():
                 raise FolderError(f"There is no file {masked(text)}. Check the path.")
         elif (found := _stat(store, name)) is not None:
             return _sorted(store, [found], chosen=True, shown=masked(text))
-    store = open_store(text)
+    store = open_store(text, follow_links=follow_links)
     if isinstance(store, LocalStore) and not store.root.is_dir():
         raise FolderError(f"There is no folder {store.shown}. Check the path.")
     return _sorted(store, store.listing(), chosen=False, shown=store.shown)
@@ -213,10 +214,14 @@ def _sorted(store: Store, found: Iterable[Item], *, chosen: bool, shown: str) ->
                 skipped.append(FileProblem(item.name, why))
         else:
             by_kind[kind].append(item)
+    if isinstance(store, LocalStore) and not chosen:
+        skipped += [FileProblem(name, LINK) for name in store.links if not _is_hidden(name)]
     there: list[Kind] = [kind for kind in _KINDS if by_kind[kind]]
     if not there:
         packed = [problem.relative for problem in skipped if is_packed_name(problem.relative)]
         more = f" {packed[0]} is packed: unpack it to a plain .tar first." if packed else ""
+        links = [problem.relative for problem in skipped if problem.reason == LINK]
+        more = more or (f" {links[0]} is {LINK}." if links else "")
         raise FolderError(
             f"There is nothing to protect in {shown}: no picture, no .tar and no .parquet.{more} Check the address."
         )
@@ -237,6 +242,8 @@ def _kind_of(name: str) -> tuple[Kind | Literal["captions"] | None, str]:
     """What an object is by its name; ``None`` and why not, where it is nothing to us; no reason for hidden ones."""
     if (why := why_unsafe(name)) is not None:
         return None, why
+    if any("\ud800" <= letter <= "\udfff" for letter in name):
+        return None, "its name is no text in UTF-8; rename it"
     for part in name.split("/"):
         if (why := why_left_aside(part)) is not None:
             return None, "" if why == HIDDEN else why
@@ -253,6 +260,10 @@ def _kind_of(name: str) -> tuple[Kind | Literal["captions"] | None, str]:
     if is_packed_name(name):
         return None, "packed; unpack it to a plain .tar first"
     return None, why_not_a_picture(name)
+
+
+def _is_hidden(name: str) -> bool:
+    return any(why_left_aside(part) == HIDDEN for part in name.split("/"))
 
 
 def expand_braces(pattern: str) -> Iterator[str]:

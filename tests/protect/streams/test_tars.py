@@ -11,6 +11,7 @@ import sys
 import tarfile
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -371,6 +372,28 @@ def test_patterns(shards: Path, book: TextureBank, tmp_path: Path) -> None:
         apply_stream(f"{shards}/*.tar", shards, bank=book)
     # Chosen files may have OUT beside them.
     assert apply_stream(f"{shards}/*.tar", shards / "out", bank=book).exit_code == 0
+
+
+def test_links_to_shards_are_taken_where_that_is_asked_for(shards: Path, book: TextureBank, tmp_path: Path) -> None:
+    """A cache of downloads holds links to files that are named by their hash."""
+    (tmp_path / "snapshot").mkdir()
+    try:
+        (tmp_path / "snapshot" / "a.tar").symlink_to(shards / "p-000000.tar")
+        (tmp_path / "snapshot" / "loop").symlink_to(tmp_path / "snapshot")
+    except OSError:
+        pytest.skip("this disk, or this user, makes no links")
+    with pytest.raises(FolderError, match="is a symbolic link, not followed; --follow-links"):
+        apply_stream(tmp_path / "snapshot", tmp_path / "out", bank=book)
+    summary = apply_stream(tmp_path / "snapshot", tmp_path / "out", bank=book, follow_links=True)
+    assert (summary.tasks, summary.counts["protected"]) == (1, 2)
+    assert [problem.relative for problem in summary.problems] == ["loop"]
+    assert not (tmp_path / "out" / "a.tar").is_symlink()
+
+
+def test_a_bank_of_clusters_is_refused(shards: Path, tmp_path: Path) -> None:
+    clustered: Any = SimpleNamespace(clusters=object())
+    with pytest.raises(BankError, match="goes by clusters"):
+        apply_stream(shards, tmp_path / "out", bank=clustered)
 
 
 def test_what_is_no_folder_of_pictures(folder: Path, shards: Path, tmp_path: Path) -> None:
