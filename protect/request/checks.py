@@ -126,15 +126,6 @@ def check_write(
         create: make OUT and test it by writing a file; not done while there are other problems.
         linked: pictures that followed links may lead to.
     """
-    if is_url(output):
-        problems.add(
-            FolderError(
-                f"OUT is {masked(as_url(output))}, and this command writes to a folder on this machine. Give one and "
-                "copy it there; or make a bank with `bitterant fit` or `bitterant code-book`, and `bitterant apply SRC "
-                "OUT --bank BANK` writes there itself."
-            )
-        )
-        return
     overlap = overlap_problem(source, output) or linked_problem(linked, output)
     problems.add(overlap)
     if overlap is None:

@@ -359,7 +359,7 @@ def test_protect_writes_no_folder_that_is_called_like_a_url(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(FolderError, match="OUT is s3://bucket/out"):
+    with pytest.raises(FolderError, match="output folder is s3://bucket/out"):
         protect_folder(folder, "s3://bucket/out", method="texture")
     assert not list(tmp_path.glob("s3*"))
 
