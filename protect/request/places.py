@@ -73,8 +73,8 @@ def check_writable(output: Path, *, create: bool, what: str = "output folder") -
     if is_url(output):
         raise FolderError(
             f"The {what} is {masked(as_url(output))}, and this command writes to a folder on this machine. Give one "
-            "and copy it there; or make a bank with `bitterant fit` or `bitterant code-book`, and `bitterant apply SRC OUT "
-            "--bank BANK` writes there itself."
+            "and copy it there; or make a bank with `bitterant fit` or `bitterant code-book`, and `bitterant apply "
+            "SRC OUT --bank BANK` writes there itself."
         )
     if output.exists() and not output.is_dir():
         raise FolderError(f"The {what} {output} is a file, not a folder. Choose another name.")
