@@ -5,17 +5,22 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..protect.request.config import ApplyConfig, CodeBookConfig, FitFolderConfig
+from ..imaging.phrases import duration, pace
+from ..protect.request.config import ApplyConfig, CodeBookConfig, FitFolderConfig, StreamConfig, read_names
+from ..records.config import spellings
 from ..records.text import counted
 from . import options
 from .boundary import guarded, prepare_torch, stopping
-from .output import NextStep, free_name, quoted, tell_next
+from .output import NextStep, Output, free_name, quoted, tell_next
 from .progress import ProgressDisplay
-from .protect import OutputArgument, SourceArgument, tell_next_of, tell_problems, tell_summary
+from .protect import SourceArgument, tell_next_of, tell_problems, tell_summary
+
+if TYPE_CHECKING:
+    from ..protect.streams import StreamPlan, StreamSummary
 
 BankArgument = Annotated[
     Path, typer.Argument(metavar="BANK", help="File to write, for example noise.safetensors. Keep it private.")
@@ -51,10 +56,19 @@ def _copies_of(source: Path) -> Path:
     return shown.with_name(Path(free_name(str(name.with_name(f"{name.stem}-protected")), "")).name)
 
 
-@options.takes_options(ApplyConfig, from_file=True)
+@options.takes_options(StreamConfig, from_file=True)
 def apply(
-    source: SourceArgument,
-    output_folder: OutputArgument,
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SRC",
+            help="Folder of pictures, or of .tar or .parquet shards; a path, a pattern, or a URL (s3://).",
+        ),
+    ],
+    output_folder: Annotated[
+        str,
+        typer.Argument(metavar="OUT", help="New folder for the protected copies, or its URL. SRC is never changed."),
+    ],
     bank: Annotated[Path, typer.Option(metavar="FILE", help="The bank that 'bitterant fit' wrote.")],
     given: options.Given,
     terminal: options.Terminal,
@@ -67,17 +81,68 @@ def apply(
     output = terminal.output
     with guarded(output, debug=terminal.debug):
         from ..protect.bank_file import needs_torch
+        from ..protect.streams import StreamPlan, StreamSummary, apply_stream, is_stream
 
         if needs_torch(bank):
             prepare_torch()
         from ..protect import apply_folder
         from ..records.progress import interruptible
 
+        elsewhere = is_stream(source, output_folder) or bool(given.get("dry_run"))
         with ProgressDisplay(output) as progress, interruptible(stopping(output)) as stop:
-            summary = apply_folder(source, output_folder, bank=bank, **given, progress=progress, stop=stop)
-        tell_summary(output, summary)
-        tell_next_of(output, summary, source, output_folder)
-        raise typer.Exit(summary.exit_code)
+            if elsewhere:
+                outcome = apply_stream(source, output_folder, bank=bank, **given, progress=progress, stop=stop)
+            else:
+                outcome = apply_folder(
+                    source, output_folder, bank=bank, **_for_folders(given), progress=progress, stop=stop
+                )
+        if isinstance(outcome, StreamPlan):
+            _tell_plan(output, outcome)
+        elif isinstance(outcome, StreamSummary):
+            _tell_stream(output, outcome)
+            raise typer.Exit(outcome.exit_code)
+        else:
+            tell_summary(output, outcome)
+            tell_next_of(output, outcome, Path(source), Path(output_folder))
+            raise typer.Exit(outcome.exit_code)
+
+
+def _for_folders(given: options.Given) -> options.Given:
+    """What a folder run is told.
+
+    Raises:
+        ConfigError: an option was given that only shards have.
+    """
+    from ..errors import ConfigError
+
+    only = [name for name in given if name not in ApplyConfig.model_fields and name != "dry_run" and given[name]]
+    if only:
+        names = ", ".join(spellings(name, StreamConfig.options()[name][1])[0] for name in only)
+        raise ConfigError(f"{names}: for shards alone. In a folder of picture files the folders are the classes.")
+    return {name: value for name, value in given.items() if name in ApplyConfig.model_fields}
+
+
+def _tell_plan(output: Output, plan: StreamPlan) -> None:
+    for text in plan.warnings:
+        output.warn(text)
+    tell_problems(output, plan.problems, listed="--json")
+    output.say(f"Plan for {plan.source} -> {plan.output}. Nothing was written.", style="bold")
+    output.facts(plan.facts())
+    output.result(plan.to_json())
+
+
+def _tell_stream(output: Output, summary: StreamSummary) -> None:
+    for text in summary.warnings:
+        output.warn(text)
+    tell_problems(output, summary.problems)
+    output.say(summary.headline, style="bold")
+    output.facts(
+        [
+            ("time", ", ".join(filter(None, [duration(summary.seconds), pace(summary.images_per_second)]))),
+            ("records", f"{summary.records} (manifest and run file: keep them private)"),
+        ]
+    )
+    output.result(summary.to_json())
 
 
 @options.takes_options(CodeBookConfig)
@@ -118,20 +183,3 @@ def code_book(bank: BankArgument, given: options.Given, terminal: options.Termin
         output.say(f"A code book of {counted(len(known), 'class', 'classes')}: {bank}. Keep it private.", style="bold")
         output.say(f"Next, where the pictures are: bitterant apply PHOTOS OUT --bank {quoted(bank)}", whole=True)
         output.result({"bank": str(bank), "classes": len(known), "key": key.kind, **made.report["texture"]})
-
-
-def read_names(path: Path) -> list[str]:
-    """Class names out of a text file, one a line; empty lines are left out.
-
-    Raises:
-        ConfigError: it cannot be read, or holds no text.
-    """
-    from ..errors import ConfigError
-
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise ConfigError(f"The file of class names {path} cannot be read: {error.strerror or error}.") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"The file of class names {path} is not UTF-8 text.") from error
-    return [line.strip() for line in lines if line.strip()]

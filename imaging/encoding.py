@@ -135,24 +135,40 @@ _FORMATS: Final = sorted({*EXTENSIONS.values(), "PNG"})
 
 
 def resolve_output_names(entries: Iterable[Entry], policy: FormatPolicy, *, beside: Iterable[str] = ()) -> OutputNames:
-    """Names for a whole folder, no two of them the same, not even on a disk that ignores case.
+    """Names for a whole folder; see :func:`resolve_names`.
+
+    Args:
+        entries: the images of a scan. The first bytes of each file are read to know its format.
+        policy: see :func:`output_name`.
+        beside: see :func:`resolve_names`.
+    """
+    if not isinstance(entries, EntryList):
+        entries = sorted(entries, key=lambda entry: os.fsencode(entry.relative))
+    names = entries.names if isinstance(entries, EntryList) else PackedNames(entry.relative for entry in entries)
+    formats = bytes(_FORMATS.index(format_of_file(entry.path) or "PNG") for entry in entries)
+    return _resolve(names, formats, policy, beside)
+
+
+def resolve_names(formats: Mapping[str, str], policy: FormatPolicy, *, beside: Iterable[str] = ()) -> OutputNames:
+    """Names for pictures that lie together, no two of them the same, not even on a disk that ignores case.
 
     ``photo.jpg`` beside ``photo.png``, be that a picture or a folder, becomes ``photo.jpg.png``. A new name that would
     be longer than disks allow is cut, and a few digits of a hash of the old one keep it apart from others. The result
     depends on the names alone, not on order.
 
     Args:
-        entries: the images of a scan. The first bytes of each file are read to know its format.
+        formats: the relative path of each picture and its format.
         policy: see :func:`output_name`.
         beside: relative paths of other files that go to the same place under their own names, such as captions.
 
     Returns:
         From each relative path to its new relative path and encoder.
     """
-    if not isinstance(entries, EntryList):
-        entries = sorted(entries, key=lambda entry: os.fsencode(entry.relative))
-    names = entries.names if isinstance(entries, EntryList) else PackedNames(entry.relative for entry in entries)
-    formats = bytes(_FORMATS.index(format_of_file(entry.path) or "PNG") for entry in entries)
+    ordered = sorted(formats, key=os.fsencode)
+    return _resolve(PackedNames(ordered), bytes(_FORMATS.index(formats[name]) for name in ordered), policy, beside)
+
+
+def _resolve(names: PackedNames, formats: bytes, policy: FormatPolicy, beside: Iterable[str]) -> OutputNames:
     wanted = OutputNames(names, formats, policy, {})
     folders = {path.rpartition("/")[0] for path in chain(names, beside)}
     folders = {str(part) for path in folders for part in (PurePosixPath(path), *PurePosixPath(path).parents)}

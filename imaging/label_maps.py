@@ -7,6 +7,7 @@ name only what cannot be a picture counts: flat areas of a few numbers that woul
 
 from __future__ import annotations
 
+import io
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -97,6 +98,23 @@ def find_label_maps(files: Mapping[str, Path]) -> LabelMaps:
         found += names
         notes.append(_say(names, f"in {folder}/"))
     return LabelMaps(found, notes)
+
+
+def may_be_label_map(name: str) -> bool:
+    """Whether a picture has the name of a label map, or lies in a folder, or a column, of such a name."""
+    return _label_folder(name) is not None or _picture_of(name) is not None
+
+
+def is_label_map(name: str, data: bytes, *, alone: bool = False) -> bool:
+    """Whether one picture is a label map, by its name and its pixels.
+
+    Args:
+        name: its path, with ``/``.
+        data: the bytes of its file.
+        alone: no picture is beside it that it could belong to, so that the name of its folder alone counts.
+    """
+    named = _label_folder(name) is not None if alone else may_be_label_map(name)
+    return named and _judge(data, _has_few_values)
 
 
 def _say(names: Sequence[str], where: str) -> str:
@@ -197,13 +215,13 @@ def _is_index(path: Path) -> bool:
     return lossless and _judge(path, _cannot_be_a_picture, modes=("L", "P", "I;16", "I"))
 
 
-def _judge(path: Path, look: Callable[[Any], bool], modes: Sequence[str] = ()) -> bool:
+def _judge(source: Path | bytes, look: Callable[[Any], bool], modes: Sequence[str] = ()) -> bool:
     """What a look at the decoded file says; False for one that cannot be read, is too large, or has another mode."""
     from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
     from ..records.places import open_regular
     from .codec import claims_too_much
-    from .formats import format_of_file
+    from .formats import HEAD_BYTES, format_of_file, sniff_format
 
     readers: dict[str, Callable[..., Image.Image]] = {
         "PNG": PngImagePlugin.PngImageFile,
@@ -211,15 +229,16 @@ def _judge(path: Path, look: Callable[[Any], bool], modes: Sequence[str] = ()) -
         "TIFF": TiffImagePlugin.TiffImageFile,
         "JPEG": JpegImagePlugin.JpegImageFile,
     }
-    reader = readers.get(format_of_file(path) or "")
+    found = sniff_format(source[:HEAD_BYTES]) if isinstance(source, bytes) else format_of_file(source)
+    reader = readers.get(found or "")
     if reader is None:
         return False
     try:
-        with open_regular(path) as file:
+        with io.BytesIO(source) if isinstance(source, bytes) else open_regular(source) as file:
             image = reader(file)
             if (modes and image.mode not in modes) or image.width * image.height > _MOST_PIXELS:
                 return False
-            if claims_too_much(image, path.stat().st_size):
+            if claims_too_much(image, len(source) if isinstance(source, bytes) else source.stat().st_size):
                 return False
             image.load()
             return look(image)

@@ -309,7 +309,8 @@ OWN_NAMES: Final = (MANIFEST_NAME, RUN_FILE_NAME, "bitterant-report.html")
 OWN_PREFIXES: Final = (STATE_PREFIX, TEMPORARY_PREFIX)
 
 _SHOWN: Final = 12
-_LINK: Final = "a symbolic link, not followed; --follow-links takes what it leads to"
+#: Why a symbolic link is left aside.
+LINK: Final = "a symbolic link, not followed; --follow-links takes what it leads to"
 
 
 @dataclass(frozen=True, slots=True)
@@ -484,7 +485,7 @@ def scan_source(source: Path, *, follow_links: bool = False) -> FolderScan:
         return scan_folder(source, follow_links=follow_links)
     if source.suffix.lower() not in EXTENSIONS:
         raise FolderError(
-            f"{source} is a file, and {_reason_for_other(source.name)}. Give a picture, or a folder of pictures."
+            f"{source} is a file, and {why_not_a_picture(source.name)}. Give a picture, or a folder of pictures."
         )
     found = [_Found(source.name, source.stat().st_size)]
     for beside in (source.with_suffix(suffix) for suffix in CAPTION_SUFFIXES):
@@ -517,13 +518,13 @@ def _sort(root: Path, found: Iterable[_Found]) -> FolderScan:
         if item.skip is not None:
             skipped.append(item.skip)
             continue
-        if caption := _is_caption(item.relative):
+        if caption := is_caption_name(item.relative):
             captions.append(item.relative)
         if PurePosixPath(item.relative).suffix.lower() in EXTENSIONS:
             images.append(item.relative)
             sizes.append(item.size)
         elif not caption:
-            skipped.append(SkippedPath(item.relative, _reason_for_other(item.relative), "other"))
+            skipped.append(SkippedPath(item.relative, why_not_a_picture(item.relative), "other"))
     skipped.sort(key=lambda path: os.fsencode(path.relative))
     maps = find_label_maps(_Paths(root, images))
     label_maps: Sequence[str] = ()
@@ -556,12 +557,14 @@ def is_own_file(name: str) -> bool:
     return name in OWN_NAMES or name.startswith(OWN_PREFIXES)
 
 
-def _is_caption(relative: str) -> bool:
+def is_caption_name(relative: str) -> bool:
+    """Whether a file of this name holds captions."""
     name = relative.rsplit("/", 1)[-1].lower()
     return name in CAPTION_NAMES or name.endswith(CAPTION_SUFFIXES)
 
 
-def _reason_for_other(relative: str) -> str:
+def why_not_a_picture(relative: str) -> str:
+    """Why a file that is no picture by its name is left aside."""
     suffix = Path(relative).suffix
     return f"not an image type that is read ({suffix.lower()})" if suffix else "not an image (no extension)"
 
@@ -614,7 +617,7 @@ def _walk(folder: Path, prefix: str, follow_links: bool, above: frozenset[tuple[
                     skip(relative, "a folder with the name of a file that bitterant writes; rename the folder")
                     continue
                 if item.is_symlink() and not follow_links:
-                    skip(relative, _LINK, "link")
+                    skip(relative, LINK, "link")
                     continue
                 try:
                     status = item.stat()

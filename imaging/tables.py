@@ -132,7 +132,7 @@ def _visit_cell(row: int, cell: str, visit: Visit) -> str:
 
 def _visit_parquet(data: bytes, visit: Visit) -> bytes:
     table = read_parquet(data)
-    pyarrow, parquet = _pyarrow()
+    pyarrow, parquet = import_pyarrow()
     changed = False
     for index, column in enumerate(table.column_names):
         if not is_name_column(column):
@@ -157,14 +157,19 @@ def read_parquet(data: bytes) -> Any:
         CaptionError: it is damaged.
         SetupError: pyarrow is not installed.
     """
-    pyarrow, parquet = _pyarrow()
+    pyarrow, parquet = import_pyarrow()
     try:
         return parquet.read_table(io.BytesIO(data))
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise CaptionError(f"it is no Parquet table that can be read: {str(error).splitlines()[0]}") from error
 
 
-def _pyarrow() -> tuple[Any, Any]:
+def import_pyarrow() -> tuple[Any, Any]:
+    """``pyarrow`` and ``pyarrow.parquet``, of which only those need have them who have tables.
+
+    Raises:
+        SetupError: it is not installed.
+    """
     try:
         return importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
     except ImportError as error:

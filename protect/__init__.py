@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         register_method,
     )
     from .methods.ranks import several_processes
+    from .streams import StreamPlan, StreamSummary, apply_stream
     from .textures import TextureBank
 
 __all__ = [
@@ -69,11 +70,14 @@ __all__ = [
     "RunFile",
     "RunSummary",
     "StopRequest",
+    "StreamPlan",
+    "StreamSummary",
     "TextToUnlearnable",
     "Texture",
     "TextureBank",
     "UnlearnableClusters",
     "apply_folder",
+    "apply_stream",
     "create_method",
     "fit_folder",
     "interruptible",
@@ -126,6 +130,7 @@ __getattr__, __dir__ = lazy_exports(
         ".records.manifest": ("MANIFEST_NAME", "ManifestRow", "read_manifest"),
         "folder.report": ("REPORT_NAME", "FitSummary", "RunSummary"),
         ".records.run_file": ("RUN_FILE_NAME", "RunFile", "read_run_file"),
+        "streams": ("StreamPlan", "StreamSummary", "apply_stream"),
         "textures": ("TextureBank",),
     },
 )

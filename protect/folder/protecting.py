@@ -186,7 +186,7 @@ def _key_in(class_name: str, record: InputRecord) -> str | None:
     return None if record.key is None else f"{class_name}/{record.key.rpartition('/')[2]}"
 
 
-def _classes_of(bank: Bank | TextureBank) -> tuple[str, ...]:
+def classes_of(bank: Bank | TextureBank) -> tuple[str, ...]:
     """The classes that a bank holds something for; none where it goes by pictures or clusters."""
     if bank.clusters is not None:
         return ()
@@ -205,7 +205,7 @@ def _class_for(scan: FolderScan, bank: Bank | TextureBank, asked: str | None) ->
         ConfigError: the bank is not of classes, or the pictures have some.
         UnknownNameError: the bank has no such class.
     """
-    known = _classes_of(bank)
+    known = classes_of(bank)
     if asked is None and known and not scan.labelled:
         if len(known) == 1:
             return known[0]

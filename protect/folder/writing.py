@@ -52,48 +52,167 @@ _SLACK = 1e-4
 _LEAST_CONTRAST: Final = 1 / 8
 
 #: What the disk says of one path and not of the whole place: the name is too long, or a file and a folder want it both.
-_OF_ONE_PATH = frozenset({errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY})
+OF_ONE_PATH = frozenset({errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY})
+
+#: Why a picture is skipped that the bank does not know.
+NOTHING_FOR_IT: Final = "the bank holds no perturbation for this picture; it was not copied"
 
 #: How the reason begins of a copy whose format holds no mark.
 UNMARKED: Final = "without the mark"
 
 
 @dataclass(frozen=True)
-class FileWriter:
-    """Turns jobs into files in OUT and manifest rows. Safe to call from several threads.
+class Made:
+    """A protected picture that is yet to be written, or to be read back.
 
     Attributes:
-        output: OUT.
+        data: its bytes.
+        before: the original.
+        meant: the protected picture as it was before it was encoded.
+        encoder: its file format.
+        key: which noise was added.
+    """
+
+    data: bytes = field(repr=False)
+    before: Picture
+    meant: Picture
+    encoder: str
+    key: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureWriter:
+    """Turns the bytes of pictures into those of their protected copies, wherever either lie. Safe to call from several
+    threads.
+
+    Attributes:
         bank: the fitted perturbations.
         metadata: ``keep``, ``private`` or ``strip``.
         max_pixels: larger pictures are refused before they are decoded.
-        names: path of each picture below SRC to its path below OUT, for the caption tables.
-        journal: notes each file before it appears.
-        key_of: the identity by which the bank knows a picture.
         fit: how a perturbation of another size meets a picture; ``None`` for plain bilinear stretching.
         mark: what is said to those who would train on the pictures, in addition.
-        flip_for: sha256 of the pictures of which FLIP is measured, where its package is installed.
-        folders: SRC and OUT, which are looked for where a file fails.
         room: for the pixels of all threads together.
     """
 
-    output: Path
     bank: NoiseStore
     metadata: MetadataPolicy
     max_pixels: int
-    names: Mapping[str, str]
-    journal: Journal
-    key_of: Callable[[InputRecord], str | None] = attrgetter("key")
     fit: Fit | None = None
     mark: Mark | None = None
-    flip_for: frozenset[str] = frozenset()
-    folders: StillThere | None = None
     room: PixelRoom = field(default_factory=PixelRoom)
 
     @property
     def budget(self) -> Budget:
         """The bound that every picture keeps on disk."""
         return self.bank.budget
+
+    def make(
+        self, data: bytes, name: str, entry_key: str | None, encoder: str, enter: Callable[[int], object] | None = None
+    ) -> Made | None:
+        """Protect a picture.
+
+        Args:
+            data: the bytes of its file.
+            name: what messages call it.
+            entry_key: its identity, see :func:`~bitterant.records.manifest.image_key`.
+            encoder: file format of the copy.
+            enter: waits for room for so many pixels.
+
+        Returns:
+            The copy, or ``None`` where the bank holds nothing for it.
+
+        Raises:
+            ImageError: it cannot be read, or cannot be protected.
+        """
+        # Decoded first: a damaged file is a failure, with or without a perturbation for it.
+        before = decode(data, max_pixels=self.max_pixels, name=name, before_loading=enter)
+        _check_contrast(before, name)
+        key = None if entry_key is None else self.bank.key_for(entry_key)
+        if key is None:
+            return None
+        levels = self.bank.levels_on(before, key)
+        if self.fit is not None:
+            levels = shrink_delta(levels, before.height, before.width, self.fit)
+        if not levels.any():
+            raise ImageError(
+                name,
+                f"the perturbation of {key} is zero everywhere and would protect nothing; make the noise again",
+            )
+        protected = add_delta(before, levels, self.budget, fit=self.fit or "stretch")
+        protected = replace(protected, metadata=apply_metadata_policy(protected.metadata, self.metadata))
+        if self.mark is not None:
+            protected = replace(protected, metadata=add_mark(protected.metadata, self.mark))
+        del levels  # as large as the picture, and not needed any more
+        return Made(encode(protected, format=encoder), before, protected, encoder, key)
+
+    def proved(self, made: Made, found: bytes, row: ManifestRow, *, with_flip: bool = False) -> ManifestRow:
+        """The row of a copy whose bytes, as they were found where it was written, are what was meant.
+
+        Args:
+            made: the copy.
+            found: its bytes as they were read back.
+            row: what is known of it already.
+            with_flip: measure FLIP, too.
+
+        Raises:
+            ImageError: they are not.
+        """
+        name, encoder = row.source, made.encoder
+        after = decode(found, max_pixels=self.max_pixels, name=name)
+        wrong = _difference(made.meant, after, lossless=encoder != "JPEG")
+        if wrong is not None:
+            raise _not_as_meant(name, wrong)
+        change = measure_change(made.before, after)
+        over = change.linf_levels > self.budget.levels + _SLACK
+        if over and encoder != "JPEG":
+            wrong = f"the change on disk is {change.linf_levels:g} levels, more than {self.budget.levels:g}"
+            raise _not_as_meant(name, wrong)
+        kept = share_kept(made.before, made.meant, after) if encoder == "JPEG" else None
+        seen = measure_visibility(made.before, after, with_flip=with_flip)
+        told = [_say_over(change, self.budget)] if over else []
+        if self.mark is not None and not has_mark(after.metadata, self.mark):
+            told.append(f"{UNMARKED} {self.mark}")
+        return replace(
+            row,
+            status="protected",
+            reason="; ".join(told) or None,
+            width=int(after.pixels.shape[1]),
+            height=int(after.pixels.shape[0]),
+            mode=after.mode,
+            format=after.format,
+            linf_levels=round(change.linf_levels, 4),
+            # Infinite where nothing changed, which JSON cannot say. Rounded below what threads can change in a sum.
+            psnr=None if math.isinf(change.psnr) else round(change.psnr, 3),
+            ssim=round(change.ssim, 5),
+            ciede=round(seen.ciede, 3),
+            ciede_p95=round(seen.ciede_p95, 3),
+            ciede_patches=round(seen.ciede_patches, 3),
+            ciede_flat=None if seen.ciede_flat is None else round(seen.ciede_flat, 3),
+            flip=None if seen.flip is None else round(seen.flip, 4),
+            kept=None if kept is None else round(kept, 3),
+            key=made.key,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileWriter(PictureWriter):
+    """Turns jobs into files in OUT and manifest rows. Safe to call from several threads.
+
+    Attributes:
+        output: OUT.
+        names: path of each picture below SRC to its path below OUT, for the caption tables.
+        journal: notes each file before it appears.
+        key_of: the identity by which the bank knows a picture.
+        flip_for: sha256 of the pictures of which FLIP is measured, where its package is installed.
+        folders: SRC and OUT, which are looked for where a file fails.
+    """
+
+    output: Path
+    names: Mapping[str, str]
+    journal: Journal
+    key_of: Callable[[InputRecord], str | None] = attrgetter("key")
+    flip_for: frozenset[str] = frozenset()
+    folders: StillThere | None = None
 
     def __call__(self, job: Job, attempt: Attempt | None = None) -> ManifestRow:
         """Do one job. What is wrong with one file becomes its ``failed`` row. It commits ``attempt`` before it writes.
@@ -150,72 +269,17 @@ class FileWriter:
 
     def _protect(self, job: Job, data: bytes, attempt: Attempt, enter: Callable[[int], None]) -> ManifestRow:
         relative = job.record.relative
-        # Decoded first: a damaged file is a failure, with or without a perturbation for it.
-        before = decode(data, max_pixels=self.max_pixels, name=relative, before_loading=enter)
-        _check_contrast(before, relative)
-        entry_key = self.key_of(job.record)
-        key = None if entry_key is None else self.bank.key_for(entry_key)
-        if key is None:
-            return _plain(job, "skipped", "the bank holds no perturbation for this picture; it was not copied")
-        levels = self.bank.levels_on(before, key)
-        if self.fit is not None:
-            levels = shrink_delta(levels, before.height, before.width, self.fit)
-        if not levels.any():
-            raise ImageError(
-                relative,
-                f"the perturbation of {key} is zero everywhere and would protect nothing; make the noise again",
-            )
-        protected = add_delta(before, levels, self.budget, fit=self.fit or "stretch")
-        protected = replace(protected, metadata=apply_metadata_policy(protected.metadata, self.metadata))
-        if self.mark is not None:
-            protected = replace(protected, metadata=add_mark(protected.metadata, self.mark))
-        encoder = job.encoder or "PNG"
-        del levels  # as large as the picture, and not needed any more
-        written = encode(protected, format=encoder)
+        made = self.make(data, relative, self.key_of(job.record), job.encoder or "PNG", enter)
+        if made is None:
+            return _plain(job, "skipped", NOTHING_FOR_IT)
         attempt.commit()
-        target, digest = self._put(job, written)
-        del written
+        target, digest = self._put(job, made.data)
         with _discarding(target, relative):
             found = target.read_bytes()
             if hashlib.sha256(found).hexdigest() != digest:
                 raise _not_as_meant(relative, "its bytes differ from those that were written")
-            after = decode(found, max_pixels=self.max_pixels, name=relative)
-            wrong = _difference(protected, after, lossless=encoder != "JPEG")
-            if wrong is not None:
-                raise _not_as_meant(relative, wrong)
-            change = measure_change(before, after)
-            over = change.linf_levels > self.budget.levels + _SLACK
-            if over and encoder != "JPEG":
-                wrong = f"the change on disk is {change.linf_levels:g} levels, more than {self.budget.levels:g}"
-                raise _not_as_meant(relative, wrong)
-            kept = share_kept(before, protected, after) if encoder == "JPEG" else None
-            seen = measure_visibility(before, after, with_flip=job.record.sha256 in self.flip_for)
-        told = [_say_over(change, self.budget)] if over else []
-        if self.mark is not None and not has_mark(after.metadata, self.mark):
-            told.append(f"{UNMARKED} {self.mark}")
-        return ManifestRow(
-            source=relative,
-            output=job.output,
-            sha256_in=job.record.sha256,
-            sha256_out=digest,
-            status="protected",
-            reason="; ".join(told) or None,
-            width=int(after.pixels.shape[1]),
-            height=int(after.pixels.shape[0]),
-            mode=after.mode,
-            format=after.format,
-            linf_levels=round(change.linf_levels, 4),
-            # Infinite where nothing changed, which JSON cannot say. Rounded below what threads can change in a sum.
-            psnr=None if math.isinf(change.psnr) else round(change.psnr, 3),
-            ssim=round(change.ssim, 5),
-            ciede=round(seen.ciede, 3),
-            ciede_p95=round(seen.ciede_p95, 3),
-            ciede_patches=round(seen.ciede_patches, 3),
-            ciede_flat=None if seen.ciede_flat is None else round(seen.ciede_flat, 3),
-            flip=None if seen.flip is None else round(seen.flip, 4),
-            kept=None if kept is None else round(kept, 3),
-            key=key,
-        )
+            row = replace(_plain(job, "copied", None), output=job.output, sha256_out=digest)
+            return self.proved(made, found, row, with_flip=job.record.sha256 in self.flip_for)
 
     def _put(self, job: Job, data: bytes) -> tuple[Path, str]:
         """Bring bytes to their place; a file of ours that an interrupted run left there is taken as it is."""
@@ -241,7 +305,7 @@ class FileWriter:
         try:
             write_atomic(target, data, overwrite=False, lasting=False)
         except (ConfigError, OutputError) as error:  # a name is taken, or cannot be
-            if isinstance(error.__cause__, OSError) and error.__cause__.errno in _OF_ONE_PATH:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in OF_ONE_PATH:
                 why = error.__cause__.strerror or error.__cause__
                 raise ImageError(job.record.relative, f"cannot be written as {output}: {why}; rename it") from error
             raise

@@ -11,11 +11,13 @@ from ...errors import ConfigError, FolderError
 from ...imaging.budget import Budget
 from ...imaging.loading import FeatureExtractor, auto_resolution, common_size, sha256_file
 from ...imaging.scan import FolderScan, scan_source
+from ...imaging.shards import is_parquet_name, is_tar_name
 from ...records.config import Problems
 from ...records.manifest import MANIFEST_NAME
 from ...records.places import lies_in
 from ...records.secrets import new_secret
 from ...records.shared_options import WeightsPolicy
+from ...records.stores import as_url, is_url, masked
 from ...records.text import counted
 from .config import FitConfig
 from .places import check_writable, linked_problem, overlap_problem
@@ -67,6 +69,10 @@ def check_source(source: Path, problems: Problems, *, follow_links: bool = False
     """Scan SRC; notes a missing, unreadable or empty folder and returns ``None`` then."""
     scan = None
     with problems.collecting():
+        if is_url(source):
+            raise _elsewhere(f"{masked(as_url(source))} is no folder on this machine")
+        if source.is_file() and (is_tar_name(source.name) or is_parquet_name(source.name)):
+            raise _elsewhere(f"{source} holds many pictures in one file")
         scan = scan_source(source, follow_links=follow_links)
         if not scan.entries:
             raise _no_pictures(scan)
@@ -75,11 +81,24 @@ def check_source(source: Path, problems: Problems, *, follow_links: bool = False
     return None
 
 
+def _elsewhere(what: str) -> FolderError:
+    return FolderError(
+        f"{what}, and noise is fitted to a folder of picture files. Two commands protect what lies elsewhere or in "
+        "shards: `bitterant code-book BANK --classes NAMES.txt` makes textures from class names alone (or `bitterant "
+        "fit SAMPLE BANK` noise from a sample in a folder), and `bitterant apply SRC OUT --bank BANK` puts it on all."
+    )
+
+
 def _no_pictures(scan: FolderScan) -> FolderError:
     if scan.links:
         return FolderError(
             f"There is no picture in {scan.root}, but {counted(scan.links, 'symbolic link')}, not followed unless you "
             "ask for it: --follow-links, in Python follow_links=True."
+        )
+    shards = [skip.relative for skip in scan.skipped if is_tar_name(skip.relative) or is_parquet_name(skip.relative)]
+    if shards:
+        return _elsewhere(
+            f"{scan.root} holds no picture files, but {counted(len(shards), 'shard')} such as {shards[0]}"
         )
     maps = (
         f" It holds {counted(len(scan.label_maps), 'label map')}, not in need of protection." if scan.label_maps else ""

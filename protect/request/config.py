@@ -396,6 +396,44 @@ class ApplyConfig(ShareConfig, WeightsConfig, WriteConfig):
         return f"{self.repeat('apply', **_ONCE)} --bank {quoted(name)}"
 
 
+class StreamConfig(ApplyConfig):
+    """What ``apply`` is told, of shards and object stores too."""
+
+    dry_run: Annotated[
+        bool, Option(help="Say what would be done, from a few pictures; write nothing.", everyday=True)
+    ] = False
+    class_from: Annotated[
+        str | None,
+        Option(
+            help="For shards: where the class stands: path, the ending of a member (cls), a field of the .json, or a "
+            "column.",
+            metavar="NAME",
+            default="found by itself",
+            decisive=True,
+        ),
+    ] = None
+    classes: Annotated[
+        Path | None,
+        Option(
+            help="For shards whose classes are numbers: text file with one class name a line, the first for 0.",
+            metavar="FILE",
+            default=False,
+        ),
+    ] = None
+    columns: Annotated[
+        tuple[str, ...],
+        BeforeValidator(one_or_more),
+        Option(
+            help="For shards: only this column, or ending of members (jpg), holds pictures; may be repeated. Others "
+            "are copied as they are.",
+            metavar="NAME",
+            names=("--column",),
+            default=False,
+            decisive=True,
+        ),
+    ] = ()
+
+
 class CodeBookConfig(BudgetConfig):
     """What ``code-book`` is told."""
 
@@ -432,6 +470,21 @@ class CodeBookConfig(BudgetConfig):
             default=False,
         ),
     ] = None
+
+
+def read_names(path: Path) -> list[str]:
+    """Class names out of a text file, one a line; empty lines are left out.
+
+    Raises:
+        ConfigError: it cannot be read, or holds no text.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise ConfigError(f"The file of class names {path} cannot be read: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"The file of class names {path} is not UTF-8 text.") from error
+    return [line.strip() for line in lines if line.strip()]
 
 
 class FitKeywords(WeightsKeywords, total=False):
@@ -490,3 +543,11 @@ class ApplyKeywords(WriteKeywords, WeightsKeywords, total=False):
     class_name: str | None
     device: str
     shard: str | None
+
+
+class StreamKeywords(ApplyKeywords, total=False):
+    """Fields of :class:`StreamConfig` but ``dry_run``, on which the result depends, for type checkers."""
+
+    class_from: str | None
+    classes: Path | str | None
+    columns: tuple[str, ...] | str

@@ -11,6 +11,7 @@ from ...errors import FolderError, OutputError
 from ...imaging.scan import is_own_file
 from ...records.files import TEMPORARY_PREFIX
 from ...records.places import identity_of, lies_in
+from ...records.stores import as_url, is_url, masked
 
 #: Litter that desktops leave in any folder; never a reason to refuse one.
 _LITTER = frozenset({".ds_store", "thumbs.db", "desktop.ini", ".directory"})
@@ -67,8 +68,14 @@ def check_writable(output: Path, *, create: bool, what: str = "output folder") -
 
     Raises:
         OutputError: it cannot be written.
-        FolderError: it is a file.
+        FolderError: it is a file, or a URL.
     """
+    if is_url(output):
+        raise FolderError(
+            f"The {what} is {masked(as_url(output))}, and this command writes to a folder on this machine. Give one "
+            "and copy it there; or make a bank with `bitterant fit` or `bitterant code-book`, and `bitterant apply "
+            "SRC OUT --bank BANK` writes there itself."
+        )
     if output.exists() and not output.is_dir():
         raise FolderError(f"The {what} {output} is a file, not a folder. Choose another name.")
     if not create:

@@ -1,0 +1,207 @@
+"""What is asked of ``apply`` where SRC or OUT is no folder on this machine, checked as a whole before any work."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, Unpack, overload
+
+from ...errors import BankError, ConfigError
+from ...records.config import Problems, takes
+from ...records.progress import ProgressCallback, StopRequest, silent
+from ...records.stores import LocalStore, as_url, is_url, masked, open_store
+from ..bank_file import open_bank
+from ..folder.protecting import classes_of
+from ..folder.writing import PictureWriter
+from ..request.config import StreamConfig, StreamKeywords, read_names
+from ..request.places import check_writable
+from .pictures import Classes
+from .planning import make_plan
+from .run import StreamRunner
+from .sources import check_apart, find_source
+from .summary import StreamPlan, StreamSummary
+from .work import Worker
+
+if TYPE_CHECKING:
+    from ..bank import Bank
+    from ..textures import TextureBank
+
+#: What is put behind OUT's name for the place of the records.
+RECORDS_SUFFIX: Final = ".bitterant"
+#: Parts of a URL, behind ``//``, from which on there is a folder that can have another beside it.
+_LEAST_PARTS: Final = {"hf": 4, "memory": 1}
+
+
+@overload
+def apply_stream(
+    source: Path | str,
+    output: Path | str,
+    *,
+    bank: Path | str | Bank | TextureBank,
+    dry_run: Literal[False] = False,
+    progress: ProgressCallback | None = None,
+    stop: StopRequest | None = None,
+    **options: Unpack[StreamKeywords],
+) -> StreamSummary: ...
+@overload
+def apply_stream(
+    source: Path | str,
+    output: Path | str,
+    *,
+    bank: Path | str | Bank | TextureBank,
+    dry_run: bool,
+    progress: ProgressCallback | None = None,
+    stop: StopRequest | None = None,
+    **options: Unpack[StreamKeywords],
+) -> StreamSummary | StreamPlan: ...
+@takes(StreamConfig)
+def apply_stream(
+    source: Path | str,
+    output: Path | str,
+    *,
+    bank: Path | str | Bank | TextureBank,
+    dry_run: bool = False,
+    progress: ProgressCallback | None = None,
+    stop: StopRequest | None = None,
+    **options: Unpack[StreamKeywords],
+) -> StreamSummary | StreamPlan:
+    """Protect pictures in an object store, in WebDataset's tar shards or in Parquet files, with a bank fitted before.
+
+    One object or shard is read, protected and written at a time; a picture gets the same pixels as in a folder. What
+    is in OUT already is never written over. What cannot be protected is left out of OUT and stands in the manifest:
+    a picture, or the whole sample of a shard that it belongs to. The same call goes on after a stop or a kill, and does
+    what has come to SRC since.
+
+    Args:
+        source: SRC: the path or URL of a folder, of a shard, or with patterns, such as ``s3://bucket/photos``,
+            ``shards/pictures-{000000..000009}.tar``, ``tables/*.parquet``.
+        output: OUT: the path or URL of a folder, new or begun by an earlier call. The records lie beside it, under its
+            name with ``.bitterant`` behind.
+        bank: textures by class, or perturbations by class or picture; a bank or the file it was saved in.
+        dry_run: write nothing and return a plan.
+        class_from: where the class of a sample stands: ``"path"``, the ending of a member, a field of its ``.json``, or
+            a column. Found by itself where left out: ``.cls``, a column of Hugging Face's ``ClassLabel``, ``label``,
+            or the folder in the archive.
+        classes: text file of class names, of which the first is number 0.
+        columns: the only columns, or endings of members, that hold pictures.
+        format: see :func:`protect_folder`.
+        metadata: see :func:`protect_folder`.
+        mark: see :func:`protect_folder`.
+        class_name: the class of all pictures.
+        resume: False refuses an OUT that was begun before.
+        strict: skipped pictures make the exit code 1, too.
+        workers: threads; the result does not depend on it.
+        max_pixels: refuse larger pictures before decoding them.
+        follow_links: take what symbolic links to files lead to, as in Hugging Face's cache.
+        device, weights, allow_download: only for banks of clusters, which are applied to folders alone.
+        progress: see :func:`protect_folder`.
+        stop: see :func:`protect_folder`.
+
+    Raises:
+        BankError: the bank is damaged, goes by clusters, or has nothing for the first pictures.
+        ConfigError: something is wrong with what was asked for, or SRC holds nothing.
+        ResumeError: OUT holds what this run did not write, or SRC is not what it was.
+        SetupError: a package is missing, or a place cannot be reached or written.
+        Interrupted: ``stop`` was set; the same call goes on.
+    """
+    started = time.perf_counter()
+    problems = Problems()
+    config = StreamConfig.collect({**options, "dry_run": dry_run}, problems)
+    loaded = names = found = out = records = None
+    with problems.collecting():
+        loaded = open_bank(Path(bank)) if isinstance(bank, str | Path) else bank
+        if loaded.clusters is not None:
+            raise BankError(
+                "This bank goes by clusters: which one a picture belongs to is found by a network, which is done for "
+                "folders on this machine alone. Take textures by class: `bitterant code-book` makes them of names."
+            )
+    with problems.collecting():
+        names = read_names(config.classes) if config.classes is not None else []
+    with problems.collecting():
+        records = open_store(records_place(output))
+        out = open_store(output)
+    with problems.collecting():
+        found = find_source(source, follow_links=config.follow_links)
+    if found is not None and out is not None:
+        problems.add(check_apart(found, out))
+    if found is not None and found.kind == "pictures" and (config.class_from or config.classes or config.columns):
+        problems.add(
+            ConfigError(
+                "--class-from, --classes and --column are for shards; single pictures have the class of their folder."
+            )
+        )
+    classes = None
+    if loaded is not None and names is not None:
+        with problems.collecting():
+            classes = Classes.of(classes_of(loaded), asked=config.class_name, field=config.class_from, names=names)
+    if isinstance(out, LocalStore):
+        with problems.collecting():
+            check_writable(out.root, create=not dry_run and not problems.found)
+    problems.raise_all()
+    if loaded is None or found is None or out is None or records is None or classes is None:
+        raise ConfigError("The request could not be checked.")  # a problem was noted whenever one is missing
+    (progress or silent)("found", 0, 0, found.describe())
+    worker = Worker(
+        source=found,
+        output=out,
+        config=config,
+        classes=classes,
+        writer=PictureWriter(bank=loaded, metadata=config.metadata, max_pixels=config.max_pixels, mark=config.mark),
+        stop=stop or StopRequest(),
+    )
+    settings: dict[str, Any] = {
+        "kind": found.kind,
+        "method": loaded.method,
+        "granularity": loaded.granularity,
+        "epsilon": loaded.budget.epsilon,
+        "norm": loaded.budget.norm,
+        "bank_sha256": loaded.digest(),
+        "class": classes.fixed,
+        "classes_sha256": hashlib.sha256("\n".join(names or ()).encode()).hexdigest() if names else None,
+        **config.settings(),
+        "columns": list(config.columns),
+    }
+    shown = masked(as_url(source))
+    if dry_run:
+        (progress or silent)("plan", 0, 1, "trying a few pictures")
+        return make_plan(worker, settings, shown)
+    run = StreamRunner(
+        worker=worker,
+        records=records,
+        settings=settings,
+        seed=loaded.seed,
+        shown=shown,
+        progress=progress or silent,
+        started=started,
+    )
+    with run.alone():
+        return run.run()
+
+
+def records_place(output: Path | str) -> Path | str:
+    """Where the records of OUT lie: beside it.
+
+    Raises:
+        ConfigError: OUT is a whole bucket or repository, beside which nothing can lie.
+    """
+    if not is_url(output):
+        path = Path(output)
+        if path.name in ("", ".."):
+            path = Path(os.path.abspath(output))  # noqa: PTH100 - a name beside it; links are not followed
+        return path.with_name(path.name + RECORDS_SUFFIX)
+    text = as_url(output).rstrip("/")
+    scheme, _, rest = text.partition(":")
+    parts = [part for part in rest.split("/") if part]
+    least = _LEAST_PARTS.get(scheme.lower(), 2)
+    if "?" in text:
+        raise ConfigError(f"{masked(text)} has a query behind it, so nothing can lie beside it. Give OUT without one.")
+    if scheme.lower() == "hf" and parts[:1] not in (["datasets"], ["spaces"]):
+        least -= 1  # a repository of a model says no kind
+    if len(parts) < least:
+        raise ConfigError(
+            f"{masked(text)} is a whole bucket, or repository. Name a folder in it, such as {masked(text)}/protected: "
+            "the records of the run go beside that folder, so that it can be published as it is."
+        )
+    return text + RECORDS_SUFFIX
