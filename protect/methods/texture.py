@@ -1,4 +1,5 @@
-"""Brightness textures whose direction and period say the class: nothing is optimised, few pictures are seen.
+"""Brightness textures whose direction and period say the class: nothing is optimised, few pictures are seen. On
+request a tint of blue says it a second time.
 
 Which code goes to which class is decided against what nature gives the classes. Pictures of a class have textures of
 their own: ships and aeroplanes much that runs up and down, dogs and frogs little. A network that learned the textures
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from ..clusters import (
 )
 from ..textures import TextureBank, TextureRecipe
 from ..textures.code_book import LEAST_RESOLUTION, MOST_CLASSES, Code, check_resolution, code_book
+from ..textures.tint import TINTS, natural_tints
 from ..textures.wave import energies, small_brightness
 from .base import FitContext, FitEstimate, FitProgress, Method, ProgressCallback
 from .registry import register_method
@@ -81,6 +83,27 @@ def assign_against_nature(found: np.ndarray) -> np.ndarray:
     return linear_sum_assignment(np.round(found, _DIGITS))[1]
 
 
+def assign_tints(found: np.ndarray, labels: Sequence[int]) -> tuple[int, ...]:
+    """The tint of each class, against what nature gives its pictures, as codes are dealt.
+
+    Args:
+        found: ``[N, 5]``, what each picture has of each course of a tint
+            (:func:`~bitterant.protect.textures.tint.natural_tints`).
+        labels: class of each, from 0 on; every class occurs.
+
+    Returns:
+        A number below :data:`~bitterant.protect.textures.tint.TINTS` for class 0, 1, ...; where there are more classes
+        than tints, none is used more often than it has to be.
+    """
+    spread = found.std(axis=0)
+    levels = (found - found.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    means = np.stack([levels[np.asarray(labels) == label].mean(axis=0) for label in range(max(labels) + 1)])
+    # Tint 2 c is course c, and 2 c + 1 its opposite.
+    costs = np.stack([means, -means], axis=2).reshape(len(means), TINTS)
+    costs = np.tile(np.round(costs, _DIGITS), (1, -(-len(means) // TINTS)))
+    return tuple((linear_sum_assignment(costs)[1] % TINTS).tolist())
+
+
 #: Pictures of each class that are looked at, and of all classes together: with many, a fit still takes seconds.
 SAMPLE_A_CLASS, SAMPLE = 64, 2000
 
@@ -118,6 +141,8 @@ class Texture(Method[TextureBank]):
             there (:func:`~bitterant.protect.textures.code_book.scale_for`), as they always are on a picture itself.
         floor: share of the budget on areas that mask nothing, in (0, 1]; 1 is the full budget everywhere. Pictures of
             less than some 72 px get it everywhere.
+        colour: share of the budget of blue, 0..1, with which a tint says the class a second time, against total
+            variation; :mod:`~bitterant.protect.textures.tint`. Pictures without colour stay without.
         clusters: how many, with ``granularity="cluster"``; by default ten, fewer for small folders.
 
     Raises:
@@ -144,6 +169,7 @@ class Texture(Method[TextureBank]):
         key_file: str | None = None,
         for_resolution: int | None = None,
         floor: float = TextureRecipe.floor,
+        colour: float = TextureRecipe.colour,
         clusters: int | None = None,
     ) -> None:
         by_cluster = granularity == "cluster"
@@ -161,7 +187,7 @@ class Texture(Method[TextureBank]):
             raise ConfigError(f"clusters must lie in 2..{MOST_CLASSES}, not {clusters}.")
         self.clusters = clusters
         check_resolution(for_resolution)
-        self.recipe = TextureRecipe(floor=floor)
+        self.recipe = TextureRecipe(floor=floor, colour=colour)
         self.for_resolution = for_resolution
         self.secret = secret_of_run(None if key_file is None else Path(key_file), seed, purpose=self.name)
         self._keyed = key_file is not None
@@ -193,7 +219,7 @@ class Texture(Method[TextureBank]):
             "key_id": derive(self.secret, "id").hex()[:16],
             "for_resolution": self.for_resolution,
             "clusters": self.clusters,
-            "recipe": asdict(self.recipe),
+            "recipe": self.recipe.to_dict(),
         }
 
     def sample_a_class(self, classes: int) -> int:
@@ -211,10 +237,12 @@ class Texture(Method[TextureBank]):
             ConfigError: more classes than a code book holds.
             LabelError: fewer than two.
         """
+        order, tints = (None, None) if sample is None else self._against_nature(sorted(classes), sample)
         bank = TextureBank.of_classes(
             classes,
             self.secret,
-            order=None if sample is None else self._order(sorted(classes), sample),
+            order=order,
+            tints=tints,
             budget=self.budget,
             for_resolution=self.for_resolution,
             recipe=self.recipe,
@@ -271,18 +299,23 @@ class Texture(Method[TextureBank]):
             device=self.device,
         )  # fmt: skip
 
-    def _order(self, names: list[str], sample: ImageSet) -> list[int] | None:
-        """The code of each class, against what its pictures have by nature; ``None`` where the sample lacks a class."""
+    def _against_nature(self, names: list[str], sample: ImageSet) -> tuple[list[int] | None, tuple[int, ...] | None]:
+        """Code and tint of each class, against what its pictures have by nature; ``None`` where the sample lacks a
+        class, and for tints where none are wanted."""
         assert sample.labels is not None
         numbers = {name: number for number, name in enumerate(names)}
         labels = [numbers.get(sample.classes[label], -1) for label in sample.labels.tolist()]
         if set(labels) != set(range(len(names))):
-            return None
+            return None, None
         # As it will be drawn on pictures of this size.
         seen = max(LEAST_RESOLUTION, min(self.for_resolution or sample.resolution, sample.resolution))
         book = code_book(len(names), for_resolution=seen)
-        small = [small_brightness(image, self.recipe.side) for image in sample.images.permute(0, 2, 3, 1).cpu().numpy()]
-        return assign_against_nature(natural_contents(small, labels, book, self.recipe.sigma)).tolist()
+        pictures = sample.images.permute(0, 2, 3, 1).cpu().numpy()
+        small = [small_brightness(image, self.recipe.side) for image in pictures]
+        order = assign_against_nature(natural_contents(small, labels, book, self.recipe.sigma)).tolist()
+        if not self.recipe.colour:
+            return order, None
+        return order, assign_tints(np.stack([natural_tints(image, self.recipe.side) for image in pictures]), labels)
 
     def _estimate(self, dataset: ImageSet, total: int) -> FitEstimate:
         # Dealing a thousand codes takes some hundredths of a second; pictures were looked at while they were read.
