@@ -45,10 +45,12 @@ class Training:
     images: int
     tests: int
     scale: float
+    seed: int
 
     @property
     def id(self) -> str:
-        return f"{self.copy} {self.adversary} {self.victim} {self.images} {self.tests} {self.scale:g}"
+        about = f"{self.images} {self.tests} {self.scale:g} {self.seed}"
+        return f"{self.copy} {self.adversary} {self.victim} {about}"
 
 
 @lru_cache(maxsize=1)
@@ -108,7 +110,7 @@ def train(training: Training) -> Row:
         clean_subset_images=None,
         clean_subset_labels=None,
         recipe=victim_recipe(training.victim, len(labels), scale=training.scale),
-        seed=victim_seed(0, 0),
+        seed=victim_seed(0, training.seed),
         evals=10,
         device="cpu",
     )
@@ -125,21 +127,28 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--victims", nargs="+", default=["convmixer", "small-cnn"])
     parser.add_argument("--images", type=int, default=3000)
     parser.add_argument("--tests", type=int, default=1000)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the victim")
     parser.add_argument("--scale", type=float, default=1.0, help="of the number of training steps")
     parser.add_argument("--rows", type=Path, default=Path("build/texture_colour.jsonl"), help="of what was trained")
     args = parser.parse_args(words)
     tune_allocator()
     rest = args.data, args.images, args.tests, args.scale
-    trainings = [Training(copy, adversary, victim, *rest)
-                 for victim in args.victims for adversary in args.adversaries for copy in args.copies]  # fmt: skip
-    rows = finish(train, trainings, args.rows, workers=1)
-    print(f"{args.images} pictures, {args.tests} tests, one seed: per cent at the end (at the best moment)")
+    trainings = {
+        (victim, adversary, copy): [Training(copy, adversary, victim, *rest, seed) for seed in args.seeds]
+        for victim in args.victims
+        for adversary in args.adversaries
+        for copy in args.copies
+    }
+    rows = finish(train, [each for group in trainings.values() for each in group], args.rows, workers=1)
+    print(
+        f"{args.images} pictures, {args.tests} tests, {len(args.seeds)} victim seeds: per cent at the end (at the best)"
+    )
     print(f"| victim | trainer | {' | '.join(args.copies)} |")
     print("|---|---|" + "---|" * len(args.copies))
     for victim in args.victims:
         for adversary in args.adversaries:
-            found = [rows[Training(copy, adversary, victim, *rest).id] for copy in args.copies]
-            cells = (f"{100 * row['end']:.1f} ({100 * row['best']:.1f})" for row in found)
+            found = [[rows[each.id] for each in trainings[victim, adversary, copy]] for copy in args.copies]
+            cells = (" ".join(f"{100 * row['end']:.1f} ({100 * row['best']:.1f})" for row in group) for group in found)
             print(f"| {victim} | {adversary} | {' | '.join(cells)} |")
 
 

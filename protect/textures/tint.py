@@ -4,10 +4,12 @@ Waves of brightness are undone by what flattens everything finer than large area
 picture itself, so there it stays; what takes a tint away, grayscale or strong compression of colours, leaves the waves.
 Blue has a ninth of brightness, so a tint on blue alone, with the full budget, costs the waves next to nothing.
 
-Where a picture turns blue and where yellow follows a cosine, of up to two periods: over its height or its width, over
-both, or over its brightness, ranked from dark to bright. Over the width it is the same from both sides, because
-trainers mirror. These five are what pictures have least of by nature among those that total variation leaves: of more
-periods it leaves too little, and of fewer the pictures have too much of their own.
+Where a picture turns blue and where yellow follows a cosine of half a period or a whole one: over its brightness,
+ranked from dark to bright; over its height; or over its width, and there the same from both sides, because trainers
+mirror; or it is blue all over. Pictures have much of these five by nature, and classes differ in them: so a class can
+get a tint that points, on a clean picture, to another class. Courses of more periods, of which pictures have little,
+are easier to read, and protect less (docs/methods/texture.md).
+
 numpy and Pillow alone, without BLAS, as in :mod:`.wave`.
 """
 
@@ -34,8 +36,8 @@ _DIGITS: Final = 9
 
 
 def courses(small: np.ndarray) -> np.ndarray:
-    """How a tint can run over a picture: one period from top to bottom; one and a half; two periods across; half a
-    period down, with a whole one across that it turns round; one period from dark to bright.
+    """How a tint can run over a picture: everywhere; from dark to bright; from both ends of brightness to its middle;
+    from top to bottom; from both sides to the middle.
 
     Args:
         small: float ``[h, w]``, brightness.
@@ -47,15 +49,10 @@ def courses(small: np.ndarray) -> np.ndarray:
     ordered = np.sort(small, axis=None)
     # The middle of equal ones, so that a plain area has one tint.
     rank = np.searchsorted(ordered, small, "left") + np.searchsorted(ordered, small, "right")
+    dark_to_bright = rank * (math.pi / (2.0 * small.size))
     down = (np.arange(height) + 0.5)[:, None] * (math.pi / height)
-    across = (np.arange(width) + 0.5) * (math.pi / width)
-    runs = (
-        np.cos(2.0 * down),
-        np.cos(3.0 * down),
-        np.cos(4.0 * across),
-        np.cos(down) * np.cos(2.0 * across),
-        np.cos(rank * (math.pi / small.size)),  # twice the rank, in shares of the pixels
-    )
+    across = (np.arange(width) + 0.5) * (2.0 * math.pi / width)
+    runs = (1.0, np.cos(dark_to_bright), np.cos(2.0 * dark_to_bright), np.cos(down), np.cos(across))
     found = np.stack([np.broadcast_to(run, small.shape) for run in runs])
     return np.round(found, _DIGITS)
 
