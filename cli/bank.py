@@ -90,7 +90,7 @@ def code_book(bank: BankArgument, given: options.Given, terminal: options.Termin
     with guarded(output, debug=terminal.debug):
         from ..errors import ConfigError
         from ..imaging.budget import Budget
-        from ..protect.textures import TextureBank
+        from ..protect.textures import TextureBank, TextureRecipe
         from ..records.secrets import secret_of_run
 
         config = CodeBookConfig.of(given)
@@ -104,6 +104,7 @@ def code_book(bank: BankArgument, given: options.Given, terminal: options.Termin
             secret_of_run(config.key_file, config.seed, purpose="texture"),
             budget=Budget(config.bound),
             for_resolution=config.for_resolution,
+            recipe=TextureRecipe(colour=config.colour),
             seed=config.seed,
         )
         made.save(bank, overwrite=False)
