@@ -124,8 +124,8 @@ class Texture(Method[TextureBank]):
 
     Patterns that are easy to tell apart are what networks learn first: Yu et al., *Availability Attacks Create
     Shortcuts* (KDD 2022, arXiv 2111.00898); Sandoval-Segura et al., *Autoregressive Perturbations for Data Poisoning*
-    (NeurIPS 2022, arXiv 2206.03693), whose patterns need no surrogate either. These are in brightness alone, so that
-    grayscale takes nothing away, and of long periods, which survive compression and blur.
+    (NeurIPS 2022, arXiv 2206.03693), whose patterns need no surrogate either. These are in brightness alone (without
+    ``colour``), so that grayscale takes nothing away, and of long periods, which survive compression and blur.
 
     Args:
         budget: default 8/255.
