@@ -31,7 +31,7 @@ from bitterant.imaging import ImageSet
 from bitterant.imaging.allocator import tune_allocator
 from bitterant.protect.methods.texture import Texture
 
-ADVERSARIES = ("none", "tv:0.1", "grayscale", "jpeg:10", "down-up:0.5", "projection", "mixup")
+ADVERSARIES = ("none", "tv:0.1", "grayscale", "jpeg:10", "down-up:0.5", "bit-depth:2", "projection", "mixup", "nlm:12")
 
 
 @dataclass(frozen=True)
