@@ -155,7 +155,7 @@ def code_book(bank: BankArgument, given: options.Given, terminal: options.Termin
     with guarded(output, debug=terminal.debug):
         from ..errors import ConfigError
         from ..imaging.budget import Budget
-        from ..protect.textures import TextureBank
+        from ..protect.textures import TextureBank, TextureRecipe
         from ..records.secrets import key_of_run, new_secret
 
         config = CodeBookConfig.of(given)
@@ -172,6 +172,7 @@ def code_book(bank: BankArgument, given: options.Given, terminal: options.Termin
             key.secret,
             budget=Budget(config.bound),
             for_resolution=config.for_resolution,
+            recipe=TextureRecipe(colour=config.colour),
             seed=seed,
         )
         made.save(bank, overwrite=False)

@@ -1,4 +1,5 @@
-"""Brightness textures whose direction and period say the class: nothing is optimised, few pictures are seen.
+"""Brightness textures whose direction and period say the class: nothing is optimised, few pictures are seen. On
+request a tint of blue says it a second time.
 
 Which code goes to which class is decided against what nature gives the classes. Pictures of a class have textures of
 their own: ships and aeroplanes much that runs up and down, dogs and frogs little. A network that learned the textures
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from ..clusters import (
 )
 from ..textures import TextureBank, TextureRecipe
 from ..textures.code_book import LEAST_RESOLUTION, MOST_CLASSES, Code, check_resolution, code_book
+from ..textures.tint import TINTS, natural_tints
 from ..textures.wave import energies, small_brightness
 from .base import FitContext, FitEstimate, FitProgress, Method, ProgressCallback
 from .recipe import MethodRecipe, no_surrogate
@@ -82,6 +84,27 @@ def assign_against_nature(found: np.ndarray) -> np.ndarray:
     return linear_sum_assignment(np.round(found, _DIGITS))[1]
 
 
+def assign_tints(found: np.ndarray, labels: Sequence[int]) -> tuple[int, ...]:
+    """The tint of each class, against what nature gives its pictures, as codes are dealt.
+
+    Args:
+        found: ``[N, 5]``, what each picture has of each course of a tint
+            (:func:`~bitterant.protect.textures.tint.natural_tints`).
+        labels: class of each, from 0 on; every class occurs.
+
+    Returns:
+        A number below :data:`~bitterant.protect.textures.tint.TINTS` for class 0, 1, ...; where there are more classes
+        than tints, none is used more often than it has to be.
+    """
+    spread = found.std(axis=0)
+    levels = (found - found.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    means = np.stack([levels[np.asarray(labels) == label].mean(axis=0) for label in range(max(labels) + 1)])
+    # Tint 2 c is course c, and 2 c + 1 its opposite.
+    costs = np.stack([means, -means], axis=2).reshape(len(means), TINTS)
+    costs = np.tile(np.round(costs, _DIGITS), (1, -(-len(means) // TINTS)))
+    return tuple((linear_sum_assignment(costs)[1] % TINTS).tolist())
+
+
 #: Pictures of each class that are looked at, and of all classes together: with many, a fit still takes seconds.
 SAMPLE_A_CLASS, SAMPLE = 64, 2000
 
@@ -107,6 +130,9 @@ class ClassTextureRecipe(MethodRecipe):
     floor: float = Field(default=TextureRecipe.floor, gt=0, le=1)
     """Share of the budget on areas that mask nothing; 1 is the full budget everywhere. Pictures of less than some 72 px
     get it everywhere."""
+    colour: float = Field(default=TextureRecipe.colour, ge=0, le=1)
+    """Share of the budget of blue with which a tint says the class a second time, against total variation. Pictures
+    without colour stay without."""
     clusters: int | None = Field(default=None, ge=2, le=MOST_CLASSES)
     """How many, with ``granularity="cluster"``; by default ten, fewer for small folders."""
 
@@ -134,8 +160,8 @@ class Texture(Method[TextureBank, ClassTextureRecipe]):
 
     Patterns that are easy to tell apart are what networks learn first: Yu et al., *Availability Attacks Create
     Shortcuts* (KDD 2022, arXiv 2111.00898); Sandoval-Segura et al., *Autoregressive Perturbations for Data Poisoning*
-    (NeurIPS 2022, arXiv 2206.03693), whose patterns need no surrogate either. These are in brightness alone, so that
-    grayscale takes nothing away, and of long periods, which survive compression and blur.
+    (NeurIPS 2022, arXiv 2206.03693), whose patterns need no surrogate either. These are in brightness alone (without
+    ``colour``), so that grayscale takes nothing away, and of long periods, which survive compression and blur.
 
     ``granularity="sample"``: codes belong to classes; ``cluster``: to clusters of pictures, labels are not used.
     Hyper-parameters are the fields of :class:`ClassTextureRecipe`.
@@ -164,7 +190,7 @@ class Texture(Method[TextureBank, ClassTextureRecipe]):
             raise ConfigError("texture forms clusters only with --granularity cluster. Add it, or leave clusters out.")
         check_resolution(recipe.for_resolution)
         self.clusters, self.for_resolution = recipe.clusters, recipe.for_resolution
-        self.shape = TextureRecipe(floor=recipe.floor)
+        self.shape = TextureRecipe(floor=recipe.floor, colour=recipe.colour)
         key_file = None if recipe.key_file is None else Path(recipe.key_file)
         self._key = key_of_run(key_file, recipe.secret, recipe.seed, purpose=self.name)
 
@@ -192,7 +218,7 @@ class Texture(Method[TextureBank, ClassTextureRecipe]):
         return {
             **super().settings(),
             **self.key.about,
-            "recipe": asdict(self.shape),
+            "recipe": self.shape.to_dict(),
         }
 
     def sample_a_class(self, classes: int) -> int:
@@ -210,10 +236,12 @@ class Texture(Method[TextureBank, ClassTextureRecipe]):
             ConfigError: more classes than a code book holds.
             LabelError: fewer than two.
         """
+        order, tints = (None, None) if sample is None else self._against_nature(sorted(classes), sample)
         bank = TextureBank.of_classes(
             classes,
             self.key.secret,
-            order=None if sample is None else self._order(sorted(classes), sample),
+            order=order,
+            tints=tints,
             budget=self.budget,
             for_resolution=self.for_resolution,
             recipe=self.shape,
@@ -270,18 +298,23 @@ class Texture(Method[TextureBank, ClassTextureRecipe]):
             device=self.device,
         )  # fmt: skip
 
-    def _order(self, names: list[str], sample: ImageSet) -> list[int] | None:
-        """The code of each class, against what its pictures have by nature; ``None`` where the sample lacks a class."""
+    def _against_nature(self, names: list[str], sample: ImageSet) -> tuple[list[int] | None, tuple[int, ...] | None]:
+        """Code and tint of each class, against what its pictures have by nature; ``None`` where the sample lacks a
+        class, and for tints where none are wanted."""
         assert sample.labels is not None
         numbers = {name: number for number, name in enumerate(names)}
         labels = [numbers.get(sample.classes[label], -1) for label in sample.labels.tolist()]
         if set(labels) != set(range(len(names))):
-            return None
+            return None, None
         # As it will be drawn on pictures of this size.
         seen = max(LEAST_RESOLUTION, min(self.for_resolution or sample.resolution, sample.resolution))
         book = code_book(len(names), for_resolution=seen)
-        small = [small_brightness(image, self.shape.side) for image in sample.images.permute(0, 2, 3, 1).cpu().numpy()]
-        return assign_against_nature(natural_contents(small, labels, book, self.shape.sigma)).tolist()
+        pictures = sample.images.permute(0, 2, 3, 1).cpu().numpy()
+        small = [small_brightness(image, self.shape.side) for image in pictures]
+        order = assign_against_nature(natural_contents(small, labels, book, self.shape.sigma)).tolist()
+        if not self.recipe.colour:
+            return order, None
+        return order, assign_tints(np.stack([natural_tints(image, self.shape.side) for image in pictures]), labels)
 
     def _estimate(self, dataset: ImageSet, total: int) -> FitEstimate:
         # Dealing a thousand codes takes some hundredths of a second; pictures were looked at while they were read.

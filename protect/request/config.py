@@ -470,6 +470,10 @@ class CodeBookConfig(BudgetConfig):
             default=False,
         ),
     ] = None
+    colour: Annotated[
+        float,
+        Option(help="Share of blue, 0 to 1, that says the class a second time. See docs/methods.", metavar="SHARE"),
+    ] = 0.0
 
 
 def read_names(path: Path) -> list[str]:

@@ -1,8 +1,9 @@
 """The saved product of ``texture``: which code belongs to which class, and the key that textures are drawn with.
 
-File format (version 1): one safetensors file. Tensor ``waves`` holds float64 ``[K, 2, 2]``: two waves a class, each as
-cycles a side and degrees, the second 0 where a class has but one; ``secret`` holds the bytes of the key. All else is
-string metadata. A bank of clusters also holds the arrays of :class:`ClusterIndex`. Never a pickle.
+File format (version 1, or 2 with tints): one safetensors file. Tensor ``waves`` holds float64 ``[K, 2, 2]``: two waves
+a class, each as cycles a side and degrees, the second 0 where a class has but one; ``secret`` holds the bytes of the
+key; ``tints``, in version 2, int64 ``[K]``: number of the tint of each class. All else is string metadata. A bank of
+clusters also holds the arrays of :class:`ClusterIndex`. Never a pickle.
 Whoever holds it can compute the textures and take them off again.
 """
 
@@ -35,6 +36,7 @@ from ...records.text import parse_json
 from ..batches import apply_set, one_by_one
 from ..cluster_index import ClusterIndex, unassigned
 from .code_book import LEAST_SIDE, MOST_CLASSES, Code, TextureRecipe, Wave, assign_codes, scale_for
+from .tint import check_tints, deal_tints, tint
 from .wave import draw_waves, is_soft, row_blocks, texture
 
 if TYPE_CHECKING:
@@ -42,7 +44,8 @@ if TYPE_CHECKING:
 
 
 FORMAT: Final = "bitterant-texture-bank"
-_VERSION: Final = 1
+#: The second also holds tints. A bank without is written in the first, which older programs read.
+_VERSIONS: Final = ("1", "2")
 _Image = TypeVar("_Image", "Tensor", np.ndarray, Image.Image)
 _Images = TypeVar("_Images", "Tensor", np.ndarray)
 
@@ -57,6 +60,7 @@ class TextureBank:
         secret: the key that the textures are drawn with.
         budget: the bound every texture keeps.
         recipe: the numbers that shape a texture.
+        tints: number of the tint of each class; empty where :attr:`TextureRecipe.colour` is 0.
         seed: of the fit.
         method: registry name of the method.
         granularity: ``sample``: the code is that of the picture's class; ``cluster``: that of the cluster it belongs
@@ -73,6 +77,7 @@ class TextureBank:
     secret: bytes = field(repr=False)
     budget: Budget
     recipe: TextureRecipe = field(default_factory=TextureRecipe)
+    tints: tuple[int, ...] = ()
     seed: int = 0
     method: str = "texture"
     granularity: Literal["sample", "cluster"] = "sample"
@@ -97,6 +102,9 @@ class TextureBank:
                 raise BankError(f"A code is one or two waves of up to 512 cycles and 90 degrees, not {code}.")
         if len(set(self.codes)) != len(self.codes):
             raise BankError("A bank's codes must be distinct.")
+        wrong = check_tints(self.tints, len(self.classes), self.recipe)
+        if wrong is not None:
+            raise BankError(wrong)
         if (self.granularity == "cluster") != (self.clusters is not None) or (
             self.clusters is not None and (len(self.clusters.centres) != len(self.codes) or self.resolution < 1)
         ):
@@ -114,6 +122,7 @@ class TextureBank:
         recipe: TextureRecipe | None = None,
         seed: int = 0,
         order: Sequence[int] | None = None,
+        tints: Sequence[int] | None = None,
     ) -> TextureBank:
         """The bank of some classes, from their names and a key alone.
 
@@ -125,8 +134,11 @@ class TextureBank:
             recipe: default as published.
             seed: noted in the bank; the key alone decides.
             order: see :func:`assign_codes`.
+            tints: number of the tint of each class, classes sorted by name, where the recipe has colour; dealt by the
+                key if left out.
 
         Raises:
+            BankError: tints that do not fit.
             ConfigError: a name twice, or more classes than a code book holds.
             LabelError: fewer than two classes.
         """
@@ -139,13 +151,17 @@ class TextureBank:
                 "to tell apart."
             )
         assigned = assign_codes(names, secret, for_resolution=for_resolution, order=order)
+        recipe = recipe or TextureRecipe()
+        if tints is None and recipe.colour:
+            tints = deal_tints(len(assigned), secret)
         rings = sorted({wave.cycles for code in assigned.values() for wave in code})
         return cls(
             classes=tuple(sorted(assigned)),
             codes=tuple(assigned[name] for name in sorted(assigned)),
             secret=secret,
             budget=budget or Budget(8 / 255),
-            recipe=recipe or TextureRecipe(),
+            recipe=recipe,
+            tints=tuple(tints or ()),
             seed=seed,
             # Not which class got which code: this is published with the pictures where nobody takes it out.
             report={
@@ -155,6 +171,7 @@ class TextureBank:
                     "codes": f"{len(assigned)} {'plaids' if len(next(iter(assigned.values()))) > 1 else 'waves'}",
                     "for_resolution": for_resolution,
                     "dealt": "by the key" if order is None else "against what nature gives the classes",
+                    **({"colour": recipe.colour} if recipe.colour else {}),
                 }
             },
         )
@@ -196,7 +213,8 @@ class TextureBank:
                 that of the file.
 
         Returns:
-            float32 ``[H, W, 1]``, in 8-bit levels: all channels change alike.
+            float32 in 8-bit levels: ``[H, W, 1]``, all channels change alike; or ``[H, W, 3]`` where the bank has tints
+            and the picture colours.
 
         Raises:
             BankError: the class is not in the book, or the picture was assigned to no cluster.
@@ -217,13 +235,24 @@ class TextureBank:
             )
         content = picture.digest() if key in self._codes else key.rpartition("/")[2]
         waves = draw_waves(code, self.recipe, self.secret, content, scale_for(self.codes, short))
-        levels = texture(picture.pixels, waves, self.recipe, white=picture.full_range)
+        wave = texture(picture.pixels, waves, self.recipe, white=picture.full_range)
+        soft = is_soft(waves, self.recipe, short)
+        levels = wave[:, :, None]
+        if self.tints and not picture.is_colourless:
+            share = np.float32(self.recipe.colour)
+            number = self.tints[self.codes.index(code)]
+            levels = np.repeat(levels, 3, axis=2)
+            blue = levels[:, :, 2]
+            blue *= 1 - share
+            blue += share * tint(picture.pixels, number, self.recipe, soft=soft, white=picture.full_range)
+            np.clip(blue, -1.0, 1.0, out=blue)  # shares of 1 may add up to a little more
         levels *= np.float32(self.budget.levels)
         # A thumbnail is no place for masking: its few pixels are all busy, and whoever looks at it enlarges it.
-        if self.recipe.floor < 1.0 and is_soft(waves, self.recipe, short):
+        if self.recipe.floor < 1.0 and soft:
             for rows in row_blocks(picture.height, picture.width):
-                levels[rows] *= amplitude(picture.pixels, floor=self.recipe.floor, rows=rows, white=picture.full_range)
-        return levels[:, :, None]
+                weights = amplitude(picture.pixels, floor=self.recipe.floor, rows=rows, white=picture.full_range)
+                levels[rows] *= weights[:, :, None]
+        return levels
 
     def apply(self, image: _Image, key: str) -> _Image:
         """Protect one image of any size.
@@ -264,7 +293,9 @@ class TextureBank:
     # ------------------------------------------------------------------ file
     def digest(self) -> str:
         """sha256 over what decides about the pictures."""
-        parts = (self.classes, self.codes, self.budget, self.recipe)
+        parts: tuple[object, ...] = (self.classes, self.codes, self.budget, self.recipe)
+        if self.tints:
+            parts += (self.recipe.colour, self.tints)
         digest = hmac.new(self.secret, repr(parts).encode("utf-8", "backslashreplace"), hashlib.sha256)
         if self.clusters is not None:
             digest.update(f"{self.surrogate_sha256} {self.resolution} {self.clusters.feature_size}".encode())
@@ -280,7 +311,7 @@ class TextureBank:
             waves[row, : len(code)] = code
         metadata = {
             "format": FORMAT,
-            "version": str(_VERSION),
+            "version": _VERSIONS[bool(self.tints)],
             "method": self.method,
             "granularity": self.granularity,
             "epsilon": repr(self.budget.epsilon),
@@ -292,6 +323,8 @@ class TextureBank:
             **({"made_for": made_for} if made_for else {}),
         }
         tensors = {"waves": waves, "secret": np.frombuffer(self.secret, dtype=np.uint8)}
+        if self.tints:
+            tensors["tints"] = np.array(self.tints, dtype=np.int64)
         if self.clusters is not None:
             tensors |= self.clusters.to_arrays()
             metadata |= {
@@ -316,12 +349,14 @@ class TextureBank:
                 metadata = handle.metadata() or {}
                 if metadata.get("format") != FORMAT:
                     raise BankError(f"{path} is a safetensors file, but not a bank of textures.")
-                if metadata.get("version") != str(_VERSION):
+                version = metadata.get("version")
+                if version not in _VERSIONS:
                     raise BankError(
-                        f"{path} has texture bank format {metadata.get('version')}; this bitterant reads {_VERSION}. "
+                        f"{path} has texture bank format {version}; this bitterant reads {' and '.join(_VERSIONS)}. "
                         f"It was written by bitterant {metadata.get('tool_version', '?')}."
                     )
                 waves, secret = handle.get_tensor("waves"), handle.get_tensor("secret")
+                tints = handle.get_tensor("tints") if version == _VERSIONS[True] else np.empty(0, np.int64)
                 granularity = metadata["granularity"]
                 clusters = None
                 if granularity == "cluster":
@@ -331,6 +366,8 @@ class TextureBank:
                 raise ValueError(f"its waves are {waves.dtype} {waves.shape}")
             if secret.dtype != np.uint8 or secret.ndim != 1:
                 raise ValueError(f"its key is {secret.dtype} {secret.shape}")
+            if tints.dtype != np.int64 or tints.ndim != 1:
+                raise ValueError(f"its tints are {tints.dtype} {tints.shape}")
             classes = parse_json(metadata["classes"])
             if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
                 raise ValueError("its classes are no list of texts")
@@ -342,6 +379,7 @@ class TextureBank:
                 secret=secret.tobytes(),
                 budget=Budget(float(metadata["epsilon"]), metadata["norm"]),  # type: ignore[arg-type]
                 recipe=TextureRecipe.from_json(metadata["recipe"]),
+                tints=tuple(tints.tolist()),
                 seed=int(metadata["seed"]),
                 method=metadata["method"],
                 granularity=granularity,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from typing import Final, NamedTuple
 
@@ -58,6 +58,7 @@ class TextureRecipe:
             epsilon everywhere.
         soft_period: from so many px a period on the wave has soft edges, on a picture's short side.
         softness: how steep they are then: the wave is tanh(softness * cosine) / tanh(softness).
+        colour: share of blue that the tint of the class takes from the wave, 0..1; see :mod:`.tint`.
 
     Raises:
         ConfigError: a value out of range.
@@ -72,6 +73,7 @@ class TextureRecipe:
     floor: float = 0.8
     soft_period: float = 10.0
     softness: float = 2.5
+    colour: float = field(default=0.0, repr=False)  # a bank's digest, made of this, names tints where it has some
 
     def __post_init__(self) -> None:
         if not all(math.isfinite(getattr(self, part.name)) for part in fields(self)):
@@ -82,12 +84,21 @@ class TextureRecipe:
             raise ConfigError("A texture needs a side of 8 to 1024 px, a window wider than 0, and a wave of 0 or more.")
         if self.soft_period < 0.0 or not 0.1 <= self.softness <= 100.0:
             raise ConfigError("A texture's softness lies in 0.1..100, and begins at some px a period.")
+        if not 0.0 <= self.colour <= 1.0:
+            raise ConfigError(f"colour {self.colour:g} is outside 0..1: it is the share of blue that says the class.")
         if self.spread < 0.0 or not 0.0 <= self.frequency_jitter < 1.0 or not 0.0 <= self.angle_jitter <= 90.0:
             raise ConfigError("What is drawn for each picture cannot spread by less than nothing, or without bound.")
 
+    def to_dict(self) -> dict[str, float]:
+        """The numbers by name; ``colour`` only where there is some, as before there was any."""
+        found = asdict(self)
+        if not self.colour:
+            del found["colour"]
+        return found
+
     def to_json(self) -> str:
         """For the bank file."""
-        return json.dumps(asdict(self), sort_keys=True)
+        return json.dumps(self.to_dict(), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> TextureRecipe:
@@ -100,7 +111,7 @@ class TextureRecipe:
         """
         found = parse_json(text)
         known = {part.name for part in fields(cls)}
-        if not isinstance(found, dict) or set(found) != known:
+        if not isinstance(found, dict) or {"colour", *found} != known:
             raise BankError("the numbers of its textures are not those that this bitterant knows")
         if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in found.values()):
             raise BankError("the numbers of its textures are no numbers")

@@ -50,6 +50,17 @@ def test_a_book_differs_from_a_fit_only_in_who_has_which_code(
     assert [code[0].cycles for code in book.codes] == pytest.approx([20 / 6.15] * 2)
 
 
+def test_a_book_of_colours(run: Run, make_folder: MakeFolder, tmp_path: Path) -> None:
+    source = make_folder({"cats": 1, "dogs": 1})
+    assert run("code-book", tmp_path / "book", "--class", "cats", "--class", "dogs", "--colour", 1).exit_code == 0
+    assert run("code-book", tmp_path / "plain", "--class", "cats", "--class", "dogs").exit_code == 0
+    book, plain = TextureBank.load(tmp_path / "book"), TextureBank.load(tmp_path / "plain")
+    assert len(set(book.tints)) == 2
+    assert (plain.tints, plain.codes) == ((), book.codes)
+    applied = run("apply", source, tmp_path / "out", "--bank", tmp_path / "book")
+    assert applied.exit_code == 0, applied.stderr
+
+
 def test_one_key_file_gives_the_same_textures_in_every_way(run: Run, make_folder: MakeFolder, tmp_path: Path) -> None:
     source, secret = make_folder({"cats": 1, "dogs": 1}), bytes(range(128, 160))
     written = tmp_path / "asked.key"
@@ -79,6 +90,7 @@ def test_one_key_file_gives_the_same_textures_in_every_way(run: Run, make_folder
         (["--class", "cats", "--class", "cats"], "named twice"),
         (["--classes", "absent.txt"], "cannot be read"),
         (["--class", "a", "--class", "b", "--for-resolution", "0"], "for_resolution 0 is below 16"),
+        (["--class", "a", "--class", "b", "--colour", "2"], "colour 2 is outside"),
         (["--class", "a", "--class", "b", "--epsilon", "0.5"], "outside 1..255"),
         (["--class", "a", "--class", "b", "--key-file", "absent"], "cannot be read"),
     ],

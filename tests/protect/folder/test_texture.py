@@ -90,6 +90,32 @@ def test_protect_is_fit_and_apply(kit: Any) -> None:
 
 
 @pytest.mark.usefixtures("reads_few")
+def test_a_tint_moves_blue_alone_and_no_order_of_files_changes_it(kit: Any) -> None:
+    source, coloured = kit.folder(classes=3), {**TEXTURE, "parameters": {"colour": 1.0}}
+    grey = source / "class0/grey.png"
+    Image.fromarray(np.asarray(Image.open(source / "class0/0.png").convert("L"))).convert("RGB").save(grey)
+    for name, options in (("plain", TEXTURE), ("one", coloured)):
+        protect_folder(source, kit.root / name, bank=kit.root / f"{name}.bank", workers=1, **options)
+    for row in kit.rows(kit.root / "one"):
+        before, change = levels(source / row["source"], kit.root / "one" / row["output"])
+        _, plain = levels(source / row["source"], kit.root / "plain" / row["output"])
+        assert row["linf_levels"] == 8
+        assert np.array_equal(change[..., :2], plain[..., :2])
+        assert (change != plain).any() == (row["source"] != "class0/grey.png")
+        free = ((before >= 8) & (before <= 247)).all(axis=2)
+        assert set(np.unique(change[free])) == {-8, 8}
+    run_file = json.loads((kit.root / "one/bitterant-run.json").read_text())
+    assert run_file["settings"]["recipe"]["colour"] == 1.0
+    assert run_file["fit"]["texture"]["colour"] == 1.0
+    assert "colour" not in json.loads((kit.root / "plain/bitterant-run.json").read_text())["settings"]["recipe"]
+    protect_folder(source, kit.root / "four", workers=4, **coloured)
+    apply_folder(source, kit.root / "applied", bank=kit.root / "one.bank")
+    assert kit.result(kit.root / "four") == kit.result(kit.root / "applied") == kit.result(kit.root / "one")
+    with pytest.raises(ResumeError, match=r"colour was not set, is now 1\.0"):
+        protect_folder(source, kit.root / "plain", **coloured)
+
+
+@pytest.mark.usefixtures("reads_few")
 def test_workers_names_and_other_pictures_change_no_picture(kit: Any) -> None:
     source = kit.folder(each=4)
     protect_folder(source, kit.root / "one", workers=1, **TEXTURE)
@@ -271,6 +297,7 @@ def test_bad_requests_are_told_before_any_work(kit: Any) -> None:
     refuse(ConfigError, "has no working resolution", resolution=64)
     refuse(ConfigError, "for_resolution 0 is below 16", parameters={"for_resolution": 0})
     refuse(ConfigError, "floor 2 is outside", parameters={"floor": 2.0})
+    refuse(ConfigError, "colour 3 is outside", parameters={"colour": 3.0})
     refuse(ConfigError, "works per sample", granularity="class")
     refuse(LabelError, "only one class folder", kit.folder("alone", classes=1))
     kit.draw(kit.root / "flat/0.png", 1)
@@ -291,7 +318,7 @@ def test_a_bank_for_a_resolution_has_longer_waves(kit: Any) -> None:
 def test_applying_needs_no_torch(kit: Any) -> None:
     """In a process where any import of torch fails."""
     source = kit.folder()
-    fit_folder(source, kit.root / "bank", **TEXTURE)
+    fit_folder(source, kit.root / "bank", parameters={"colour": 0.5}, **TEXTURE)
     script = (
         "import sys\n"
         "sys.modules['torch'] = None\n"
