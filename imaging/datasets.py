@@ -21,9 +21,10 @@ import torch
 from ..errors import ConfigError, FolderError, ImageError, LabelError
 from ..records.manifest import image_key
 from ..records.places import read_regular
-from .codec import MAX_PIXELS, decode, read_header
+from .codec import decode, read_header
 from .image_set import ImageSet, Writable
 from .items import as_picture, is_picture, is_tensor
+from .limits import MAX_PIXELS
 from .loading import auto_resolution, load_image_set, median_size, sha256_file
 from .perturb import opacity, squash
 from .picture import Picture

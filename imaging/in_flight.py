@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-#: Pixels of all pictures that are worked on at once. Writing one takes some 25 bytes a pixel at its widest: 2.5 GB.
-PIXELS_IN_FLIGHT: Final = 100_000_000
+#: Pixels of all pictures that are worked on at once. Writing one takes some 25 bytes a pixel at its widest: 1.6 GB.
+PIXELS_IN_FLIGHT: Final = 64_000_000
 
 
 class PixelRoom:

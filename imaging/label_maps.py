@@ -32,6 +32,8 @@ _STEMS: Final = re.compile(
 _SAMPLE: Final = 8
 _ODD_SAMPLE: Final = 3
 _MOST_PIXELS: Final = 60_000_000
+#: Formats that label maps come in.
+_READ: Final = ("PNG", "BMP", "TIFF", "JPEG")
 
 #: Distinct values of a label map: objects are numbered, and colour codes have a few hundred colours at most.
 _MOST_VALUES: Final = 64
@@ -176,27 +178,16 @@ def _is_index(path: Path) -> bool:
 
 def _judge(path: Path, look: Callable[[Any], bool], modes: Sequence[str] = ()) -> bool:
     """What a look at the decoded file says; False for one that cannot be read, is too large, or has another mode."""
-    from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
-
     from ..records.places import open_regular
-    from .codec import claims_too_much
-    from .formats import format_of_file
+    from .codec import open_image
+    from .limits import claims_too_much
 
-    readers: dict[str, Callable[..., Image.Image]] = {
-        "PNG": PngImagePlugin.PngImageFile,
-        "BMP": BmpImagePlugin.BmpImageFile,
-        "TIFF": TiffImagePlugin.TiffImageFile,
-        "JPEG": JpegImagePlugin.JpegImageFile,
-    }
-    reader = readers.get(format_of_file(path) or "")
-    if reader is None:
-        return False
     try:
         with open_regular(path) as file:
-            image = reader(file)
-            if (modes and image.mode not in modes) or image.width * image.height > _MOST_PIXELS:
+            image, fmt = open_image(file, path.name)
+            if fmt not in _READ or (modes and image.mode not in modes) or image.width * image.height > _MOST_PIXELS:
                 return False
-            if claims_too_much(image, path.stat().st_size):
+            if claims_too_much(image, path.stat().st_size, flat=True):
                 return False
             image.load()
             return look(image)

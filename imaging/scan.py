@@ -22,6 +22,7 @@ from ..records.run_state import STATE_PREFIX
 from ..records.text import counted, counted_of
 from .formats import EXTENSIONS
 from .label_maps import find_label_maps
+from .limits import MAX_FILE_BYTES
 from .tables import TABLE_NAMES
 
 #: Bins, thumbnails, indexes and snapshots, in lower case. What begins with a dot is hidden anyway.
@@ -471,6 +472,8 @@ def _walk(folder: Path, prefix: str, follow_links: bool, above: frozenset[tuple[
                 yield _skip(path, relative, "a symbolic link that leads back to a folder above it", "link")
             else:
                 yield from _walk(path, relative + "/", follow_links, above | {here})
+        elif stat.S_ISREG(status.st_mode) and status.st_size > MAX_FILE_BYTES:
+            yield _skip(path, relative, f"larger than {MAX_FILE_BYTES >> 30} GiB, the most that is read of a file")
         elif stat.S_ISREG(status.st_mode):
             yield _Found(relative, path, status.st_size)
         else:

@@ -11,7 +11,8 @@ import numpy as np
 
 from ...errors import FolderError, ImageError
 from ...imaging.budget import Budget
-from ...imaging.codec import MAX_PIXELS, decode
+from ...imaging.codec import decode
+from ...imaging.limits import MAX_PIXELS
 from ...imaging.loading import FileProblem, auto_resolution, entry_key, load_image_set, sha256_file
 from ...imaging.perturb import add_delta
 from ...imaging.picture import Picture

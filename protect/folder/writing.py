@@ -28,6 +28,7 @@ from ...imaging.budget import Budget
 from ...imaging.codec import decode
 from ...imaging.encoding import encode
 from ...imaging.in_flight import PixelRoom
+from ...imaging.limits import TOO_LARGE
 from ...imaging.metadata import add_mark, apply_metadata_policy, has_mark
 from ...imaging.perturb import Change, add_delta, measure_change, share_kept, shrink_delta
 from ...imaging.picture import Picture
@@ -110,6 +111,8 @@ class FileWriter:
         except OSError as error:
             self._look_for_folders()
             row = _plain(job, "failed", f"cannot be read: {error.strerror or error}")
+        except MemoryError:  # of this picture: what is smaller still fits
+            row = _plain(job, "failed", TOO_LARGE)
         return replace(row, seconds=round(time.perf_counter() - started, 4))
 
     def _look_for_folders(self) -> None:

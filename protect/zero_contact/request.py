@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ...errors import RequestError
-from ...imaging.codec import MAX_PIXELS
+from ...imaging.limits import MAX_PIXELS
 from ...records.places import open_regular
 from ...records.text import parse_json, read_json
 
