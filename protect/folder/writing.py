@@ -224,6 +224,12 @@ class FileWriter:
                 raise ImageError(
                     job.record.relative, f"cannot be written: a folder {output} is in its way; rename one of them"
                 )
+            if (other := _same_but_for_case(target)) is not None:
+                raise ImageError(
+                    job.record.relative,
+                    f"cannot be written as {output}: it differs from {other} in case alone, which this disk takes for "
+                    "the same name; rename one of them",
+                )
             raise ResumeError(
                 f"{target} is in the way and bitterant did not write it. Nothing is overwritten: "
                 "move that file away and run the same command again."
@@ -237,6 +243,15 @@ class FileWriter:
                 raise ImageError(job.record.relative, f"cannot be written as {output}: {why}; rename it") from error
             raise
         return target, digest
+
+
+def _same_but_for_case(target: Path) -> str | None:
+    """The name of a file that a disk takes for ``target`` although it is spelled otherwise; ``None`` on most disks."""
+    with contextlib.suppress(OSError):
+        names = {path.name for path in target.parent.iterdir()}
+        if target.name not in names:
+            return next((name for name in sorted(names) if name.casefold() == target.name.casefold()), None)
+    return None
 
 
 def _plain(job: Job, status: Literal["copied", "skipped", "failed"], reason: str | None) -> ManifestRow:
