@@ -57,8 +57,10 @@ def claims_too_much(image: Image.Image, size: int, *, flat: bool = False) -> boo
         flat: whether it may be flat nearly everywhere, as label maps are.
     """
     pixels = image.width * image.height
+    # The decoder of JPEG 2000 takes four bytes for each value, beside the picture itself.
+    free = FREE_PIXELS // 2 if image.format == "JPEG2000" else FREE_PIXELS
     run_length = image.format in ("BMP", "DIB") and image.info.get("compression") in (1, 2)
-    return (pixels > FREE_PIXELS and pixels > (_MOST_PER_BYTE_FLAT if flat else _MOST_PER_BYTE) * size) or (
+    return (pixels > free and pixels > (_MOST_PER_BYTE_FLAT if flat else _MOST_PER_BYTE) * size) or (
         run_length and pixels > _MOST_PER_RUN_BYTE * size
     )
 
