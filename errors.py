@@ -24,6 +24,7 @@ Messages are for people: what was wrong, where, and what to do about it.
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 from typing import Any
 
@@ -31,6 +32,13 @@ PAIR_REMEDY = (
     "Install the two as a matching pair from one source, for example: "
     "pip install --upgrade --force-reinstall torch torchvision"
 )
+#: What a disk says of itself, by whatever file: full, over a quota, read-only, failing, or gone.
+_OF_DISKS = frozenset(
+    number
+    for name in ("ENOSPC", "EDQUOT", "EROFS", "EIO", "ENXIO", "ENODEV", "ESTALE")
+    if (number := getattr(errno, name, None)) is not None
+)
+
 REPORT_A_BUG = (
     "This is a fault in bitterant, not in what you typed. Please report it, with the output of the same command "
     "and --debug at its end."
@@ -143,6 +151,11 @@ def explain(error: BaseException) -> tuple[tuple[str, ...], int]:
         return error.lines or (str(error),), error.exit_code
     if (known := explain_import_failure(error)) is not None:
         return (known,), 3
+    if isinstance(error, OSError) and error.filename is None and error.errno in _OF_DISKS:
+        text = (
+            f"{error.strerror}. What is finished is whole; make room or mend the disk, then run the same command again."
+        )
+        return (text,), 3
     if isinstance(error, OSError) and error.filename is not None:
         text = f"{error.filename}: {error.strerror or error}. Check the path, its permissions and the free space."
         return (text,), 3

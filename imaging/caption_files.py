@@ -237,6 +237,8 @@ def read_coco(path: Path, names: Names) -> Found:
     try:
         data = parse_json(_bytes_of(path), repeats=True)
         files = {image["id"]: image["file_name"] for image in data["images"]}
+        if not all(isinstance(name, str) for name in files.values()):
+            raise TypeError("names that are no text")
         captions: dict[str, list[str]] = {}
         for note in data["annotations"]:
             captions.setdefault(files.get(note["image_id"], ""), []).append(str(note["caption"]))

@@ -33,20 +33,11 @@ from ..records.places import open_regular
 from ..records.shared_options import MAX_PIXELS
 from .exif import check_tiff, count_tiff_pages
 from .formats import HEAD_BYTES, describe_unknown, sniff_format
+from .limits import COUNTED_FRAMES, MAX_FILE_BYTES, TOO_LARGE, check_parts, claims_too_much, tell_claim
 from .metadata import Metadata, avif_depth, jpeg2000_components, ppm_largest, read_metadata, read_orientation
 from .picture import Picture, white_in_use
 
 logger = logging.getLogger(__name__)
-
-#: Pixels that any file may claim, and the most a byte of a larger one may stand for. An empty sheet packs best: some
-#: thousands of pixels a byte; a file that claims more is made to cost its reader time and memory.
-FREE_PIXELS: Final = 1 << 24
-_MOST_PER_BYTE: Final = 10_000
-#: The same for run-length coded BMP files, where two bytes are a run of at most 255 pixels.
-_MOST_PER_RUN_BYTE: Final = 255
-
-#: Pages or frames that are counted before the file is refused for having many.
-_COUNTED_FRAMES: Final = 100
 
 Source = Path | str | bytes | BinaryIO
 
@@ -86,7 +77,7 @@ def decode(
             colour channel, has more bands than can be read, or is of a type that is not read. ``reason`` says which.
     """
     with _opened(source, name) as (file, label):
-        image, fmt = _open(file, label)
+        image, fmt = open_image(file, label)
         orientation = _checked(image, file, fmt, label, max_pixels)
         if before_loading is not None:
             before_loading(image.width * image.height)
@@ -99,9 +90,8 @@ def decode(
             raise
         except Exception as error:  # a decoder may raise anything on damaged bytes; see _reason
             raise ImageError(label, _reason(error)) from error
-        if fmt != "TIFF":  # Pillow turns TIFF itself
-            pixels = _upright(pixels, orientation)
-            alpha = None if alpha is None else _upright(alpha, orientation)
+        pixels = _upright(pixels, orientation)
+        alpha = None if alpha is None else _upright(alpha, orientation)
         height, width = pixels.shape[:2]
         try:
             metadata = read_metadata(image, file, width, height)
@@ -119,7 +109,7 @@ def read_header(source: Source, *, name: str | None = None) -> Header:
         ImageError: the file is empty, damaged, or of a type that is not read.
     """
     with _opened(source, name) as (file, label):
-        image, fmt = _open(file, label)
+        image, fmt = open_image(file, label)
         try:
             orientation = read_orientation(image, file)
             size = image.size
@@ -147,11 +137,23 @@ def _opened(source: Source, name: str | None) -> Iterator[tuple[BinaryIO, str]]:
         yield source, name or str(getattr(source, "name", "image"))
 
 
-def _open(file: BinaryIO, label: str) -> tuple[ImageFile.ImageFile, str]:
-    """Parse the head of the file. Decodes nothing."""
+def open_image(file: BinaryIO, label: str) -> tuple[ImageFile.ImageFile, str]:
+    """Parse the head of a file; decodes nothing.
+
+    Args:
+        file: seekable.
+        label: what messages call it.
+
+    Returns:
+        The image, whose pixels are not loaded yet, and its format.
+
+    Raises:
+        ImageError: the file is empty, damaged, too large, or of a type that is not read.
+    """
     try:
         file.seek(0)
         head = file.read(HEAD_BYTES)
+        size = file.seek(0, io.SEEK_END)
         file.seek(0)
     except OSError as error:
         raise ImageError(label, f"cannot be read: {error.strerror or error}") from error
@@ -162,7 +164,10 @@ def _open(file: BinaryIO, label: str) -> tuple[ImageFile.ImageFile, str]:
         raise ImageError(label, describe_unknown(head))
     if fmt == "PNG" and len(head) > 25 and head[24] == 16 and head[25] != 0:
         raise ImageError(label, _SIXTEEN)
+    if size > MAX_FILE_BYTES:
+        raise ImageError(label, f"the file has {size / 2**30:.1f} GiB; {MAX_FILE_BYTES >> 30} GiB are read at most")
     try:
+        check_parts(file, fmt)
         if fmt == "TIFF":
             check_tiff(_reader(file))
             file.seek(0)
@@ -173,6 +178,14 @@ def _open(file: BinaryIO, label: str) -> tuple[ImageFile.ImageFile, str]:
         raise ImageError(label, "more pixels than Pillow opens; scale it down") from error
     except Exception as error:
         raise ImageError(label, _reason(error)) from error
+
+
+class _Tiff(TiffImagePlugin.TiffImageFile):
+    """A TIFF as it lies in the file. Pillow would turn it while loading, by other rules than it, or we, turn all other
+    formats, and would read every directory of its tags for that."""
+
+    def load_end(self) -> None:
+        self._size = self.im.size  # some versions of Pillow have swapped the sides already
 
 
 def _open_avif(file: BinaryIO, name: str) -> ImageFile.ImageFile:
@@ -201,7 +214,7 @@ _READERS: Final[dict[str, Callable[[BinaryIO, str], ImageFile.ImageFile]]] = {
     # Not jpeg_factory, which goes through the directory of a phone's further pictures: the first is what is read.
     "JPEG": JpegImagePlugin.JpegImageFile,
     "WEBP": WebPImagePlugin.WebPImageFile,
-    "TIFF": TiffImagePlugin.TiffImageFile,
+    "TIFF": _Tiff,
     "BMP": BmpImagePlugin.BmpImageFile,
     "PPM": PpmImagePlugin.PpmImageFile,
     "JPEG2000": Jpeg2KImagePlugin.Jpeg2KImageFile,
@@ -230,7 +243,7 @@ def _checked(image: ImageFile.ImageFile, file: BinaryIO, fmt: str, label: str, m
         raise ImageError(label, why)
     size = file.seek(0, io.SEEK_END)
     if claims_too_much(image, size):
-        raise ImageError(label, f"damaged: {size} bytes cannot hold {width} x {height} pixels")
+        raise ImageError(label, tell_claim(image, size))
     if image.mode not in _MODES and not (fmt == "PPM" and image.mode == "I"):
         raise ImageError(label, _REFUSED.get(image.mode, f"pixels of mode {image.mode} are not supported"))
     try:
@@ -241,22 +254,13 @@ def _checked(image: ImageFile.ImageFile, file: BinaryIO, fmt: str, label: str, m
         raise ImageError(label, _reason(error)) from error
     if frames > 1:
         what = "a TIFF with several pages" if fmt == "TIFF" else "animated"
-        count = f"{frames}" if frames <= _COUNTED_FRAMES else f"more than {_COUNTED_FRAMES}"
+        count = f"{frames}" if frames <= COUNTED_FRAMES else f"more than {COUNTED_FRAMES}"
         raise ImageError(label, f"{what} ({count} frames); only single pictures are supported")
     if isinstance(image, TiffImagePlugin.TiffImageFile) and (why := _why_not_tiff(image)) is not None:
         raise ImageError(label, why)
     if image.mode.startswith("I;16") and "transparency" in image.info:
         raise ImageError(label, "16-bit grey with a transparent colour is not supported; convert it to 8 bits")
     return orientation
-
-
-def claims_too_much(image: Image.Image, size: int) -> bool:
-    """Whether a file of so many bytes claims more pixels than an honest one holds; nothing is decoded."""
-    pixels = image.width * image.height
-    run_length = image.format in ("BMP", "DIB") and image.info.get("compression") in (1, 2)
-    return (pixels > FREE_PIXELS and pixels > _MOST_PER_BYTE * size) or (
-        run_length and pixels > _MOST_PER_RUN_BYTE * size
-    )
 
 
 def _why_too_deep(image: ImageFile.ImageFile, file: BinaryIO, fmt: str) -> str | None:
@@ -309,7 +313,7 @@ def _reader(file: BinaryIO) -> Callable[[int, int], bytes]:
 def _pages(file: BinaryIO) -> int:
     """How many pages a TIFF file has, counted no further than needed: Pillow would parse each, and look at all before
     it for a chain that bites its own tail."""
-    return count_tiff_pages(_reader(file), _COUNTED_FRAMES + 1)
+    return count_tiff_pages(_reader(file), COUNTED_FRAMES + 1)
 
 
 def _colours(image: Image.Image, fmt: str, label: str) -> tuple[np.ndarray, np.ndarray | None]:
@@ -356,7 +360,7 @@ def _reason(error: Exception) -> str:
     """Pillow's many exceptions on damaged files, in one tone."""
     text = str(error) or type(error).__name__
     if isinstance(error, MemoryError):
-        return "too large for the memory"
+        return TOO_LARGE
     if "unknown pixel mode" in text or "samples per pixel" in text.lower():
         return "its pixels are of a kind that is not supported; convert it to 8-bit RGB or grey"
     if "truncated" in text.lower() or isinstance(error, EOFError):

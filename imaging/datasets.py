@@ -21,7 +21,8 @@ import torch
 from ..errors import ConfigError, FolderError, ImageError, LabelError
 from ..records.manifest import image_key
 from ..records.places import read_regular
-from .codec import MAX_PIXELS, decode, read_header
+from ..records.shared_options import MAX_PIXELS
+from .codec import decode, read_header
 from .image_set import ImageSet, Writable
 from .items import as_picture, is_picture, is_tensor
 from .loading import auto_resolution, load_image_set, median_size, sha256_file

@@ -9,8 +9,8 @@ from typing import Final
 
 from ..records.threads import Attempt
 
-#: Pixels of all pictures that are worked on at once. Writing one takes some 25 bytes a pixel at its widest: 2.5 GB.
-PIXELS_IN_FLIGHT: Final = 100_000_000
+#: Pixels of all pictures that are worked on at once. Writing one takes some 25 bytes a pixel at its widest: 1.6 GB.
+PIXELS_IN_FLIGHT: Final = 64_000_000
 
 
 class PixelRoom:

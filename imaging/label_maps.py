@@ -34,6 +34,8 @@ _STEMS: Final = re.compile(
 _SAMPLE: Final = 8
 _ODD_SAMPLE: Final = 3
 _MOST_PIXELS: Final = 60_000_000
+#: Formats that label maps come in.
+_READ: Final = ("PNG", "BMP", "TIFF", "JPEG")
 
 #: Distinct values of a label map: objects are numbered, and colour codes have a few hundred colours at most.
 _MOST_VALUES: Final = 64
@@ -217,28 +219,17 @@ def _is_index(path: Path) -> bool:
 
 def _judge(source: Path | bytes, look: Callable[[Any], bool], modes: Sequence[str] = ()) -> bool:
     """What a look at the decoded file says; False for one that cannot be read, is too large, or has another mode."""
-    from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
-
     from ..records.places import open_regular
-    from .codec import claims_too_much
-    from .formats import HEAD_BYTES, format_of_file, sniff_format
+    from .codec import open_image
+    from .limits import claims_too_much
 
-    readers: dict[str, Callable[..., Image.Image]] = {
-        "PNG": PngImagePlugin.PngImageFile,
-        "BMP": BmpImagePlugin.BmpImageFile,
-        "TIFF": TiffImagePlugin.TiffImageFile,
-        "JPEG": JpegImagePlugin.JpegImageFile,
-    }
-    found = sniff_format(source[:HEAD_BYTES]) if isinstance(source, bytes) else format_of_file(source)
-    reader = readers.get(found or "")
-    if reader is None:
-        return False
     try:
         with io.BytesIO(source) if isinstance(source, bytes) else open_regular(source) as file:
-            image = reader(file)
-            if (modes and image.mode not in modes) or image.width * image.height > _MOST_PIXELS:
+            image, fmt = open_image(file, "")
+            if fmt not in _READ or (modes and image.mode not in modes) or image.width * image.height > _MOST_PIXELS:
                 return False
-            if claims_too_much(image, len(source) if isinstance(source, bytes) else source.stat().st_size):
+            size = len(source) if isinstance(source, bytes) else source.stat().st_size
+            if claims_too_much(image, size, flat=True):
                 return False
             image.load()
             return look(image)

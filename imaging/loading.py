@@ -13,9 +13,11 @@ import numpy as np
 from ..errors import ConfigError, ImageError
 from ..records.manifest import image_key
 from ..records.places import open_regular
+from ..records.shared_options import MAX_PIXELS
 from ..records.threads import Attempt, Patience, patient_map
-from .codec import MAX_PIXELS, decode, read_header
+from .codec import decode, read_header
 from .in_flight import PixelRoom
+from .limits import TOO_LARGE
 from .perturb import opacity, squash
 from .scan import Entry, FolderScan
 
@@ -233,6 +235,8 @@ def _load(
         return FileProblem(entry.relative, error.reason)
     except OSError as error:
         return FileProblem(entry.relative, f"cannot be read: {error.strerror or error}")
+    except MemoryError:
+        return FileProblem(entry.relative, TOO_LARGE)
 
 
 def common_size(scan: FolderScan) -> tuple[int, int] | None:

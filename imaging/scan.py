@@ -25,6 +25,7 @@ from ..records.run_state import STATE_PREFIX
 from ..records.text import counted, counted_of
 from .formats import EXTENSIONS
 from .label_maps import find_label_maps
+from .limits import MAX_FILE_BYTES
 from .tables import TABLE_NAMES
 
 #: Bins, thumbnails, indexes and snapshots, in lower case. What begins with a dot is hidden anyway.
@@ -630,6 +631,8 @@ def _walk(folder: Path, prefix: str, follow_links: bool, above: frozenset[tuple[
                         skip(relative, "a symbolic link that leads back to a folder above it", "link")
                     else:
                         keys.append(os.fsencode(item.name) + b"/")
+                elif stat.S_ISREG(status.st_mode) and status.st_size > MAX_FILE_BYTES:
+                    skip(relative, f"larger than {MAX_FILE_BYTES >> 30} GiB, the most that is read of a file")
                 elif stat.S_ISREG(status.st_mode):
                     keys.append(os.fsencode(item.name) + b"\0" + status.st_size.to_bytes(8, "big"))
                 else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections import Counter
@@ -204,8 +205,12 @@ class ManifestWriter:
             raise _unwritable(self.path, error) from error
 
     def close(self) -> None:
-        """Close the file; more appends are an error."""
-        self._file.close()
+        """Close the file; more appends are an error.
+
+        What an append could not write is given up: that append has said so, and closing must not say it again, worse.
+        """
+        with contextlib.suppress(OSError):
+            self._file.close()
 
     def __enter__(self) -> ManifestWriter:
         return self

@@ -65,6 +65,7 @@ class OutOfMemoryError(Exception):
         (MemoryError(), 3, "Out of memory"),
         (OutOfMemoryError("CUDA"), 3, "Out of memory"),
         (ValueError("odd"), 1, "ValueError: odd"),
+        (OSError(28, "No space left on device"), 3, "No space left on device. What is finished is whole"),
         (OSError("no file in it"), 1, "report it"),
     ],
 )

@@ -11,12 +11,13 @@ import numpy as np
 
 from ...errors import FolderError, ImageError
 from ...imaging.budget import Budget
-from ...imaging.codec import MAX_PIXELS, decode
+from ...imaging.codec import decode
 from ...imaging.loading import FileProblem, auto_resolution, entry_key, load_image_set, sha256_file
 from ...imaging.perturb import add_delta
 from ...imaging.picture import Picture
 from ...imaging.scan import Entry, FolderScan, scan_source
 from ...records.config import Problems
+from ...records.shared_options import MAX_PIXELS
 from ..request import FitConfig, check_fit
 from ..request.suitability import choose_method
 

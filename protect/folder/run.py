@@ -263,7 +263,7 @@ class FolderRun:
         with (
             giving_back(),
             ManifestWriter(session.manifest, session.log.size) as manifest,
-            _Ledger(manifest, self.output) as ledger,
+            _Ledger(manifest, self.output, self._folders) as ledger,
             closing(results),
         ):
             for row in results:
@@ -370,8 +370,8 @@ class _Ledger:
     run goes on.
     """
 
-    def __init__(self, manifest: ManifestWriter, output: Path) -> None:
-        self._manifest, self._output = manifest, output
+    def __init__(self, manifest: ManifestWriter, output: Path, folders: StillThere) -> None:
+        self._manifest, self._output, self._folders = manifest, output, folders
         self._waiting: list[ManifestRow] = []
         self._since = time.monotonic()
 
@@ -381,7 +381,9 @@ class _Ledger:
             self.flush()
 
     def flush(self) -> None:
-        """The names of the files first: a row must not outlive its file in a power cut."""
+        """The names of the files first: a row must not outlive its file in a power cut. And only where OUT is still the
+        folder of this manifest: files would be written to another of its name just as well."""
+        self._folders.check()
         for folder in {(self._output / row.output).parent for row in self._waiting if row.output is not None}:
             sync_folder(folder)
         self._manifest.append(self._waiting)

@@ -29,6 +29,7 @@ from ...imaging.budget import Budget
 from ...imaging.codec import decode
 from ...imaging.encoding import encode
 from ...imaging.in_flight import PixelRoom
+from ...imaging.limits import TOO_LARGE
 from ...imaging.loading import took_too_long
 from ...imaging.metadata import add_mark, apply_metadata_policy, has_mark
 from ...imaging.perturb import Change, add_delta, measure_change, share_kept, shrink_delta
@@ -232,6 +233,8 @@ class FileWriter(PictureWriter):
         except OSError as error:
             self._look_for_folders()
             row = _plain(job, "failed", f"cannot be read: {error.strerror or error}")
+        except MemoryError:  # of this picture: what is smaller still fits
+            row = _plain(job, "failed", TOO_LARGE)
         return replace(row, seconds=round(time.perf_counter() - started, 4))
 
     def _look_for_folders(self) -> None:
@@ -297,6 +300,12 @@ class FileWriter(PictureWriter):
                 raise ImageError(
                     job.record.relative, f"cannot be written: a folder {output} is in its way; rename one of them"
                 )
+            if (other := _same_but_for_case(target)) is not None:
+                raise ImageError(
+                    job.record.relative,
+                    f"cannot be written as {output}: it differs from {other} in case alone, which this disk takes for "
+                    "the same name; rename one of them",
+                )
             raise ResumeError(
                 f"{target} is in the way and bitterant did not write it. Nothing is overwritten: "
                 "move that file away and run the same command again."
@@ -310,6 +319,15 @@ class FileWriter(PictureWriter):
                 raise ImageError(job.record.relative, f"cannot be written as {output}: {why}; rename it") from error
             raise
         return target, digest
+
+
+def _same_but_for_case(target: Path) -> str | None:
+    """The name of a file that a disk takes for ``target`` although it is spelled otherwise; ``None`` on most disks."""
+    with contextlib.suppress(OSError):
+        names = {path.name for path in target.parent.iterdir()}
+        if target.name not in names:
+            return next((name for name in sorted(names) if name.casefold() == target.name.casefold()), None)
+    return None
 
 
 def _plain(job: Job, status: Literal["copied", "skipped", "failed"], reason: str | None) -> ManifestRow:

@@ -43,6 +43,20 @@ PIXELS_A_PERIOD: Final = (6.15, 4.5)
 LEAST_SIDE: Final = 8
 
 
+#: Between which the numbers of a texture make sense, and can be reckoned with: they may come from a file of others.
+_RANGES: Final[tuple[tuple[str, float, float], ...]] = (
+    ("side", LEAST_SIDE, 1024),
+    ("sigma", 0.01, 100.0),
+    ("carrier_level", 0.0, 255.0),
+    ("spread", 0.0, 100.0),
+    ("frequency_jitter", 0.0, 0.99),
+    ("angle_jitter", 0.0, 90.0),
+    ("soft_period", 0.0, 1e6),
+    ("softness", 0.1, 100.0),
+    ("colour", 0.0, 1.0),
+)
+
+
 @dataclass(frozen=True)
 class TextureRecipe:
     """How a class's wave becomes the texture of one picture.
@@ -80,14 +94,9 @@ class TextureRecipe:
             raise ConfigError("The numbers of a texture must be finite.")
         if not 0.0 < self.floor <= 1.0:
             raise ConfigError(f"floor {self.floor:g} is outside (0, 1]: it is the share of epsilon on plain areas.")
-        if not LEAST_SIDE <= self.side <= 1024 or self.sigma <= 0.0 or self.carrier_level < 0.0:
-            raise ConfigError("A texture needs a side of 8 to 1024 px, a window wider than 0, and a wave of 0 or more.")
-        if self.soft_period < 0.0 or not 0.1 <= self.softness <= 100.0:
-            raise ConfigError("A texture's softness lies in 0.1..100, and begins at some px a period.")
-        if not 0.0 <= self.colour <= 1.0:
-            raise ConfigError(f"colour {self.colour:g} is outside 0..1: it is the share of blue that says the class.")
-        if self.spread < 0.0 or not 0.0 <= self.frequency_jitter < 1.0 or not 0.0 <= self.angle_jitter <= 90.0:
-            raise ConfigError("What is drawn for each picture cannot spread by less than nothing, or without bound.")
+        for name, least, most in _RANGES:
+            if not least <= getattr(self, name) <= most:
+                raise ConfigError(f"{name} {getattr(self, name):g} of a texture is outside {least:g}..{most:g}.")
 
     def to_dict(self) -> dict[str, float]:
         """The numbers by name; ``colour`` only where there is some, as before there was any."""

@@ -19,6 +19,8 @@ from typer.testing import Result
 from bitterant.cli.boundary import guarded
 from bitterant.cli.output import Output
 from bitterant.cli.progress import ProgressDisplay
+from bitterant.protect import TextureBank
+from bitterant.protect.zero_contact.bundle import BundleInfo, TensorPlan, write_bundle
 
 Run = Callable[..., Result]
 NOISE = ("--method", "noise", "--resolution", "16", "--device", "cpu")
@@ -109,6 +111,39 @@ def test_words_and_configurations(run: Run, tmp_path: Path, kind: str) -> None:
         assert result.exit_code == 2
         harmless(result.stderr + result.stdout)
         assert "EVIL" in result.stderr
+
+
+@pytest.mark.parametrize("kind", ATTACKS)
+def test_banks_bundles_and_run_files_of_others(
+    run: Run, make_folder: Callable[..., Path], tmp_path: Path, kind: str
+) -> None:
+    """Files that came from elsewhere, sound but for what they say; on a page, too, where one is made of them."""
+    attack = ATTACKS[kind].encode("utf-8", "replace").decode()
+    source, bank, bundle = make_folder({"a": 2, "b": 2}), tmp_path / "x.bank", tmp_path / "x.noise.safetensors"
+    TextureBank.of_classes([attack, f"{attack}2"], bytes(16)).save(bank)
+    info = BundleInfo(
+        stage="native", epsilon_levels=8, native_size=8, generator_id=attack, generator_sha256=attack,
+        text_encoder=attack, text_norm=attack, z_mode="class", prompt_mode="fixed", resize="stretch", count=1,
+        prompts_sha256=attack,
+    )  # fmt: skip
+    write_bundle(bundle, info, [TensorPlan("c/x", 8, 8)], [np.ones((3, 8, 8), np.float32)], {"0" * 16: "x"})
+    assert run("protect", source, tmp_path / "out", *NOISE).exit_code == 0
+    ran = tmp_path / "out" / "bitterant-run.json"
+    ran.write_text(json.dumps({**json.loads(ran.read_text()), "warnings": [attack]}))
+    listed = tmp_path / "captions.json"
+    listed.write_text(json.dumps({"images": [{"id": 1, "file_name": attack}], "annotations": [{"image_id": 1}]}))
+    for words, code, says in (
+        (("apply", source, tmp_path / "o", "--bank", bank), 2, ""),
+        (("apply", source, tmp_path / "o", "--bank", bank, "--class", "c"), 2, ""),
+        (("apply", source / "a", tmp_path / "o", "--bank", bank), 2, "EVIL"),
+        (("t2ue", "inspect", bundle), 0, "EVIL"),
+        (("protect", source, tmp_path / "out", *NOISE), 0, "EVIL"),
+        (("t2ue", "captions", source, "--yes", "--coco", listed, "--source", "coco", "--out", tmp_path / "r"), 2, ""),
+    ):
+        result = run(*words)
+        assert result.exit_code == code, result.stderr
+        harmless(result.stderr + result.stdout)
+        assert says in result.stderr + result.stdout
 
 
 @pytest.mark.parametrize("kind", ATTACKS)

@@ -41,6 +41,9 @@ def firsts(found: CaptionSet) -> dict[str, tuple[str, str]]:
     return {name: (caption.first, caption.source) for name, caption in found.captions.items()}
 
 
+NAMES = '{"images": [{"id": 1, "file_name": 3}], "annotations": [{"image_id": 1, "caption": "x"}]}'
+
+
 def coco_file(path: Path, pairs: list[tuple[str, str]]) -> Path:
     names = list(dict.fromkeys(name for name, _ in pairs))
     images = [{"id": i, "file_name": name} for i, name in enumerate(names)]
@@ -223,7 +226,7 @@ class TestCoco:
         assert found.captions["two/b.png"].captions == ("b1", "b2")
         assert "several" in found.problems[0].reason
 
-    @pytest.mark.parametrize("text", ["[]", "{", '{"images": []}', '{"images": [3], "annotations": []}'])
+    @pytest.mark.parametrize("text", ["[]", "{", '{"images": []}', '{"images": [3], "annotations": []}', NAMES])
     def test_another_file_is_refused_by_name(self, tmp_path: Path, text: str) -> None:
         root = put(tmp_path / "src", "a.png")
         (tmp_path / "c.json").write_text(text, encoding="utf-8")

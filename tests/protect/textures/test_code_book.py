@@ -10,7 +10,7 @@ import pytest
 
 from bitterant.errors import ConfigError
 from bitterant.protect.methods.texture import assign_against_nature, natural_contents
-from bitterant.protect.textures import Code, Wave, assign_codes, code_book
+from bitterant.protect.textures import Code, TextureRecipe, Wave, assign_codes, code_book
 from bitterant.protect.textures.code_book import scale_for
 
 SECRET = b"0123456789abcdef"
@@ -133,3 +133,15 @@ def test_a_class_of_stripes_gets_another_code_than_theirs() -> None:
         "across": book[1],
         "down": book[0],
     }
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        *({"sigma": 1e308}, {"sigma": 1e-200}, {"carrier_level": 1e300}, {"spread": -0.1}, {"spread": 1e300}),
+        *({"frequency_jitter": 1.0}, {"angle_jitter": 91.0}, {"soft_period": 1e300}, {"softness": 0.0}, {"side": 7}),
+    ],
+)
+def test_numbers_that_nothing_can_be_reckoned_with(numbers: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=f"{next(iter(numbers))} .* is outside"):
+        TextureRecipe(**numbers)  # type: ignore[arg-type]
