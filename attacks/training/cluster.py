@@ -198,8 +198,8 @@ class RayCluster:
             return f"Ray needs a package to join {self._address}: {said}. pip install 'bitterant[ray]' brings it."
         return (
             f"The Ray cluster at {self._address} cannot be joined: {said}. "
-            "Check the address, and that the same versions of Python and Ray run there; --executor ray starts a "
-            "cluster on this machine."
+            "Check the address, that the same versions of Python and Ray run there, and that this machine has the "
+            "cluster's token where it asks for one (RAY_AUTH_MODE=token, ~/.ray/auth_token)."
         )
 
     def _disconnect(self) -> None:
