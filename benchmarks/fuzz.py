@@ -166,7 +166,7 @@ def _read_bank(path: Path) -> None:
 
     bank = load_bank(path)
     bank.digest()
-    keys = getattr(bank, "keys", None) or bank.classes  # type: ignore[union-attr]
+    keys: list[str] = list(getattr(bank, "keys", None) or bank.classes)  # type: ignore[union-attr]
     picture = np.full((24, 32, 3), 120, np.uint8)
     found = bank.apply(picture, bank.key_for(f"{keys[0]}/{'0' * 64}") or keys[0])
     if np.abs(found.astype(int) - 120).max() > bank.budget.levels + 1e-6:
@@ -199,13 +199,16 @@ def _read_map(path: Path) -> None:
 
 def _read_manifest(path: Path) -> None:
     from bitterant.records.manifest import count_statuses, read_manifest
-    from bitterant.records.run_file import measure_stealth
+    from bitterant.records.run_file import Figures
 
     rows = read_manifest(path).rows
     count_statuses(rows)
-    measure_stealth(rows)
-    for row in rows:
+    figures = Figures()
+    for number, row in enumerate(rows):
+        figures.add(number, row)
         row.to_line()
+    figures.ranked()
+    figures.stealth()
 
 
 def _read_state(path: Path) -> None:
@@ -219,8 +222,7 @@ def _read_state(path: Path) -> None:
             run_file.to_bytes()
     state = RunState.read(path)
     if state is not None:
-        state.to_bytes()
-        plan_hash(state.settings, state.decisive)
+        plan_hash(state.settings, state.inputs)
         explain_settings(state.settings, {"epsilon": 0.1})
 
 
@@ -322,6 +324,14 @@ def _parquet() -> bytes:
     return buffer.getvalue()
 
 
+def _written(state: Any) -> bytes:
+    """The state of a run, as it lies on the disk."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "plan"
+        state.write(path, overwrite=False)
+        return path.read_bytes()
+
+
 def _texts() -> dict[str, tuple[bytes, ...]]:
     from bitterant.attacks.schema import RULE_VERSION, SCHEMA_VERSION
     from bitterant.protect.zero_contact.request import MappedPicture, RequestMap
@@ -344,7 +354,7 @@ def _texts() -> dict[str, tuple[bytes, ...]]:
     lines = [{"id": f"{n:016x}", "prompt": "a cat", "class_id": 1, "z_seed": 2, "w": 3, "h": 2} for n in range(3)]
     return {
         "manifest": (row.to_line() * 2 + failed.to_line(),),
-        "state": (state.to_bytes(), run.to_bytes(), json.dumps(["a/1.png", digest]).encode()),
+        "state": (_written(state), run.to_bytes(), json.dumps(["a/1.png", digest]).encode()),
         "map": (asked.to_bytes(),),
         "request": ("\n".join(json.dumps(line) for line in lines).encode(),),
         "report": (json.dumps(report).encode(),),

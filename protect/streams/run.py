@@ -23,7 +23,7 @@ from ...records.run_file import versions
 from ...records.run_state import explain_settings
 from ...records.stores import Item, LocalStore, Store
 from ...records.text import counted
-from ..folder.inputs import ordered_map
+from ...records.threads import ordered_map
 from ..request.places import check_writable
 from .sources import Task
 from .summary import MOST_PROBLEMS, Receipt, StreamRun, StreamSummary, Tally, receipt_of

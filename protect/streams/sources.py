@@ -79,14 +79,14 @@ class Source:
     @cached_property
     def layout(self) -> Layout:
         """The classes of single pictures, by their folders."""
-        return find_layout(item.name for item in self.items)
+        return find_layout([item.name for item in self.items])
 
     @cached_property
     def stems(self) -> frozenset[str]:
         """What pictures are called that are no label maps by their name: those may belong to them."""
         return frozenset(partner_stem(item.name) for item in self.items if not may_be_label_map(item.name))
 
-    def names(self, policy: FormatPolicy) -> dict[str, tuple[str, str]]:
+    def names(self, policy: FormatPolicy) -> Mapping[str, tuple[str, str]]:
         """Name below OUT and file format of each single picture's copy."""
         formats = {item.name: format_named(item.name) or "PNG" for item in self.items}
         return resolve_names(formats, policy, beside=[item.name for item in self.captions])

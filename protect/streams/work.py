@@ -16,7 +16,7 @@ from ...imaging.shards import Sample, Shard, open_shard
 from ...records.manifest import ManifestRow
 from ...records.progress import StopRequest
 from ...records.stores import HashingFile, Item, Store, sha256_of
-from ..folder.inputs import ordered_map
+from ...records.threads import ordered_map
 from ..folder.writing import OF_ONE_PATH, PictureWriter, follow_names
 from ..request.config import StreamConfig
 from .pictures import Classes, ClassUnknown, Outcome, encoder_for, plain_row, protect_one, protect_sample

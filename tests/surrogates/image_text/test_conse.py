@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from bitterant.records.shared_options import WeightsPolicy
 from bitterant.surrogates.image_text import (
     Conse,
     ConseTexts,
@@ -83,4 +84,4 @@ def test_names_and_their_errors() -> None:
     with pytest.raises(UnknownNameError, match="conze"):
         create_image_text("conze")
     with pytest.raises(ConfigError, match="its own weights"):
-        create_image_text("conse", weights=Path("some.safetensors"))
+        create_image_text("conse", weights=WeightsPolicy.of("some.safetensors"))
