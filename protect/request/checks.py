@@ -19,7 +19,7 @@ from ...records.secrets import new_secret
 from ...records.shared_options import WeightsPolicy
 from ...records.stores import as_url, is_url, masked
 from ...records.text import counted
-from .config import FitConfig
+from .config import FitConfig, ShareConfig
 from .places import check_writable, linked_problem, overlap_problem
 from .suitability import (
     captions_digest,
@@ -257,6 +257,11 @@ def _make_method(name: str | Method, config: FitConfig, device: str, *, labelled
     cls = method_class(name)
     check_settable(cls, parameters)
     if cls.keyed and config.seed is None and "key_file" not in parameters:
+        if isinstance(config, ShareConfig) and config.share is not None:
+            raise ConfigError(
+                "Every share would draw a key of its own, and the shares would not belong together. Give all of them "
+                "the same --key-file FILE, or fit once and apply the bank in shares."
+            )
         # Nothing is drawn from it before the bank is written, which holds it: a run that goes on reads the bank.
         parameters["secret"] = new_secret()
     return create_method(

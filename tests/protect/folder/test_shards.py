@@ -186,3 +186,18 @@ def test_nothing_in_the_way_is_replaced(kit: Any, source: Path, monkeypatch: pyt
     protect_folder(source, kit.root / "another", **NOISE, seed=1)
     with pytest.raises(FolderError, match="another run"):
         merge_folders(outputs, kit.root / "another")
+
+
+def test_shares_that_would_draw_different_keys_are_refused(kit: Any, source: Path) -> None:
+    options: dict[str, Any] = {"method": "texture", "device": "cpu"}
+    with pytest.raises(ConfigError, match="--key-file"):
+        protect_folder(source, kit.root / "share", **options, shard="1/2")
+    assert not (kit.root / "share").exists()
+    key = kit.root / "my.key"
+    key.write_text("ab" * 32)
+    outputs = [kit.root / "share1", kit.root / "share2"]
+    for number, out in enumerate(outputs, start=1):
+        protect_folder(source, out, **options, key_file=key, shard=f"{number}/2")
+    protect_folder(source, kit.root / "whole", **options, key_file=key)
+    merge_folders(outputs, kit.root / "joined")
+    assert kit.result(kit.root / "joined") == kit.result(kit.root / "whole")
