@@ -479,7 +479,7 @@ def scan_source(source: Path, *, follow_links: bool = False) -> FolderScan:
     The scan of a file is flat, has the file's folder as its root, and holds caption files of the same name.
 
     Raises:
-        FolderError: ``source`` is missing, is not an image by its name, or cannot be opened.
+        FolderError: ``source`` is missing, is not an image by its name, too large, or cannot be opened.
     """
     source = Path(source)
     if not source.is_file():
@@ -488,7 +488,10 @@ def scan_source(source: Path, *, follow_links: bool = False) -> FolderScan:
         raise FolderError(
             f"{source} is a file, and {why_not_a_picture(source.name)}. Give a picture, or a folder of pictures."
         )
-    found = [_Found(source.name, source.stat().st_size)]
+    size = source.stat().st_size
+    if size > MAX_FILE_BYTES:
+        raise FolderError(f"{source} is larger than {MAX_FILE_BYTES >> 30} GiB, the most that is read of a file.")
+    found = [_Found(source.name, size)]
     for beside in (source.with_suffix(suffix) for suffix in CAPTION_SUFFIXES):
         if beside.is_file():
             found.append(_Found(beside.name, beside.stat().st_size))

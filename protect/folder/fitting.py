@@ -11,6 +11,7 @@ import time
 from bisect import insort
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -333,14 +334,15 @@ def _fit_to_bank(
             sweep_temporaries_of(path)
         state = RunState.read(files.plan) if resume else None
         now = {**request.settings, "max_pixels": max_pixels}
+        hashed = partial(hash_inputs, request.scan, workers=workers, stop=stop, progress=progress, limit=limit)
         _check_same(state, now, None, bank_path)
         if bank_path.exists():
             if state is None:
-                return _already_done(request, bank_path, workers=workers, progress=progress, stop=stop, started=started)
+                return _already_done(request, bank_path, hashed(), started=started)
             if not _is_fitted(state, bank_path):
                 raise _exists_already(bank_path)
             # An earlier call was killed when all that was left to do was to remove its state.
-            _check_same(state, now, hash_inputs(request.scan, workers=workers, stop=stop, progress=progress), bank_path)
+            _check_same(state, now, hashed(), bank_path)
         else:
             there = StillThere(request.scan.root)
             dataset, inputs = read_inputs(
@@ -387,10 +389,8 @@ def _summary(bank: Path, state: RunState, warnings: Sequence[str], seconds: floa
 def _already_done(
     request: Request,
     bank_path: Path,
+    inputs: InputList,
     *,
-    workers: int,
-    progress: ProgressCallback,
-    stop: StopRequest,
     started: float,
 ) -> FitSummary:
     """What an earlier call made of the same request.
@@ -398,7 +398,6 @@ def _already_done(
     Raises:
         ConfigError: the bank was made for other settings or other pictures, or says nothing of what for.
     """
-    inputs = hash_inputs(request.scan, workers=workers, stop=stop, progress=progress)
     if made_for(bank_path) != plan_hash(request.settings, inputs):
         raise _exists_already(bank_path)
     state = RunState(request.settings, inputs, versions())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
@@ -297,6 +298,7 @@ class _Merging:
                     images_per_second=round(summary.counts["protected"] / total, 3) if total else 0.0,
                 ),
                 "bank_sha256": banks.pop() if len(banks) == 1 else None,
+                "repeat": None if self._whole.repeat is None else _without_share(self._whole.repeat),
                 "shard": None,
             }
         )
@@ -326,3 +328,8 @@ class _Inputs(Iterable[InputRecord]):
 
 def _digest(path: Path) -> str:
     return hashlib.sha256(read_regular(path)).hexdigest()
+
+
+def _without_share(command: str) -> str:
+    """The command of a share as that of the whole run."""
+    return re.sub(r" --shard \d+/\d+", "", command)

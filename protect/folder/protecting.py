@@ -27,7 +27,7 @@ from ..request import (
 )
 from ..request.config import ApplyKeywords, ProtectKeywords
 from ..textures import TextureBank
-from .inputs import tell_found
+from .inputs import patience_with, tell_found
 from .plan import Plan, foresee_growth, make_plan
 from .report import RunSummary
 from .run import FolderRun
@@ -70,6 +70,7 @@ def assign_pictures(
         dataset, entries, _ = load_image_set(
             replace(scan, entries=tuple(part)), bank.resolution, workers=config.threads, max_pixels=config.max_pixels,
             with_labels=False, describe=extractor_of(bank, space),
+            patience=patience_with(progress, config.max_seconds_per_file),
         )  # fmt: skip
         if entries:
             bank = assign(bank, dataset, space)

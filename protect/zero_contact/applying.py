@@ -255,7 +255,8 @@ def apply_bundle(
     noise, fit = BundleNoise(loaded, config.strength), config.fit or loaded.info.resize
     verify_inputs = InputVerifier(known, images)
     if config.dry_run:
-        records = verify_inputs(hash_inputs(scan, workers=config.threads, stop=stop, progress=tell))
+        limit = config.max_seconds_per_file
+        records = verify_inputs(hash_inputs(scan, workers=config.threads, stop=stop, progress=tell, limit=limit))
         return _plan(records, noise, fit)
     run = FolderRun(
         command="apply",

@@ -318,3 +318,12 @@ def test_one_picture_is_a_flat_folder_with_its_captions(tmp_path):
     with pytest.raises(FolderError, match=r"notes\.md is a file, and not an image type that is read \(\.md\)"):
         scan_source(tmp_path / "notes.md")
     assert relatives(scan_source(tmp_path)) == ["1.jpg", "2.jpg"]
+
+
+def test_a_file_too_large_to_be_read_is_refused_alone_and_left_aside_in_a_folder(tmp_path: Path) -> None:
+    with (tmp_path / "huge.png").open("wb") as file:
+        file.truncate((1 << 30) + 1)  # takes no room on the disk
+    with pytest.raises(FolderError, match="1 GiB"):
+        scan_source(tmp_path / "huge.png")
+    (skipped,) = scan_folder(tmp_path).skipped
+    assert "1 GiB" in skipped.reason

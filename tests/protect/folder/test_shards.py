@@ -53,6 +53,7 @@ def test_shares_joined_are_the_run(kit: Any, source: Path) -> None:
     alike = ("plan", "settings", "seed", "versions", "counts", "stealth", "fit", "shard", "over_budget")
     assert [getattr(one, name) for name in alike] == [getattr(other, name) for name in alike]
     assert sorted(one.warnings) == sorted(other.warnings)
+    assert one.repeat == other.repeat
     assert summary.counts == other.counts
     assert summary.exit_code == 1, "a picture is broken"
     again = merge_folders(outputs, kit.root / "joined")
