@@ -68,7 +68,7 @@ def tell_next_of(output: Output, summary: RunSummary, source: Path, copies: Path
         tell_next(output, after_protect(source, copies, {problem.relative for problem in summary.problems}))
 
 
-_KEYS: Final = {"random": ", a random key", "file": ", your key file"}
+_KEYS: Final = {"random": ", a random key", "file": ", your key file", "seed": ", a key made of the seed"}
 
 
 def tell_plan(output: Output, plan: Plan) -> None:

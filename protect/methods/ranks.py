@@ -15,6 +15,7 @@ another, so that processes need no GPU, or may share one, and may wait for as lo
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import pickle
 import signal
@@ -133,7 +134,8 @@ def join() -> Membership:
         return Membership()
     _connect(launch)
     commands: list[Any] = [None] * launch.size
-    dist.all_gather_object(commands, sys.argv)
+    # Whether they are the same is all that anybody has to know of them.
+    dist.all_gather_object(commands, hashlib.sha256(repr(sys.argv).encode()).hexdigest())
     if any(command != commands[0] for command in commands):
         dist.destroy_process_group()
         return Membership()
@@ -288,7 +290,13 @@ class _Leader(Ranks):
         self._shared: dict[str, Any] = {}
         self._owed: set[int] = set()  # ranks that have a job and have not answered
 
+    def _settle(self) -> None:
+        """Take what is still owed after an error: nobody hears anything while his answer waits."""
+        while self._owed:
+            self._link.receive(self._owed.pop())
+
     def share(self, **values: Any) -> None:
+        self._settle()
         for name, value in values.items():
             if self._shared.get(name) is not value:
                 self._shared.pop(name, None)
@@ -296,11 +304,13 @@ class _Leader(Ranks):
                 self._shared[name] = value
 
     def forget(self) -> None:
+        self._settle()
         self._shared.clear()
         for rank in range(1, self.size):
             self._link.send(rank, _FORGET, Message.of(None, {}))
 
     def map(self, work: Callable[..., _T], jobs: Iterable[tuple[Any, ...]]) -> Iterator[_T]:
+        self._settle()
         remaining = iter(jobs)
         while wave := list(islice(remaining, self.size)):
             for rank, job in enumerate(wave[1:], start=1):
@@ -351,7 +361,7 @@ def _follow(link: _Link) -> int:
                     result = work(*job)
                     del work, job
             except Exception as error:
-                failed = error
+                failed = failed or error
             if kind == _COMPUTE:
                 link.send(0, _COMPUTE, Message.of((result, _portable(failed, link), bool(noted)), {}))
                 failed = None

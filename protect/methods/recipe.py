@@ -42,7 +42,9 @@ class HyperParameter(NamedTuple):
 class MethodRecipe(Config):
     """What every method is told. Hyper-parameters are the fields that a sub-class adds, each described below it."""
 
-    model_config = ConfigDict(strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        strict=True, allow_inf_nan=False, use_attribute_docstrings=True, hide_input_in_errors=True
+    )
 
     presets: ClassVar[Mapping[str, MethodRecipe]] = MappingProxyType({})
 
@@ -104,6 +106,8 @@ class MethodRecipe(Config):
                     f"The method {method} computes in one precision only, so {value!r} would do nothing."
                 )
             return unknown(method, name, cls.settable())
+        if name == "secret":  # whatever was given may be the key: it is not told
+            return ConfigError(f"The secret of {method} is bytes, not text or a number.")
         return super()._explain(name, item, given)
 
     @classmethod

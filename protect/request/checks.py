@@ -250,6 +250,11 @@ def _make_method(name: str | Method, config: FitConfig, device: str, *, labelled
     if not isinstance(name, str):
         if parameters:
             raise ConfigError("A method object brings its own hyper-parameters; give them to its constructor.")
+        if config.seed is not None and config.seed != name.seed:
+            raise ConfigError(
+                f"The method object has the seed {name.seed}, so {config.seed} would do nothing. Give it to its "
+                "constructor, or leave it out."
+            )
         return name
     from ..methods import create_method
     from ..methods.registry import check_settable, method_class

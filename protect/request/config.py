@@ -50,7 +50,7 @@ KeySeed = Annotated[
         help="The same seed gives the same result, but also the key of textures and noise from captions to whoever "
         "guesses it.",
         metavar="N",
-        default="0, and a random key",
+        default="0; keys are then random",
     ),
 ]
 
@@ -270,7 +270,7 @@ class ReadConfig(Config):
     max_seconds_per_file: Annotated[
         float,
         at_least("max_seconds_per_file", 1),
-        Option(help="A file that takes longer counts as failed.", metavar="S", everyday=True),
+        Option(help="A file that takes longer counts as failed.", metavar="S"),
     ] = 1200.0
 
     @property
@@ -372,6 +372,10 @@ class ProtectConfig(ShareConfig, WriteConfig, FitConfig):
             method, resolution: those that were taken, where they were left open.
         """
         told = {**_ONCE, "method": method, "resolution": resolution or "auto", "bank": None}
+        files = ("key_file", "generator")  # given as hyper-parameters: of these, too, the last name is enough
+        told["parameters"] = {
+            name: Path(value).name if name in files else value for name, value in (self.parameters or {}).items()
+        }
         line = self.repeat("protect", ("method", "seed"), **told)
         return line if isinstance(self.method, str) else f"{line}  # called from Python with a method of its own"
 

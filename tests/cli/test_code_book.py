@@ -90,7 +90,7 @@ def test_one_key_file_gives_the_same_textures_in_every_way(run: Run, make_folder
         (["--class", "cats", "--class", "cats"], "named twice"),
         (["--classes", "absent.txt"], "cannot be read"),
         (["--class", "a", "--class", "b", "--for-resolution", "0"], "for_resolution 0 is below 16"),
-        (["--class", "a", "--class", "b", "--colour", "2"], "colour 2 is outside"),
+        (["--class", "a", "--class", "b", "--colour", "2"], "colour 2 of a texture is outside"),
         (["--class", "a", "--class", "b", "--epsilon", "0.5"], "outside 1..255"),
         (["--class", "a", "--class", "b", "--key-file", "absent"], "cannot be read"),
     ],

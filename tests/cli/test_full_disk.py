@@ -23,7 +23,7 @@ from bitterant.records.run_state import StateFiles
 
 Run = Callable[..., Result]
 MakeFolder = Callable[..., Path]
-TEXTURE = ("--method", "texture", "--workers", "1")
+TEXTURE = ("--method", "texture", "--seed", "0", "--workers", "1")
 NOISE = ("--method", "noise", "--resolution", "16", "--device", "cpu", "--workers", "1")
 OWN = ("bitterant-manifest.jsonl", "bitterant-run.json", "bitterant-report.html")
 

@@ -23,8 +23,8 @@ _BATCH = 32
 
 
 class T2ueRecipe(MethodRecipe):
-    """Hyper-parameters of T2UE. The seed is that of the random vectors, where there is no key file; the weights are of
-    a CLIP text tower, where the generator was trained with one."""
+    """Hyper-parameters of T2UE. The seed is that of the random vectors, where there is neither key file nor secret; the
+    weights are of a CLIP text tower, where the generator was trained with one."""
 
     generator: str | None = None
     """A folder written by ``bitterant t2ue train``; default the embedded one."""

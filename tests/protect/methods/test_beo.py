@@ -327,7 +327,7 @@ class TestFit:
         assert any(line.startswith("training the surrogate") for line in lines)
         assert "round 1 of 1" in lines
         assert any(line.endswith("fresh networks: protected images") for line in lines)
-        assert "held out" in lines[-1]
+        assert "cross-fitted" in lines[-1]
 
     def test_large_sets_go_through_a_bank(self, tiny: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in ("fit", "ascent"):
