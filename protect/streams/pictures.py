@@ -11,6 +11,7 @@ from ...errors import ConfigError, ImageError, UnknownNameError
 from ...imaging.encoding import output_name
 from ...imaging.formats import HEAD_BYTES, describe_unknown, sniff_format
 from ...imaging.label_maps import is_label_map
+from ...imaging.limits import TOO_LARGE
 from ...imaging.shards import Held, ParquetShard, Replaced, Sample, Shard, TarShard
 from ...records.manifest import ManifestRow, image_key
 from ...records.shared_options import FormatPolicy
@@ -159,12 +160,15 @@ def protect_one(
     Raises:
         ImageError: it cannot be read or protected.
     """
-    with writer.room.entrance() as enter:
-        made = writer.make(data, row.source, image_key(class_name, row.sha256_in or ""), encoder, enter)
-        if made is None:
-            return b"", replace(row, status="skipped", reason=NOTHING_FOR_IT, output=None)
-        digest = hashlib.sha256(made.data).hexdigest()
-        return made.data, writer.proved(made, made.data, replace(row, sha256_out=digest))
+    try:
+        with writer.room.entrance() as enter:
+            made = writer.make(data, row.source, image_key(class_name, row.sha256_in or ""), encoder, enter)
+            if made is None:
+                return b"", replace(row, status="skipped", reason=NOTHING_FOR_IT, output=None)
+            digest = hashlib.sha256(made.data).hexdigest()
+            return made.data, writer.proved(made, made.data, replace(row, sha256_out=digest))
+    except MemoryError:  # of this picture: what is smaller still fits
+        raise ImageError(row.source, TOO_LARGE) from None
 
 
 def encoder_for(name: str, data: bytes, planned: tuple[str, str], policy: FormatPolicy) -> str:

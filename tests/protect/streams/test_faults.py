@@ -1,0 +1,47 @@
+"""What goes wrong with one picture, one shard, or the machine: each is told apart, and blamed on what it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bitterant.imaging.limits import MAX_FILE_BYTES, TOO_LARGE
+from bitterant.protect import TextureBank
+from bitterant.protect.folder.writing import PictureWriter
+from bitterant.protect.streams import apply_stream
+from bitterant.protect.streams import work as stream_work
+
+from .conftest import read_tar, samples, write_tar
+
+
+def test_a_picture_too_large_for_the_memory_is_one_failure(
+    folder: Path, book: TextureBank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tar(tmp_path / "shards/a.tar", samples(3))
+    real = PictureWriter.make
+
+    def make(self: PictureWriter, data: bytes, name: str, *rest: Any) -> Any:
+        if name.endswith("0001.jpg"):
+            raise MemoryError
+        return real(self, data, name, *rest)
+
+    monkeypatch.setattr(PictureWriter, "make", make)
+    for source, out, sound in ((folder, tmp_path / "out", 5), (tmp_path / "shards", tmp_path / "tars", 2)):
+        summary = apply_stream(source, out, bank=book)
+        assert (summary.counts["protected"], summary.counts["failed"]) == (sound, 1)
+        assert summary.problems[0].reason == TOO_LARGE
+    assert len(read_tar(tmp_path / "tars/a.tar")) == 8
+
+
+def test_no_object_is_larger_than_a_file_may_be(
+    folder: Path, book: TextureBank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    real = stream_work.Worker.make
+    monkeypatch.setattr(
+        stream_work.Worker, "make", lambda self, item, *rest: (asked.append(self.most), real(self, item, *rest))[1]
+    )
+    apply_stream(folder, tmp_path / "out", bank=book, max_pixels=1_000_000_000)
+    assert set(asked) == {MAX_FILE_BYTES}
