@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,6 +12,7 @@ from typing import BinaryIO, TypeAlias
 
 from ...errors import ConfigError, ImageError, OutputError
 from ...imaging.label_maps import is_label_map, partner_stem
+from ...imaging.limits import MAX_FILE_BYTES
 from ...imaging.shards import Sample, Shard, open_shard
 from ...records.manifest import ManifestRow
 from ...records.progress import StopRequest
@@ -93,11 +94,12 @@ class Worker:
 
     @property
     def most(self) -> int:
-        """Bytes that a picture within the limit of pixels can have, with room for what is said of it."""
-        return 8 * self.config.max_pixels + (1 << 26)
+        """Bytes that a picture within the limit of pixels can have, with room for what is said of it; never more than
+        any file may have."""
+        return min(MAX_FILE_BYTES, 8 * self.config.max_pixels + (1 << 26))
 
     @cached_property
-    def _names(self) -> dict[str, tuple[str, str]]:
+    def _names(self) -> Mapping[str, tuple[str, str]]:
         return self.source.names(self.config.format)
 
     @cached_property
