@@ -20,7 +20,7 @@ from ..request.places import check_writable
 from .pictures import Classes
 from .planning import make_plan
 from .run import StreamRunner
-from .sources import check_apart, find_source
+from .sources import check_apart, find_source, is_stream
 from .summary import StreamPlan, StreamSummary
 from .work import Worker
 
@@ -108,6 +108,7 @@ def apply_stream(
     """
     started = time.perf_counter()
     problems = Problems()
+    elsewhere = is_stream(source, output)
     config = StreamConfig.collect({**options, "dry_run": dry_run}, problems)
     loaded = names = found = out = records = None
     with problems.collecting():
@@ -123,7 +124,14 @@ def apply_stream(
         records = open_store(records_place(output))
         out = open_store(output)
     with problems.collecting():
-        found = find_source(source, follow_links=config.follow_links)
+        found = find_source(source, follow_links=config.follow_links, only=None if elsewhere else "pictures")
+    if config.shard is not None and (elsewhere or not dry_run):
+        problems.add(
+            ConfigError(
+                "--shard divides a folder of pictures on this machine. Of shards and object stores give each machine a "
+                "part of the objects by a pattern instead, such as 'pictures-{000000..000499}.tar', and the same OUT."
+            )
+        )
     if found is not None and out is not None:
         problems.add(check_apart(found, out))
     if found is not None and found.kind == "pictures" and (config.class_from or config.classes or config.columns):
@@ -166,7 +174,10 @@ def apply_stream(
     shown = masked(as_url(source))
     if dry_run:
         (progress or silent)("plan", 0, 1, "trying a few pictures")
-        return make_plan(worker, settings, shown)
+        plan = make_plan(worker, settings, shown)
+        if config.shard is not None:
+            plan.warnings.append(f"These are the figures of the whole, not of share {config.shard} alone.")
+        return plan
     run = StreamRunner(
         worker=worker,
         records=records,

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bitterant.errors import ConfigError
 from bitterant.imaging.limits import MAX_FILE_BYTES, TOO_LARGE
 from bitterant.protect import TextureBank
 from bitterant.protect.folder.writing import PictureWriter
@@ -45,3 +46,12 @@ def test_no_object_is_larger_than_a_file_may_be(
     )
     apply_stream(folder, tmp_path / "out", bank=book, max_pixels=1_000_000_000)
     assert set(asked) == {MAX_FILE_BYTES}
+
+
+def test_shares_are_refused_with_what_to_do_instead(folder: Path, book: TextureBank, tmp_path: Path) -> None:
+    write_tar(tmp_path / "shards/a.tar", samples(1))
+    with pytest.raises(ConfigError, match="part of the objects by a pattern"):
+        apply_stream(tmp_path / "shards", tmp_path / "out", bank=book, shard="1/2")
+    assert not (tmp_path / "out").exists()
+    plan = apply_stream(folder, tmp_path / "out", bank=book, shard="1/2", dry_run=True)
+    assert plan.warnings == ["These are the figures of the whole, not of share 1/2 alone."]
