@@ -94,6 +94,7 @@ def apply_stream(
         strict: skipped pictures make the exit code 1, too.
         workers: threads; the result does not depend on it.
         max_pixels: refuse larger pictures before decoding them.
+        max_seconds_per_file: a picture, or sample of a shard, that takes longer counts as failed.
         follow_links: take what symbolic links to files lead to, as in Hugging Face's cache.
         device, weights, allow_download: only for banks of clusters, which are applied to folders alone.
         progress: see :func:`protect_folder`.
@@ -158,6 +159,7 @@ def apply_stream(
         classes=classes,
         writer=PictureWriter(bank=loaded, metadata=config.metadata, max_pixels=config.max_pixels, mark=config.mark),
         stop=stop or StopRequest(),
+        progress=progress or silent,
     )
     settings: dict[str, Any] = {
         "kind": found.kind,

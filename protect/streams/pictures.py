@@ -15,6 +15,7 @@ from ...imaging.limits import TOO_LARGE
 from ...imaging.shards import Held, ParquetShard, Replaced, Sample, Shard, TarShard
 from ...records.manifest import ManifestRow, image_key
 from ...records.shared_options import FormatPolicy
+from ...records.threads import Attempt
 from ..folder.writing import NOTHING_FOR_IT, PictureWriter
 
 PATH: Final = "path"
@@ -153,15 +154,22 @@ def plain_row(source: str, status: Any, reason: str | None, sha256: str | None =
 
 
 def protect_one(
-    writer: PictureWriter, data: bytes, row: ManifestRow, class_name: str | None, encoder: str
+    writer: PictureWriter,
+    data: bytes,
+    row: ManifestRow,
+    class_name: str | None,
+    encoder: str,
+    attempt: Attempt | None = None,
 ) -> tuple[bytes, ManifestRow]:
     """A picture's protected bytes, proved, with their row; no bytes where the bank holds nothing for it.
+
+    ``attempt``, at that picture, may be given up meanwhile.
 
     Raises:
         ImageError: it cannot be read or protected.
     """
     try:
-        with writer.room.entrance() as enter:
+        with writer.room.entrance(attempt) as enter:
             made = writer.make(data, row.source, image_key(class_name, row.sha256_in or ""), encoder, enter)
             if made is None:
                 return b"", replace(row, status="skipped", reason=NOTHING_FOR_IT, output=None)
@@ -181,7 +189,13 @@ def encoder_for(name: str, data: bytes, planned: tuple[str, str], policy: Format
 
 
 def protect_sample(
-    writer: PictureWriter, shard: Shard, sample: Sample, where: str, classes: Classes, policy: FormatPolicy
+    writer: PictureWriter,
+    shard: Shard,
+    sample: Sample,
+    where: str,
+    classes: Classes,
+    policy: FormatPolicy,
+    attempt: Attempt | None = None,
 ) -> Outcome:
     """Protect the pictures of a sample. Where one of them fails the whole sample is left out: nothing may be taken for
     protected that is not, and a sample without its picture stops whoever reads it.
@@ -193,6 +207,7 @@ def protect_sample(
         where: what its rows are called: the shard, and a slash.
         classes: tell its class.
         policy: of file formats.
+        attempt: at that sample, which may be given up meanwhile.
     """
     if sample.problem is not None:
         return Outcome([plain_row(f"{where}{sample.key}", "failed", sample.problem)], None)
@@ -220,7 +235,7 @@ def protect_sample(
                 path = f"{held.path}.{encoder.lower()}"
             taken.add(path)
             row = replace(row, output=f"{where}{path}" if held.label == held.path else name)
-            copy, row = protect_one(writer, data, row, class_name, encoder)
+            copy, row = protect_one(writer, data, row, class_name, encoder, attempt)
             rows.append(row)
             if row.status != "protected":
                 return Outcome([*map(_left_out, rows[:-1]), row], None)

@@ -8,16 +8,18 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 from ...errors import ConfigError, ImageError, OutputError
 from ...imaging.label_maps import is_label_map, partner_stem
 from ...imaging.limits import MAX_FILE_BYTES
+from ...imaging.loading import took_too_long
 from ...imaging.shards import Sample, Shard, open_shard
 from ...records.manifest import ManifestRow
-from ...records.progress import StopRequest
+from ...records.progress import ProgressCallback, StopRequest, silent
 from ...records.stores import HashingFile, Item, Store, sha256_of
-from ...records.threads import ordered_map
+from ...records.threads import Attempt, Patience, patient_map
+from ..folder.inputs import patience_with
 from ..folder.writing import OF_ONE_PATH, PictureWriter, follow_names
 from ..request.config import StreamConfig
 from .pictures import Classes, ClassUnknown, Outcome, encoder_for, plain_row, protect_one, protect_sample
@@ -83,7 +85,8 @@ def _readable(samples: Iterator[Sample]) -> Iterator[Sample]:
 
 @dataclass(frozen=True, kw_only=True)
 class Worker:
-    """Does tasks. Attributes are as in :func:`apply_stream`; ``writer`` puts the noise on."""
+    """Does tasks. Attributes are as in :func:`apply_stream`; ``writer`` puts the noise on, and ``progress`` hears of
+    what takes long."""
 
     source: Source
     output: Store
@@ -91,6 +94,7 @@ class Worker:
     classes: Classes
     writer: PictureWriter
     stop: StopRequest
+    progress: ProgressCallback = silent
 
     @property
     def most(self) -> int:
@@ -122,7 +126,15 @@ class Worker:
         if self.source.kind != "pictures":
             return self._shard(task.items[0], tell, so_far)
         result = Result()
-        with closing(ordered_map(self._single, task.items, workers=self.config.threads, stop=self.stop)) as done:
+        singles = patient_map(
+            self._single,
+            task.items,
+            workers=self.config.threads,
+            stop=self.stop,
+            patience=self._patience(lambda item: item.name),
+            late=self._late,
+        )
+        with closing(singles) as done:
             for item, (single, written) in zip(task.items, done, strict=False):
                 result.rows.append(single.row)
                 result.sources += [] if single.source is None else [single.source]
@@ -133,8 +145,19 @@ class Worker:
             self.stop.check(so_far)
         return result
 
-    def _single(self, item: Item) -> tuple[Single, Written | None]:
-        made = self.make(item)
+    def _patience(self, named: Callable[[Any], str]) -> Patience[Any]:
+        """As in a folder run, for items of which ``named`` tells the names."""
+        patience = patience_with(self.progress, self.config.max_seconds_per_file)
+        return Patience(patience.limit, lambda item, seconds: patience.tell(named(item), seconds))
+
+    def _late(self, item: Item, limit: float) -> tuple[Single, None]:
+        """Of an object that was given up: the next run tries it again."""
+        self.source.store.check()
+        return Single(plain_row(item.name, "failed", took_too_long(limit)), None), None
+
+    def _single(self, item: Item, attempt: Attempt) -> tuple[Single, Written | None]:
+        made = self.make(item, attempt)
+        attempt.commit()  # what was given up meanwhile puts nothing into OUT
         if made.data is None or made.row.output is None:
             return made, None
         digest = hashlib.sha256(made.data).hexdigest()
@@ -148,8 +171,8 @@ class Worker:
         written = Written(name=made.row.output, size=len(made.data), sha256=digest)
         return replace(made, row=replace(made.row, sha256_out=digest), data=None), written
 
-    def make(self, item: Item) -> Single:
-        """Make the copy of a picture, or of a caption file, by itself.
+    def make(self, item: Item, attempt: Attempt | None = None) -> Single:
+        """Make the copy of a picture, or of a caption file, by itself; it may be given up meanwhile.
 
         Raises:
             OutputError: SRC is gone.
@@ -172,7 +195,7 @@ class Worker:
             class_name = self.classes.in_folder(self.source.layout.class_of[name], name)
             encoder = encoder_for(name, data, self._names[name], self.config.format)
             row = replace(row, output=self._names[name][0])
-            copy, row = protect_one(self.writer, data, row, class_name, encoder)
+            copy, row = protect_one(self.writer, data, row, class_name, encoder, attempt)
             return Single(row, source, copy or None)
         except ClassUnknown as error:
             return Single(replace(row, status="skipped", reason=f"{error}; not copied"), source, classless=True)
@@ -187,9 +210,9 @@ class Worker:
         """Open a shard as it was asked for; see :func:`~bitterant.imaging.shards.open_shard`."""
         return open_shard(file, name, columns=self.config.columns, most=self.most)
 
-    def protect(self, shard: Shard, name: str, sample: Sample) -> Outcome:
-        """Protect a sample of the shard of this name."""
-        return protect_sample(self.writer, shard, sample, f"{name}/", self.classes, self.config.format)
+    def protect(self, shard: Shard, name: str, sample: Sample, attempt: Attempt | None = None) -> Outcome:
+        """Protect a sample of the shard of this name; it may be given up meanwhile."""
+        return protect_sample(self.writer, shard, sample, f"{name}/", self.classes, self.config.format, attempt)
 
     def _shard(self, item: Item, tell: Tell, so_far: str) -> Result:
         """A shard. One that is damaged anywhere is left out as a whole."""
@@ -216,14 +239,27 @@ class Worker:
         shard = self.open_shard(file, name)
         kept = seen = 0
 
-        def work(sample: Sample) -> tuple[Sample, Outcome]:
-            return sample, self.protect(shard, name, sample)
+        # A sample holds its own bytes and reads nothing of the shard any more, so one that was given up, whose thread
+        # goes on, disturbs no other.
+        def work(sample: Sample, attempt: Attempt) -> tuple[Sample, Outcome]:
+            return sample, self.protect(shard, name, sample, attempt)
 
-        samples = _readable(shard.samples())
+        def late(sample: Sample, limit: float) -> tuple[Sample, Outcome]:
+            labels = [held.label for held in sample.pictures] or [sample.key]
+            return sample, Outcome([plain_row(f"{name}/{label}", "failed", took_too_long(limit)) for label in labels], None)
+
+        outcomes = patient_map(
+            work,
+            _readable(shard.samples()),
+            workers=self.config.threads,
+            stop=self.stop,
+            patience=self._patience(lambda sample: f"{name}/{sample.key}"),
+            late=late,
+        )
         # What writes is closed before its file is, whatever becomes of that.
         with (
             closing(shard.writer(made)) as writer,
-            closing(ordered_map(work, samples, workers=self.config.threads, stop=self.stop)) as done,
+            closing(outcomes) as done,
         ):
             for sample, outcome in done:
                 seen += 1

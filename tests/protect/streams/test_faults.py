@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from bitterant.imaging.limits import MAX_FILE_BYTES, TOO_LARGE
 from bitterant.protect import TextureBank
 from bitterant.protect.folder.writing import PictureWriter
 from bitterant.protect.streams import apply_stream
+from bitterant.protect.streams import sources as stream_sources
 from bitterant.protect.streams import work as stream_work
+from bitterant.records import threads
 
-from .conftest import read_tar, samples, write_tar
+from .conftest import picture, read_tar, samples, write_tar
 
 
 def test_a_picture_too_large_for_the_memory_is_one_failure(
@@ -55,3 +58,47 @@ def test_shares_are_refused_with_what_to_do_instead(folder: Path, book: TextureB
     assert not (tmp_path / "out").exists()
     plan = apply_stream(folder, tmp_path / "out", bank=book, shard="1/2", dry_run=True)
     assert plan.warnings == ["These are the figures of the whole, not of share 1/2 alone."]
+
+
+def test_a_picture_that_takes_too_long_is_one_failure(
+    folder: Path, book: TextureBank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tar(tmp_path / "shards/a.tar", samples(3))
+    hang, real = threading.Event(), PictureWriter.make
+
+    def make(self: PictureWriter, data: bytes, name: str, *rest: Any) -> Any:
+        if name.endswith("0001.jpg"):
+            hang.wait(20)
+        return real(self, data, name, *rest)
+
+    monkeypatch.setattr(threads, "TOLD_AFTER", 0.2)
+    told: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(PictureWriter, "make", make)
+        for source, out, sound in ((folder, tmp_path / "out", 5), (tmp_path / "shards", tmp_path / "tars", 2)):
+            summary = apply_stream(
+                source,
+                out,
+                bank=book,
+                workers=1,
+                max_seconds_per_file=1,
+                progress=lambda stage, done, total, message: told.append(message) if stage == "slow" else None,
+            )
+            assert (summary.counts["protected"], summary.counts["failed"]) == (sound, 1)
+            assert summary.problems[0].reason.startswith("took longer than 1 seconds")
+        hang.set()
+    assert [text.partition(" takes long")[0] for text in told] == ["dog/0001.jpg", "a.tar/0001"]
+    assert len(read_tar(tmp_path / "tars/a.tar")) == 8
+    again = apply_stream(folder, tmp_path / "out", bank=book)
+    assert (again.counts["protected"], again.exit_code) == (6, 0), "it is tried again"
+
+
+def test_a_picture_without_a_class_does_not_stop_those_that_have_one(
+    folder: Path, book: TextureBank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_sources, "PICTURES_AT_ONCE", 2)
+    for number in range(2):
+        (folder / "bird").mkdir(exist_ok=True)
+        (folder / "bird" / f"{number}.jpg").write_bytes(picture(90 + number))
+    summary = apply_stream(folder, tmp_path / "out", bank=book)
+    assert (summary.counts["protected"], summary.counts["skipped"]) == (6, 2)
