@@ -233,12 +233,13 @@ class StreamRunner:
             )
 
     def _vet(self, result: Result) -> None:
-        """Refuse to go on where the samples of the very first shard all lack a class: something was asked for wrongly.
+        """Refuse to go on where the samples of the very first shard all lack a class: something was asked for wrongly. Of
+        single pictures the folders were looked at before.
 
         Raises:
             BankError: they do.
         """
-        if self.tally.tasks == 0 and result.classless and not result.outputs:
+        if self.source.kind != "pictures" and self.tally.tasks == 0 and result.classless and not result.outputs:
             first = next(row for row in result.rows if row.status == "skipped")
             raise BankError(
                 f"The bank has nothing for any of the first {counted(len(result.rows), 'picture')}. {first.source}: "
