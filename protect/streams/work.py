@@ -83,6 +83,12 @@ def _readable(samples: Iterator[Sample]) -> Iterator[Sample]:
         raise _Unreadable(str(error.strerror or error)) from error
 
 
+def _of_one_path(error: ConfigError | OutputError) -> str | None:
+    """What the disk says of one path alone; ``None`` where every other object would fail, too."""
+    cause = error.__cause__
+    return str(cause.strerror or cause) if isinstance(cause, OSError) and cause.errno in OF_ONE_PATH else None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Worker:
     """Does tasks. Attributes are as in :func:`apply_stream`; ``writer`` puts the noise on, and ``progress`` hears of
@@ -164,10 +170,10 @@ class Worker:
         try:
             self.output.put(made.row.output, made.data)
         except (ConfigError, OutputError) as error:
-            if not isinstance(error.__cause__, OSError) or error.__cause__.errno not in OF_ONE_PATH:
+            if (told := _of_one_path(error)) is None:
                 raise
-            why = f"cannot be written as {made.row.output}: {error.__cause__.strerror or error.__cause__}; rename it"
-            return Single(plain_row(made.row.source, "failed", why, made.row.sha256_in), made.source), None
+            why = f"cannot be written as {made.row.output}: {told}; rename it"
+            return Single(plain_row(made.row.source, "failed", why), None), None
         written = Written(name=made.row.output, size=len(made.data), sha256=digest)
         return replace(made, row=replace(made.row, sha256_out=digest), data=None), written
 
@@ -227,13 +233,23 @@ class Worker:
                     result.outputs.append(Written(name=name, size=made.size, sha256=made.sha256))
         except ImageError as error:
             # Nothing of it was put in place, whatever its first samples came to.
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno is not None:
+                return self._unread(name, error.__cause__)  # the disk's or the network's fault, and no damage
             row = plain_row(name, "failed", f"the whole shard: {error.reason}", digest)
             return Result([row], result.sources)
         except (OSError, _Unreadable) as error:
-            self.source.store.check()
-            why = error.strerror if isinstance(error, OSError) else None
-            return Result([plain_row(name, "failed", f"cannot be read: {why or error}")])
+            return self._unread(name, error)
+        except (ConfigError, OutputError) as error:
+            if (why := _of_one_path(error)) is None:
+                raise
+            return Result([plain_row(name, "failed", f"cannot be written: {why}; rename it")])
         return result
+
+    def _unread(self, name: str, error: Exception) -> Result:
+        """Of a shard that could not be read: the next run tries it again."""
+        self.source.store.check()
+        why = error.strerror if isinstance(error, OSError) else None
+        return Result([plain_row(name, "failed", f"cannot be read: {why or error}")])
 
     def _copy(self, name: str, file: BinaryIO, made: HashingFile, result: Result, tell: Tell, so_far: str) -> None:
         shard = self.open_shard(file, name)

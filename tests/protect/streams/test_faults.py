@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -16,6 +17,7 @@ from bitterant.protect.streams import apply_stream
 from bitterant.protect.streams import sources as stream_sources
 from bitterant.protect.streams import work as stream_work
 from bitterant.records import threads
+from bitterant.records.stores import LocalStore
 
 from .conftest import picture, read_tar, samples, write_tar
 
@@ -102,3 +104,50 @@ def test_a_picture_without_a_class_does_not_stop_those_that_have_one(
         (folder / "bird" / f"{number}.jpg").write_bytes(picture(90 + number))
     summary = apply_stream(folder, tmp_path / "out", bank=book)
     assert (summary.counts["protected"], summary.counts["skipped"]) == (6, 2)
+
+
+class Failing:
+    """A file on a disk that fails behind some bytes."""
+
+    def __init__(self, file: BinaryIO, after: int) -> None:
+        self._file, self._after, self._armed = file, after, False
+        self.tell, self.close = file.tell, file.close
+
+    def read(self, size: int = -1) -> bytes:
+        if self._armed and self._file.tell() >= self._after:
+            raise OSError(errno.EIO, "Input/output error")
+        return self._file.read(size)
+
+    def seek(self, *place: int) -> int:
+        self._armed = True  # hashed first, and then gone through
+        return self._file.seek(*place)
+
+    def __enter__(self) -> Failing:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+@pytest.mark.parametrize("ending", ["tar", "parquet"])
+def test_a_shard_on_a_failing_disk_is_not_called_damaged(
+    ending: str, book: TextureBank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shards").mkdir()
+    if ending == "tar":
+        write_tar(tmp_path / "shards/a.tar", samples(3))
+    else:
+        arrow = pytest.importorskip("pyarrow", reason="needs the extra parquet")
+        table = arrow.table({"image": [picture(n) for n in range(3)], "label": ["cat", "dog", "cat"]})
+        pytest.importorskip("pyarrow.parquet").write_table(table, tmp_path / "shards/a.parquet")
+    real = LocalStore.fetch
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStore, "fetch", lambda self, name: Failing(real(self, name), 1024 if ending == "tar" else 0))
+        summary = apply_stream(tmp_path / "shards", tmp_path / "out", bank=book)
+    assert summary.counts["failed"] == 1
+    assert summary.problems[0].reason == "cannot be read: Input/output error"
+    again = apply_stream(tmp_path / "shards", tmp_path / "out", bank=book)
+    assert (again.counts["protected"], again.exit_code) == (3, 0)
