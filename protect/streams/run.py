@@ -21,7 +21,7 @@ from ...records.locks import exclusive
 from ...records.progress import ProgressCallback
 from ...records.run_file import versions
 from ...records.run_state import explain_settings
-from ...records.stores import Item, LocalStore, Store
+from ...records.stores import LocalStore, Store
 from ...records.text import counted
 from ...records.threads import ordered_map
 from ..request.places import check_writable
@@ -180,7 +180,7 @@ class StreamRunner:
             name
             for name, old in before.items()
             if (item := now.get(name)) is not None
-            and (item.size != old.size or (item.tag != old.tag and self._digest(item) != old.sha256))
+            and (item.size != old.size or (item.tag != old.tag and _digest(self.source.store, item.name) != old.sha256))
         ]
         if changed:
             raise ResumeError(
@@ -194,19 +194,13 @@ class StreamRunner:
         wrong = [name for name, made in outputs.items() if there.get(name) != made.size]
         if isinstance(self.output, LocalStore) and not wrong:
             # Elsewhere to read all of it again would cost as much as it took to write.
-            wrong = [name for name, made in outputs.items() if self.output.digest(name) != made.sha256]
+            wrong = [name for name, made in outputs.items() if _digest(self.output, name) != made.sha256]
         if wrong:
             raise ResumeError(
                 f"{counted(len(wrong), 'object')} that earlier runs wrote to {self.output.shown}, now missing or "
                 f"changed: {_some(wrong)}. Give another output place, or put back what was there."
             )
         return {name: made.size for name, made in outputs.items()}
-
-    def _digest(self, item: Item) -> str:
-        try:
-            return self.source.store.digest(item.name)
-        except OSError:
-            return ""
 
     def _pending(self, known: set[str]) -> list[Task]:
         """What is left to do, where these objects are done."""
@@ -325,6 +319,14 @@ class StreamRunner:
             warnings=self.warnings,
             strict=self.config.strict,
         )
+
+
+def _digest(store: Store, name: str) -> str:
+    """sha256 of an object; empty where it cannot be read."""
+    try:
+        return store.digest(name)
+    except OSError:
+        return ""
 
 
 def _some(names: Sequence[str]) -> str:

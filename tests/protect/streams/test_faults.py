@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import errno
+import json
+import os
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
 
-from bitterant.errors import ConfigError
+from bitterant.errors import ConfigError, OutputError, ResumeError
 from bitterant.imaging.limits import MAX_FILE_BYTES, TOO_LARGE
 from bitterant.protect import TextureBank
 from bitterant.protect.folder.writing import PictureWriter
 from bitterant.protect.streams import apply_stream
 from bitterant.protect.streams import sources as stream_sources
 from bitterant.protect.streams import work as stream_work
-from bitterant.records import threads
+from bitterant.records import stores, threads
 from bitterant.records.stores import LocalStore
 
 from .conftest import picture, read_tar, samples, write_tar
@@ -151,3 +154,107 @@ def test_a_shard_on_a_failing_disk_is_not_called_damaged(
     assert summary.problems[0].reason == "cannot be read: Input/output error"
     again = apply_stream(tmp_path / "shards", tmp_path / "out", bank=book)
     assert (again.counts["protected"], again.exit_code) == (3, 0)
+
+
+def finished(out: Path) -> bool:
+    return bool(json.loads((out.with_name(f"{out.name}.bitterant") / "run.json").read_bytes())["finished"])
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_temporary_folder_ends_the_run(
+    number: int, book: TextureBank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fs: Any = pytest.importorskip("fsspec", reason="needs the extra remote").filesystem("memory")
+    fs.store.clear()
+    data = write_tar(tmp_path / "shards/a.tar", samples(2)).read_bytes()
+    fs.pipe_file("/shards/a.tar", data)
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:  # while an object of SRC is fetched
+        patch.setattr(type(fs), "get_file", full)
+        with pytest.raises(OutputError, match="needs room in the temporary folder") as caught:
+            apply_stream("memory://shards", tmp_path / "out", bank=book)
+    assert (caught.value.exit_code, finished(tmp_path / "out")) == (3, False)
+    with monkeypatch.context() as patch:  # while a copy for OUT is made, behind the first record
+        write = stores.HashingFile.write
+        patch.setattr(
+            stores.HashingFile, "write", lambda self, data: write(self, data) if data[:1] == b"{" else full()
+        )
+        with pytest.raises(OutputError, match=r"memory://out/a\.tar needs room in the temporary folder"):
+            apply_stream(tmp_path / "shards", "memory://out", bank=book)
+    assert json.loads(fs.cat_file("/out.bitterant/run.json"))["finished"] is False
+    with monkeypatch.context() as patch:  # for the very first record
+        patch.setattr(stores.HashingFile, "write", full)
+        with pytest.raises(OutputError, match=r"run\.json needs room"):
+            apply_stream(tmp_path / "shards", "memory://other", bank=book)
+    assert apply_stream("memory://shards", tmp_path / "out", bank=book).exit_code == 0
+    assert apply_stream(tmp_path / "shards", "memory://out", bank=book).exit_code == 0
+    fs.store.clear()
+
+
+def test_a_full_disk_under_a_copy_ends_the_run(
+    folder: Path, book: TextureBank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tar(tmp_path / "shards/a.tar", samples(2))
+    write = stores.HashingFile.write
+
+    def full(self: stores.HashingFile, data: bytes) -> int:
+        if data[:1] == b"{":
+            return write(self, data)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for source in (folder, tmp_path / "shards"):
+        out = tmp_path / f"{source.name}-out"
+        with monkeypatch.context() as patch:
+            patch.setattr(stores.HashingFile, "write", full)
+            with pytest.raises(OutputError, match="No space left on device"):
+                apply_stream(source, out, bank=book)
+        assert not finished(out)
+        assert apply_stream(source, out, bank=book).exit_code == 0
+
+
+def test_a_copy_that_is_there_needs_no_room_to_be_compared(
+    book: TextureBank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tar(tmp_path / "shards/a.tar", samples(2))
+    apply_stream(tmp_path / "shards", tmp_path / "out", bank=book)
+    (tmp_path / "out.bitterant/done/a.tar.json").unlink()
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    assert apply_stream(tmp_path / "shards", tmp_path / "out", bank=book).counts["protected"] == 2
+
+
+def test_a_folder_in_the_place_of_a_copy_is_one_failure(folder: Path, book: TextureBank, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_tar(tmp_path / f"shards/{name}.tar", samples(2))
+    for source, way, sound in ((folder, "cat/0000.png", 5), (tmp_path / "shards", "a.tar", 2)):
+        out = tmp_path / f"{source.name}-out"
+        (out / way).mkdir(parents=True)
+        summary = apply_stream(source, out, bank=book)
+        assert (summary.counts["protected"], summary.counts["failed"]) == (sound, 1)
+        assert "cannot be written" in summary.problems[0].reason
+        again = apply_stream(source, out, bank=book)
+        assert "Nothing to do" not in again.headline
+        (out / way).rmdir()
+        assert apply_stream(source, out, bank=book).exit_code == 0
+
+
+def test_a_link_in_the_place_of_a_copy_is_in_the_way(folder: Path, book: TextureBank, tmp_path: Path) -> None:
+    (tmp_path / "out/cat").mkdir(parents=True)
+    (tmp_path / "out/cat/0000.png").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ResumeError, match=r"0000\.png is in the way"):
+        apply_stream(folder, tmp_path / "out", bank=book)
+
+
+def test_failures_are_not_called_finished(folder: Path, book: TextureBank, tmp_path: Path) -> None:
+    (folder / "cat" / "bad.jpg").write_bytes(picture(9)[:-300])
+    first = apply_stream(folder, tmp_path / "out", bank=book)
+    again = apply_stream(folder, tmp_path / "out", bank=book)
+    assert first.counts == again.counts
+    assert (again.resumed, again.exit_code) == (again.tasks, 1)
+    assert "Nothing to do" not in again.headline
