@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Unpack, overload
 
@@ -151,6 +152,7 @@ def apply_stream(
     problems.raise_all()
     if loaded is None or found is None or out is None or records is None or classes is None:
         raise ConfigError("The request could not be checked.")  # a problem was noted whenever one is missing
+    found = replace(found, known=classes.known)
     (progress or silent)("found", 0, 0, found.describe())
     worker = Worker(
         source=found,

@@ -19,6 +19,8 @@ from ...records.threads import Attempt
 from ..folder.writing import NOTHING_FOR_IT, PictureWriter
 
 PATH: Final = "path"
+#: What the manifest says of a label map.
+LABEL_MAP: Final = "a label map, copied as it is"
 #: Columns that hold classes where nothing says which does.
 _USUAL: Final = ("label", "class", "category")
 
@@ -228,7 +230,7 @@ def protect_sample(
                 raise ImageError(name, f"its bytes are not in the table, only a path: {held.path[:80]}")
             row = replace(row, sha256_in=hashlib.sha256(data).hexdigest())
             if is_label_map(held.kind, data, alone=len(sample.pictures) == 1):
-                rows.append(replace(row, status="copied", reason="a label map, copied as it is"))
+                rows.append(replace(row, status="copied", reason=LABEL_MAP))
                 continue
             path, encoder = _copy_name(held, data, name, policy)
             if path != held.path and path in taken:

@@ -18,6 +18,7 @@ from ...imaging.allocator import giving_back
 from ...imaging.budget import FLOAT32_SLACK
 from ...imaging.loading import FileProblem
 from ...records.locks import exclusive
+from ...records.manifest import ManifestRow
 from ...records.progress import ProgressCallback
 from ...records.run_file import versions
 from ...records.run_state import explain_settings
@@ -25,6 +26,7 @@ from ...records.stores import LocalStore, Store
 from ...records.text import counted
 from ...records.threads import ordered_map
 from ..request.places import check_writable
+from .pictures import LABEL_MAP
 from .sources import Task
 from .summary import MOST_PROBLEMS, Receipt, StreamRun, StreamSummary, Tally, receipt_of
 from .work import Result, Worker
@@ -35,6 +37,18 @@ _RECEIPTS: Final = "done"
 _MANIFEST: Final = "manifest"
 #: Of a receipt or a run file.
 _LARGEST_RECORD: Final = 1 << 28
+
+
+@dataclass
+class _Met:
+    """Rows of one kind: how many, and the first."""
+
+    count: int = 0
+    first: str = ""
+
+    def add(self, row: ManifestRow) -> None:
+        self.count += 1
+        self.first = self.first or row.source
 
 
 @dataclass(kw_only=True)
@@ -53,6 +67,7 @@ class StreamRunner:
     problems: list[FileProblem] = field(default_factory=list)
     problem_count: int = 0
     warnings: list[str] = field(default_factory=list)
+    maps: _Met = field(default_factory=_Met)
 
     def __post_init__(self) -> None:
         self.source, self.output, self.config = self.worker.source, self.worker.output, self.worker.config
@@ -262,6 +277,8 @@ class StreamRunner:
         if not result.sources or self.source.kind == "pictures":
             self.tally.counts["failed"] += len(unread)
         for row in result.rows:
+            if row.status == "copied" and row.reason == LABEL_MAP:
+                self.maps.add(row)
             if row.is_problem:
                 self._tell(FileProblem(row.source, row.reason or ""))
         self.warnings += [note for note in result.notes if note not in self.warnings]
@@ -280,6 +297,15 @@ class StreamRunner:
                 f"{counted(len(strangers), 'object')} in {self.output.shown} that no finished task accounts for, so "
                 f"perhaps not protected, unless another run is writing there: {_some(sorted(strangers))}."
             )
+
+    def _tell_maps(self) -> list[str]:
+        if not self.maps.count:
+            return []
+        return [
+            f"{counted(self.maps.count, 'label map')}, such as {self.maps.first}, with numbers instead of a picture: copied "
+            "without any change, so not protected. Pictures of yours need another name, and another name of their "
+            "folder."
+        ]
 
     def _run_file(self, *, finished: bool, tally: Tally) -> StreamRun:
         return StreamRun(
@@ -300,7 +326,7 @@ class StreamRunner:
         )
 
     def _finish(self, resumed: int, protected: int) -> StreamSummary:
-        self.warnings += self.config.warnings()
+        self.warnings += [*self.config.warnings(), *self._tell_maps()]
         self.records.replace(_RUN, self._run_file(finished=True, tally=self.tally).to_bytes())
         seconds = time.perf_counter() - self.started
         return StreamSummary(

@@ -67,6 +67,7 @@ class Source:
         chosen: whether they were named or matched one by one, so that others may lie beside them.
         captions: caption files between pictures.
         skipped: what is left aside, and why.
+        known: classes of the bank; a folder of such a name holds pictures, whatever its name says besides.
     """
 
     kind: Kind
@@ -75,16 +76,28 @@ class Source:
     chosen: bool = False
     captions: tuple[Item, ...] = ()
     skipped: tuple[FileProblem, ...] = field(default=(), repr=False)
+    known: frozenset[str] = frozenset()
 
     @cached_property
     def layout(self) -> Layout:
-        """The classes of single pictures, by their folders."""
-        return find_layout([item.name for item in self.items])
+        """The classes of single pictures, by their folders. Label maps beside them make no classes, nor change them."""
+        names = [item.name for item in self.items]
+        return find_layout([name for name in names if not self._is_partner(name)])
 
     @cached_property
     def stems(self) -> frozenset[str]:
         """What pictures are called that are no label maps by their name: those may belong to them."""
-        return frozenset(partner_stem(item.name) for item in self.items if not may_be_label_map(item.name))
+        return frozenset(partner_stem(item.name) for item in self.items if not self.may_be_map(item.name))
+
+    def may_be_map(self, name: str) -> bool:
+        """Whether a single picture may be a label map by its name, or by that of its folder."""
+        folders = name.split("/")[:-1]
+        return may_be_label_map(name) and not any(
+            folder in self.known and may_be_label_map(f"{folder}/x") for folder in folders
+        )
+
+    def _is_partner(self, name: str) -> bool:
+        return self.may_be_map(name) and partner_stem(name) in self.stems
 
     def names(self, policy: FormatPolicy) -> Mapping[str, tuple[str, str]]:
         """Name below OUT and file format of each single picture's copy."""

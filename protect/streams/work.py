@@ -22,7 +22,7 @@ from ...records.threads import Attempt, Patience, patient_map
 from ..folder.inputs import patience_with
 from ..folder.writing import OF_ONE_PATH, PictureWriter, follow_names
 from ..request.config import StreamConfig
-from .pictures import Classes, ClassUnknown, Outcome, encoder_for, plain_row, protect_one, protect_sample
+from .pictures import LABEL_MAP, Classes, ClassUnknown, Outcome, encoder_for, plain_row, protect_one, protect_sample
 from .sources import Source, Task
 from .summary import Input, Written
 
@@ -195,10 +195,10 @@ class Worker:
             if name not in self._names:
                 followed = follow_names(name, data, self._renamed)
                 return Single(replace(row, status="copied", reason=followed.reason, output=name), source, followed.data)
-            if is_label_map(name, data, alone=partner_stem(name) not in self.source.stems):
-                why = "a label map, copied as it is"
-                return Single(replace(row, status="copied", reason=why, output=name), source, data)
-            class_name = self.classes.in_folder(self.source.layout.class_of[name], name)
+            alone = partner_stem(name) not in self.source.stems
+            if self.source.may_be_map(name) and is_label_map(name, data, alone=alone):
+                return Single(replace(row, status="copied", reason=LABEL_MAP, output=name), source, data)
+            class_name = self.classes.in_folder(self.source.layout.class_of.get(name), name)
             encoder = encoder_for(name, data, self._names[name], self.config.format)
             row = replace(row, output=self._names[name][0])
             copy, row = protect_one(self.writer, data, row, class_name, encoder, attempt)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import tempfile
@@ -10,7 +11,9 @@ import threading
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from bitterant.errors import ConfigError, OutputError, ResumeError
 from bitterant.imaging.limits import MAX_FILE_BYTES, TOO_LARGE
@@ -258,3 +261,36 @@ def test_failures_are_not_called_finished(folder: Path, book: TextureBank, tmp_p
     assert first.counts == again.counts
     assert (again.resumed, again.exit_code) == (again.tasks, 1)
     assert "Nothing to do" not in again.headline
+
+
+def label_map(seed: int) -> bytes:
+    """A flat picture of two numbers."""
+    values = np.zeros((36, 40), np.uint8)
+    values[8:20, 8 : 20 + seed] = 1
+    buffer = io.BytesIO()
+    Image.fromarray(values).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_label_maps_beside_pictures_change_no_class(folder: Path, book: TextureBank, tmp_path: Path) -> None:
+    """Loose maps of pictures in folders, and maps in a folder beside a wrapper of the class folders."""
+    root = tmp_path / "data"
+    root.mkdir()
+    folder.rename(root / "images")
+    (root / "masks").mkdir()
+    for number in range(6):
+        (root / "masks" / f"{number:04d}.png").write_bytes(label_map(number))
+    summary = apply_stream(root, tmp_path / "out", bank=book)
+    assert (summary.counts["protected"], summary.counts["copied"], summary.counts["skipped"]) == (6, 6, 0)
+    assert (tmp_path / "out/masks/0003.png").read_bytes() == label_map(3)
+    assert summary.warnings[0].startswith("6 label maps, such as masks/0000.png, with numbers instead of a picture")
+
+
+def test_a_class_that_is_called_like_label_maps_holds_pictures(tmp_path: Path) -> None:
+    book = TextureBank.of_classes(["masks", "cat"], b"a key of at least sixteen bytes")
+    for name, data in (("masks/1.png", label_map(1)), ("masks/2.jpg", picture(2)), ("cat/3.jpg", picture(3))):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "photos" / name).write_bytes(data)
+    summary = apply_stream(tmp_path / "photos", tmp_path / "out", bank=book)
+    assert (summary.counts["protected"], summary.counts["copied"]) == (3, 0)
+    assert summary.warnings == []
