@@ -25,6 +25,7 @@ from ...records.run_state import explain_settings
 from ...records.stores import LocalStore, Store
 from ...records.text import counted
 from ...records.threads import ordered_map
+from ..folder.writing import UNMARKED
 from ..request.places import check_writable
 from .pictures import LABEL_MAP
 from .sources import Task
@@ -41,14 +42,16 @@ _LARGEST_RECORD: Final = 1 << 28
 
 @dataclass
 class _Met:
-    """Rows of one kind: how many, and the first."""
+    """Rows of one kind: how many, the first, and in which file formats."""
 
     count: int = 0
     first: str = ""
+    formats: set[str] = field(default_factory=set)
 
     def add(self, row: ManifestRow) -> None:
         self.count += 1
         self.first = self.first or row.source
+        self.formats.add(row.format or "")
 
 
 @dataclass(kw_only=True)
@@ -68,6 +71,7 @@ class StreamRunner:
     problem_count: int = 0
     warnings: list[str] = field(default_factory=list)
     maps: _Met = field(default_factory=_Met)
+    bare: _Met = field(default_factory=_Met)
 
     def __post_init__(self) -> None:
         self.source, self.output, self.config = self.worker.source, self.worker.output, self.worker.config
@@ -242,8 +246,9 @@ class StreamRunner:
             )
 
     def _vet(self, result: Result) -> None:
-        """Refuse to go on where the samples of the very first shard all lack a class: something was asked for wrongly. Of
-        single pictures the folders were looked at before.
+        """Refuse to go on where the samples of the very first shard all lack a class: something was asked for wrongly.
+
+        Of single pictures the folders were looked at before.
 
         Raises:
             BankError: they do.
@@ -279,6 +284,8 @@ class StreamRunner:
         for row in result.rows:
             if row.status == "copied" and row.reason == LABEL_MAP:
                 self.maps.add(row)
+            if row.status == "protected" and row.reason is not None and UNMARKED in row.reason:
+                self.bare.add(row)
             if row.is_problem:
                 self._tell(FileProblem(row.source, row.reason or ""))
         self.warnings += [note for note in result.notes if note not in self.warnings]
@@ -302,9 +309,18 @@ class StreamRunner:
         if not self.maps.count:
             return []
         return [
-            f"{counted(self.maps.count, 'label map')}, such as {self.maps.first}, with numbers instead of a picture: copied "
-            "without any change, so not protected. Pictures of yours need another name, and another name of their "
-            "folder."
+            f"{counted(self.maps.count, 'label map')}, such as {self.maps.first}, with numbers instead of a picture: "
+            "copied without any change, so not protected. Pictures of yours need another name, and another name of "
+            "their folder."
+        ]
+
+    def _tell_bare(self) -> list[str]:
+        if not self.bare.count:
+            return []
+        formats = " and ".join(sorted(self.bare.formats))
+        return [
+            f"{counted(self.bare.count, 'copy bears', 'copies bear')} no mark, since {formats} files hold none: "
+            f"{self.bare.first}{', ...' if self.bare.count > 1 else ''}. Convert them to PNG first to have them marked."
         ]
 
     def _run_file(self, *, finished: bool, tally: Tally) -> StreamRun:
@@ -326,7 +342,7 @@ class StreamRunner:
         )
 
     def _finish(self, resumed: int, protected: int) -> StreamSummary:
-        self.warnings += [*self.config.warnings(), *self._tell_maps()]
+        self.warnings += [*self.config.warnings(), *self._tell_maps(), *self._tell_bare()]
         self.records.replace(_RUN, self._run_file(finished=True, tally=self.tally).to_bytes())
         seconds = time.perf_counter() - self.started
         return StreamSummary(

@@ -262,7 +262,8 @@ class Worker:
 
         def late(sample: Sample, limit: float) -> tuple[Sample, Outcome]:
             labels = [held.label for held in sample.pictures] or [sample.key]
-            return sample, Outcome([plain_row(f"{name}/{label}", "failed", took_too_long(limit)) for label in labels], None)
+            why = took_too_long(limit)
+            return sample, Outcome([plain_row(f"{name}/{label}", "failed", why) for label in labels], None)
 
         outcomes = patient_map(
             work,

@@ -17,7 +17,7 @@ from PIL import Image
 
 from bitterant.errors import ConfigError, OutputError, ResumeError
 from bitterant.imaging.limits import MAX_FILE_BYTES, TOO_LARGE
-from bitterant.protect import TextureBank
+from bitterant.protect import TextureBank, apply_folder
 from bitterant.protect.folder.writing import PictureWriter
 from bitterant.protect.streams import apply_stream
 from bitterant.protect.streams import sources as stream_sources
@@ -182,9 +182,7 @@ def test_a_full_temporary_folder_ends_the_run(
     assert (caught.value.exit_code, finished(tmp_path / "out")) == (3, False)
     with monkeypatch.context() as patch:  # while a copy for OUT is made, behind the first record
         write = stores.HashingFile.write
-        patch.setattr(
-            stores.HashingFile, "write", lambda self, data: write(self, data) if data[:1] == b"{" else full()
-        )
+        patch.setattr(stores.HashingFile, "write", lambda self, data: write(self, data) if data[:1] == b"{" else full())
         with pytest.raises(OutputError, match=r"memory://out/a\.tar needs room in the temporary folder"):
             apply_stream(tmp_path / "shards", "memory://out", bank=book)
     assert json.loads(fs.cat_file("/out.bitterant/run.json"))["finished"] is False
@@ -294,3 +292,13 @@ def test_a_class_that_is_called_like_label_maps_holds_pictures(tmp_path: Path) -
     summary = apply_stream(tmp_path / "photos", tmp_path / "out", bank=book)
     assert (summary.counts["protected"], summary.counts["copied"]) == (3, 0)
     assert summary.warnings == []
+
+
+def test_copies_that_bear_no_mark_are_told_as_in_a_folder(folder: Path, book: TextureBank, tmp_path: Path) -> None:
+    for number in range(2):
+        (folder / "cat" / f"b{number}.bmp").write_bytes(picture(20 + number, format="BMP"))
+    summary = apply_stream(folder, tmp_path / "out", bank=book, mark="no-ai")
+    as_folder = apply_folder(folder, tmp_path / "as-folder", bank=book, mark="no-ai")
+    told = [text for text in summary.warnings if "no mark" in text]
+    assert told == [text for text in as_folder.warnings if "no mark" in text]
+    assert told[0].startswith("2 copies bear no mark, since BMP files hold none: cat/b0.bmp")
