@@ -81,7 +81,8 @@ def apply_stream(
         output: OUT: the path or URL of a folder, new or begun by an earlier call. The records lie beside it, under its
             name with ``.bitterant`` behind.
         bank: textures by class, or perturbations by class or picture; a bank or the file it was saved in.
-        dry_run: write nothing and return a plan.
+        dry_run: write nothing and return a plan; of a folder of pictures on this machine that of
+            :func:`apply_folder`, which leaves shards in it aside.
         class_from: where the class of a sample stands: ``"path"``, the ending of a member, a field of its ``.json``, or
             a column. Found by itself where left out: ``.cls``, a column of Hugging Face's ``ClassLabel``, ``label``,
             or the folder in the archive.
@@ -126,7 +127,8 @@ def apply_stream(
         records = open_store(records_place(output))
         out = open_store(output)
     with problems.collecting():
-        found = find_source(source, follow_links=config.follow_links, only=None if elsewhere else "pictures")
+        only = "pictures" if dry_run and not elsewhere else None  # as the run over that folder takes it
+        found = find_source(source, follow_links=config.follow_links, only=only)
     if config.shard is not None and (elsewhere or not dry_run):
         problems.add(
             ConfigError(

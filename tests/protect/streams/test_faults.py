@@ -9,7 +9,7 @@ import os
 import tempfile
 import threading
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,7 +90,7 @@ def test_a_picture_that_takes_too_long_is_one_failure(
                 bank=book,
                 workers=1,
                 max_seconds_per_file=1,
-                progress=lambda stage, done, total, message: told.append(message) if stage == "slow" else None,
+                progress=lambda stage, done, total, text="", /: told.append(text) if stage == "slow" else None,
             )
             assert (summary.counts["protected"], summary.counts["failed"]) == (sound, 1)
             assert summary.problems[0].reason.startswith("took longer than 1 seconds")
@@ -115,7 +115,7 @@ def test_a_picture_without_a_class_does_not_stop_those_that_have_one(
 class Failing:
     """A file on a disk that fails behind some bytes."""
 
-    def __init__(self, file: BinaryIO, after: int) -> None:
+    def __init__(self, file: Any, after: int) -> None:
         self._file, self._after, self._armed = file, after, False
         self.tell, self.close = file.tell, file.close
 
