@@ -37,6 +37,8 @@ _LEAST_HIDDEN: Final = 4
 #: Stores in which writing an object puts it there whole, or leaves what was there.
 _WHOLE: Final = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci", "tos", "hf", "memory"})
 _CHUNK: Final = 1 << 22
+#: What a disk says that has no room left.
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +86,19 @@ def why_unsafe(name: str) -> str | None:
 
 
 class HashingFile:
-    """A file that is written from its start to its end, with the hash and the number of the bytes so far."""
+    """A file that is written from its start to its end, with the hash and the number of the bytes so far.
 
-    def __init__(self, file: BinaryIO) -> None:
+    Args:
+        file: where the bytes go; nowhere if left out.
+    """
+
+    def __init__(self, file: BinaryIO | None = None) -> None:
         self._file, self._hash, self.size, self.closed = file, hashlib.sha256(), 0, False
 
     def write(self, data: bytes) -> int:
         """Append bytes."""
-        self._file.write(data)
+        if self._file is not None:
+            self._file.write(data)
         self._hash.update(data)
         self.size += memoryview(data).nbytes
         return memoryview(data).nbytes
@@ -233,10 +240,9 @@ class Store(ABC):
         except OSError as error:
             raise self._unwritable(name, error) from error
         if there:
-            with scratch_file() as spare:
-                made = HashingFile(spare)
-                yield made
-            if self.digest(name) != made.sha256:
+            made = HashingFile()
+            yield made
+            if self._digest_in_place(name) != made.sha256:
                 raise ResumeError(
                     f"{self.where(name)} is in the way, and this run would not write the same. Nothing is overwritten: "
                     "move that object away, or give another place, and run the same command again."
@@ -256,6 +262,15 @@ class Store(ABC):
         """Write an object; see :meth:`writing`."""
         with self.writing(name) as file:
             file.write(data)
+
+    def _digest_in_place(self, name: str) -> str | None:
+        """sha256 of what has the name of an object; ``None`` where that is a link to nothing."""
+        try:
+            return self.digest(name)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._unwritable(name, error) from error
 
     def _say(self, error: Exception) -> str:
         """What is wrong, without what is secret."""
@@ -441,12 +456,27 @@ class RemoteStore(Store):
     @contextlib.contextmanager
     def fetch(self, name: str) -> Iterator[BinaryIO]:
         """As of every store: a copy."""
-        with tempfile.TemporaryDirectory(prefix="bitterant-") as folder:
+        with contextlib.ExitStack() as stack:
+            try:
+                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bitterant-"))
+            except OSError as error:
+                raise self._no_room(name, error) from error
             path = Path(folder) / "object"
-            with self._as_os_errors():
-                self.fs.get_file(self._path(name), str(path))
+            try:
+                with self._as_os_errors():
+                    self.fs.get_file(self._path(name), str(path))
+            except OSError as error:
+                if error.errno in _FULL:  # which no store says of what it is asked for
+                    raise self._no_room(name, error) from error
+                raise
             with path.open("rb") as file:
                 yield file
+
+    def _no_room(self, name: str, error: OSError) -> OutputError:
+        return OutputError(
+            f"{self.where(name)} needs room in the temporary folder of this machine, which cannot be written: "
+            f"{self._say(error)}. Make room there, or name another folder with TMPDIR, and run the same command again."
+        )
 
     def remove(self, name: str) -> None:
         """As of every store."""
@@ -473,20 +503,26 @@ class RemoteStore(Store):
 
     @contextlib.contextmanager
     def _new(self, name: str) -> Iterator[HashingFile]:
-        with tempfile.TemporaryDirectory(prefix="bitterant-") as folder:
-            path = Path(folder) / "object"
-            with path.open("wb") as file:
-                made = HashingFile(file)
-                yield made
-            try:
-                self._upload(path, self._path(name))
-            except FileExistsError:
-                raise ResumeError(
-                    f"{self.where(name)} appeared while it was being written. Nothing is overwritten: does another run "
-                    "write there? The same command goes on where this one stopped."
-                ) from None
-            except Exception as error:
-                raise self._unwritable(name, error) from None
+        try:
+            with tempfile.TemporaryDirectory(prefix="bitterant-") as folder:
+                path = Path(folder) / "object"
+                with path.open("wb") as file:
+                    made = HashingFile(file)
+                    yield made
+                self._put_up(path, name)
+        except OSError as error:  # of the block, too, as for a file on a disk
+            raise self._no_room(name, error) from error
+
+    def _put_up(self, path: Path, name: str) -> None:
+        try:
+            self._upload(path, self._path(name))
+        except FileExistsError:
+            raise ResumeError(
+                f"{self.where(name)} appeared while it was being written. Nothing is overwritten: does another run "
+                "write there? The same command goes on where this one stopped."
+            ) from None
+        except Exception as error:
+            raise self._unwritable(name, error) from None
 
     def _upload(self, source: Path, path: str) -> None:
         if _protocol(self.fs) in _WHOLE:
@@ -565,13 +601,6 @@ def _secrets_of(url: str) -> tuple[str, ...]:
     values = [pair.partition("=")[2] for pair in query.split("&")] if "=" in query else []
     found = {text for text in (user.partition(":")[2], *values) if len(text) >= _LEAST_HIDDEN}
     return tuple(sorted({*found, *map(unquote, found)}, key=lambda text: -len(text)))
-
-
-@contextlib.contextmanager
-def scratch_file() -> Iterator[BinaryIO]:
-    """A file for a moment, which nobody else sees."""
-    with tempfile.TemporaryFile(prefix="bitterant-") as file:
-        yield cast(BinaryIO, file)
 
 
 def sha256_of(file: BinaryIO) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Unpack, overload
 
@@ -20,7 +21,7 @@ from ..request.places import check_writable
 from .pictures import Classes
 from .planning import make_plan
 from .run import StreamRunner
-from .sources import check_apart, find_source
+from .sources import check_apart, find_source, is_stream
 from .summary import StreamPlan, StreamSummary
 from .work import Worker
 
@@ -80,7 +81,8 @@ def apply_stream(
         output: OUT: the path or URL of a folder, new or begun by an earlier call. The records lie beside it, under its
             name with ``.bitterant`` behind.
         bank: textures by class, or perturbations by class or picture; a bank or the file it was saved in.
-        dry_run: write nothing and return a plan.
+        dry_run: write nothing and return a plan; of a folder of pictures on this machine that of
+            :func:`apply_folder`, which leaves shards in it aside.
         class_from: where the class of a sample stands: ``"path"``, the ending of a member, a field of its ``.json``, or
             a column. Found by itself where left out: ``.cls``, a column of Hugging Face's ``ClassLabel``, ``label``,
             or the folder in the archive.
@@ -94,6 +96,7 @@ def apply_stream(
         strict: skipped pictures make the exit code 1, too.
         workers: threads; the result does not depend on it.
         max_pixels: refuse larger pictures before decoding them.
+        max_seconds_per_file: a picture, or sample of a shard, that takes longer counts as failed.
         follow_links: take what symbolic links to files lead to, as in Hugging Face's cache.
         device, weights, allow_download: only for banks of clusters, which are applied to folders alone.
         progress: see :func:`protect_folder`.
@@ -108,6 +111,7 @@ def apply_stream(
     """
     started = time.perf_counter()
     problems = Problems()
+    elsewhere = is_stream(source, output)
     config = StreamConfig.collect({**options, "dry_run": dry_run}, problems)
     loaded = names = found = out = records = None
     with problems.collecting():
@@ -123,7 +127,15 @@ def apply_stream(
         records = open_store(records_place(output))
         out = open_store(output)
     with problems.collecting():
-        found = find_source(source, follow_links=config.follow_links)
+        only = "pictures" if dry_run and not elsewhere else None  # as the run over that folder takes it
+        found = find_source(source, follow_links=config.follow_links, only=only)
+    if config.shard is not None and (elsewhere or not dry_run):
+        problems.add(
+            ConfigError(
+                "--shard divides a folder of pictures on this machine. Of shards and object stores give each machine a "
+                "part of the objects by a pattern instead, such as 'pictures-{000000..000499}.tar', and the same OUT."
+            )
+        )
     if found is not None and out is not None:
         problems.add(check_apart(found, out))
     if found is not None and found.kind == "pictures" and (config.class_from or config.classes or config.columns):
@@ -142,6 +154,7 @@ def apply_stream(
     problems.raise_all()
     if loaded is None or found is None or out is None or records is None or classes is None:
         raise ConfigError("The request could not be checked.")  # a problem was noted whenever one is missing
+    found = replace(found, known=classes.known)
     (progress or silent)("found", 0, 0, found.describe())
     worker = Worker(
         source=found,
@@ -150,6 +163,7 @@ def apply_stream(
         classes=classes,
         writer=PictureWriter(bank=loaded, metadata=config.metadata, max_pixels=config.max_pixels, mark=config.mark),
         stop=stop or StopRequest(),
+        progress=progress or silent,
     )
     settings: dict[str, Any] = {
         "kind": found.kind,
@@ -166,7 +180,10 @@ def apply_stream(
     shown = masked(as_url(source))
     if dry_run:
         (progress or silent)("plan", 0, 1, "trying a few pictures")
-        return make_plan(worker, settings, shown)
+        plan = make_plan(worker, settings, shown)
+        if config.shard is not None:
+            plan.warnings.append(f"These are the figures of the whole, not of share {config.shard} alone.")
+        return plan
     run = StreamRunner(
         worker=worker,
         records=records,

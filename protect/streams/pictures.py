@@ -11,12 +11,16 @@ from ...errors import ConfigError, ImageError, UnknownNameError
 from ...imaging.encoding import output_name
 from ...imaging.formats import HEAD_BYTES, describe_unknown, sniff_format
 from ...imaging.label_maps import is_label_map
+from ...imaging.limits import TOO_LARGE
 from ...imaging.shards import Held, ParquetShard, Replaced, Sample, Shard, TarShard
 from ...records.manifest import ManifestRow, image_key
 from ...records.shared_options import FormatPolicy
+from ...records.threads import Attempt
 from ..folder.writing import NOTHING_FOR_IT, PictureWriter
 
 PATH: Final = "path"
+#: What the manifest says of a label map.
+LABEL_MAP: Final = "a label map, copied as it is"
 #: Columns that hold classes where nothing says which does.
 _USUAL: Final = ("label", "class", "category")
 
@@ -152,19 +156,29 @@ def plain_row(source: str, status: Any, reason: str | None, sha256: str | None =
 
 
 def protect_one(
-    writer: PictureWriter, data: bytes, row: ManifestRow, class_name: str | None, encoder: str
+    writer: PictureWriter,
+    data: bytes,
+    row: ManifestRow,
+    class_name: str | None,
+    encoder: str,
+    attempt: Attempt | None = None,
 ) -> tuple[bytes, ManifestRow]:
     """A picture's protected bytes, proved, with their row; no bytes where the bank holds nothing for it.
+
+    ``attempt``, at that picture, may be given up meanwhile.
 
     Raises:
         ImageError: it cannot be read or protected.
     """
-    with writer.room.entrance() as enter:
-        made = writer.make(data, row.source, image_key(class_name, row.sha256_in or ""), encoder, enter)
-        if made is None:
-            return b"", replace(row, status="skipped", reason=NOTHING_FOR_IT, output=None)
-        digest = hashlib.sha256(made.data).hexdigest()
-        return made.data, writer.proved(made, made.data, replace(row, sha256_out=digest))
+    try:
+        with writer.room.entrance(attempt) as enter:
+            made = writer.make(data, row.source, image_key(class_name, row.sha256_in or ""), encoder, enter)
+            if made is None:
+                return b"", replace(row, status="skipped", reason=NOTHING_FOR_IT, output=None)
+            digest = hashlib.sha256(made.data).hexdigest()
+            return made.data, writer.proved(made, made.data, replace(row, sha256_out=digest))
+    except MemoryError:  # of this picture: what is smaller still fits
+        raise ImageError(row.source, TOO_LARGE) from None
 
 
 def encoder_for(name: str, data: bytes, planned: tuple[str, str], policy: FormatPolicy) -> str:
@@ -177,7 +191,13 @@ def encoder_for(name: str, data: bytes, planned: tuple[str, str], policy: Format
 
 
 def protect_sample(
-    writer: PictureWriter, shard: Shard, sample: Sample, where: str, classes: Classes, policy: FormatPolicy
+    writer: PictureWriter,
+    shard: Shard,
+    sample: Sample,
+    where: str,
+    classes: Classes,
+    policy: FormatPolicy,
+    attempt: Attempt | None = None,
 ) -> Outcome:
     """Protect the pictures of a sample. Where one of them fails the whole sample is left out: nothing may be taken for
     protected that is not, and a sample without its picture stops whoever reads it.
@@ -189,6 +209,7 @@ def protect_sample(
         where: what its rows are called: the shard, and a slash.
         classes: tell its class.
         policy: of file formats.
+        attempt: at that sample, which may be given up meanwhile.
     """
     if sample.problem is not None:
         return Outcome([plain_row(f"{where}{sample.key}", "failed", sample.problem)], None)
@@ -209,14 +230,14 @@ def protect_sample(
                 raise ImageError(name, f"its bytes are not in the table, only a path: {held.path[:80]}")
             row = replace(row, sha256_in=hashlib.sha256(data).hexdigest())
             if is_label_map(held.kind, data, alone=len(sample.pictures) == 1):
-                rows.append(replace(row, status="copied", reason="a label map, copied as it is"))
+                rows.append(replace(row, status="copied", reason=LABEL_MAP))
                 continue
             path, encoder = _copy_name(held, data, name, policy)
             if path != held.path and path in taken:
                 path = f"{held.path}.{encoder.lower()}"
             taken.add(path)
             row = replace(row, output=f"{where}{path}" if held.label == held.path else name)
-            copy, row = protect_one(writer, data, row, class_name, encoder)
+            copy, row = protect_one(writer, data, row, class_name, encoder, attempt)
             rows.append(row)
             if row.status != "protected":
                 return Outcome([*map(_left_out, rows[:-1]), row], None)

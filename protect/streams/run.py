@@ -18,13 +18,16 @@ from ...imaging.allocator import giving_back
 from ...imaging.budget import FLOAT32_SLACK
 from ...imaging.loading import FileProblem
 from ...records.locks import exclusive
+from ...records.manifest import ManifestRow
 from ...records.progress import ProgressCallback
 from ...records.run_file import versions
 from ...records.run_state import explain_settings
-from ...records.stores import Item, LocalStore, Store
+from ...records.stores import LocalStore, Store
 from ...records.text import counted
 from ...records.threads import ordered_map
+from ..folder.writing import UNMARKED
 from ..request.places import check_writable
+from .pictures import LABEL_MAP
 from .sources import Task
 from .summary import MOST_PROBLEMS, Receipt, StreamRun, StreamSummary, Tally, receipt_of
 from .work import Result, Worker
@@ -35,6 +38,20 @@ _RECEIPTS: Final = "done"
 _MANIFEST: Final = "manifest"
 #: Of a receipt or a run file.
 _LARGEST_RECORD: Final = 1 << 28
+
+
+@dataclass
+class _Met:
+    """Rows of one kind: how many, the first, and in which file formats."""
+
+    count: int = 0
+    first: str = ""
+    formats: set[str] = field(default_factory=set)
+
+    def add(self, row: ManifestRow) -> None:
+        self.count += 1
+        self.first = self.first or row.source
+        self.formats.add(row.format or "")
 
 
 @dataclass(kw_only=True)
@@ -53,6 +70,8 @@ class StreamRunner:
     problems: list[FileProblem] = field(default_factory=list)
     problem_count: int = 0
     warnings: list[str] = field(default_factory=list)
+    maps: _Met = field(default_factory=_Met)
+    bare: _Met = field(default_factory=_Met)
 
     def __post_init__(self) -> None:
         self.source, self.output, self.config = self.worker.source, self.worker.output, self.worker.config
@@ -180,7 +199,7 @@ class StreamRunner:
             name
             for name, old in before.items()
             if (item := now.get(name)) is not None
-            and (item.size != old.size or (item.tag != old.tag and self._digest(item) != old.sha256))
+            and (item.size != old.size or (item.tag != old.tag and _digest(self.source.store, item.name) != old.sha256))
         ]
         if changed:
             raise ResumeError(
@@ -194,19 +213,13 @@ class StreamRunner:
         wrong = [name for name, made in outputs.items() if there.get(name) != made.size]
         if isinstance(self.output, LocalStore) and not wrong:
             # Elsewhere to read all of it again would cost as much as it took to write.
-            wrong = [name for name, made in outputs.items() if self.output.digest(name) != made.sha256]
+            wrong = [name for name, made in outputs.items() if _digest(self.output, name) != made.sha256]
         if wrong:
             raise ResumeError(
                 f"{counted(len(wrong), 'object')} that earlier runs wrote to {self.output.shown}, now missing or "
                 f"changed: {_some(wrong)}. Give another output place, or put back what was there."
             )
         return {name: made.size for name, made in outputs.items()}
-
-    def _digest(self, item: Item) -> str:
-        try:
-            return self.source.store.digest(item.name)
-        except OSError:
-            return ""
 
     def _pending(self, known: set[str]) -> list[Task]:
         """What is left to do, where these objects are done."""
@@ -235,10 +248,12 @@ class StreamRunner:
     def _vet(self, result: Result) -> None:
         """Refuse to go on where the samples of the very first shard all lack a class: something was asked for wrongly.
 
+        Of single pictures the folders were looked at before.
+
         Raises:
             BankError: they do.
         """
-        if self.tally.tasks == 0 and result.classless and not result.outputs:
+        if self.source.kind != "pictures" and self.tally.tasks == 0 and result.classless and not result.outputs:
             first = next(row for row in result.rows if row.status == "skipped")
             raise BankError(
                 f"The bank has nothing for any of the first {counted(len(result.rows), 'picture')}. {first.source}: "
@@ -267,6 +282,10 @@ class StreamRunner:
         if not result.sources or self.source.kind == "pictures":
             self.tally.counts["failed"] += len(unread)
         for row in result.rows:
+            if row.status == "copied" and row.reason == LABEL_MAP:
+                self.maps.add(row)
+            if row.status == "protected" and row.reason is not None and UNMARKED in row.reason:
+                self.bare.add(row)
             if row.is_problem:
                 self._tell(FileProblem(row.source, row.reason or ""))
         self.warnings += [note for note in result.notes if note not in self.warnings]
@@ -285,6 +304,24 @@ class StreamRunner:
                 f"{counted(len(strangers), 'object')} in {self.output.shown} that no finished task accounts for, so "
                 f"perhaps not protected, unless another run is writing there: {_some(sorted(strangers))}."
             )
+
+    def _tell_maps(self) -> list[str]:
+        if not self.maps.count:
+            return []
+        return [
+            f"{counted(self.maps.count, 'label map')}, such as {self.maps.first}, with numbers instead of a picture: "
+            "copied without any change, so not protected. Pictures of yours need another name, and another name of "
+            "their folder."
+        ]
+
+    def _tell_bare(self) -> list[str]:
+        if not self.bare.count:
+            return []
+        formats = " and ".join(sorted(self.bare.formats))
+        return [
+            f"{counted(self.bare.count, 'copy bears', 'copies bear')} no mark, since {formats} files hold none: "
+            f"{self.bare.first}{', ...' if self.bare.count > 1 else ''}. Convert them to PNG first to have them marked."
+        ]
 
     def _run_file(self, *, finished: bool, tally: Tally) -> StreamRun:
         return StreamRun(
@@ -305,7 +342,7 @@ class StreamRunner:
         )
 
     def _finish(self, resumed: int, protected: int) -> StreamSummary:
-        self.warnings += self.config.warnings()
+        self.warnings += [*self.config.warnings(), *self._tell_maps(), *self._tell_bare()]
         self.records.replace(_RUN, self._run_file(finished=True, tally=self.tally).to_bytes())
         seconds = time.perf_counter() - self.started
         return StreamSummary(
@@ -324,6 +361,14 @@ class StreamRunner:
             warnings=self.warnings,
             strict=self.config.strict,
         )
+
+
+def _digest(store: Store, name: str) -> str:
+    """sha256 of an object; empty where it cannot be read."""
+    try:
+        return store.digest(name)
+    except OSError:
+        return ""
 
 
 def _some(names: Sequence[str]) -> str:

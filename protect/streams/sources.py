@@ -67,6 +67,7 @@ class Source:
         chosen: whether they were named or matched one by one, so that others may lie beside them.
         captions: caption files between pictures.
         skipped: what is left aside, and why.
+        known: classes of the bank; a folder of such a name holds pictures, whatever its name says besides.
     """
 
     kind: Kind
@@ -75,16 +76,28 @@ class Source:
     chosen: bool = False
     captions: tuple[Item, ...] = ()
     skipped: tuple[FileProblem, ...] = field(default=(), repr=False)
+    known: frozenset[str] = frozenset()
 
     @cached_property
     def layout(self) -> Layout:
-        """The classes of single pictures, by their folders."""
-        return find_layout([item.name for item in self.items])
+        """The classes of single pictures, by their folders. Label maps beside them make no classes, nor change them."""
+        names = [item.name for item in self.items]
+        return find_layout([name for name in names if not self._is_partner(name)])
 
     @cached_property
     def stems(self) -> frozenset[str]:
         """What pictures are called that are no label maps by their name: those may belong to them."""
-        return frozenset(partner_stem(item.name) for item in self.items if not may_be_label_map(item.name))
+        return frozenset(partner_stem(item.name) for item in self.items if not self.may_be_map(item.name))
+
+    def may_be_map(self, name: str) -> bool:
+        """Whether a single picture may be a label map by its name, or by that of its folder."""
+        folders = name.split("/")[:-1]
+        return may_be_label_map(name) and not any(
+            folder in self.known and may_be_label_map(f"{folder}/x") for folder in folders
+        )
+
+    def _is_partner(self, name: str) -> bool:
+        return self.may_be_map(name) and partner_stem(name) in self.stems
 
     def names(self, policy: FormatPolicy) -> Mapping[str, tuple[str, str]]:
         """Name below OUT and file format of each single picture's copy."""
@@ -139,13 +152,14 @@ def is_stream(source: str | Path, output: str | Path) -> bool:
     return shards
 
 
-def find_source(place: str | Path, *, follow_links: bool = False) -> Source:
+def find_source(place: str | Path, *, follow_links: bool = False, only: Kind | None = None) -> Source:
     """Look what SRC is.
 
     Args:
         place: a path or URL of a folder, of a shard, or with patterns: ``*``, ``?``, ``[ab]``, ``**``, and
             ``{000..009}`` or ``{train,val}`` as WebDataset has them.
         follow_links: take what symbolic links to files lead to.
+        only: leave other kinds aside, as a run over a folder of pictures does; all are looked for if left out.
 
     Raises:
         ConfigError: nothing is there, shards are missing, or different kinds lie together.
@@ -158,7 +172,7 @@ def find_source(place: str | Path, *, follow_links: bool = False) -> Source:
     special = None if literal else _SPECIAL.search(text)
     if special is not None:
         start = text.rfind("/", 0, special.start()) + 1
-        return _chosen(open_store(text[:start] or ".", follow_links=follow_links), text[start:], masked(text))
+        return _chosen(open_store(text[:start] or ".", follow_links=follow_links), text[start:], masked(text), only)
     ending = text.partition("?")[0]
     if is_tar_name(ending) or is_parquet_name(ending) or is_packed_name(ending) or format_named(ending):
         store = open_store(text, of_object=True, follow_links=follow_links)
@@ -167,14 +181,14 @@ def find_source(place: str | Path, *, follow_links: bool = False) -> Source:
             if not (store.root / name).is_dir():
                 raise FolderError(f"There is no file {masked(text)}. Check the path.")
         elif (found := _stat(store, name)) is not None:
-            return _sorted(store, [found], chosen=True, shown=masked(text))
+            return _sorted(store, [found], chosen=True, shown=masked(text), only=only)
     store = open_store(text, follow_links=follow_links)
     if isinstance(store, LocalStore) and not store.root.is_dir():
         raise FolderError(f"There is no folder {store.shown}. Check the path.")
-    return _sorted(store, store.listing(), chosen=False, shown=store.shown)
+    return _sorted(store, store.listing(), chosen=False, shown=store.shown, only=only)
 
 
-def _chosen(store: Store, pattern: str, shown: str) -> Source:
+def _chosen(store: Store, pattern: str, shown: str, only: Kind | None) -> Source:
     found: dict[str, Item] = {}
     missing: list[str] = []
     listing: list[Item] | None = None
@@ -194,7 +208,7 @@ def _chosen(store: Store, pattern: str, shown: str) -> Source:
             f"{shown} stands for {counted(len(names), 'object')}, of which {len(missing)} are not there: "
             f"{', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}."
         )
-    return _sorted(store, found.values(), chosen="**" not in pattern, shown=shown)
+    return _sorted(store, found.values(), chosen="**" not in pattern, shown=shown, only=only)
 
 
 def _stat(store: Store, name: str) -> Item | None:
@@ -204,11 +218,13 @@ def _stat(store: Store, name: str) -> Item | None:
         raise ConfigError(f"{store.where(name)} cannot be opened: {error.strerror or error}.") from None
 
 
-def _sorted(store: Store, found: Iterable[Item], *, chosen: bool, shown: str) -> Source:
+def _sorted(store: Store, found: Iterable[Item], *, chosen: bool, shown: str, only: Kind | None) -> Source:
     by_kind: dict[str, list[Item]] = {kind: [] for kind in (*_KINDS, "captions")}
     skipped: list[FileProblem] = []
     for item in sorted(found, key=lambda item: os.fsencode(item.name)):
         kind, why = _kind_of(item.name)
+        if only is not None and kind in _KINDS and kind != only:
+            kind, why = None, why_not_a_picture(item.name)
         if kind is None:
             if why:
                 skipped.append(FileProblem(item.name, why))

@@ -222,7 +222,8 @@ class StreamSummary:
     def headline(self) -> str:
         """The outcome in one or two sentences."""
         counts = self.counts
-        done = "Nothing to do, all is finished: " if self.resumed == self.tasks else ""
+        nothing_left = self.resumed == self.tasks and not counts["failed"]
+        done = "Nothing to do, all is finished: " if nothing_left else ""
         parts = [f"{counted(counts['protected'], 'picture')} protected"]
         parts += [f"{counts[name]} {name}" for name in ("copied", "skipped", "failed") if counts[name]]
         where = "" if self.kind == "pictures" else f" in {counted(self.tasks, 'shard')}"

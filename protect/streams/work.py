@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 from ...errors import ConfigError, ImageError, OutputError
 from ...imaging.label_maps import is_label_map, partner_stem
+from ...imaging.limits import MAX_FILE_BYTES
+from ...imaging.loading import took_too_long
 from ...imaging.shards import Sample, Shard, open_shard
 from ...records.manifest import ManifestRow
-from ...records.progress import StopRequest
+from ...records.progress import ProgressCallback, StopRequest, silent
 from ...records.stores import HashingFile, Item, Store, sha256_of
-from ...records.threads import ordered_map
+from ...records.threads import Attempt, Patience, patient_map
+from ..folder.inputs import patience_with
 from ..folder.writing import OF_ONE_PATH, PictureWriter, follow_names
 from ..request.config import StreamConfig
-from .pictures import Classes, ClassUnknown, Outcome, encoder_for, plain_row, protect_one, protect_sample
+from .pictures import LABEL_MAP, Classes, ClassUnknown, Outcome, encoder_for, plain_row, protect_one, protect_sample
 from .sources import Source, Task
 from .summary import Input, Written
 
@@ -80,9 +83,16 @@ def _readable(samples: Iterator[Sample]) -> Iterator[Sample]:
         raise _Unreadable(str(error.strerror or error)) from error
 
 
+def _of_one_path(error: ConfigError | OutputError) -> str | None:
+    """What the disk says of one path alone; ``None`` where every other object would fail, too."""
+    cause = error.__cause__
+    return str(cause.strerror or cause) if isinstance(cause, OSError) and cause.errno in OF_ONE_PATH else None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Worker:
-    """Does tasks. Attributes are as in :func:`apply_stream`; ``writer`` puts the noise on."""
+    """Does tasks. Attributes are as in :func:`apply_stream`; ``writer`` puts the noise on, and ``progress`` hears of
+    what takes long."""
 
     source: Source
     output: Store
@@ -90,14 +100,16 @@ class Worker:
     classes: Classes
     writer: PictureWriter
     stop: StopRequest
+    progress: ProgressCallback = silent
 
     @property
     def most(self) -> int:
-        """Bytes that a picture within the limit of pixels can have, with room for what is said of it."""
-        return 8 * self.config.max_pixels + (1 << 26)
+        """Bytes that a picture within the limit of pixels can have, with room for what is said of it; never more than
+        any file may have."""
+        return min(MAX_FILE_BYTES, 8 * self.config.max_pixels + (1 << 26))
 
     @cached_property
-    def _names(self) -> dict[str, tuple[str, str]]:
+    def _names(self) -> Mapping[str, tuple[str, str]]:
         return self.source.names(self.config.format)
 
     @cached_property
@@ -120,7 +132,15 @@ class Worker:
         if self.source.kind != "pictures":
             return self._shard(task.items[0], tell, so_far)
         result = Result()
-        with closing(ordered_map(self._single, task.items, workers=self.config.threads, stop=self.stop)) as done:
+        singles = patient_map(
+            self._single,
+            task.items,
+            workers=self.config.threads,
+            stop=self.stop,
+            patience=self._patience(lambda item: item.name),
+            late=self._late,
+        )
+        with closing(singles) as done:
             for item, (single, written) in zip(task.items, done, strict=False):
                 result.rows.append(single.row)
                 result.sources += [] if single.source is None else [single.source]
@@ -131,23 +151,34 @@ class Worker:
             self.stop.check(so_far)
         return result
 
-    def _single(self, item: Item) -> tuple[Single, Written | None]:
-        made = self.make(item)
+    def _patience(self, named: Callable[[Any], str]) -> Patience[Any]:
+        """As in a folder run, for items of which ``named`` tells the names."""
+        patience = patience_with(self.progress, self.config.max_seconds_per_file)
+        return Patience(patience.limit, lambda item, seconds: patience.tell(named(item), seconds))
+
+    def _late(self, item: Item, limit: float) -> tuple[Single, None]:
+        """Of an object that was given up: the next run tries it again."""
+        self.source.store.check()
+        return Single(plain_row(item.name, "failed", took_too_long(limit)), None), None
+
+    def _single(self, item: Item, attempt: Attempt) -> tuple[Single, Written | None]:
+        made = self.make(item, attempt)
+        attempt.commit()  # what was given up meanwhile puts nothing into OUT
         if made.data is None or made.row.output is None:
             return made, None
         digest = hashlib.sha256(made.data).hexdigest()
         try:
             self.output.put(made.row.output, made.data)
         except (ConfigError, OutputError) as error:
-            if not isinstance(error.__cause__, OSError) or error.__cause__.errno not in OF_ONE_PATH:
+            if (told := _of_one_path(error)) is None:
                 raise
-            why = f"cannot be written as {made.row.output}: {error.__cause__.strerror or error.__cause__}; rename it"
-            return Single(plain_row(made.row.source, "failed", why, made.row.sha256_in), made.source), None
+            why = f"cannot be written as {made.row.output}: {told}; rename it"
+            return Single(plain_row(made.row.source, "failed", why), None), None
         written = Written(name=made.row.output, size=len(made.data), sha256=digest)
         return replace(made, row=replace(made.row, sha256_out=digest), data=None), written
 
-    def make(self, item: Item) -> Single:
-        """Make the copy of a picture, or of a caption file, by itself.
+    def make(self, item: Item, attempt: Attempt | None = None) -> Single:
+        """Make the copy of a picture, or of a caption file, by itself; it may be given up meanwhile.
 
         Raises:
             OutputError: SRC is gone.
@@ -164,13 +195,13 @@ class Worker:
             if name not in self._names:
                 followed = follow_names(name, data, self._renamed)
                 return Single(replace(row, status="copied", reason=followed.reason, output=name), source, followed.data)
-            if is_label_map(name, data, alone=partner_stem(name) not in self.source.stems):
-                why = "a label map, copied as it is"
-                return Single(replace(row, status="copied", reason=why, output=name), source, data)
-            class_name = self.classes.in_folder(self.source.layout.class_of[name], name)
+            alone = partner_stem(name) not in self.source.stems
+            if self.source.may_be_map(name) and is_label_map(name, data, alone=alone):
+                return Single(replace(row, status="copied", reason=LABEL_MAP, output=name), source, data)
+            class_name = self.classes.in_folder(self.source.layout.class_of.get(name), name)
             encoder = encoder_for(name, data, self._names[name], self.config.format)
             row = replace(row, output=self._names[name][0])
-            copy, row = protect_one(self.writer, data, row, class_name, encoder)
+            copy, row = protect_one(self.writer, data, row, class_name, encoder, attempt)
             return Single(row, source, copy or None)
         except ClassUnknown as error:
             return Single(replace(row, status="skipped", reason=f"{error}; not copied"), source, classless=True)
@@ -185,9 +216,9 @@ class Worker:
         """Open a shard as it was asked for; see :func:`~bitterant.imaging.shards.open_shard`."""
         return open_shard(file, name, columns=self.config.columns, most=self.most)
 
-    def protect(self, shard: Shard, name: str, sample: Sample) -> Outcome:
-        """Protect a sample of the shard of this name."""
-        return protect_sample(self.writer, shard, sample, f"{name}/", self.classes, self.config.format)
+    def protect(self, shard: Shard, name: str, sample: Sample, attempt: Attempt | None = None) -> Outcome:
+        """Protect a sample of the shard of this name; it may be given up meanwhile."""
+        return protect_sample(self.writer, shard, sample, f"{name}/", self.classes, self.config.format, attempt)
 
     def _shard(self, item: Item, tell: Tell, so_far: str) -> Result:
         """A shard. One that is damaged anywhere is left out as a whole."""
@@ -202,26 +233,50 @@ class Worker:
                     result.outputs.append(Written(name=name, size=made.size, sha256=made.sha256))
         except ImageError as error:
             # Nothing of it was put in place, whatever its first samples came to.
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno is not None:
+                return self._unread(name, error.__cause__)  # the disk's or the network's fault, and no damage
             row = plain_row(name, "failed", f"the whole shard: {error.reason}", digest)
             return Result([row], result.sources)
         except (OSError, _Unreadable) as error:
-            self.source.store.check()
-            why = error.strerror if isinstance(error, OSError) else None
-            return Result([plain_row(name, "failed", f"cannot be read: {why or error}")])
+            return self._unread(name, error)
+        except (ConfigError, OutputError) as error:
+            if (why := _of_one_path(error)) is None:
+                raise
+            return Result([plain_row(name, "failed", f"cannot be written: {why}; rename it")])
         return result
+
+    def _unread(self, name: str, error: Exception) -> Result:
+        """Of a shard that could not be read: the next run tries it again."""
+        self.source.store.check()
+        why = error.strerror if isinstance(error, OSError) else None
+        return Result([plain_row(name, "failed", f"cannot be read: {why or error}")])
 
     def _copy(self, name: str, file: BinaryIO, made: HashingFile, result: Result, tell: Tell, so_far: str) -> None:
         shard = self.open_shard(file, name)
         kept = seen = 0
 
-        def work(sample: Sample) -> tuple[Sample, Outcome]:
-            return sample, self.protect(shard, name, sample)
+        # A sample holds its own bytes and reads nothing of the shard any more, so one that was given up, whose thread
+        # goes on, disturbs no other.
+        def work(sample: Sample, attempt: Attempt) -> tuple[Sample, Outcome]:
+            return sample, self.protect(shard, name, sample, attempt)
 
-        samples = _readable(shard.samples())
+        def late(sample: Sample, limit: float) -> tuple[Sample, Outcome]:
+            labels = [held.label for held in sample.pictures] or [sample.key]
+            why = took_too_long(limit)
+            return sample, Outcome([plain_row(f"{name}/{label}", "failed", why) for label in labels], None)
+
+        outcomes = patient_map(
+            work,
+            _readable(shard.samples()),
+            workers=self.config.threads,
+            stop=self.stop,
+            patience=self._patience(lambda sample: f"{name}/{sample.key}"),
+            late=late,
+        )
         # What writes is closed before its file is, whatever becomes of that.
         with (
             closing(shard.writer(made)) as writer,
-            closing(ordered_map(work, samples, workers=self.config.threads, stop=self.stop)) as done,
+            closing(outcomes) as done,
         ):
             for sample, outcome in done:
                 seen += 1

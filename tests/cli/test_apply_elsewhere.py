@@ -70,6 +70,17 @@ def test_a_folder_of_pictures_takes_the_path_it_took(
     assert "--class-from: for shards alone" in wrong.stderr
 
 
+def test_a_dry_run_decides_as_the_run_does(run: Run, make_folder: MakeFolder, book: Path, tmp_path: Path) -> None:
+    source = make_folder({"cats": 2, "dogs": 2})
+    for path in source.rglob("*.png"):
+        Image.open(path).resize((40, 40)).save(path)
+    pack(source, source / "stray.tar")
+    for words in (["--dry-run"], []):
+        done = run("apply", source, tmp_path / "out", "--bank", book, *words)
+        assert done.exit_code == 0, done.stderr
+        assert "stray.tar" in done.stderr
+
+
 def test_protect_names_the_two_commands(run: Run, tmp_path: Path) -> None:
     found = run("protect", "s3://bucket/photos", tmp_path / "out")
     assert found.exit_code == 2
