@@ -270,7 +270,7 @@ class TestRefusals:
     def test_a_generator_that_is_not_there(self, run: Run, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         from bitterant.protect.methods import t2ue
 
-        def missing(directory: Path | None, device: str, **text_tower: object) -> None:
+        def missing(*_: object, **__: object) -> None:
             raise WeightsError("There is no generator.")
 
         monkeypatch.setattr(t2ue, "load_source", missing)

@@ -297,7 +297,7 @@ def test_bad_requests_are_told_before_any_work(kit: Any) -> None:
     refuse(ConfigError, "has no working resolution", resolution=64)
     refuse(ConfigError, "for_resolution 0 is below 16", parameters={"for_resolution": 0})
     refuse(ConfigError, "floor of texture must be more than 0 and at most 1", parameters={"floor": 2.0})
-    refuse(ConfigError, "colour 3 is outside", parameters={"colour": 3.0})
+    refuse(ConfigError, "colour of texture must be at least 0 and at most 1", parameters={"colour": 3.0})
     refuse(ConfigError, "works per sample", granularity="class")
     refuse(LabelError, "only one class folder", kit.folder("alone", classes=1))
     kit.draw(kit.root / "flat/0.png", 1)
