@@ -228,6 +228,7 @@ class TarShard:
                 end = archive.offset
                 self.share = min(1.0, end / self._size)
                 if not info.isdir():
+                    info.name = info.name.removeprefix("./")  # as `tar -C FOLDER .` writes names
                     yield info
             end = archive.offset
         except (tarfile.TarError, OSError, ValueError, EOFError, RecursionError, MemoryError) as error:

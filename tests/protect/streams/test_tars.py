@@ -210,6 +210,15 @@ def test_hostile_members_are_left_out_and_told(book: TextureBank, tmp_path: Path
     assert all(why for why in reasons.values())
 
 
+def test_an_archive_of_a_folder_as_tar_packs_it(book: TextureBank, tmp_path: Path) -> None:
+    plain = [(str(name), data) for name, data in samples(2)]
+    write_tar(tmp_path / "plain" / "p.tar", plain)
+    write_tar(tmp_path / "dotted" / "p.tar", [(f"./{name}", data) for name, data in plain])
+    for source in ("plain", "dotted"):
+        assert apply_stream(tmp_path / source, tmp_path / f"{source}-out", bank=book).counts["protected"] == 2
+    assert read_tar(tmp_path / "dotted-out" / "p.tar") == read_tar(tmp_path / "plain-out" / "p.tar")
+
+
 def raw_header(name: bytes, size: bytes, kind: bytes = b"0") -> bytes:
     """A member's header with a size field of any kind."""
     block = bytearray(512)
