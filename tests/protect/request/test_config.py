@@ -131,10 +131,9 @@ def test_the_command_of_a_run_tells_no_place_of_the_disk(tmp_path: Path) -> None
         {"epsilon": 4 / 255, "key_file": key, "workers": 3, "resume": False, "bank": tmp_path / "b", "format": "webp"}
     )
     told = config.command("texture", None)
-    assert (
-        told == "bitterant protect SRC OUT --epsilon 4 --method texture --seed 0 --key-file 'set one.key' --format webp"
-    )
-    assert ProtectConfig().command("emn", 32).endswith("--method emn --seed 0 --resolution 32")
+    assert told == "bitterant protect SRC OUT --epsilon 4 --method texture --key-file 'set one.key' --format webp"
+    assert ProtectConfig().command("emn", 32).endswith("--method emn --resolution 32")
+    assert "--seed 0" in ProtectConfig(seed=0).command("texture", None), "of which the key is made"
     assert ApplyConfig.of({"class_name": "cats"}).command(tmp_path / "my.bank") == (
         "bitterant apply SRC OUT --class cats --bank my.bank"
     )
