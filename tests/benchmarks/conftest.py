@@ -1,15 +1,18 @@
-"""Pictures in the format that the scripts read."""
+"""The script that a module tests, and pictures in the format that the scripts read."""
 
 from __future__ import annotations
 
+import importlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 CLASSES = 4
 
 
@@ -41,3 +44,11 @@ def _write_pictures(path: Path, *, train: int, test: int) -> Path:
 def write_pictures() -> Callable[..., Path]:
     """Writes gratings, a direction a class, in the format of the CIFAR-10 copy."""
     return _write_pictures
+
+
+@pytest.fixture(scope="module")
+def script(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """The module under ``benchmarks/`` that a test module is named after."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(BENCHMARKS))
+        yield importlib.import_module(request.path.stem.removeprefix("test_"))

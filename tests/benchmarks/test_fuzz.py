@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
 import os
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,6 @@ from hypothesis import strategies as st
 
 from bitterant.errors import BitterantError, ImageError
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's about damaged files
 pytest.importorskip("pyarrow", reason="its tables are among what is damaged")
 if not sys.platform.startswith("linux"):
@@ -28,25 +25,18 @@ if not sys.platform.startswith("linux"):
 
 
 @pytest.fixture(scope="module")
-def fuzz() -> Iterator[Any]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(BENCHMARKS))
-        yield importlib.import_module("fuzz")
+def targets(script: Any) -> Any:
+    return script.make_targets()
 
 
-@pytest.fixture(scope="module")
-def targets(fuzz: Any) -> Any:
-    return fuzz.make_targets()
-
-
-def test_nothing_breaks_on_some_thousand_damaged_files(fuzz: Any, targets: Any, tmp_path: Path) -> None:
-    progress = fuzz.run(targets, 2000, 7, tmp_path)
-    assert progress.failures == {}, fuzz.table(progress)
+def test_nothing_breaks_on_some_thousand_damaged_files(script: Any, targets: Any, tmp_path: Path) -> None:
+    progress = script.run(targets, 2000, 7, tmp_path)
+    assert progress.failures == {}, script.table(progress)
     assert progress.done == 2000
     assert set(progress.by_target) == set(targets)
 
 
-def test_every_target_reads_what_is_sound(fuzz: Any, targets: Any, tmp_path: Path) -> None:
+def test_every_target_reads_what_is_sound(script: Any, targets: Any, tmp_path: Path) -> None:
     """Otherwise it would be damaged files alone that nothing breaks on."""
     for name, target in targets.items():
         read = 0
@@ -92,14 +82,14 @@ def take_time(data: bytes, folder: Path) -> None:
     ],
 )
 def test_what_breaks_is_kept_and_the_rest_goes_on(
-    fuzz: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Any, kind: str
+    script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Any, kind: str
 ) -> None:
-    monkeypatch.setattr(fuzz, "CPU_SECONDS", 0.2)
-    monkeypatch.setattr(fuzz, "MEMORY_KIB", 32 << 10)
-    monkeypatch.setattr(fuzz, "warm_up", lambda targets: None)
-    bad = fuzz.Target(read, (b"0123",), lambda rng, data, others: rng.randbytes(4))
-    good = fuzz.Target(lambda data, folder: None, (b"0123",), bad.damage)
-    progress = fuzz.run({"bad": bad, "good": good}, 12, 0, tmp_path)
+    monkeypatch.setattr(script, "CPU_SECONDS", 0.2)
+    monkeypatch.setattr(script, "MEMORY_KIB", 32 << 10)
+    monkeypatch.setattr(script, "warm_up", lambda targets: None)
+    bad = script.Target(read, (b"0123",), lambda rng, data, others: rng.randbytes(4))
+    good = script.Target(lambda data, folder: None, (b"0123",), bad.damage)
+    progress = script.run({"bad": bad, "good": good}, 12, 0, tmp_path)
     assert progress.done == 12
     assert set(progress.failures) == {kind}
     assert progress.failures[kind] == progress.by_target["bad"] > 0
@@ -107,14 +97,14 @@ def test_what_breaks_is_kept_and_the_rest_goes_on(
     kept = sorted((tmp_path / "failures").glob("*.bin"))
     assert 0 < len(kept) <= 3
     number = int(kept[0].stem.rpartition("-")[2])
-    assert fuzz.make_input({"bad": bad, "good": good}, 0, number) == ("bad", kept[0].read_bytes())
+    assert script.make_input({"bad": bad, "good": good}, 0, number) == ("bad", kept[0].read_bytes())
 
 
-def test_a_run_goes_on_where_it_stopped(fuzz: Any, targets: Any, tmp_path: Path) -> None:
+def test_a_run_goes_on_where_it_stopped(script: Any, targets: Any, tmp_path: Path) -> None:
     some = {name: targets[name] for name in ("manifest", "exif")}
-    fuzz.run(some, 50, 1, tmp_path / "parts")
+    script.run(some, 50, 1, tmp_path / "parts")
     assert json.loads((tmp_path / "parts" / "progress-1.json").read_text())["done"] == 50
-    parts, whole = fuzz.run(some, 120, 1, tmp_path / "parts"), fuzz.run(some, 120, 1, tmp_path / "whole")
+    parts, whole = script.run(some, 120, 1, tmp_path / "parts"), script.run(some, 120, 1, tmp_path / "whole")
     assert (parts.done, parts.by_target) == (120, whole.by_target)
 
 
@@ -128,14 +118,14 @@ JSON = st.recursive(
 @pytest.mark.parametrize("name", ["map", "state", "report", "captions", "manifest", "request", "table-jsonl"])
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lines=st.lists(JSON, min_size=1, max_size=3))
-def test_any_json(fuzz: Any, targets: Any, tmp_path: Path, name: str, lines: list[Any]) -> None:
+def test_any_json(script: Any, targets: Any, tmp_path: Path, name: str, lines: list[Any]) -> None:
     data = b"\n".join(json.dumps(line).encode("utf-8", "surrogatepass") for line in lines)
-    assert fuzz.judge(targets[name], data, tmp_path) is None
+    assert script.judge(targets[name], data, tmp_path) is None
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.binary(max_size=200), choice=st.randoms(use_true_random=False))
-def test_any_bytes(fuzz: Any, targets: Any, tmp_path: Path, data: bytes, choice: random.Random) -> None:
+def test_any_bytes(script: Any, targets: Any, tmp_path: Path, data: bytes, choice: random.Random) -> None:
     name = choice.choice(sorted(targets))
     head = choice.choice(targets[name].sound)[: choice.choice((0, 4, 40, 400))]
-    assert fuzz.judge(targets[name], head + data, tmp_path) is None
+    assert script.judge(targets[name], head + data, tmp_path) is None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,14 +13,7 @@ import torch
 
 from bitterant.attacks.adversaries import projection
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 ARMS = ("clean", "texture", "emn")
-
-
-@pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module("gpu_robustness")
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -16,14 +15,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from bitterant.attacks.adversaries.adversarial import AdversarialObjective
 from bitterant.protect.methods.pgd import pgd_min
 from bitterant.surrogates import FrozenSurrogate, Recipe, create_surrogate, train_classifier
-
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-
-
-@pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module("gpu_tables")
 
 
 def test_every_part_runs_and_its_rows_are_kept(

@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import math
-from pathlib import Path
 from types import ModuleType
 
 import pytest
-
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-
-
-@pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module("scale_simulation")
 
 
 def costs(script: ModuleType, **changed: float):

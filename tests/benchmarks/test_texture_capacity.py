@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,17 +12,13 @@ import pytest
 from bitterant.imaging.picture import Picture
 from bitterant.protect import TextureBank
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-
 
 def test_a_row_for_each_number_of_classes(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    script: Any,
     write_pictures: Callable[..., Path],
 ) -> None:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    script = importlib.import_module("texture_capacity")
     data = write_pictures(tmp_path / "pictures.npz", train=24, test=12)
     script.main(
         [
@@ -40,9 +36,7 @@ def test_a_row_for_each_number_of_classes(
             assert 0.0 <= least <= mean <= most <= 100.0
 
 
-def test_copies_are_within_the_budget_and_of_their_own_class(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    script = importlib.import_module("texture_capacity")
+def test_copies_are_within_the_budget_and_of_their_own_class(script: Any) -> None:
     plain = Picture(np.full((32, 32, 3), 128, np.uint8))
     bank = TextureBank.of_classes(["0000", "0001"], bytes(range(16)))
     copies = script.protected([plain] * 2, [0, 1], bank, 32).astype(int) - 128

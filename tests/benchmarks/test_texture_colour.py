@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
 def test_the_table_is_whole_and_goes_on(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    script: Any,
     write_pictures: Callable[..., Path],
 ) -> None:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    script = importlib.import_module("texture_colour")
     data = write_pictures(tmp_path / "pictures.npz", train=24, test=12)
     rows = tmp_path / "rows.jsonl"
     words = [
