@@ -18,6 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from ...errors import ConfigError, FolderError, OutputError, ResumeError
+from ...imaging.loading import sha256_file
 from ...imaging.visibility import FLIP_MISSING, flip_available
 from ...records.files import atomic_file, sweep_temporaries, sync_folder, write_atomic
 from ...records.locks import exclusive, holding
@@ -264,7 +265,7 @@ class _Merging:
             return item, None
         source, target = self.shares[number].session.output / row.output, self.destination / row.output
         if os.path.lexists(target):
-            if target.is_symlink() or not target.is_file() or _digest(target) != row.sha256_out:
+            if target.is_symlink() or not target.is_file() or sha256_file(target) != row.sha256_out:
                 raise FolderError(f"{target} is in the way and no file of these shares. Move it away.")
             return item, None
         try:
@@ -324,10 +325,6 @@ class _Inputs(Iterable[InputRecord]):
             # A picture that the bank holds nothing for is skipped, too, but it was read.
             aside = row.status == "skipped" and row.sha256_in is None
             yield InputRecord(row.source, "skipped" if aside else "image", row.sha256_in)
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(read_regular(path)).hexdigest()
 
 
 def _without_share(command: str) -> str:

@@ -376,7 +376,7 @@ class ProtectConfig(ShareConfig, WriteConfig, FitConfig):
         told["parameters"] = {
             name: Path(value).name if name in files else value for name, value in (self.parameters or {}).items()
         }
-        line = self.repeat("protect", ("method", "seed"), **told)
+        line = self.repeat("protect", ("method",), **told)
         return line if isinstance(self.method, str) else f"{line}  # called from Python with a method of its own"
 
 

@@ -24,7 +24,7 @@ from bitterant.imaging import Budget, Picture, decode, flip_available, scan_fold
 from bitterant.imaging.scan import OWN_NAMES, OWN_PREFIXES
 from bitterant.imaging.visibility import SEEN
 from bitterant.protect.bank import Bank
-from bitterant.protect.folder import apply_folder, fit_folder, protect_folder, run, writing
+from bitterant.protect.folder import apply_folder, fit_folder, inputs, protect_folder, run, writing
 from bitterant.protect.folder.report import REPORT_NAME
 from bitterant.protect.methods import create_method
 from bitterant.records.manifest import MANIFEST_NAME
@@ -307,6 +307,24 @@ def test_a_source_that_changes_under_way_fails_alone(kit: Any) -> None:
     assert [(problem.relative, problem.reason) for problem in summary.problems] == [
         ("class1/1.png", "the file changed while the run was under way")
     ]
+    assert not (output / "class1/1.png").exists()
+
+
+def test_a_file_that_could_be_read_only_later_is_not_said_to_have_changed(
+    kit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, output, bank = kit.folder(), kit.root / "out", kit.root / "bank"
+    fit_folder(source, bank, **NOISE)
+    real = inputs.sha256_file
+
+    def sha256_file(path: Path) -> str:
+        if path.match("class1/1.png"):
+            raise OSError("the disk is slow today")
+        return real(path)
+
+    monkeypatch.setattr(inputs, "sha256_file", sha256_file)
+    (problem,) = apply_folder(source, output, bank=bank).problems
+    assert (problem.relative, "when the run began" in problem.reason) == ("class1/1.png", True)
     assert not (output / "class1/1.png").exists()
 
 

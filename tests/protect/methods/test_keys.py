@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from pathlib import Path
 from typing import Any, cast
 
@@ -55,3 +56,12 @@ def test_a_key_may_be_given_as_it_is(name: str, tmp_path: Path) -> None:
         create_method(name, secret=SECRET, key_file=str(tmp_path / "file"))
     with pytest.raises(ConfigError, match="5 bytes can be guessed"):
         create_method(name, secret=b"short")
+
+
+@pytest.mark.parametrize("name", KEYED)
+def test_a_secret_of_another_kind_is_refused_and_not_told(name: str) -> None:
+    text = SECRET.hex()
+    with pytest.raises(ConfigError, match="is bytes") as caught:
+        create_method(name, secret=text)
+    told = "".join(traceback.format_exception(caught.value))
+    assert text not in told.replace("create_method(name, secret=text)", "")

@@ -17,7 +17,8 @@ from PIL import Image
 from bitterant.protect import ErrorMinimizing, FitProgress
 from bitterant.protect.bank import Bank, load_bank
 from bitterant.protect.methods import checkpoint
-from bitterant.protect.methods.ranks import ranks
+from bitterant.protect.methods.messages import Message
+from bitterant.protect.methods.ranks import _COMPUTE, _Leader, ranks
 from bitterant.protect.methods.self_check import SelfCheck
 
 pytest.importorskip("lightning_fabric")
@@ -235,3 +236,43 @@ def test_what_ends_one_ends_both_with_one_message(
 def test_a_process_on_its_own_leads_itself() -> None:
     assert ranks().size == 1
     assert list(ranks().map(max, [(1, 2), (5, 3)])) == [2, 5]
+
+
+class Wire:
+    """Two followers that answer each job once, and like gloo's are heard only while nothing of theirs waits."""
+
+    size = 3
+    own = staticmethod(torch.device)
+
+    def __init__(self) -> None:
+        self.waiting: set[int] = set()
+
+    def send(self, rank: int, kind: int, message: Message) -> None:
+        assert rank not in self.waiting, "would wait for ever"
+        if kind == _COMPUTE:
+            self.waiting.add(rank)
+
+    def send_all(self, message: Message) -> None:
+        assert not self.waiting, "would wait for ever"
+
+    def receive(self, rank: int) -> tuple[int, Message]:
+        self.waiting.remove(rank)
+        return _COMPUTE, Message.of((rank, None, False), {})
+
+
+def its_own(number: int) -> int:
+    if number < 0:
+        raise ValueError("no such number")
+    return number
+
+
+@pytest.mark.parametrize("then", ["share", "forget", "map"])
+def test_after_an_error_in_its_own_block_the_leader_is_still_understood(then: str) -> None:
+    leader = _Leader(Wire())  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="no such number"):
+        list(leader.map(its_own, [(-1,), (1,), (2,)]))
+    if then == "share":
+        leader.share(pictures=3)
+    elif then == "forget":
+        leader.forget()
+    assert list(leader.map(its_own, [(7,), (1,), (2,)])) == [7, 1, 2]

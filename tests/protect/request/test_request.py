@@ -21,6 +21,7 @@ from bitterant.errors import (
     UnknownNameError,
 )
 from bitterant.protect.folder import apply_folder, fit_folder, protect_folder
+from bitterant.protect.methods import create_method
 from bitterant.protect.request import FitConfig, check_fit, check_source
 from bitterant.protect.request.suitability import choose_method
 from bitterant.records.config import Problems
@@ -102,6 +103,13 @@ def test_unknown_names_come_with_the_nearest(kit: Any) -> None:
 )
 def test_values_out_of_range(kit: Any, options: dict[str, Any], word: str) -> None:
     refuse(ConfigError, 2, word, source=kit.folder(), output=kit.root / "out", **noise(**options))
+
+
+def test_a_seed_beside_a_method_that_has_another(kit: Any) -> None:
+    output = kit.root / "out"
+    for seed in (0, 4):
+        method = create_method("noise", seed=seed, device="cpu")
+        refuse(ConfigError, 2, f"has the seed {seed}", source=kit.folder(), output=output, method=method, seed=5)
 
 
 def test_everything_that_is_wrong_is_said_at_once(kit: Any) -> None:
