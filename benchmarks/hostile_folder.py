@@ -25,6 +25,8 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import fuzz_corpus as corpus
@@ -309,7 +311,9 @@ def main() -> None:
     args = parser.parse_args()
     place = args.keep or Path(tempfile.mkdtemp(prefix="bitterant-hostile-"))
     try:
-        good = make_hostile(place / "hostile")
+        # In a process of its own: what this one had held at most would count as the peak of the command that it starts.
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as drawing:
+            good = drawing.submit(make_hostile, place / "hostile").result()
         count = sum(len(names) for _, _, names in os.walk(place / "hostile"))
         code, cpu, peak, wall, said = protect(place / "hostile", place / "out", args.options)
         manifest = place / "out" / "bitterant-manifest.jsonl"

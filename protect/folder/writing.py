@@ -279,6 +279,7 @@ class FileWriter(PictureWriter):
             return _plain(job, "skipped", NOTHING_FOR_IT)
         attempt.commit()
         target, digest = self._put(job, made.data)
+        made = replace(made, data=b"")  # it is read back from the disk, and the picture may be a large one
         with _discarding(target, relative):
             found = target.read_bytes()
             if hashlib.sha256(found).hexdigest() != digest:
