@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
@@ -299,7 +298,6 @@ class _Merging:
                     images_per_second=round(summary.counts["protected"] / total, 3) if total else 0.0,
                 ),
                 "bank_sha256": banks.pop() if len(banks) == 1 else None,
-                "repeat": None if self._whole.repeat is None else _without_share(self._whole.repeat),
                 "shard": None,
             }
         )
@@ -325,8 +323,3 @@ class _Inputs(Iterable[InputRecord]):
             # A picture that the bank holds nothing for is skipped, too, but it was read.
             aside = row.status == "skipped" and row.sha256_in is None
             yield InputRecord(row.source, "skipped" if aside else "image", row.sha256_in)
-
-
-def _without_share(command: str) -> str:
-    """The command of a share as that of the whole run."""
-    return re.sub(r" --shard \d+/\d+", "", command)

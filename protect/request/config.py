@@ -239,8 +239,9 @@ class FitConfig(WeightsConfig, BudgetConfig):
         return found
 
 
-#: What neither decides about the result nor is a wish that lasts: left to whoever repeats a command.
-_ONCE: Final[dict[str, Any]] = {"resume": True, "workers": None}
+#: What neither decides about the result nor is a wish that lasts: left to whoever repeats a command. So is the share,
+#: which the run file tells by itself: the command is that of all shares, and of what they are joined to.
+_ONCE: Final[dict[str, Any]] = {"resume": True, "workers": None, "shard": None}
 
 
 class ReadConfig(Config):
