@@ -7,6 +7,8 @@ underflow and ``sign`` would return 0.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,6 +16,34 @@ from torch import Tensor
 from ...imaging.image_set import Writable
 from ...surrogates import FrozenSurrogate, add_rows, class_losses
 from .written import ResizeOperator, TintBound
+
+
+@dataclass(frozen=True)
+class CropFlip:
+    """One crop of reflected images; those from the place ``upright`` on are mirrored.
+
+    Attributes:
+        padding: reflect padding in px.
+        top, left: where the crop begins, in 0..2 * padding.
+        upright: images before the first that is mirrored.
+    """
+
+    padding: int
+    top: int
+    left: int
+    upright: int
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Shifted images of the same shape ``[B, 3, R, R]``; differentiable."""
+        side, p = images.shape[-1], self.padding
+        moved = F.pad(images, (p, p, p, p), mode="reflect")[
+            :, :, self.top : self.top + side, self.left : self.left + side
+        ]
+        return torch.cat([moved[: self.upright], moved[self.upright :].flip(3)])
+
+    def starting_at(self, place: int) -> CropFlip:
+        """The same for the images from a place on."""
+        return replace(self, upright=max(0, self.upright - place))
 
 
 class RandomCropFlip:
@@ -31,15 +61,16 @@ class RandomCropFlip:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Shifted images of the same shape ``[B, 3, R, R]``; differentiable."""
-        side, p = images.shape[-1], self.padding
-        top, left = (int(v) for v in torch.randint(0, 2 * p + 1, (2,), generator=self._generator))
-        moved = F.pad(images, (p, p, p, p), mode="reflect")[:, :, top : top + side, left : left + side]
-        half = len(images) // 2
-        return torch.cat([moved[:half], moved[half:].flip(3)])
+        return self.draw(len(images))(images)
+
+    def draw(self, count: int) -> CropFlip:
+        """The next one, for a batch of so many images."""
+        top, left = torch.randint(0, 2 * self.padding + 1, (2,), generator=self._generator).tolist()
+        return CropFlip(self.padding, top, left, count // 2)
 
 
 def input_gradient(
-    surrogate: FrozenSurrogate, images: Tensor, labels: Tensor, crop: RandomCropFlip | None = None
+    surrogate: FrozenSurrogate, images: Tensor, labels: Tensor, crop: CropFlip | RandomCropFlip | None = None
 ) -> tuple[Tensor, Tensor]:
     """Gradient of the summed cross-entropy with respect to the images.
 
@@ -68,7 +99,7 @@ def pgd_min(
     epsilon: float,
     step_size: float,
     steps: int,
-    crop: RandomCropFlip | None = None,
+    crop: CropFlip | RandomCropFlip | None = None,
     skip_below: float = 0.0,
     resize: ResizeOperator | None = None,
     tint: TintBound | None = None,
@@ -189,7 +220,7 @@ def gradient_sums(
     labels: Tensor,
     seen: Tensor,
     *,
-    crop: RandomCropFlip | None = None,
+    crop: CropFlip | RandomCropFlip | None = None,
     writable: Writable | None = None,
 ) -> Tensor:
     """Gradient of the summed loss of a block of images with respect to the patterns as they reach the surrogate.

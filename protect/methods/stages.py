@@ -19,7 +19,7 @@ from torch import Tensor
 from ...imaging import ImageSet
 from ...imaging.image_set import Writable
 from ...surrogates import FrozenSurrogate
-from .pgd import RandomCropFlip, class_gradient, class_means, gradient_sums, moved_sums, pgd_min
+from .pgd import CropFlip, RandomCropFlip, class_gradient, class_means, gradient_sums, moved_sums, pgd_min
 from .ranks import Ranks, ranks
 from .surrogate_training import SurrogateTrainer, count_wrong, crop_padding, delta_by_class, delta_by_row
 from .written import ResizeOperator, TintBound
@@ -191,9 +191,9 @@ class ClassStage(Stage):
         else:
             parts = self._balanced(generator)
             for part in parts:
-                blocks, seen = self._blocks(part, self.block), self._arrived(delta)
-                seeds = _seeds(len(blocks), generator)
-                jobs = ((frozen, *block.carrying(seen), seed) for block, seed in zip(blocks, seeds, strict=True))
+                blocks, crops = self._passes(part, generator)
+                seen = self._arrived(delta)
+                jobs = ((frozen, *block.carrying(seen), crop) for block, crop in zip(blocks, crops, strict=True))
                 sums = crew.map(stage.gradient_sums, jobs)
                 gradient = class_gradient(_total(blocks, sums, delta), self.resize)
                 if self.extra is not None:
@@ -223,12 +223,30 @@ class ClassStage(Stage):
         parts = zip(index.to(device).tensor_split(count), labels[index].tensor_split(count), strict=True)
         return [_Block(part, int(own[0]), int(own[-1]) + 1) for part, own in parts]
 
-    def gradient_sums(self, surrogate: FrozenSurrogate, index: Tensor, first: int, seen: Tensor, seed: int) -> Tensor:
+    def _passes(self, index: Tensor, generator: torch.Generator) -> tuple[list[_Block], list[CropFlip | None]]:
+        """Blocks of one update, and the crop of each.
+
+        A crop is that of a whole pass of :attr:`batch_size` images, however it is cut into blocks: a class is seen at
+        one place and from one side in an update. With a crop and both sides for every block, the same fits protected
+        less (CIFAR-10, 3,000 images, two seeds: ``uc`` left .49 instead of .41, ``emn`` .18 instead of .13).
+        """
+        blocks: list[_Block] = []
+        crops: list[CropFlip | None] = []
+        draw = RandomCropFlip(crop_padding(self.dataset.resolution), generator) if self.through_crops else None
+        for part in index.split(self.batch_size):
+            crop, place = None if draw is None else draw.draw(len(part)), 0
+            for block in self._blocks(part, self.block):
+                blocks.append(block)
+                crops.append(None if crop is None else crop.starting_at(place))
+                place += len(block.places)
+        return blocks, crops
+
+    def gradient_sums(
+        self, surrogate: FrozenSurrogate, index: Tensor, first: int, seen: Tensor, crop: CropFlip | None
+    ) -> Tensor:
         """Of one block, see :func:`.pgd.gradient_sums`; ``first`` is the class of the first of the patterns."""
         labels, writable = self._labels()[index], self._writable(index)
-        return gradient_sums(
-            surrogate, self._images(index), labels - first, labels, seen, crop=self.crop(seed), writable=writable
-        )
+        return gradient_sums(surrogate, self._images(index), labels - first, labels, seen, crop=crop, writable=writable)
 
     def moved_sums(self, surrogate: FrozenSurrogate, index: Tensor, first: int, patterns: Tensor) -> Tensor:
         """Of one block, see :func:`.pgd.moved_sums`; ``first`` is the class of the first of the patterns."""

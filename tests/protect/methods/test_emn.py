@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 import pytest
 import torch
@@ -13,8 +14,9 @@ from bitterant.imaging import Budget, ImageSet
 from bitterant.protect import ErrorMinimizing, FitProgress
 from bitterant.protect.methods import stages
 from bitterant.protect.methods.checkpoint import Checkpoint
+from bitterant.protect.methods.pgd import RandomCropFlip, input_gradient
 from bitterant.protect.methods.self_check import CheckResult, SelfCheck
-from bitterant.protect.methods.surrogate_training import SurrogateTrainer
+from bitterant.protect.methods.surrogate_training import SurrogateTrainer, crop_padding
 from bitterant.records.run_state import StateFiles
 from bitterant.surrogates import create_surrogate, train_classifier
 from bitterant.surrogates.training import Recipe
@@ -216,3 +218,28 @@ def test_the_estimate_is_for_the_batches_of_the_fit_not_of_the_sample(
     assert len(tiny) == 36
     assert method.estimate(tiny, 10_000).seconds == pytest.approx(7 * 3 * batch)
     assert method.estimate(tiny, 50).seconds == pytest.approx(7 * 3 * 50)
+
+
+def test_an_update_in_blocks_is_that_of_whole_passes(tiny: ImageSet) -> None:
+    """A pass has one crop, and its second half is mirrored, into however many blocks it is cut."""
+    method = cast(Any, ErrorMinimizing(device="cpu", surrogate="small-cnn", precision="float32"))
+    dataset = tiny.to("cpu")
+    stage = replace(method.recipe.class_stage(dataset), batch_size=10, block=3)
+    frozen = method.recipe.trainer(dataset, 0).frozen()
+    shape = (len(dataset.classes), 3, dataset.resolution, dataset.resolution)
+    seen = 0.03 * torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    index = stage._balanced(torch.Generator().manual_seed(1))[0]
+    blocks, crops = stage._passes(index, torch.Generator().manual_seed(2))
+    assert max(len(block.places) for block in blocks) <= 3
+    total = torch.zeros_like(seen)
+    for block, crop in zip(blocks, crops, strict=True):
+        total[block.low : block.high] += stage.gradient_sums(frozen, *block.carrying(seen), crop)
+
+    crop = RandomCropFlip(crop_padding(dataset.resolution), torch.Generator().manual_seed(2))
+    want = torch.zeros_like(seen)
+    assert dataset.labels is not None
+    for part in index.split(10):
+        images, labels = dataset.images[part].float() / 255, dataset.labels[part]
+        gradient, _ = input_gradient(frozen, (images + seen[labels]).clamp(0, 1), labels, crop)
+        want.index_add_(0, labels, gradient)
+    torch.testing.assert_close(total, want, rtol=1e-4, atol=1e-6)
