@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,17 @@ from pydantic import BeforeValidator
 
 from ..errors import BitterantError, ConfigError, UnknownNameError
 from ..records.config import Config, Option, at_least, checked, one_or_more
-from ..records.shared_options import CaptionsConfig, Device, Precision, Resolution, Seed, WeightsConfig, levels_of
+from ..records.shared_options import (
+    CaptionsConfig,
+    Device,
+    Precision,
+    Resolution,
+    Seed,
+    WeightsConfig,
+    check_executor,
+    cluster_address,
+    levels_of,
+)
 from .presets import PRESETS
 
 if TYPE_CHECKING:
@@ -81,23 +90,10 @@ def _promise_of(levels: Any) -> Any:
 
 
 _LOCAL = ("serial", "processes")
-_ADDRESS = re.compile(r"auto|(?:ray://)?(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([1-9][0-9]{0,4})")
-_MOST_PORTS = 65535
 
 
 def _check_executor(name: str) -> BitterantError | None:
-    if name in _LOCAL or name == "ray":
-        return None
-    kind, colon, address = name.partition(":")
-    if kind != "ray" or not colon:
-        return UnknownNameError("executor", name, [*_LOCAL, "ray", "ray:ADDRESS"])
-    found = _ADDRESS.fullmatch(address)
-    if found is not None and int(found[1] or 1) <= _MOST_PORTS:
-        return None
-    return ConfigError(
-        f"executor {name!r}: {address!r} is no address of a Ray cluster. Use ray:auto, ray:HOST:PORT or "
-        "ray:ray://HOST:PORT to join one; ray alone starts one on this machine."
-    )
+    return check_executor(name, _LOCAL)
 
 
 Names = Annotated[tuple[str, ...] | None, BeforeValidator(one_or_more)]
@@ -253,7 +249,7 @@ class VerifyConfig(Config):
     @property
     def cluster_address(self) -> str | None:
         """Where the Ray cluster is; ``None`` where it is to be started."""
-        return (self.executor or "").partition(":")[2] or None
+        return cluster_address(self.executor or "")
 
     def check_executor(self) -> None:
         """Check what two options say together.

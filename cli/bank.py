@@ -88,7 +88,7 @@ def apply(
         from ..protect import apply_folder
         from ..records.progress import interruptible
 
-        elsewhere = is_stream(source, output_folder) or bool(given.get("dry_run"))
+        elsewhere = bool(given.get("dry_run") or given.get("executor")) or is_stream(source, output_folder)
         with ProgressDisplay(output) as progress, interruptible(stopping(output)) as stop:
             if elsewhere:
                 outcome = apply_stream(source, output_folder, bank=bank, **given, progress=progress, stop=stop)

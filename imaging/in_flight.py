@@ -25,6 +25,10 @@ class PixelRoom:
         self._used = 0
         self._freed = threading.Condition()
 
+    def __reduce__(self) -> tuple[type[PixelRoom], tuple[int]]:
+        """Another process has memory of its own."""
+        return PixelRoom, (self._pixels,)
+
     @contextmanager
     def entrance(self, attempt: Attempt | None = None) -> Iterator[Callable[[int], None]]:
         """A way in for one picture, whose size is only known within the block.

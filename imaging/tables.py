@@ -6,6 +6,7 @@ import csv
 import importlib
 import io
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -113,8 +114,8 @@ def _visit_csv(data: bytes, visit: Visit) -> bytes:
 
 def csv_delimiter(text: str) -> str:
     """What divides the columns: spreadsheets write semicolons or tabs where the comma is the decimal sign."""
-    head = text.partition("\n")[0]
-    found = (sign for sign in ",;\t" if any(is_name_column(cell.strip(' "\r')) for cell in head.split(sign)))
+    head = re.split("[\r\n]", text, maxsplit=1)[0]  # either ends a row
+    found = (sign for sign in ",;\t" if any(is_name_column(cell.strip(' "')) for cell in head.split(sign)))
     return next(found, ",")
 
 

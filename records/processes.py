@@ -1,4 +1,5 @@
-"""Which processes a launcher started for one job, read from what it leaves in the environment. Without torch."""
+"""Which processes a launcher started for one job, read from what it leaves in the environment, and how many processors
+there are. Without torch."""
 
 from __future__ import annotations
 
@@ -48,3 +49,10 @@ class Launch:
             nodes = number("SLURM_STEP_NUM_NODES", number("SLURM_NNODES", 1))
             return cls("srun", number("SLURM_PROCID", 0), size, number("SLURM_LOCALID", 0), max(1, nodes))
         return None
+
+
+def available_cpus() -> int:
+    """CPUs this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -47,6 +47,10 @@ class StopRequest:
     def __init__(self) -> None:
         self._event = threading.Event()
 
+    def __reduce__(self) -> tuple[type[StopRequest], tuple[()]]:
+        """In another process nobody asks."""
+        return StopRequest, ()
+
     @property
     def requested(self) -> bool:
         """Whether the run was asked to stop."""

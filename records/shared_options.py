@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypedDict
 
 from pydantic import BeforeValidator
 
-from ..errors import ConfigError
+from ..errors import BitterantError, ConfigError, UnknownNameError
 from .config import Config, Option, checked
 
 Strength = Literal["subtle", "balanced", "strong"]
@@ -39,6 +41,9 @@ MAX_PIXELS: Final = 200_000_000
 """Larger pictures are refused before decoding, where nothing else is said. Pillow itself refuses some TIFF and WebP
 files from 179 million on."""
 
+_ADDRESS: Final = re.compile(r"auto|(?:ray://)?(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([1-9][0-9]{0,4})")
+_MOST_PORTS: Final = 65535
+
 
 def check_seed(seed: int) -> ConfigError | None:
     """What is wrong with a seed, or ``None``."""
@@ -56,6 +61,27 @@ def _check_epsilon(epsilon: float) -> ConfigError | None:
 
 def _check_weights(weights: Path) -> ConfigError | None:
     return None if weights.is_file() else ConfigError(f"There is no weights file {weights}. Check the path.")
+
+
+def cluster_address(name: str) -> str | None:
+    """Where the cluster is that ``ray:ADDRESS`` names; ``None`` for ``ray``, which starts one."""
+    return name.partition(":")[2] or None
+
+
+def check_executor(name: str, others: Sequence[str] = ()) -> BitterantError | None:
+    """What is wrong with an ``executor``: ``ray``, ``ray:ADDRESS``, or one of the others."""
+    if name in others or name == "ray":
+        return None
+    kind, colon, address = name.partition(":")
+    if kind != "ray" or not colon:
+        return UnknownNameError("executor", name, [*others, "ray", "ray:ADDRESS"])
+    found = _ADDRESS.fullmatch(address)
+    if found is not None and int(found[1] or 1) <= _MOST_PORTS:
+        return None
+    return ConfigError(
+        f"executor {name!r}: {address!r} is no address of a Ray cluster. Use ray:auto, ray:HOST:PORT or "
+        "ray:ray://HOST:PORT to join one; ray alone starts one on this machine."
+    )
 
 
 def levels_of(levels: Any) -> Any:

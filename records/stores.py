@@ -18,6 +18,7 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 from urllib.parse import unquote, urlsplit
@@ -298,6 +299,10 @@ class LocalStore(Store):
         self.root, self.shown, self.follow_links = root, str(root), follow_links
         self.links: list[str] = []
         self._there = StillThere(root)
+
+    def __reduce__(self) -> Any:
+        """On another machine the same disk has another number."""
+        return partial(LocalStore, follow_links=self.follow_links), (self.root.absolute(),)
 
     def listing(self, below: str = "") -> Iterator[Item]:
         """As of every store."""

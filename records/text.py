@@ -35,6 +35,7 @@ _ANY_IN_A_LINE: Final = re.compile(f"(?![\t\n])[{_HIDDEN}]")
 MOST_LEVELS: Final = 50
 #: Digits of a whole number: as many as a float can follow.
 MOST_DIGITS: Final = 300
+_LARGEST: Final = 10**MOST_DIGITS
 
 
 def counted(count: int, thing: str, things: str = "") -> str:
@@ -167,6 +168,8 @@ def _check_levels(value: Any) -> None:
     level = [value]
     for _ in range(MOST_LEVELS):
         below = [item for item in level if isinstance(item, dict | list)]
+        if any(isinstance(item, int) and abs(item) >= _LARGEST for item in level):  # of TOML; JSON's are counted before
+            raise ValueError(f"it holds a number of more than {MOST_DIGITS} digits")
         level = [item for part in below for item in (part.values() if isinstance(part, dict) else part)]
         if not level:
             return

@@ -12,8 +12,9 @@ from pathlib import Path
 import torch
 
 from ..._version import __version__
+from ...records.processes import available_cpus
 from ..facts import Environment, Node, Tool
-from ..training import available_cpus, processor_name
+from ..training import processor_name
 
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "scipy", "scikit-learn", "pillow", "kornia", "diffusers")
 _ROOT = Path(__file__).resolve().parents[2]

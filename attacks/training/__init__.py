@@ -3,7 +3,7 @@
 from ...surrogates.probes import check_features
 from .cache import CellCache
 from .cells import Cell, CellResult
-from .executor import Executor, SerialExecutor, available_cpus, executor_for, processor_name
+from .executor import Executor, SerialExecutor, executor_for, processor_name
 from .grid import GridResult, cells_of, run_grid
 from .store import ArrayStore, Inputs, temporary_folder_problem
 from .victims import (
@@ -33,7 +33,6 @@ __all__ = [
     "Inputs",
     "PrecisionTask",
     "SerialExecutor",
-    "available_cpus",
     "cells_of",
     "check_features",
     "check_victim",

@@ -7,53 +7,34 @@ what is kept, so a run whose own process was killed goes on where it stood.
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import logging
-import os
 import pickle
-import shutil
-import signal
-import socket
-import sys
-import tempfile
-import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ...errors import BitterantError, ConfigError, OutputError, SetupError
+from ...errors import ConfigError, OutputError, SetupError
 from ...imaging import write_atomic
-from ...records.text import counted
+from ...records.cluster import RETRIES, RayConnection, cause_of, last_line
+from ...records.processes import available_cpus
 from ...surrogates.tasks import FileInMemory, FileTask
 from ..facts import Node
 from .cache import program_facts
-from .executor import available_cpus, processor_name
+from .executor import processor_name
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-RETRIES = 3
-"""How often a training is begun anew whose process or machine was lost. One that kills whatever runs it has to end."""
-
 _AHEAD = 2  # trainings handed over for each that can run: none waits for this process, and few arrays wait in memory
-_REACHED_WITHIN = 10.0  # seconds
-_LONGEST_PLACE = 16  # letters: below it Ray makes sockets, whose paths may have 103 on macOS
 _SHARE_OF_A_GPU = 0.01  # for a look at it
-_HERE = ("127.0.0.1", "localhost", "::1")
-_SETTINGS = {
-    "RAY_USAGE_STATS_ENABLED": "0",  # nobody is told that or how it is used
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # what it will do by default, and otherwise announces
-}
 
 
 @dataclass(frozen=True)
@@ -70,15 +51,12 @@ class _Look:
     device_name: str | None
 
 
-class RayCluster:
-    """A connection to a cluster, as a context: joined ones are left as they are, one that was started here is stopped.
-
-    Where this process is connected already and no address is given, that connection is used, and left.
+class RayCluster(RayConnection):
+    """The machines that train; see :class:`RayConnection`.
 
     Args:
-        address: ``auto``, ``HOST:PORT`` or ``ray://HOST:PORT``; ``None`` starts a cluster on this machine, which
-            listens to no other.
-        workers: trainings at the same time, at most; ``None`` for all that the cluster has room for.
+        address: as there.
+        workers: as there.
         device: ``auto``, ``cpu`` or ``cuda``. A training gets a whole GPU, or one CPU.
 
     Attributes:
@@ -92,63 +70,25 @@ class RayCluster:
             raise ConfigError(
                 f"On Ray the device is auto, cpu or cuda, not {device}: which GPU a training gets is Ray's to choose."
             )
-        self._address, self._workers, self._asked = address, workers, device
-        self._ray: Any = None
-        self._place: Path | None = None
-        self._leave = False
+        super().__init__(address, workers=workers, gpus=device != "cpu")
+        self._asked = device
         self.device = "cpu"
         self.program: dict[str, Any] = {}
         self.nodes: tuple[Node, ...] = ()
 
-    def __enter__(self) -> RayCluster:
-        """Connect, and look at every node.
-
-        Raises:
-            ConfigError: this process is connected to another cluster.
-            SetupError: Ray is not installed; the cluster cannot be reached, has no such device, or runs another
-                version of bitterant, torch or what else decides about a training.
-        """
-        with _settings():
-            self._ray = _import_ray()
-        try:
-            if not self._ray.is_initialized():
-                self._leave = True
-                self._connect()
-            elif self._address is not None:
-                raise ConfigError(
-                    f"This process is connected to a Ray cluster already, so it cannot join {self._address}. Leave out "
-                    "the address to use that cluster, or call ray.shutdown() first."
-                )
-            self._inspect()
-        except BaseException:
-            self._disconnect()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._disconnect()
-
-    @property
-    def name(self) -> str:
-        """What runs the trainings, for reports."""
-        return f"ray {self._ray.__version__}"
-
     @property
     def slots(self) -> int:
-        """Trainings that can run at the same time now; a cluster may grow."""
-        room = int(self._ray.cluster_resources().get(self._resource, 0))
-        return max(1, room if self._workers is None else min(room, self._workers))
+        """Trainings that can run at the same time now."""
+        return self.room(self._resource)
 
     @property
     def limit(self) -> int:
         """Trainings that are handed over at the same time."""
-        return self._workers if self._workers is not None else _AHEAD * self.slots
+        return self.workers if self.workers is not None else _AHEAD * self.slots
 
     def executor(self) -> RayExecutor:
         """Who runs tasks here, see :class:`Executor`."""
-        return RayExecutor(self, self._ray)
+        return RayExecutor(self)
 
     def options(self) -> dict[str, Any]:
         """What a training needs."""
@@ -158,67 +98,14 @@ class RayCluster:
     def _resource(self) -> str:
         return "GPU" if self.device == "cuda" else "CPU"
 
-    # Connecting.
+    def inspect(self) -> None:
+        """Settle the device, and see what would train on every node.
 
-    def _connect(self) -> None:
-        if self._address is not None:
-            _check_reached(self._address)
-        quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
-        try:
-            with _terminating_as_before(), _settings(), _loopback(self._address):
-                if self._address is None:
-                    self._start(quiet)
-                else:
-                    self._ray.init(address=self._address, **quiet)
-        except (OSError, RuntimeError, ValueError, AssertionError, ImportError, self._ray.exceptions.RayError) as error:
-            raise SetupError(self._trouble(error)) from error
-
-    def _start(self, quiet: Mapping[str, Any]) -> None:
-        base = tempfile.gettempdir()
-        if os.name == "posix" and len(base) > _LONGEST_PLACE:
-            base = "/tmp"
-        self._place = Path(tempfile.mkdtemp(prefix="bitterant-ray-", dir=base))
-        self._ray.init(
-            address="local",
-            num_cpus=self._workers or available_cpus(),
-            num_gpus=0 if self._asked == "cpu" else None,
-            include_dashboard=False,
-            _temp_dir=str(self._place),
-            **quiet,
-        )
-        heard_at = {node["NodeManagerAddress"] for node in self._ray.nodes()}
-        if not all(address.startswith("127.") or address == "::1" for address in heard_at):
-            logger.warning("This version of Ray listens to the network too, at %s.", ", ".join(sorted(heard_at)))
-
-    def _trouble(self, error: BaseException) -> str:
-        said = _last_line(error)
-        if self._address is None:
-            return f"No Ray cluster could be started on this machine: {said}. Without Ray: --executor processes."
-        if isinstance(error, ImportError):
-            return f"Ray needs a package to join {self._address}: {said}. pip install 'bitterant[ray]' brings it."
-        return (
-            f"The Ray cluster at {self._address} cannot be joined: {said}. "
-            "Check the address, that the same versions of Python and Ray run there, and that this machine has the "
-            "cluster's token where it asks for one (RAY_AUTH_MODE=token, ~/.ray/auth_token)."
-        )
-
-    def _disconnect(self) -> None:
-        if self._leave:
-            self._leave = False
-            try:
-                with _terminating_as_before():
-                    self._ray.shutdown()
-            finally:
-                if self._place is not None:
-                    shutil.rmtree(self._place, ignore_errors=True)  # the logs of a cluster that is gone
-                    self._place = None
-
-    # Who trains.
-
-    def _inspect(self) -> None:
-        """Settle the device, and see what would train on every node."""
-        nodes = [node for node in self._ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
-        with_gpu = [node for node in nodes if node["Resources"].get("GPU", 0) >= 1]
+        Raises:
+            SetupError: none has such a device, or one runs another version of bitterant, torch or what else decides
+                about a training.
+        """
+        nodes, with_gpu = self.nodes_with("CPU"), self.nodes_with("GPU")
         if self._asked == "cuda" and not with_gpu:
             raise SetupError("No node of the Ray cluster has a GPU. Use --device cpu, or join a cluster with GPUs.")
         if not nodes:
@@ -228,7 +115,7 @@ class RayCluster:
         self.device = "cuda" if with_gpu and self._asked != "cpu" else "cpu"
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        remote = self._ray.remote(_look)
+        remote = self.ray.remote(_look)
         on_gpu = self.device == "cuda"
         looks = [
             remote.options(
@@ -240,10 +127,10 @@ class RayCluster:
             for node in (with_gpu if on_gpu else nodes)
         ]
         try:
-            found: list[_Look] = self._ray.get(looks)
-        except self._ray.exceptions.RayError as error:
+            found: list[_Look] = self.ray.get(looks)
+        except self.ray.exceptions.RayError as error:
             raise SetupError(
-                f"bitterant cannot run on a node of the Ray cluster: {_last_line(_cause(error))}. "
+                f"bitterant cannot run on a node of the Ray cluster: {last_line(cause_of(error))}. "
                 "Install the same version of it, with the same extras, on every node."
             ) from error
         here = program_facts("cpu")
@@ -263,10 +150,10 @@ class RayCluster:
 class RayExecutor:
     """Tasks as Ray's tasks; see :class:`Executor`. A task whose process or machine is lost is done again elsewhere."""
 
-    def __init__(self, cluster: RayCluster, ray: Any) -> None:
-        self._cluster, self._ray = cluster, ray
+    def __init__(self, cluster: RayCluster) -> None:
+        self._cluster, self._ray = cluster, cluster.ray
         self._expected = program_facts("cpu")
-        self._perform = ray.remote(_perform).options(num_returns=2, **cluster.options())
+        self._perform = self._ray.remote(_perform).options(num_returns=2, **cluster.options())
         self._running: dict[Any, _Handed] = {}
 
     @property
@@ -293,9 +180,9 @@ class RayExecutor:
                     self._hand_over(function, *waiting.popleft(), sent)
                 done, _ = self._ray.wait(list(self._running), num_returns=1)
                 handed = self._running.pop(done[0])
-                result, wrote = self._get(done[0])
+                result, wrote = self._cluster.get(done[0], "training")
                 if wrote and handed.checkpoint is not None:
-                    _keep(handed.checkpoint, self._get(handed.network))
+                    _keep(handed.checkpoint, self._cluster.get(handed.network, "training"))
                 yield handed.position, result
         finally:
             self.close()
@@ -303,9 +190,7 @@ class RayExecutor:
     def close(self) -> None:
         """Stop what runs, at once."""
         running, self._running = list(self._running), {}
-        for reference in running:
-            with contextlib.suppress(Exception):  # a cluster that is gone runs nothing
-                self._ray.cancel(reference, force=True)
+        self._cluster.cancel(running)
 
     def _hand_over(self, function: Callable[[T], R], position: int, task: T, sent: _Sent) -> None:
         paths = task.reads() if isinstance(task, FileTask) else ()
@@ -316,26 +201,12 @@ class RayExecutor:
             outcome, network = self._perform.remote(function, task, self._expected, paths, earlier, *arrays)
         except (TypeError, AttributeError, pickle.PicklingError) as error:
             raise ConfigError(
-                f"A training cannot be sent to other machines: {_last_line(error)}. "
+                f"A training cannot be sent to other machines: {last_line(error)}. "
                 "Victims and adversaries of your own have to be made of what can be pickled; or use --executor serial."
             ) from error
         if checkpoint is not None:
             sent.expect(checkpoint, network)
         self._running[outcome] = _Handed(position, checkpoint, network)
-
-    def _get(self, reference: Any) -> Any:
-        try:
-            return self._ray.get(reference)
-        except self._ray.exceptions.RayTaskError as error:
-            cause = _cause(error)
-            if not isinstance(cause, self._ray.exceptions.RayError):
-                raise cause from error
-            raise SetupError(f"A worker of the Ray cluster failed: {_last_line(cause)}.") from error
-        except self._ray.exceptions.RayError as error:
-            raise SetupError(
-                f"A training was lost {counted(RETRIES + 1, 'time')}, or the Ray cluster is gone: {_last_line(error)}. "
-                "Most often memory ran out. What was finished is kept: the same command goes on from there."
-            ) from error
 
 
 @dataclass(frozen=True)
@@ -469,110 +340,6 @@ def _told(look: _Look) -> dict[str, Any]:
         "torch": look.program["torch"],
         "instructions": look.program["instructions"],
     }
-
-
-# Around Ray.
-
-
-def _import_ray() -> Any:
-    try:
-        with _terminating_as_before():
-            return importlib.import_module("ray")
-    except ModuleNotFoundError as error:
-        if error.name != "ray":
-            raise
-        raise SetupError(
-            "--executor ray needs the package ray: pip install 'bitterant[ray]'. Without it: --executor processes."
-        ) from error
-
-
-@contextlib.contextmanager
-def _settings() -> Iterator[None]:
-    """Set what Ray reads from the environment, for itself and for the processes that it starts."""
-    before = {name: os.environ.get(name) for name in _SETTINGS}
-    os.environ.update(_SETTINGS)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-@contextlib.contextmanager
-def _terminating_as_before() -> Iterator[None]:
-    """Keep our handler of SIGTERM: Ray's own ends the process before anything is said or put away."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL if handler is None else handler)
-
-
-@contextlib.contextmanager
-def _loopback(address: str | None) -> Iterator[None]:
-    """Let a cluster that is started meanwhile listen to this machine alone, and one that does be joined.
-
-    Ray does so by itself on Windows and macOS. Elsewhere it takes ``127.0.0.1`` for the machine's address in the
-    network, and its switch for that is read from the environment when it is imported.
-    """
-    if address is not None and _host_and_port(address)[0] not in _HERE:
-        yield
-        return
-    constants = sys.modules.get("ray._private.ray_constants")
-    before = getattr(constants, "ENABLE_RAY_CLUSTER", None)
-    if before is None:
-        yield
-        return
-    constants.ENABLE_RAY_CLUSTER = False  # type: ignore[union-attr]
-    try:
-        yield
-    finally:
-        constants.ENABLE_RAY_CLUSTER = before  # type: ignore[union-attr]
-
-
-def _host_and_port(address: str) -> tuple[str, int]:
-    """Of ``HOST:PORT`` and ``ray://HOST:PORT``; no host for ``auto``."""
-    host, colon, port = address.rpartition("/")[2].rpartition(":")
-    return (host.strip("[]"), int(port)) if colon else ("", 0)
-
-
-def _check_reached(address: str) -> None:
-    """Ray tries for minutes, and is killed by an interrupt in the middle of that.
-
-    Raises:
-        SetupError: nothing answers at this address.
-    """
-    host, port = _host_and_port(address)
-    if not host:
-        return  # auto
-    try:
-        socket.create_connection((host, port), timeout=_REACHED_WITHIN).close()
-    except OSError as error:
-        raise SetupError(
-            f"Nothing answers at {address}: {error.strerror or error}. Check the address of the Ray cluster: "
-            "'ray start --head' prints it; --executor ray starts a cluster on this machine."
-        ) from error
-
-
-def _cause(error: BaseException) -> BaseException:
-    """The error that was raised in the worker itself."""
-    while (inner := getattr(error, "cause", None)) is not None and isinstance(inner, BaseException):
-        error = inner
-    return error
-
-
-def _last_line(error: BaseException) -> str:
-    """The line of a long message that says most."""
-    if isinstance(error, BitterantError):
-        return str(error).rstrip(".")
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[-1] if lines else type(error).__name__).rstrip(".")
 
 
 def _keep(path: Path, network: bytes | None) -> None:

@@ -25,6 +25,7 @@ from typing import Protocol, TypeVar
 import torch
 
 from ...errors import ConfigError, SetupError
+from ...records.processes import available_cpus
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -147,13 +148,6 @@ class ProcessExecutor:
                 process.terminate()
             for process in running:
                 process.join()
-
-
-def available_cpus() -> int:
-    """CPUs this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def processor_name() -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from ...errors import ConfigError
 from ...imaging.phrases import quoted
 from ...plugins import entry_names
 from ...records.config import Config, Option, at_least, checked, one_or_more, reading
+from ...records.processes import available_cpus
 from ...records.run_file import Shard
 from ...records.shared_options import (
     MAX_PIXELS,
@@ -30,6 +30,7 @@ from ...records.shared_options import (
     Strength,
     WeightsConfig,
     WeightsKeywords,
+    check_executor,
     check_seed,
 )
 from ...records.text import parse_json
@@ -72,11 +73,7 @@ def complete_method(incomplete: str) -> list[str]:
 
 def default_workers() -> int:
     """Threads for reading and writing: the processors this process may use, eight at most (memory grows with it)."""
-    try:
-        count = len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS and Windows
-        count = os.cpu_count() or 1
-    return max(1, min(_MOST_THREADS, count))
+    return max(1, min(_MOST_THREADS, available_cpus()))
 
 
 def parse_parameters(given: Any) -> Any:
@@ -437,6 +434,17 @@ class StreamConfig(ApplyConfig):
             decisive=True,
         ),
     ] = ()
+    executor: Annotated[
+        str | None,
+        checked(check_executor),
+        Option(
+            help="Have a Ray cluster do it: ray (one on this machine), or ray:ADDRESS, such as ray:auto, to join one. "
+            "--workers is then how many tasks at a time.",
+            metavar="NAME",
+            default="this process",
+            complete=lambda incomplete: [name for name in ("ray", "ray:auto") if name.startswith(incomplete)],
+        ),
+    ] = None
 
 
 class CodeBookConfig(BudgetConfig):
@@ -560,3 +568,4 @@ class StreamKeywords(ApplyKeywords, total=False):
     class_from: str | None
     classes: Path | str | None
     columns: tuple[str, ...] | str
+    executor: str | None

@@ -94,10 +94,12 @@ def apply_stream(
         class_name: the class of all pictures.
         resume: False refuses an OUT that was begun before.
         strict: skipped pictures make the exit code 1, too.
-        workers: threads; the result does not depend on it.
+        workers: threads; the result does not depend on it. With ``executor``: tasks at a time.
         max_pixels: refuse larger pictures before decoding them.
         max_seconds_per_file: a picture, or sample of a shard, that takes longer counts as failed.
         follow_links: take what symbolic links to files lead to, as in Hugging Face's cache.
+        executor: ``ray`` for a Ray cluster that is started on this machine, ``ray:ADDRESS`` for one that is joined.
+            Its machines read SRC and write OUT by themselves, and have to see both.
         device, weights, allow_download: only for banks of clusters, which are applied to folders alone.
         progress: see :func:`protect_folder`.
         stop: see :func:`protect_folder`.

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -17,16 +18,19 @@ from ...errors import BankError, OutputError, ResumeError
 from ...imaging.allocator import giving_back
 from ...imaging.budget import FLOAT32_SLACK
 from ...imaging.loading import FileProblem
+from ...records.cluster import RayConnection
 from ...records.locks import exclusive
 from ...records.manifest import ManifestRow
 from ...records.progress import ProgressCallback
 from ...records.run_file import versions
 from ...records.run_state import explain_settings
+from ...records.shared_options import cluster_address
 from ...records.stores import LocalStore, Store
 from ...records.text import counted
 from ...records.threads import ordered_map
 from ..folder.writing import UNMARKED
 from ..request.places import check_writable
+from .cluster import Here, done_by_cluster
 from .pictures import LABEL_MAP
 from .sources import Task
 from .summary import MOST_PROBLEMS, Receipt, StreamRun, StreamSummary, Tally, receipt_of
@@ -85,10 +89,13 @@ class StreamRunner:
             return
         check_writable(self.records.root, create=True, what="folder of the records")
         with exclusive(self.records.root / _LOCK):
-            for store in (self.records, self.output):
-                if isinstance(store, LocalStore):
-                    store.sweep()
+            self._sweep()
             yield
+
+    def _sweep(self) -> None:
+        for store in (self.records, self.output):
+            if isinstance(store, LocalStore):
+                store.sweep()
 
     def run(self) -> StreamSummary:
         """Do what is left to do."""
@@ -104,6 +111,28 @@ class StreamRunner:
         tasks = self._pending(known)
         total = sum(len(task.items) for task in tasks)
         finished = 0
+        with closing(self._done(tasks, total)) as results:
+            for task, result in results:
+                self._vet(result)
+                self._note(task, result)
+                finished += len(task.items)
+                self.progress("write", finished, total, task.items[-1].name)
+                written |= {made.name: made.size for made in result.outputs}
+        for problem in self.source.skipped:
+            self._tell(problem)
+        self._check_strangers(written)
+        return self._finish(resumed, self.tally.counts["protected"] - protected_before)
+
+    def _done(self, tasks: Sequence[Task], total: int) -> Generator[tuple[Task, Result]]:
+        """Tasks and what they came to: one after the other, or on a cluster as they are done."""
+        if self.config.executor is not None and tasks:
+            here = Here.of(self.records, _RUN, self.records.read(_RUN, _LARGEST_RECORD))
+            with RayConnection(cluster_address(self.config.executor), workers=self.config.workers) as cluster:
+                self.progress("write", 0, total, f"by {cluster.name}")
+                yield from done_by_cluster(cluster, self.worker, here, tasks, self.stop, self._so_far)
+            self._sweep()  # what a machine that was lost left half-written
+            return
+        finished = 0
         for task in tasks:
             self.stop.check(self._so_far())
 
@@ -112,15 +141,8 @@ class StreamRunner:
 
             with giving_back():
                 result = self.worker.do(task, tell, self._so_far())
-            self._vet(result)
-            self._note(task, result)
+            yield task, result
             finished += len(task.items)
-            self.progress("write", finished, total, task.items[-1].name)
-            written |= {made.name: made.size for made in result.outputs}
-        for problem in self.source.skipped:
-            self._tell(problem)
-        self._check_strangers(written)
-        return self._finish(resumed, self.tally.counts["protected"] - protected_before)
 
     def _so_far(self) -> str:
         return f"{counted(self.tally.tasks, 'task')} finished, {self.tally.counts['protected']} pictures protected."

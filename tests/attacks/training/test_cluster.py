@@ -6,7 +6,6 @@ import importlib.util
 import json
 import math
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -24,7 +23,8 @@ from safetensors.torch import load_file
 
 from bitterant.attacks import VerificationReport, verify_folder
 from bitterant.attacks.config import VerifyConfig
-from bitterant.attacks.training import check_victim, cluster
+from bitterant.attacks.training import check_victim
+from bitterant.attacks.training import cluster as training_cluster
 from bitterant.attacks.training.cache import program_facts
 from bitterant.attacks.training.cells import Cell, CellTask
 from bitterant.attacks.training.cluster import RayCluster, _joined, _refuse_others, _Sent
@@ -226,8 +226,8 @@ def test_errors_come_back_as_themselves(started: RayCluster) -> None:
 
 @with_ray
 def test_what_kills_every_worker_ends_the_run(started: RayCluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "RETRIES", 0)
-    with pytest.raises(SetupError, match="lost 1 time"):
+    monkeypatch.setattr(training_cluster, "RETRIES", 0)
+    with pytest.raises(SetupError, match="lost again and again"):
         list(started.executor().run(os._exit, [3]))
 
 
@@ -329,18 +329,6 @@ def test_which_gpu_is_for_ray_to_choose(device: str) -> None:
         RayCluster(None, device=device)
 
 
-def test_without_ray_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(SetupError, match=r"pip install 'bitterant\[ray\]'"), RayCluster(None):
-        pass
-
-
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "ray://[::1]:1"])
-def test_an_address_where_nothing_answers_is_told_at_once(address: str) -> None:
-    with pytest.raises(SetupError, match=re.escape(f"Nothing answers at {address}: ")):
-        cluster._check_reached(address)
-
-
 @with_ray
 def test_one_process_is_in_one_cluster(started: RayCluster) -> None:
     with pytest.raises(ConfigError, match="connected to a Ray cluster already"), RayCluster("auto"):
@@ -367,7 +355,7 @@ def test_other_versions_and_other_code_are_refused() -> None:
 @with_ray
 def test_a_node_with_other_versions_ends_the_run(started: RayCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also one that came after the cluster was looked at."""
-    monkeypatch.setattr(cluster, "program_facts", lambda device: {**program_facts(device), "torch": "1.0"})
+    monkeypatch.setattr(training_cluster, "program_facts", lambda device: {**program_facts(device), "torch": "1.0"})
     executor = started.executor()
     with pytest.raises(SetupError, match=r"there, 1\.0 here"):
         list(executor.run(math.sqrt, [4.0]))
@@ -389,6 +377,6 @@ def test_a_cluster_without_a_gpu_is_not_asked_for_one(monkeypatch: pytest.Monkey
 
     for resources, device, said in (({"CPU": 8.0}, "cuda", "has a GPU"), ({}, "auto", "has a CPU")):
         made = RayCluster(None, device=device)
-        made._ray = Nodes(resources)
+        made.ray = Nodes(resources)
         with pytest.raises(SetupError, match=said):
-            made._inspect()
+            made.inspect()
