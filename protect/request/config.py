@@ -446,6 +446,11 @@ class StreamConfig(ApplyConfig):
         ),
     ] = None
 
+    def command(self, bank: Any) -> str:
+        """As of :class:`ApplyConfig`; who does the work is for whoever repeats it."""
+        told = self.model_copy(update={"executor": None, "dry_run": False})
+        return super(StreamConfig, told).command(bank)
+
 
 class CodeBookConfig(BudgetConfig):
     """What ``code-book`` is told."""

@@ -192,6 +192,7 @@ def apply_stream(
         settings=settings,
         seed=loaded.seed,
         shown=shown,
+        repeat=config.command(bank),
         progress=progress or silent,
         started=started,
     )

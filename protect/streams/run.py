@@ -60,14 +60,15 @@ class _Met:
 
 @dataclass(kw_only=True)
 class StreamRunner:
-    """A checked run: ``settings`` decide about the result, ``shown`` is SRC as people may see it, ``started`` is when
-    the request came."""
+    """A checked run: ``settings`` decide about the result, ``shown`` is SRC as people may see it, ``repeat``
+    the command that asks for the same, and ``started`` is when the request came."""
 
     worker: Worker
     records: Store
     settings: dict[str, Any]
     seed: int
     shown: str
+    repeat: str
     progress: ProgressCallback
     started: float
     tally: Tally = field(default_factory=Tally)
@@ -361,6 +362,7 @@ class StreamRunner:
             worst_levels=tally.worst_levels,
             warnings=self.warnings,
             seconds=round(time.perf_counter() - self.started, 3),
+            repeat=self.repeat,
         )
 
     def _finish(self, resumed: int, protected: int) -> StreamSummary:

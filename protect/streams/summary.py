@@ -106,6 +106,7 @@ class StreamRun(_Record):
         worst_levels: the largest change, in 1/255 units.
         warnings: what the user should know.
         seconds: wall clock of the last run.
+        repeat: the command that asks for the same, with ``SRC`` and ``OUT`` for the places.
     """
 
     schema_version: Literal[1] = 1
@@ -124,6 +125,7 @@ class StreamRun(_Record):
     worst_levels: float = 0.0
     warnings: list[str] = Field(default_factory=list)
     seconds: float = 0.0
+    repeat: str | None = None
 
 
 @dataclass

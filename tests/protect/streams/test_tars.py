@@ -434,3 +434,9 @@ def test_a_bank_of_pictures_knows_them_in_a_shard(
     assert summary.counts["protected"] == 6
     rows = records(tmp_path / "out")
     assert json.loads(json.dumps(rows[0]["key"])).startswith("cat/")
+
+
+def test_the_run_file_says_how_to_repeat_it(shards: Path, bank: Path, tmp_path: Path) -> None:
+    apply_stream(shards, tmp_path / "out", bank=bank, class_from="cls", workers=2, metadata="private")
+    run = json.loads((tmp_path / "out.bitterant" / "run.json").read_bytes())
+    assert run["repeat"] == "bitterant apply SRC OUT --metadata private --class-from cls --bank book.safetensors"
