@@ -58,7 +58,9 @@ class Case:
 _EMN: Final = ("--set", "rounds=1", "--granularity", "class")
 CASES: Final = {
     "protect emn": Case(("protect", "{kit}/tiny", "{out}", "--method", "emn", *_TINY, *_EMN), again="Nothing to do"),
-    "protect texture": Case(("protect", "{source}", "{out}", "--method", "texture"), again="Nothing to do"),
+    "protect texture": Case(  # with a key, or no two runs would be alike
+        ("protect", "{source}", "{out}", "--method", "texture", "--key-file", "{kit}/key"), again="Nothing to do"
+    ),
     "fit": Case(("fit", "{kit}/tiny", "{out}.bank", "--method", "emn", *_TINY, *_EMN), "out.bank", "Nothing to do"),
     "apply": Case(("apply", "{source}", "{out}", "--bank", "{kit}/x.bank"), again="Nothing to do"),
     "t2ue apply": Case(

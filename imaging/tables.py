@@ -106,10 +106,17 @@ def _visit_csv(data: bytes, visit: Visit) -> bytes:
         rows.append(row)
     if not changed:
         return data
-    out = io.StringIO(newline="")
     end = "\r\n" if "\r\n" in text else "\n"
-    csv.writer(out, delimiter=delimiter, lineterminator=end).writerows(rows)
-    return (b"\xef\xbb\xbf" if data.startswith(b"\xef\xbb\xbf") else b"") + out.getvalue().encode("utf-8")
+    lines = "".join(_csv_line(row, delimiter) + end for row in rows)
+    return (b"\xef\xbb\xbf" if data.startswith(b"\xef\xbb\xbf") else b"") + lines.encode("utf-8")
+
+
+def _csv_line(row: list[str], delimiter: str) -> str:
+    """A row without its end. Cells with either character of a line's end are quoted, of which Python's writer otherwise
+    looks only for those that it ends its own lines with."""
+    out = io.StringIO(newline="")
+    csv.writer(out, delimiter=delimiter, lineterminator="\r\n").writerow(row)
+    return out.getvalue()[:-2]
 
 
 def csv_delimiter(text: str) -> str:

@@ -32,6 +32,7 @@ def test_only_names_change(sign: str, end: str) -> None:
 
 # The rows of the second end in another way than the first, and its cells hold another sign.
 @example("file_name\r;text\r\na.png;a\r\n")
+@example('file_name,text\na.png,"a cat\r sitting"\n')
 @given(st.text(st.sampled_from('file_name,;\t\r\n"[] a.'), max_size=30).map(lambda rest: f"file_name{rest}"))
 def test_what_was_written_reads_back(text: str) -> None:
     try:
