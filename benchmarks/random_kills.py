@@ -68,7 +68,8 @@ CASES: Final = {
     ),
     "publish": Case(("publish", "{kit}/protected", "{out}")),
     "verify": Case(
-        ("verify", "{kit}/few", "{kit}/noisy", "--report", "{out}", "--preset", "smoke", "--seeds", "2", *_TINY),
+        ("verify", "{kit}/few", "{kit}/noisy", "--test", "{kit}/held", "--report", "{out}", "--preset", "smoke",
+         "--seeds", "2", *_TINY),
         codes=(0, 4, 5),
     ),
 }  # fmt: skip
@@ -206,11 +207,12 @@ class Kills:
         self._run("t2ue", "captions", str(self.source), "--yes", *asked)
         self._run("t2ue", "noise", f"{kit}/request.jsonl", "--out", f"{kit}/x.noise.safetensors")
         for number, path in enumerate(sorted(self.source.rglob("*.png"))):
-            few, noisy = (self.kit / name / path.relative_to(self.source) for name in ("few", "noisy"))
-            for copy in (few, noisy):
+            few, noisy, held = (self.kit / name / path.relative_to(self.source) for name in ("few", "noisy", "held"))
+            for copy in (few, noisy, held):
                 copy.parent.mkdir(parents=True, exist_ok=True)
             pixels = np.asarray(Image.open(path).convert("RGB")).copy()
             Image.fromarray(pixels).save(few)
+            Image.fromarray(pixels[:, ::-1]).save(held)  # others, to test on
             if number % 10 < 4:
                 tiny = self.kit / "tiny" / path.relative_to(self.source)
                 tiny.parent.mkdir(parents=True, exist_ok=True)

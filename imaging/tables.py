@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from ..errors import CaptionError, SetupError
-from ..records.text import parse_json
+from ..records.text import csv_line, parse_json
 
 TABLE_NAMES: Final = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 
@@ -107,16 +107,8 @@ def _visit_csv(data: bytes, visit: Visit) -> bytes:
     if not changed:
         return data
     end = "\r\n" if "\r\n" in text else "\n"
-    lines = "".join(_csv_line(row, delimiter) + end for row in rows)
+    lines = "".join(csv_line(row, delimiter) + end for row in rows)
     return (b"\xef\xbb\xbf" if data.startswith(b"\xef\xbb\xbf") else b"") + lines.encode("utf-8")
-
-
-def _csv_line(row: list[str], delimiter: str) -> str:
-    """A row without its end. Cells with either character of a line's end are quoted, of which Python's writer otherwise
-    looks only for those that it ends its own lines with."""
-    out = io.StringIO(newline="")
-    csv.writer(out, delimiter=delimiter, lineterminator="\r\n").writerow(row)
-    return out.getvalue()[:-2]
 
 
 def csv_delimiter(text: str) -> str:

@@ -11,6 +11,8 @@ NaN, two fields of one name.
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 import re
@@ -74,6 +76,17 @@ def visible(text: str, *, lines: bool = False) -> str:
 
 def _escaped(found: re.Match[str]) -> str:
     return found[0].encode("unicode_escape").decode("ascii")
+
+
+def csv_line(cells: Iterable[Any], delimiter: str = ",") -> str:
+    """A row of a CSV file, without its end.
+
+    Cells with either character of a line's end are quoted, of which Python's writer otherwise looks only for those that
+    it ends its own lines with.
+    """
+    out = io.StringIO(newline="")
+    csv.writer(out, delimiter=delimiter, lineterminator="\r\n").writerow(cells)
+    return out.getvalue()[:-2]
 
 
 def parse_json(text: str | bytes, *, repeats: bool = False, finite: bool = True) -> Any:

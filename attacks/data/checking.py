@@ -6,9 +6,7 @@ and the check of all pairs.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,6 +18,7 @@ import numpy as np
 from ...errors import ImageError
 from ...imaging import Entry, Picture, decode, measure_change
 from ...records.places import read_regular
+from ...records.text import csv_line
 from ..facts import FolderFacts, PairIssue, Spread, Stealth
 from .pairing import Pair
 from .perceptual import PictureDistance
@@ -205,12 +204,10 @@ def summarise_stealth(
 
 def stealth_csv(files: Sequence[StealthFile], *, budget_levels: float | None = None) -> bytes:
     """One line a file, for spreadsheets. What was not measured stays empty."""
-    stream = io.StringIO(newline="")
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(_COLUMNS)
+    lines: list[Sequence[object]] = [_COLUMNS]
     for file in files:
         found = file.distances
-        writer.writerow(
+        lines.append(
             (
                 file.source,
                 file.output,
@@ -228,7 +225,7 @@ def stealth_csv(files: Sequence[StealthFile], *, budget_levels: float | None = N
                 "" if budget_levels is None else ("yes" if file.breaks(budget_levels) else "no"),
             )
         )
-    return stream.getvalue().encode("utf-8", "surrogateescape")
+    return "".join(f"{csv_line(line)}\n" for line in lines).encode("utf-8", "surrogateescape")
 
 
 def _number(value: float | None) -> str:
