@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,16 @@ def test_lines_stay_on_the_disk(tmp_path: Path) -> None:
         numbers[3]
     path.write_bytes(b"head\n5\n6\n7\n")
     assert list(numbers) == [5, 6, 7]
+
+
+def test_a_long_list_takes_no_memory() -> None:
+    records = (InputRecord(f"class/{number:06}.png", "image", f"{number:064x}", "class") for number in range(20_000))
+    tracemalloc.start()
+    try:
+        found = InputList(records)
+        assert sum(record.kind == "image" for record in found) == 20_000
+        assert found.names.find("class/012345.png") == 12345
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 500_000  # 25 bytes a record, less than its sha256 alone
