@@ -178,9 +178,9 @@ def _pairs(before: Path, after: Path) -> tuple[list[_Pair], list[str]]:
 
 def _renamed(folder: Path) -> dict[str, str]:
     """Source name to output name, where ``folder`` was written by bitterant."""
-    from ..records.manifest import MANIFEST_NAME, read_manifest
+    from ..records.manifest import MANIFEST_NAME, open_manifest
 
-    rows = read_manifest(folder / MANIFEST_NAME).rows
+    rows = open_manifest(folder / MANIFEST_NAME).rows
     return {row.source: row.output for row in rows if row.status == "protected" and row.output}
 
 

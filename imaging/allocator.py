@@ -18,8 +18,9 @@ _LARGEST_INT = 2**31 - 1
 _TOP_PAD_BYTES = 256 * 1024 * 1024
 _OLD_MMAP_LIMIT = 32 * 1024 * 1024  # the most that older releases take for the first threshold
 
-# Those of glibc itself, but for the first, which it would move upwards with what it sees.
-_GIVING_BACK = {_M_MMAP_THRESHOLD: 1024 * 1024, _M_TRIM_THRESHOLD: 128 * 1024, _M_TOP_PAD: 128 * 1024}
+# Whole pictures go back at once. Blocks of rows, of some MiB, stay and are used again: to fault the pages of each in
+# anew takes as long as the work on them.
+_GIVING_BACK = {_M_MMAP_THRESHOLD: 16 * 1024 * 1024, _M_TRIM_THRESHOLD: 64 * 1024 * 1024, _M_TOP_PAD: 128 * 1024}
 
 _VARIABLES = {
     "MALLOC_MMAP_THRESHOLD_": _LARGEST_INT,
@@ -68,10 +69,10 @@ def tune_allocator() -> bool:
 
 @contextmanager
 def giving_back() -> Iterator[None]:
-    """Give freed memory back at once while the block lasts, if :func:`tune_allocator` had it kept.
+    """Give large freed buffers back at once while the block lasts, if :func:`tune_allocator` had them kept.
 
     For work on whole photographs: each takes other, and many, buffers of hundreds of MiB, so that what is kept adds up
-    to several times what is in use.
+    to several times what is in use. Buffers of up to 16 MiB stay, some 64 MiB of them.
     """
     if not _tuned:
         yield

@@ -9,17 +9,16 @@ from __future__ import annotations
 import os
 import re
 import stat
-from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Final, Literal, overload
+from typing import Final, Literal
 
 from ..errors import FolderError
 from ..records.files import TEMPORARY_PREFIX
 from ..records.manifest import HIDDEN, MANIFEST_NAME
-from ..records.packed import PackedNames
+from ..records.on_disk import Names, Rows, Table, as_blob
 from ..records.run_file import RUN_FILE_NAME
 from ..records.run_state import STATE_PREFIX
 from ..records.text import counted, counted_of
@@ -343,52 +342,27 @@ class SkippedPath:
     kind: Literal["other", "link"]
 
 
-class EntryList(Sequence[Entry]):
+class EntryList(Rows[Entry]):
     """Entries sorted by the bytes of their relative path; each is made when it is asked for.
 
     Args:
         root: the folder.
-        names: relative paths.
-        labels: index of the class of each; -1 for none.
-        sizes: bytes on disk of each.
+        table: ``name``, ``label`` (index of the class; ``None`` for none) and ``size`` of each.
         classes: names of the classes.
     """
 
-    def __init__(
-        self, root: Path, names: PackedNames, labels: Sequence[int], sizes: Sequence[int], classes: tuple[str, ...]
-    ) -> None:
-        self.root = root
-        self.names = names
-        self._labels = labels
-        self._sizes = sizes
-        self._classes = classes
+    def __init__(self, root: Path, table: Table, classes: tuple[str, ...]) -> None:
+        def entry(name: bytes, label: int | None, size: int) -> Entry:
+            relative = os.fsdecode(name)
+            return Entry(relative, root / relative, label, None if label is None else classes[label], size)
 
-    def __len__(self) -> int:
-        return len(self.names)
+        super().__init__(table, "name, label, size", entry)
+        self.names = Names(table)
 
-    @overload
-    def __getitem__(self, index: int) -> Entry: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Entry]: ...
-    def __getitem__(self, index: int | slice) -> Entry | list[Entry]:
-        if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
-        return self._entry(self.names[index], self._labels[index], self._sizes[index])
-
-    def __iter__(self) -> Iterator[Entry]:
-        return map(self._entry, self.names, self._labels, self._sizes)
-
-    def _entry(self, relative: str, label: int, size: int) -> Entry:
-        if label < 0:
-            return Entry(relative, self.root / relative, None, None, size)
-        return Entry(relative, self.root / relative, label, self._classes[label], size)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Sequence):
-            return NotImplemented
-        return len(self) == len(other) and all(own == its for own, its in zip(self, other, strict=True))
-
-    __hash__ = None  # pyright: ignore[reportAssignmentType]
+    @property
+    def total_bytes(self) -> int:
+        """Bytes on disk of all of them."""
+        return int(self.table.ask("SELECT total(size) FROM rows")[0][0])
 
 
 @dataclass(frozen=True)
@@ -411,7 +385,7 @@ class FolderScan:
     root: Path
     entries: Sequence[Entry]
     classes: tuple[str, ...]
-    skipped: tuple[SkippedPath, ...]
+    skipped: Sequence[SkippedPath]
     captions: Sequence[str]
     label_maps: Sequence[str] = ()
     parts: tuple[str, ...] = ()
@@ -425,7 +399,8 @@ class FolderScan:
     @property
     def total_bytes(self) -> int:
         """Bytes of all images on disk."""
-        return sum(entry.size for entry in self.entries)
+        entries = self.entries
+        return entries.total_bytes if isinstance(entries, EntryList) else sum(entry.size for entry in entries)
 
     @property
     def links(self) -> int:
@@ -495,7 +470,7 @@ def scan_source(source: Path, *, follow_links: bool = False) -> FolderScan:
     for beside in (source.with_suffix(suffix) for suffix in CAPTION_SUFFIXES):
         if beside.is_file():
             found.append(_Found(beside.name, beside.stat().st_size))
-    return _sort(source.parent, sorted(found, key=lambda item: os.fsencode(item.relative)))
+    return _sort(source.parent, found)
 
 
 class _Paths(Mapping[str, Path]):
@@ -515,45 +490,52 @@ class _Paths(Mapping[str, Path]):
 
 
 def _sort(root: Path, found: Iterable[_Found]) -> FolderScan:
-    """Every path found, sorted by its bytes, to its list."""
-    skipped: list[SkippedPath] = []
-    captions, images, sizes = PackedNames(), PackedNames(), array("Q")
+    """Every path found to its list, sorted by its bytes."""
+    table = Table(name="BLOB", size="INTEGER", reason="BLOB", kind="TEXT")
     for item in found:
-        if item.skip is not None:
-            skipped.append(item.skip)
+        skip = item.skip
+        left = (None, None) if skip is None else (as_blob(skip.reason), skip.kind)
+        table.append(os.fsencode(item.relative), item.size, *left)
+    skipped, captions = Table(name="BLOB", reason="BLOB", kind="TEXT"), Names()
+    pictures = Table(name="BLOB", size="INTEGER")
+    for name, size, reason, kind in table.answers("SELECT name, size, reason, kind FROM rows ORDER BY name"):
+        if reason is not None:
+            skipped.append(name, reason, kind)
             continue
-        if caption := is_caption_name(item.relative):
-            captions.append(item.relative)
-        if PurePosixPath(item.relative).suffix.lower() in EXTENSIONS:
-            images.append(item.relative)
-            sizes.append(item.size)
+        relative = os.fsdecode(name)
+        if caption := is_caption_name(relative):
+            captions.append(relative)
+        if PurePosixPath(relative).suffix.lower() in EXTENSIONS:
+            pictures.append(name, size)
         elif not caption:
-            skipped.append(SkippedPath(item.relative, why_not_a_picture(item.relative), "other"))
-    skipped.sort(key=lambda path: os.fsencode(path.relative))
-    maps = find_label_maps(_Paths(root, images))
-    label_maps: Sequence[str] = ()
-    if maps.names:
-        kept, names = array("Q"), images
-        label_maps, images = PackedNames(), PackedNames()
-        for name, size in zip(names, sizes, strict=True):
-            (label_maps if name in maps.names else images).append(name)
-            if name not in maps.names:
-                kept.append(size)
-        sizes = kept
+            skipped.append(name, as_blob(why_not_a_picture(relative)), "other")
+    del table
+    maps = find_label_maps(_Paths(root, Names(pictures)))
+    images = Names(pictures) if not maps.names else Names(name for name in Names(pictures) if name not in maps.names)
     layout = find_layout(images)
     # Sorted as text, as ImageFolder does, which for any valid name is also the order of the UTF-8 bytes.
     index = {name: i for i, name in enumerate(layout.classes)}
-    labels = array("i", (index.get(layout.class_of[name] or "", -1) for name in images))
+    entries, label_maps = Table(name="BLOB", label="INTEGER", size="INTEGER"), Names()
+    for name, size in pictures.rows():
+        relative = os.fsdecode(name)
+        if relative in maps.names:
+            label_maps.append(relative)
+        else:
+            entries.append(name, index.get(layout.class_of[relative] or ""), size)
     return FolderScan(
         root,
-        EntryList(root, images, labels, sizes, layout.classes),
+        EntryList(root, entries, layout.classes),
         layout.classes,
-        tuple(skipped),
+        Rows(skipped, "name, reason, kind", _skipped),
         captions,
         label_maps=label_maps,
         parts=layout.parts,
         notes=(*layout.notes, *maps.notes),
     )
+
+
+def _skipped(name: bytes, reason: bytes, kind: Literal["other", "link"]) -> SkippedPath:
+    return SkippedPath(os.fsdecode(name), os.fsdecode(reason), kind)
 
 
 def is_own_file(name: str) -> bool:
@@ -596,17 +578,12 @@ def _identity(folder: Path) -> tuple[int, int]:
 
 
 def _walk(folder: Path, prefix: str, follow_links: bool, above: frozenset[tuple[int, int]]) -> Iterator[_Found]:
-    """All paths below ``folder``, sorted by the bytes of their relative path. ``above`` holds the folders on the way
-    down, to notice a link that leads back."""
-    skips: dict[bytes, SkippedPath] = {}
-    # A file as its name and, behind a byte that no name holds, its size: a flat folder may have a million of them. The
-    # slash behind a folder is where it stands in the paths of its files.
-    keys: list[bytes] = []
+    """All paths below ``folder``, in the order in which the disk has them. ``above`` holds the folders on the way down,
+    to notice a link that leads back."""
+    inside: list[str] = []
 
-    def skip(relative: str, reason: str, kind: Literal["other", "link"] = "other") -> None:
-        name = os.fsencode(relative.rpartition("/")[2])
-        skips[name] = SkippedPath(relative, reason, kind)
-        keys.append(name + b"\0")
+    def skip(relative: str, reason: str, kind: Literal["other", "link"] = "other") -> _Found:
+        return _Found(relative, 0, SkippedPath(relative, reason, kind))
 
     try:
         with os.scandir(folder) as listing:
@@ -615,42 +592,35 @@ def _walk(folder: Path, prefix: str, follow_links: bool, above: frozenset[tuple[
                 if not prefix and is_own_file(item.name) and not item.is_dir(follow_symlinks=False):
                     continue
                 if (why := why_left_aside(item.name)) is not None:
-                    skip(relative, why)
+                    yield skip(relative, why)
                     continue
                 if not prefix and item.name in OWN_NAMES:
-                    skip(relative, "a folder with the name of a file that bitterant writes; rename the folder")
+                    yield skip(relative, "a folder with the name of a file that bitterant writes; rename the folder")
                     continue
                 if item.is_symlink() and not follow_links:
-                    skip(relative, LINK, "link")
+                    yield skip(relative, LINK, "link")
                     continue
                 try:
                     status = item.stat()
                 except OSError as error:
                     kind = "link" if item.is_symlink() else "other"
-                    skip(relative, f"cannot be opened: {error.strerror or error}", kind)
+                    yield skip(relative, f"cannot be opened: {error.strerror or error}", kind)
                     continue
                 if stat.S_ISDIR(status.st_mode):
                     if _identity(folder / item.name) in above:
-                        skip(relative, "a symbolic link that leads back to a folder above it", "link")
+                        yield skip(relative, "a symbolic link that leads back to a folder above it", "link")
                     else:
-                        keys.append(os.fsencode(item.name) + b"/")
+                        inside.append(item.name)
                 elif stat.S_ISREG(status.st_mode) and status.st_size > MAX_FILE_BYTES:
-                    skip(relative, f"larger than {MAX_FILE_BYTES >> 30} GiB, the most that is read of a file")
+                    yield skip(relative, f"larger than {MAX_FILE_BYTES >> 30} GiB, the most that is read of a file")
                 elif stat.S_ISREG(status.st_mode):
-                    keys.append(os.fsencode(item.name) + b"\0" + status.st_size.to_bytes(8, "big"))
+                    yield _Found(relative, status.st_size)
                 else:
                     # A pipe or a device would block or never end when opened.
-                    skip(relative, "not a regular file")
+                    yield skip(relative, "not a regular file")
     except OSError as error:
-        name = prefix.rstrip("/")
-        yield _Found(name, 0, SkippedPath(name, f"the folder cannot be read: {error.strerror or error}", "other"))
+        yield skip(prefix.rstrip("/"), f"the folder cannot be read: {error.strerror or error}")
         return
-    keys.sort()
-    for key in keys:
-        if b"\0" not in key:
-            name = os.fsdecode(key[:-1])
-            path = folder / name
-            yield from _walk(path, f"{prefix}{name}/", follow_links, above | {_identity(path)})
-            continue
-        raw, _, size = key.partition(b"\0")
-        yield _Found(prefix + os.fsdecode(raw), int.from_bytes(size, "big"), skips.get(raw))
+    for name in inside:
+        path = folder / name
+        yield from _walk(path, f"{prefix}{name}/", follow_links, above | {_identity(path)})

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from ..errors import ConfigError, OutputError
+from .places import walk
 
 logger = logging.getLogger(__name__)
 
@@ -185,8 +186,8 @@ def sweep_temporaries(root: Path) -> int:
     Returns:
         How many were removed.
     """
-    found = (Path(folder) / name for folder, _, names in os.walk(root) for name in names)
-    return _remove(path for path in found if path.name.startswith(TEMPORARY_PREFIX))
+    found = (item for item in walk(root) if item.name.startswith(TEMPORARY_PREFIX))
+    return _remove(Path(item.path) for item in found if not item.is_dir(follow_symlinks=False))
 
 
 def sweep_temporaries_of(path: Path) -> int:
@@ -198,12 +199,12 @@ def sweep_temporaries_of(path: Path) -> int:
         How many were removed.
     """
     try:
+        stem = _temporary_stem(path)
         with os.scandir(path.parent) as listing:
-            names = [item.name for item in listing]
+            names = [item.name for item in listing if item.name.startswith(stem)]
     except OSError:
         return 0
-    stem = _temporary_stem(path)
-    return _remove(path.parent / name for name in names if name.startswith(stem))
+    return _remove(path.parent / name for name in names)
 
 
 def _remove(paths: Iterable[Path]) -> int:

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Final, Literal, get_args
 
 from ..errors import OutputError, ResumeError
-from .packed import LinesOnDisk
+from .on_disk import LinesOnDisk
 from .places import open_own, open_regular
 from .text import parse_json
 

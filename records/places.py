@@ -87,6 +87,19 @@ def identity_of(path: Path) -> Identity | None:
     return (status.st_dev, status.st_ino) if status.st_ino else None  # some network disks number nothing
 
 
+def walk(root: Path) -> Iterator[os.DirEntry[str]]:
+    """All files, links and folders below a folder, in no order. Unlike ``os.walk`` it never holds the names of a whole
+    folder, of which there may be a million. Links are not followed, and a folder that cannot be listed is passed over.
+    """
+    waiting = [os.fspath(root)]
+    while waiting:
+        with contextlib.suppress(OSError), os.scandir(waiting.pop()) as listing:
+            for item in listing:
+                if item.is_dir(follow_symlinks=False):
+                    waiting.append(item.path)
+                yield item
+
+
 class StillThere:
     """Folders that were there when work began: a disk that is taken out must not make every file on it a failed one.
 
@@ -137,9 +150,7 @@ def _folders(root: Path) -> Iterator[Identity]:
     if found is None or not root.is_dir():
         return
     yield found
-    for here, names, _ in os.walk(root):
-        for name in names:
-            with contextlib.suppress(OSError):
-                status = (Path(here) / name).lstat()
-                if stat.S_ISDIR(status.st_mode) and status.st_ino:
-                    yield (status.st_dev, status.st_ino)
+    for item in walk(root):
+        with contextlib.suppress(OSError):
+            if item.is_dir(follow_symlinks=False) and (status := Path(item.path).lstat()).st_ino:
+                yield (status.st_dev, status.st_ino)

@@ -8,27 +8,29 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import threading
-from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any, Final, Literal, get_args, overload
+from typing import Any, Final, Literal, get_args
 
 from ..errors import OutputError, ResumeError
 from .files import atomic_file
 from .manifest import image_key
-from .packed import LinesOnDisk, PackedNames
-from .places import open_own, open_regular, read_regular
+from .on_disk import LinesOnDisk, Names, Rows, Table, as_blob, as_text
+from .places import open_own, open_regular
 from .text import parse_json
 
 STATE_PREFIX = ".bitterant-state."
 _SCHEMA = 2
+#: Files that are named where several are meant.
+_SHOWN: Final = 3
 
 InputKind = Literal["image", "caption", "label_map", "skipped", "failed"]
 _KINDS: Final[tuple[InputKind, ...]] = get_args(InputKind)
-_WITHOUT: Final = 16  # added to the number of a kind where there is no sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,63 +58,31 @@ class InputRecord:
         return None if self.sha256 is None else image_key(self.class_name, self.sha256)
 
 
-class InputList(Sequence[InputRecord]):
-    """Inputs in little memory: each is made when it is asked for.
+class InputList(Rows[InputRecord]):
+    """Inputs that do not stay in memory: each is made when it is asked for.
 
     Args:
         records: the inputs; a sha256 is 64 hexadecimal digits.
     """
 
     def __init__(self, records: Iterable[InputRecord] = ()) -> None:
-        self.names = PackedNames()
-        self._kinds = bytearray()
-        self._digests = bytearray()
-        # Few texts are said of many files: which class, and why a file is left aside.
-        self._texts: dict[str | None, int] = {None: 0}
-        self._classes, self._reasons = array("I"), array("I")
+        columns = {"name": "BLOB", "kind": "TEXT", "sha256": "BLOB", "class_name": "BLOB", "reason": "BLOB"}
+        super().__init__(Table(**columns), ", ".join(columns), _record)
+        self.names = Names(self.table)
         for record in records:
-            self._append(record)
-        self._said = tuple(self._texts)
+            digest = None if record.sha256 is None else bytes.fromhex(record.sha256)
+            if digest is not None and len(digest) != 32:
+                raise ValueError("a sha256 of another length")
+            texts = (as_blob(record.class_name), as_blob(record.reason))
+            self.table.append(as_blob(record.relative), record.kind, digest, *texts)
 
-    def _append(self, record: InputRecord) -> None:
-        self.names.append(record.relative)
-        self._kinds.append(_KINDS.index(record.kind) + (_WITHOUT if record.sha256 is None else 0))
-        self._digests += bytes(32) if record.sha256 is None else bytes.fromhex(record.sha256)
-        self._classes.append(self._texts.setdefault(record.class_name, len(self._texts)))
-        self._reasons.append(self._texts.setdefault(record.reason, len(self._texts)))
-        if len(self._digests) != 32 * len(self.names):
-            raise ValueError("a sha256 of another length")
 
-    def __len__(self) -> int:
-        return len(self.names)
-
-    @overload
-    def __getitem__(self, index: int) -> InputRecord: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[InputRecord]: ...
-    def __getitem__(self, index: int | slice) -> InputRecord | list[InputRecord]:
-        places = range(len(self))[index]
-        return [self._at(place) for place in places] if isinstance(places, range) else self._at(places)
-
-    def __iter__(self) -> Iterator[InputRecord]:
-        return (self._at(place, name) for place, name in enumerate(self.names))
-
-    def _at(self, place: int, name: str | None = None) -> InputRecord:
-        kind = self._kinds[place]
-        return InputRecord(
-            self.names[place] if name is None else name,
-            _KINDS[kind % _WITHOUT],
-            None if kind >= _WITHOUT else self._digests[32 * place : 32 * place + 32].hex(),
-            self._said[self._classes[place]],
-            self._said[self._reasons[place]],
-        )
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Sequence):
-            return NotImplemented
-        return len(self) == len(other) and all(own == its for own, its in zip(self, other, strict=True))
-
-    __hash__ = None  # pyright: ignore[reportAssignmentType]
+def _record(
+    name: bytes, kind: InputKind, sha256: bytes | None, class_name: bytes | None, reason: bytes | None
+) -> InputRecord:
+    return InputRecord(
+        os.fsdecode(name), kind, None if sha256 is None else sha256.hex(), as_text(class_name), as_text(reason)
+    )
 
 
 @dataclass(frozen=True)
@@ -308,21 +278,20 @@ class Journal:
         except OSError as error:
             raise OutputError(f"{self.path} cannot be written: {error.strerror}. Is the disk full?") from error
 
-    def read(self) -> set[tuple[str, str]]:
+    def read(self) -> Iterator[tuple[str, str]]:
         """All (output, sha256) noted so far; half a line at the end is left out."""
-        noted: set[tuple[str, str]] = set()
         try:
-            lines = read_regular(self.path).split(b"\n")
+            file = open_regular(self.path)
         except FileNotFoundError:
-            return noted
-        for line in lines[:-1]:
-            try:
-                output, sha256 = parse_json(line)
-            except (ValueError, TypeError):
-                continue
-            if isinstance(output, str) and isinstance(sha256, str):
-                noted.add((output, sha256))
-        return noted
+            return
+        with file:
+            for line in file:
+                try:
+                    output, sha256 = parse_json(line)
+                except (ValueError, TypeError):
+                    continue
+                if line.endswith(b"\n") and isinstance(output, str) and isinstance(sha256, str):
+                    yield output, sha256
 
 
 def explain_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -340,18 +309,26 @@ def explain_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
 def explain_inputs(before: Iterable[tuple[str, str | None]], now: Iterable[tuple[str, str | None]]) -> list[str]:
     """What differs between two lists of (relative path, sha256); empty where they are the same."""
     olds, news = iter(before), iter(now)
-    # What both begin with needs no memory.
     while (first := next(olds, None)) == (second := next(news, None)):
         if first is None:
             return []
-    old = dict([first] if first is not None else []) | dict(olds)
-    new = dict([second] if second is not None else []) | dict(news)
-    groups = {
-        "new": sorted(new.keys() - old.keys()),
-        "gone": sorted(old.keys() - new.keys()),
-        "changed": sorted(name for name in old.keys() & new.keys() if old[name] != new[name]),
-    }
-    return [f"{_count(names, word)} ({_some(names)})" for word, names in groups.items() if names]
+    both = Table(name="BLOB", sha256="TEXT", later="INTEGER")
+    for later, pairs in enumerate((chain([first], olds), chain([second], news))):
+        for name, sha256 in (pair for pair in pairs if pair is not None):
+            both.append(as_blob(name), sha256 or "", later)
+    question = "SELECT name, min(later), max(later), min(sha256) != max(sha256) FROM rows GROUP BY name ORDER BY name"
+    groups: dict[str, list[str]] = {"new": [], "gone": [], "changed": []}
+    counts: Counter[str] = Counter()
+    for name, least, most, differs in both.answers(question):
+        word = ("new" if least else "gone") if least == most else "changed" if differs else ""
+        counts[word] += 1
+        if word and len(groups[word]) < _SHOWN:
+            groups[word].append(os.fsdecode(name))
+    return [
+        f"{_count(counts[word], word)} ({', '.join(names)}{', ...' * (counts[word] > len(names))})"
+        for word, names in groups.items()
+        if names
+    ]
 
 
 def _json(value: object) -> str:
@@ -364,9 +341,5 @@ def _say(name: str, value: object) -> str:
     return "not set" if value is None else str(value)
 
 
-def _count(names: Sequence[str], word: str) -> str:
-    return f"{len(names)} {'file is' if len(names) == 1 else 'files are'} {word}"
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+def _count(count: int, word: str) -> str:
+    return f"{count} {'file is' if count == 1 else 'files are'} {word}"

@@ -8,14 +8,14 @@ from __future__ import annotations
 import logging
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ...errors import FolderError, LabelError
 from ...imaging import Entry, FolderScan, scan_folder, sha256_file
-from ...records.places import read_regular
+from ...records.places import open_regular
 from ...records.text import parse_json, read_json
 from ..facts import PairIssue, Protection
 
@@ -66,28 +66,29 @@ def scan_labelled(folder: Path, what: str) -> FolderScan:
     return scan
 
 
-def read_manifest_rows(folder: Path) -> list[dict[str, Any]]:
-    """Rows of the manifest that a protecting run left in ``folder``; empty where there is none.
+def read_manifest_rows(folder: Path) -> Iterator[dict[str, Any]]:
+    """Rows of the manifest that a protecting run left in ``folder``, one after another; none where there is none.
 
     A line that is not a row (a run that was killed leaves half a last line) is passed over.
+
+    Raises:
+        FolderError: it cannot be read.
     """
     path = folder / MANIFEST_NAME
-    rows: list[dict[str, Any]] = []
     try:
-        data = read_regular(path)
+        with open_regular(path) as file:
+            for number, line in enumerate(file, start=1):
+                try:
+                    row = parse_json(line) if line.strip() else None
+                except ValueError:
+                    logger.warning("%s: line %d is no manifest row and is passed over", path.name, number)
+                    continue
+                if isinstance(row, dict) and isinstance(row.get("source"), str):
+                    yield row
     except FileNotFoundError:
-        return rows
+        return
     except OSError as error:
         raise FolderError(f"{path} cannot be read: {error.strerror or error}.") from error
-    for number, line in enumerate(data.split(b"\n"), start=1):
-        try:
-            row = parse_json(line) if line.strip() else None
-        except ValueError:
-            logger.warning("%s: line %d is no manifest row and is passed over", path.name, number)
-            continue
-        if isinstance(row, dict) and isinstance(row.get("source"), str):
-            rows.append(row)
-    return rows
 
 
 def read_run_settings(folder: Path) -> dict[str, Any] | None:
@@ -144,14 +145,15 @@ class _Matching:
 
     def by_manifest(self, rows: Iterable[dict[str, Any]]) -> None:
         # The last row of a source counts: a resumed run may have tried a file twice.
-        for source, row in {row["source"]: row for row in rows}.items():
-            entry, output = self.waiting.get(source), row.get("output")
+        last = {row["source"]: (row.get("output"), row.get("status"), row.get("reason")) for row in rows}
+        for source, (output, status, reason) in last.items():
+            entry = self.waiting.get(source)
             if entry is None:
                 continue
             if isinstance(output, str) and output in self.free:
                 self.join(entry, self.free[output])
-            elif row.get("status") in ("skipped", "failed"):
-                self.reasons[source] = f"{row['status']}: {row.get('reason') or 'no reason given'}"
+            elif status in ("skipped", "failed"):
+                self.reasons[source] = f"{status}: {reason or 'no reason given'}"
 
     def by_name(self, key: Callable[[str, bool], str], *, across_classes: bool = False) -> None:
         """Join what has the same key and is the only one of that key on either side."""

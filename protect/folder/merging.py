@@ -22,7 +22,7 @@ from ...imaging.visibility import FLIP_MISSING, flip_available
 from ...records.files import atomic_file, sweep_temporaries, sync_folder, write_atomic
 from ...records.locks import exclusive, holding
 from ...records.manifest import ManifestRow, count_statuses, open_manifest
-from ...records.packed import NameMarks
+from ...records.on_disk import Names
 from ...records.places import lies_in, read_regular
 from ...records.progress import ProgressCallback, StopRequest, silent
 from ...records.run_file import RunFile, Shard, Timing
@@ -233,7 +233,7 @@ class _Merging:
             session.check_outputs(workers=self.workers, stop=self.stop, progress=self.progress)
             tally = Tally(float(self._whole.settings["epsilon"]), session.log.rows)
             return self._summary(session, tally, session.finished.warnings, already_done=True)
-        session.check_foreign(lambda: NameMarks(row.output for _, row in self._rows() if row.output is not None))
+        session.check_foreign(lambda: Names(row.output for _, row in self._rows() if row.output is not None))
         tally = Tally(float(self._whole.settings["epsilon"]))
         parts = [Tally(float(self._whole.settings["epsilon"])) for _ in self.shares]
         folders: set[Path] = set()

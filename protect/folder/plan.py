@@ -14,17 +14,17 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 
 from ...errors import ConfigError, FolderError, ImageError, ResumeError
 from ...imaging.budget import Budget
 from ...imaging.codec import decode, read_header
-from ...imaging.encoding import encode, resolve_output_names
+from ...imaging.encoding import encode, output_name, resolve_output_names
 from ...imaging.formats import format_of_file
 from ...imaging.in_flight import PIXELS_IN_FLIGHT
 from ...imaging.loading import FileProblem, load_image_set, sha256_file
@@ -34,6 +34,7 @@ from ...imaging.picture import Picture
 from ...imaging.scan import Entry, FolderScan
 from ...imaging.visibility import measure_visibility
 from ...records.manifest import image_key
+from ...records.on_disk import Table
 from ...records.progress import ProgressCallback
 from ...records.text import counted
 from ...records.threads import ordered_map
@@ -43,6 +44,8 @@ from .session import Session
 
 if TYPE_CHECKING:
     from ...imaging.image_set import ImageSet
+
+_Item = TypeVar("_Item")
 
 #: What a picture of the rehearsal gets, in 8-bit levels.
 _Noise = Callable[[Picture, Entry], np.ndarray]
@@ -231,7 +234,7 @@ def make_plan(
     )
 
 
-def _spread(items: Sequence[Entry], count: int) -> list[Entry]:
+def _spread(items: Sequence[_Item], count: int) -> list[_Item]:
     """At most ``count`` items, evenly spread, so that all sizes of a sorted folder are met."""
     if len(items) <= count:
         return list(items)
@@ -240,11 +243,14 @@ def _spread(items: Sequence[Entry], count: int) -> list[Entry]:
 
 def _pick(items: Sequence[Entry], count: int) -> list[Entry]:
     """At most ``count`` items in their order: the first of each class, be it ever so small, and the others spread."""
-    firsts = {item.class_name: item for item in reversed(items)}
-    chosen = {item.relative for item in _spread(sorted(firsts.values(), key=lambda item: item.relative), count)}
-    rest = [item for item in items if item.relative not in chosen]
-    chosen |= {item.relative for item in _spread(rest, count - len(chosen))}
-    return [item for item in items if item.relative in chosen]
+    firsts: dict[str | None, int] = {}
+    for place, item in enumerate(items):
+        firsts.setdefault(item.class_name, place)
+    chosen = set(_spread(list(firsts.values()), count))
+    others = (place for place in range(len(items)) if place not in chosen)
+    wanted = set(_spread(range(len(items) - len(chosen)), count - len(chosen)))
+    chosen |= {place for number, place in enumerate(others) if number in wanted}
+    return [items[place] for place in sorted(chosen)]
 
 
 def _within(items: Sequence[Entry], pixels: int) -> list[Entry]:
@@ -482,14 +488,17 @@ def foresee_growth(scan: FolderScan, output: Path, budget: Budget, options: Writ
     """
     if scan.total_bytes < WORTH_TELLING:
         return []
-    names = resolve_output_names(scan.entries, options.format)
-    changing = [entry for entry in scan.entries if names[entry.relative][1] != format_of_file(entry.path)]
-    growth = _measure_growth(
-        _middles(changing, min(_TRIED, len(changing))), lambda entry: names[entry.relative][1], budget, options
-    )
+    changing, grown = Table(place="INTEGER", encoder="TEXT"), 0
+    for place, entry in enumerate(scan.entries):
+        fmt = format_of_file(entry.path)
+        encoder = output_name(entry.relative, fmt or "PNG", options.format)[1]
+        if encoder != fmt:
+            changing.append(place, encoder)
+            grown += entry.size
+    tried = [changing.row(number) for number in _middles(len(changing), min(_TRIED, len(changing)))]
+    growth = _measure_growth([(scan.entries[place], encoder) for place, encoder in tried], budget, options)
     if growth is None:
         return []
-    grown = sum(entry.size for entry in changing)
     size = scan.total_bytes + (growth - 1) * grown
     told = []
     if size > _MUCH * scan.total_bytes:
@@ -505,23 +514,21 @@ def foresee_growth(scan: FolderScan, output: Path, budget: Budget, options: Writ
     return told
 
 
-def _measure_growth(
-    entries: Sequence[Entry], encoder: Callable[[Entry], str], budget: Budget, options: WriteConfig
-) -> float | None:
-    """Bytes written for a byte read; ``None`` where none of the pictures can be read."""
+def _measure_growth(entries: Iterable[tuple[Entry, str]], budget: Budget, options: WriteConfig) -> float | None:
+    """Bytes written for a byte read, of pictures and their encoders; ``None`` where none of them can be read."""
     noise = _random_levels(_NOISE_SIDE, budget)
     before = after = 0.0
-    for entry in entries:
+    for entry, encoder in entries:
         try:
             picture = decode(entry.path, max_pixels=options.max_pixels, name=entry.relative)
             part, times = _excerpt(picture)
-            after += times * len(encode(add_delta(part, noise, budget), format=encoder(entry)))
+            after += times * len(encode(add_delta(part, noise, budget), format=encoder))
             before += entry.size
         except (ImageError, ConfigError):
             continue
     return after / before if before else None
 
 
-def _middles(entries: Sequence[Entry], count: int) -> list[Entry]:
-    """The middle one of each of so many equal parts."""
-    return [entries[(2 * i + 1) * len(entries) // (2 * count)] for i in range(count)]
+def _middles(total: int, count: int) -> list[int]:
+    """The middle place of each of so many equal parts."""
+    return [(2 * i + 1) * total // (2 * count) for i in range(count)]

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
@@ -14,6 +15,7 @@ from ...imaging.loading import load_image_set
 from ...imaging.scan import FolderScan
 from ...records.config import Problems, takes
 from ...records.locks import holding
+from ...records.on_disk import Table
 from ...records.progress import ProgressCallback, StopRequest, silent
 from ...records.run_state import InputRecord, StateFiles
 from ..bank_file import open_bank
@@ -56,15 +58,19 @@ def assign_pictures(
         SetupError: they are not on this machine.
         Interrupted: a stop was asked for.
     """
-    keys = {record.relative: record.key for record in records if record.kind == "image"}
-    unknown = [entry for entry in scan.entries if (key := keys.get(entry.relative)) and bank.key_for(key) is None]
-    if not unknown:
+    keys = (record.key for record in records if record.kind == "image")  # in the order of the scan, too
+    unknown = Table(place="INTEGER")
+    for place, key in enumerate(keys):
+        if key and bank.key_for(key) is None:
+            unknown.append(place)
+    if not len(unknown):
         return bank
     from ..clusters import assign, extractor_of, open_space  # loads torch, which applying other banks does not
 
     space = open_space(bank, device=config.device, weights=config.policy)
+    places = unknown.rows()
     for start in range(0, len(unknown), PART):
-        part = unknown[start : start + PART]
+        part = [scan.entries[place] for (place,) in islice(places, PART)]
         progress("assign", start, len(unknown), "finding the cluster of each picture")
         stop.check("Nothing was written yet.")
         dataset, entries, _ = load_image_set(

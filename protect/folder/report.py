@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ...errors import ImageError
 from ...imaging.codec import decode
 from ...imaging.loading import FileProblem
@@ -18,7 +16,7 @@ from ...records.text import counted
 
 if TYPE_CHECKING:
     from ...records.manifest import ManifestRow
-    from ...records.run_file import Figures, RunFile
+    from ...records.run_file import Figure, Figures, RunFile
     from .session import Session
     from .tally import Tally
 
@@ -246,18 +244,19 @@ class Histogram:
     HEIGHT = 96
 
     @classmethod
-    def of(cls, title: str, values: Sequence[float] | np.ndarray, form: str) -> Histogram | None:
-        """The histogram of some values; ``None`` where there are none.
+    def of(cls, title: str, values: Figure, form: str) -> Histogram | None:
+        """The histogram of a figure; ``None`` where no picture has it.
 
         Args:
             title: what was measured.
-            values: finite numbers.
+            values: the figure; all are finite.
             form: format of a number, for example ``".1f"``.
         """
         if not len(values):
             return None
-        low, high, median = float(np.min(values)), float(np.max(values)), float(np.median(values))
-        counts, edges = np.histogram(values, bins=_BINS if high > low else 1, range=(low, high) if high > low else None)
+        low, high, count = values.low, values.high, len(values)
+        median = sum(values.at((count - 1) // 2, count // 2)) / 2
+        counts, edges = values.histogram(_BINS if high > low else 1)
         width, top = cls.WIDTH / len(counts), int(counts.max())
         bars = []
         for index, count in enumerate(counts.tolist()):
@@ -391,13 +390,12 @@ def _outcome(fit: Mapping[str, Any]) -> str | None:
     return str(check["outcome"]) if isinstance(check, Mapping) and "outcome" in check else None
 
 
-def _tiles(ranked: np.ndarray, rows: Sequence[ManifestRow], source: Path, output: Path, max_pixels: int) -> list[_Tile]:
-    if not len(ranked):
-        return []
-    picks = {"best": ranked[0], "median": ranked[len(ranked) // 2], "worst": ranked[-1]}
+def _tiles(
+    ranked: tuple[int, int, int] | None, rows: Sequence[ManifestRow], source: Path, output: Path, max_pixels: int
+) -> list[_Tile]:
     tiles = []
-    for title, number in picks.items():
-        row = rows[int(number)]
+    for title, number in zip(("best", "median", "worst"), ranked or (), strict=False):
+        row = rows[number]
         try:
             before = decode(source / row.source, max_pixels=max_pixels).rgb8()
             after = decode(output / str(row.output), max_pixels=max_pixels).rgb8()
@@ -414,11 +412,12 @@ def _tiles(ranked: np.ndarray, rows: Sequence[ManifestRow], source: Path, output
 
 
 def _histograms(figures: Figures) -> list[Histogram]:
+    of = figures.of
     drawn = (
-        Histogram.of("CIEDE2000 of pixels (1 is hardly seen)", figures.of("ciede"), ".2f"),
-        Histogram.of("CIEDE2000 of 8-pixel patches: casts and stains", figures.of("ciede_patches"), ".2f"),
-        Histogram.of(f"FLIP of {len(figures.flip)} pictures (0 is identical)", figures.flip, ".3f"),
-        Histogram.of("SSIM (1 is identical)", figures.of("ssim"), ".3f"),
-        Histogram.of("PSNR in dB (higher is closer)", figures.of("psnr"), ".1f"),
+        Histogram.of("CIEDE2000 of pixels (1 is hardly seen)", of("ciede"), ".2f"),
+        Histogram.of("CIEDE2000 of 8-pixel patches: casts and stains", of("ciede_patches"), ".2f"),
+        Histogram.of(f"FLIP of {len(of('flip'))} pictures (0 is identical)", of("flip"), ".3f"),
+        Histogram.of("SSIM (1 is identical)", of("ssim"), ".3f"),
+        Histogram.of("PSNR in dB (higher is closer)", of("psnr"), ".1f"),
     )
     return [histogram for histogram in drawn if histogram is not None]

@@ -23,7 +23,7 @@ from ...imaging.scan import FolderScan
 from ...imaging.visibility import FLIP_MISSING, flip_available
 from ...records.files import atomic_file, sweep_temporaries, sync_folder, write_atomic
 from ...records.manifest import ManifestRow, ManifestWriter, open_manifest
-from ...records.packed import NameMarks, PackedNames
+from ...records.on_disk import Names
 from ...records.places import StillThere, open_regular
 from ...records.progress import ProgressCallback, StopRequest
 from ...records.run_file import RunFile, Shard, Timing, json_safe, versions
@@ -159,7 +159,7 @@ class FolderRun:
     @cached_property
     def _names(self) -> OutputNames:
         """Path below OUT and format of each copy, by the picture's path below SRC."""
-        beside = PackedNames(chain(self.scan.captions, self.scan.label_maps))
+        beside = chain(self.scan.captions, self.scan.label_maps)
         return resolve_output_names(self.scan.entries, self.options.format, beside=beside)
 
     def _hashed(self) -> Sequence[InputRecord]:
@@ -223,7 +223,7 @@ class FolderRun:
     def _write(
         self, session: Session, records: Sequence[InputRecord], fitted: FittedBank, keep: Path | None
     ) -> RunSummary:
-        session.check_foreign(planned=lambda: NameMarks(self._outputs(records)))
+        session.check_foreign(planned=lambda: Names(self._outputs(records)))
         session.check_outputs(workers=self.workers, stop=self.stop, progress=self.progress)
         jobs = make_jobs(self.scan.root, self._mine(records), self._names)
         total = sum(1 for _ in self._mine(records))
@@ -277,8 +277,8 @@ class FolderRun:
         return self._finish(session, tally, records, fitted, keep, resumed=resumed, new=new, writing=writing)
 
     def _copies(self, records: Sequence[InputRecord]) -> CopyNames:
-        aside = {record.relative for record in records if record.kind in ("failed", "skipped")}
-        return CopyNames(self._names, {relative for relative in aside if relative in self._names})
+        aside = (record.relative for record in records if record.kind in ("failed", "skipped"))
+        return CopyNames(self._names, Names(relative for relative in aside if relative in self._names))
 
     def _outputs(self, records: Sequence[InputRecord]) -> Iterator[str]:
         jobs = make_jobs(self.scan.root, self._mine(records), self._names)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import stat
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -13,6 +14,7 @@ from ...errors import OutputError, ResumeError
 from ...imaging.loading import sha256_file
 from ...imaging.page import is_own_page
 from ...records.manifest import MANIFEST_NAME, ManifestLog, ManifestRow, open_manifest
+from ...records.on_disk import Names, Table, as_blob
 from ...records.progress import ProgressCallback, StopRequest
 from ...records.run_file import RUN_FILE_NAME, RunFile, read_run_file
 from ...records.run_state import (
@@ -158,7 +160,8 @@ class Session:
             progress=progress,
             message="checking finished files",
         )
-        wrong = [str(row.output) for row, digest in zip(written(), digests, strict=True) if digest != row.sha256_out]
+        pairs = zip(written(), digests, strict=True)
+        wrong = Names(str(row.output) for row, digest in pairs if digest != row.sha256_out)
         if wrong:
             raise ResumeError(
                 f"{counted(len(wrong), 'file')} of the manifest, now missing or changed in {self.output}: "
@@ -179,26 +182,28 @@ class Session:
         first = next(there, None)
         if first is not None:
             known = planned()
-            self._refuse([name for name in chain([first], there) if name not in known])
+            self._refuse(Names(name for name in chain([first], there) if name not in known))
 
-    def prove_ours(self) -> list[Path]:
-        """All files in OUT, each proved by its sha256 to be written by bitterant.
+    def prove_ours(self) -> Names:
+        """Names of all files in OUT, each proved by its sha256 to be written by bitterant.
 
         Raises:
             ResumeError: a file is not, so nothing may be replaced.
         """
-        noted = Journal(self.files.journal).read()
-        noted |= {(row.output, row.sha256_out) for row in self.log.rows if row.output and row.sha256_out}
-        by_name: dict[str, set[str]] = {}
-        for name, digest in noted:
-            by_name.setdefault(name, set()).add(digest)
-        ours, foreign = [], []
+        noted = Table(name="BLOB", sha256="TEXT")
+        rows = ((row.output, row.sha256_out) for row in self.log.rows)
+        for name, digest in chain(Journal(self.files.journal).read(), rows):
+            if name and digest:
+                noted.append(as_blob(name), digest)
+        noted.ask("CREATE INDEX by_name ON rows (name)")
+        ours, foreign = Names(), Names()
         for name in survey_output(self.output):
             path = self.output / name
-            proved = name in by_name and not path.is_symlink() and sha256_file(path) in by_name[name]
-            (ours if proved else foreign).append(path if proved else name)
-        self._refuse([str(name) for name in foreign])
-        return [Path(path) for path in ours]
+            known = {digest for (digest,) in noted.ask("SELECT sha256 FROM rows WHERE name = ?", as_blob(name))}
+            proved = bool(known) and not path.is_symlink() and sha256_file(path) in known
+            (ours if proved else foreign).append(name)
+        self._refuse(foreign)
+        return ours
 
     def clear(self) -> None:
         """Remove the earlier run: pictures first and the manifest last, so that a kill leaves the proofs in place.
@@ -208,7 +213,8 @@ class Session:
             OutputError: a file cannot be removed.
         """
         try:
-            for path in self.prove_ours():
+            for name in self.prove_ours():
+                path = self.output / name
                 path.unlink()
                 remove_empty_folders(path.parent, self.output)
             for path in (self.report, self.run_file):
@@ -219,9 +225,10 @@ class Session:
             raise OutputError(f"{error.filename} cannot be removed: {error.strerror}.") from error
         self.log, self.state, self.finished = ManifestLog(), None, None
 
-    def _refuse(self, foreign: Sequence[str]) -> None:
+    def _refuse(self, foreign: Names) -> None:
         if foreign:
-            names = ", ".join(foreign[:3]) + (", ..." if len(foreign) > 3 else "")
+            first = foreign.table.ask("SELECT name FROM rows ORDER BY name LIMIT 3")
+            names = ", ".join(os.fsdecode(name) for (name,) in first) + (", ..." if len(foreign) > 3 else "")
             raise ResumeError(
                 f"{self.output} holds {counted(len(foreign), 'file')} that bitterant did not write: {names}. "
                 "Nothing of that is touched. Give an empty or new output folder, or move it away."

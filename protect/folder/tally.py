@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import posixpath
-from array import array
 from collections import Counter
 from collections.abc import Iterable
 from typing import Final
-
-import numpy as np
 
 from ...imaging.budget import FLOAT32_SLACK
 from ...imaging.formats import is_picture_name
 from ...imaging.tables import TABLE_NAMES
 from ...imaging.visibility import Sight, Sights
 from ...records.manifest import ManifestRow, all_statuses
-from ...records.run_file import Figures
+from ...records.run_file import Figure, Figures
 from ...records.text import counted
 from .writing import UNMARKED
 
@@ -94,7 +91,7 @@ class Tally:
                 f"gray, transparent, black or white: {self._faint}. A trainer learns from them nearly as from the "
                 "originals."
             )
-        return [*told, *_losses(self.figures.kept), *self._unmarked()]
+        return [*told, *_losses(self.figures.of("kept")), *self._unmarked()]
 
     def _unmarked(self) -> list[str]:
         if not self._bare.count:
@@ -131,13 +128,12 @@ def _size(row: ManifestRow) -> float:
     return 0.0 if row.psnr is None else 255.0 * 10 ** (-row.psnr / 20)
 
 
-def _losses(kept: array[float]) -> list[str]:
+def _losses(kept: Figure) -> list[str]:
     """What the user must know of what JPEG took away again."""
-    if not kept:
+    if not len(kept):
         return []
-    shares = np.sort(np.frombuffer(kept))
-    middle = float(shares[(len(shares) - 1) // 2])
+    (middle,) = kept.at((len(kept) - 1) // 2)
     return [
-        f"JPEG left {100 * middle:.0f} % of the change on the median picture and {100 * float(shares[0]):.0f} % on the "
-        f"worst of {len(shares)}. What that means for the protection, `bitterant verify` tells."
+        f"JPEG left {100 * middle:.0f} % of the change on the median picture and {100 * kept.low:.0f} % on the "
+        f"worst of {len(kept)}. What that means for the protection, `bitterant verify` tells."
     ]

@@ -38,6 +38,7 @@ from ...imaging.tables import TABLE_NAMES, visit_names
 from ...imaging.visibility import measure_visibility
 from ...records.files import write_atomic
 from ...records.manifest import ManifestRow
+from ...records.on_disk import Names, Table, as_blob
 from ...records.places import StillThere, read_regular
 from ...records.run_state import InputRecord, Journal
 from ...records.shared_options import Fit, Mark, MetadataPolicy
@@ -480,18 +481,26 @@ class _Places:
         self.names = names
 
     @cached_property
-    def folded(self) -> Mapping[str, str]:
-        # A disk may store accents decomposed where the table has them composed.
-        if all(name.isascii() for name in self.names):
-            return self.names
-        return {_fold(source): output for source, output in self.names.items()}
+    def folded(self) -> Names:
+        """Folded, those that are no ASCII: a disk may store accents decomposed where the table has them composed."""
+        table = Table(name="BLOB", output="BLOB")
+        for source in self.names:
+            if not source.isascii():
+                table.append(as_blob(_fold(source)), as_blob(self.names[source]))
+        return Names(table)
+
+    def _find(self, path: str) -> str | None:
+        if (output := self.names.get(path)) is not None:
+            return output
+        place = None if path.isascii() else self.folded.find(_fold(path))
+        return None if place is None else os.fsdecode(self.folded.table.row(place)[1])
 
     def of(self, value: str) -> str | None:
         """The new name, or ``None`` where the value names no picture or need not change."""
         for spelt in (value, value.replace("\\", "/")):  # a table made on Windows
             # An absolute value or one that climbs out of SRC matches no picture, so it is left as it is.
             path = posixpath.normpath(posixpath.join(self.folder, spelt))
-            output = self.names.get(path) or self.folded.get(_fold(path))
+            output = self._find(path)
             if output is not None:
                 new = posixpath.relpath(output, self.folder or ".")
                 return None if new == posixpath.normpath(value) else new
@@ -512,15 +521,15 @@ def table_warnings(output: Path, tables: Sequence[ManifestRow], rows: Iterable[M
     """
     if not tables:
         return []
-    known: set[str] = set()
-    became: dict[str, ManifestRow] = {}
+    known, became = Names(), Names(Table(name="BLOB", what="BLOB"))
     for row in rows:
         if row.output is not None:
-            known.add(_fold(row.output))
+            known.append(_fold(row.output))
             continue
-        became[_fold(row.source)] = row
+        what = as_blob(f"{row.source}: {row.status}")
+        became.table.append(as_blob(_fold(row.source)), what)
         # A picture that failed while it was written may stand in the table under the name it was to get.
-        became.setdefault(_fold(posixpath.splitext(row.source)[0]), row)
+        became.table.append(as_blob(_fold(posixpath.splitext(row.source)[0])), what)
     warnings = []
     for row in tables:
         name = posixpath.basename(row.source)
@@ -535,8 +544,9 @@ def table_warnings(output: Path, tables: Sequence[ManifestRow], rows: Iterable[M
         def look(line: int, value: str, folder: str = folder, missing: dict[str, str] = missing) -> str:
             path = posixpath.normpath(posixpath.join(folder, value.replace("\\", "/")))
             if value and not _URL.match(value) and _fold(path) not in known:
-                lost = became.get(_fold(path)) or became.get(_fold(posixpath.splitext(path)[0]))
-                why = f", {lost.source}: {lost.status}" if lost is not None else ""
+                lost = (became.find(_fold(name)) for name in (path, posixpath.splitext(path)[0]))
+                place = next((place for place in lost if place is not None), None)
+                why = "" if place is None else f", {os.fsdecode(became.table.row(place)[1])}"
                 missing.setdefault(value, f"{value} (row {line}{why})")
             return value
 

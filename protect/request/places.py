@@ -10,7 +10,7 @@ from pathlib import Path
 from ...errors import FolderError, OutputError
 from ...imaging.scan import is_own_file
 from ...records.files import TEMPORARY_PREFIX
-from ...records.places import identity_of, lies_in
+from ...records.places import identity_of, lies_in, walk
 from ...records.stores import as_url, is_url, masked
 
 #: Litter that desktops leave in any folder; never a reason to refuse one.
@@ -107,19 +107,17 @@ def remove_empty_folders(folder: Path, stop: Path) -> None:
 
 
 def survey_output(output: Path) -> Iterator[str]:
-    """All files in OUT that are neither ours at its root nor litter, as paths with forward slashes, sorted by folder.
+    """All files in OUT that are neither ours at its root nor litter, as paths with forward slashes, in no order.
 
     Links count as files, whatever they are called, and are not followed, so that nothing is ever written through one.
 
     Args:
         output: OUT; may be missing.
     """
-    for folder, folders, files in os.walk(output, followlinks=False):
-        here = Path(folder)
-        at_root = here == output
-        folders.sort()
-        linked = [name for name in folders if (here / name).is_symlink()]
-        for name in sorted([*files, *linked]):
-            ours = at_root and is_own_file(name) and not (here / name).is_symlink()
-            if not ours and name.lower() not in _LITTER:
-                yield (here / name).relative_to(output).as_posix()
+    for item in walk(output):
+        if item.is_dir(follow_symlinks=False):
+            continue
+        relative = Path(item.path).relative_to(output).as_posix()
+        ours = "/" not in relative and is_own_file(item.name) and not item.is_symlink()
+        if not ours and item.name.lower() not in _LITTER:
+            yield relative

@@ -240,3 +240,33 @@ def test_a_colour_profile_that_no_png_reader_takes_is_a_true_reason():
     with pytest.raises(ImageError, match=r"colour profile has 1\.0 MiB.*sRGB"):
         encode(picture(metadata=Metadata(icc=large)), format="PNG")
     assert decode(encode(picture(metadata=Metadata(icc=large)), format="TIFF")).metadata.icc == large
+
+
+def test_photographs_are_packed_the_quick_way_and_drawings_the_small_way() -> None:
+    """Neither may cost more than a little room, and the pixels come back either way."""
+    rng = np.random.default_rng(0)
+    grain = rng.normal(128, 6, (500, 700, 3)).astype(np.uint8)
+    tile = rng.integers(0, 2, (20, 28, 3), dtype=np.uint8) * 200
+    drawing = np.tile(tile, (25, 25, 1))
+    sizes = {}
+    for name, pixels in (("grain", grain), ("drawing", drawing)):
+        data = encode(Picture(pixels), format="PNG")
+        assert np.array_equal(decode(data).pixels, pixels)
+        searched = io.BytesIO()
+        Image.fromarray(pixels).save(searched, "PNG", compress_level=4)
+        sizes[name] = len(data), len(searched.getvalue())
+    assert sizes["grain"][0] != sizes["grain"][1]
+    assert sizes["grain"][0] < 1.03 * sizes["grain"][1]
+    assert sizes["drawing"][0] == sizes["drawing"][1]
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "I;16"])
+def test_every_kind_of_picture_can_be_packed_the_quick_way(mode: str) -> None:
+    rng = np.random.default_rng(1)
+    deep = mode == "I;16"
+    pixels = rng.integers(0, 65536 if deep else 256, (600, 400, 1 if mode != "RGBA" else 3))
+    alpha = rng.integers(0, 256, (600, 400), dtype=np.uint8) if mode.endswith("A") else None
+    picture = Picture(pixels.astype(np.uint16 if deep else np.uint8), alpha, mode, bit_depth=16 if deep else 8)
+    back = decode(encode(picture, format="PNG"))
+    assert np.array_equal(back.pixels, picture.pixels)
+    assert alpha is None or (back.alpha is not None and np.array_equal(back.alpha, alpha))

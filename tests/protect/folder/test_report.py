@@ -17,7 +17,7 @@ from bitterant.imaging import flip_available
 from bitterant.protect.folder import protect_folder
 from bitterant.protect.folder.report import Histogram, flatten, tables
 from bitterant.records.manifest import ManifestRow
-from bitterant.records.run_file import Figures, RunFile, json_safe, read_run_file
+from bitterant.records.run_file import Figure, Figures, RunFile, json_safe, read_run_file
 
 NOISE: dict[str, Any] = {"method": "noise", "device": "cpu", "resolution": 16}
 
@@ -81,6 +81,21 @@ def figures(rows: list[ManifestRow]) -> Figures:
     for number, row in enumerate(rows):
         added.add(number, row)
     return added
+
+
+def test_quantiles_are_those_of_numpy() -> None:
+    values = np.random.default_rng(0).normal(30, 5, 999).round(3)
+    rows = [ManifestRow("a", "a", "0", "0", "protected", linf_levels=8.0, psnr=float(value)) for value in values]
+    for count in (1, 2, 19, 999):
+        found = figures(rows[:count]).stealth().psnr
+        assert found is not None
+        told = [found.minimum, found.p05, found.median, found.p95, found.maximum]
+        assert told == pytest.approx(np.quantile(values[:count], [0, 0.05, 0.5, 0.95, 1]), abs=1e-6)
+        low, high = values[:count].min(), values[:count].max()
+        if count > 1:
+            counts, edges = figures(rows[:count]).of("psnr").histogram(24)
+            meant = np.histogram(values[:count], 24, (low, high))
+            assert (counts.tolist(), edges.tolist()) == (meant[0].tolist(), meant[1].tolist())
 
 
 def test_pictures_that_did_not_change_are_counted_apart() -> None:
@@ -161,18 +176,17 @@ def test_pictures_are_ranked_by_the_best_figure_that_all_have() -> None:
     def row(name: str, **figures: float) -> ManifestRow:
         return ManifestRow(name, name, "0", "0", "protected", linf_levels=8.0, **figures)  # type: ignore[arg-type]
 
-    def ranked(rows: list[ManifestRow]) -> tuple[list[int], str]:
-        numbers, by = figures(rows).ranked()
-        return numbers.tolist(), by
+    def ranked(rows: list[ManifestRow]) -> tuple[tuple[int, int, int] | None, str]:
+        return figures(rows).ranked()
 
     old = [row("a", ssim=0.9), row("b", ssim=0.8), row("c", ssim=0.95)]
-    assert ranked(old) == ([2, 0, 1], "ssim")
+    assert ranked(old) == ((2, 0, 1), "ssim")
     some = [row("a", ssim=0.9, ciede_patches=1.0, flip=0.2), row("b", ssim=0.8, ciede_patches=0.5)]
-    assert ranked(some) == ([1, 0], "ciede_patches")
+    assert ranked(some) == ((1, 0, 0), "ciede_patches")
     full = [row("a", ssim=0.9, ciede_patches=1.0, flip=0.2), row("b", ssim=0.8, ciede_patches=0.5, flip=0.3)]
     failed = ManifestRow("c", None, "0", None, "failed")
-    assert ranked([full[0], failed, full[1]]) == ([0, 2], "flip")
-    assert ranked([]) == ([], "flip")
+    assert ranked([full[0], failed, full[1]]) == ((0, 2, 2), "flip")
+    assert ranked([]) == (None, "ssim")
 
 
 def test_a_placebo_is_called_one(kit: Any) -> None:
@@ -209,16 +223,21 @@ def test_a_run_without_any_picture_protected_still_has_a_page(kit: Any, monkeypa
 
 def test_a_histogram_counts_every_value() -> None:
     values = [0.9, 0.91, 0.95, 0.95, 1.0]
-    histogram = Histogram.of("SSIM", values, ".2f")
+
+    def figure(values: list[float]) -> Figure:
+        rows = [ManifestRow("a", "a", "0", "0", "protected", linf_levels=8.0, ssim=value) for value in values]
+        return figures([*rows, ManifestRow("b", "b", "0", "0", "protected")]).of("ssim")
+
+    histogram = Histogram.of("SSIM", figure(values), ".2f")
     assert histogram is not None
     assert (histogram.low, histogram.high, histogram.median) == ("0.90", "1.00", "0.95")
     assert sum(int(bar.title.split(": ")[1].split()[0]) for bar in histogram.bars) == 5
     assert max(bar.height for bar in histogram.bars) == Histogram.HEIGHT
     assert histogram.median_x == pytest.approx(Histogram.WIDTH / 2)
-    one = Histogram.of("SSIM", [0.5, 0.5], ".2f")
+    one = Histogram.of("SSIM", figure([0.5, 0.5]), ".2f")
     assert one is not None
     assert len(one.bars) == 1
-    assert Histogram.of("SSIM", [], ".2f") is None
+    assert Histogram.of("SSIM", figure([]), ".2f") is None
 
 
 def test_any_report_of_a_method_becomes_rows_and_tables() -> None:
