@@ -105,18 +105,6 @@ with ranks.several_processes() as leads:
 )
 
 
-# What takes longer than all the rest, and is for nothing here: Lightning loads torchmetrics where it is installed, for
-# its version alone, and torch its compiler with the first optimiser, to leave it out of what is compiled.
-QUICK = """
-import sys
-import torch
-sys.modules["torchmetrics"] = None
-for name in ("add_param_group", "zero_grad"):
-    method = getattr(torch.optim.Optimizer, name)
-    setattr(torch.optim.Optimizer, name, getattr(method, "__wrapped__", method))
-"""
-
-
 def start(script: str, *words: str) -> list[subprocess.Popen[str]]:
     """Two processes as torchrun starts them."""
     with socket.socket() as free:
@@ -129,7 +117,9 @@ def start(script: str, *words: str) -> list[subprocess.Popen[str]]:
             "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
             "GROUP_RANK": "0", "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo",
         }  # fmt: skip
-        command = [sys.executable, "-c", QUICK + script, *words]
+        # Lightning loads torchmetrics where it is installed, for its version alone: longer than all the rest takes.
+        quick = 'import sys\nsys.modules["torchmetrics"] = None\n'
+        command = [sys.executable, "-c", quick + script, *words]
         pipe = subprocess.PIPE
         started.append(subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True))
     return started
