@@ -39,7 +39,6 @@ def shortcut(train_set: ImageSet, test_set: ImageSet, plant: Plant) -> Verificat
         test_set,
         victims=["small-cnn"],
         adversaries=["early-stop", "jpeg"],
-        seeds=2,
         epsilon=8 / 255,
         recipe=LONG,
         require_tier="naive",
