@@ -27,7 +27,7 @@ from bitterant.surrogates import Recipe
 Plant = Callable[..., ImageSet]
 SaveFolder = Callable[..., Path]
 
-LONG, SHORT = Recipe(steps=120, batch_size=32), Recipe(steps=3, batch_size=16)
+LONG, SHORT = Recipe(steps=150, batch_size=32), Recipe(steps=3, batch_size=16)
 
 
 @pytest.fixture(scope="module")
