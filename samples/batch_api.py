@@ -22,8 +22,11 @@ def main() -> None:
     images = (images * 255).round() / 255  # as decoded from 8-bit files
     data = ImageSet.from_tensors(images, labels, classes=["a", "b", "c", "d"])
 
-    # One attempt keeps this script short; by default crafting starts again while a fresh victim still learns too much.
-    method = ErrorMinimizing(budget=Budget.from_levels(8), granularity="class", seed=0, attempts=1)
+    # No attempt to do better keeps this script short; by default crafting starts again while a fresh victim still learns
+    # too much.
+    method = ErrorMinimizing(
+        budget=Budget.from_levels(8), granularity="class", seed=0, preset="fast", rounds=8, attempts=0
+    )
     bank = method.fit(data)
 
     protected = bank.apply_set(images, data.keys)

@@ -1,7 +1,7 @@
 """Is the verdict calibrated? What protects nothing gets no grade whatever the seed, a shortcut of known nature is told
 as what it is, and each thing that makes figures worthless trips its own gate and no other.
 
-Seeds 3 to 19 of the first test are ``slow``; ``pytest -m ''`` runs all 20.
+Seeds 1 to 19 of the first test are ``slow``; ``pytest -m ''`` runs all 20.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Pictures = Callable[[int], tuple[ImageSet, ImageSet]]
 RECIPE = Recipe(steps=120, batch_size=32, lr=0.05)
 PER_CLASS, TESTED = 40, 40
 LEVELS = 4
-SEEDS = [*range(3), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 20))]
+SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 20))]
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import Result
 
 from bitterant.cli import main
 
 MakeFolder = Callable[..., Path]
+Run = Callable[..., Result]
 
 COMMAND = (sys.executable, "-m", "bitterant")
 MANIFEST = "bitterant-manifest.jsonl"
@@ -62,17 +64,20 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
-def test_a_stopped_run_gives_130_and_goes_on_to_the_same_files(make_folder: MakeFolder, number: signal.Signals) -> None:
+def test_a_stopped_run_gives_130_and_goes_on_to_the_same_files(
+    run: Run, make_folder: MakeFolder, number: signal.Signals
+) -> None:
+    """Only what is stopped is a process of its own."""
     src = make_folder({"cats": 1, "dogs": 1})
     rng = np.random.default_rng(1)
     for i in range(120):
         Image.fromarray(rng.integers(0, 256, (160, 160, 3), dtype=np.uint8)).save(src / "cats" / f"big-{i:03d}.png")
     whole, stopped = src.parent / "whole", src.parent / "stopped"
-    words = [*COMMAND, "protect", str(src)]
     rest = ["--method", "noise", "--workers", "1", "--json"]
-    assert subprocess.run([*words, str(whole), *rest], capture_output=True, timeout=240).returncode == 0
+    assert run("protect", src, whole, *rest).exit_code == 0
 
-    process = subprocess.Popen([*words, str(stopped), *rest], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    words = [*COMMAND, "protect", str(src), str(stopped), *rest]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     until = time.monotonic() + 120
     manifest = stopped / MANIFEST
     while time.monotonic() < until and not (manifest.exists() and manifest.read_bytes().count(b"\n") >= 3):
@@ -85,8 +90,8 @@ def test_a_stopped_run_gives_130_and_goes_on_to_the_same_files(make_folder: Make
     assert "Traceback" not in err
     assert 3 <= manifest.read_bytes().count(b"\n") < 122
 
-    done = subprocess.run([*words, str(stopped), *rest], capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
+    done = run("protect", src, stopped, *rest)
+    assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["resumed_rows"] >= 3
     assert contents(stopped) == contents(whole)
     assert not list(stopped.glob(".bitterant-*"))
@@ -101,7 +106,10 @@ def timeless(value: Any) -> Any:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-def test_a_verification_that_was_stopped_and_then_killed_ends_as_one_that_was_not(make_folder: MakeFolder) -> None:
+def test_a_verification_that_was_stopped_and_then_killed_ends_as_one_that_was_not(
+    run: Run, make_folder: MakeFolder
+) -> None:
+    """Only what is stopped and killed are processes of their own."""
     clean = make_folder({"cats": 26, "dogs": 26})
     protected, report = clean.parent / "protected", clean.parent / "report"
     shutil.copytree(clean, protected)
@@ -109,16 +117,16 @@ def test_a_verification_that_was_stopped_and_then_killed_ends_as_one_that_was_no
         pixels = np.asarray(Image.open(path)).copy()
         pixels[number % 16] ^= 1
         Image.fromarray(pixels).save(path)
-    words = [*COMMAND, "verify", str(clean), str(protected), "--report", str(report), "--json"]
+    words = ["verify", str(clean), str(protected), "--report", str(report), "--json"]
     words += ["--preset", "smoke", "--seeds", "2", "--resolution", "16", "--workers", "1", "--device", "cpu"]
 
     def verify() -> tuple[Any, int]:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=240)
-        return json.loads(done.stdout), done.returncode
+        done = run(*words)
+        return json.loads(done.stdout), done.exit_code
 
     def stopped(number: signal.Signals, kept: int) -> tuple[int, str, str]:
         """Send a signal when so many trainings are kept."""
-        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen([*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         while process.poll() is None and len(list((report / "cells").glob("*.npz"))) < kept:
             time.sleep(0.01)
         process.send_signal(number)

@@ -15,6 +15,16 @@ from torch import Tensor
 
 from bitterant.imaging import ImageSet
 from bitterant.protect.methods.base import FitContext, Method
+from bitterant.protect.methods.self_check import SelfCheck
+
+
+@pytest.fixture(autouse=True)
+def brief_self_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Victims that fits train to check themselves: as many as ever, with hardly a step each. Whoever tests what they
+    find says how long."""
+    defaults = SelfCheck.__init__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "steps", 5)
 
 
 class FolderKit:

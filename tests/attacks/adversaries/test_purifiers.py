@@ -265,7 +265,7 @@ def test_the_plan_says_where_pairs_come_from_and_so_does_the_key(
 def test_a_planted_pattern_falls_to_pairs(train_set: ImageSet, test_set: ImageSet, plant: Plant) -> None:
     report = verify_sets(
         train_set, plant(train_set, 8), test_set, adversaries=["pairs:64"], victims=["small-cnn"], seeds=1,
-        recipe=Recipe(steps=120), workers=1, epsilon=8 / 255, device="cpu",
+        recipe=Recipe(steps=120, batch_size=32), workers=1, epsilon=8 / 255, device="cpu",
     )  # fmt: skip
     naive, paired = report.condition("small-cnn/none"), report.condition("small-cnn/pairs:64")
     assert naive.rho is not None

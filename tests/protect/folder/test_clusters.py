@@ -37,12 +37,7 @@ def draw(folder: Path, count: int, seed: int) -> Path:
 
 @pytest.fixture(
     scope="module",
-    params=[
-        ("uc", "small-cnn"),
-        ("uc", "efficientnet-lite0"),
-        ("texture", "small-cnn"),
-        ("texture", "efficientnet-lite0"),
-    ],
+    params=[("uc", "small-cnn"), ("texture", "small-cnn"), ("texture", "efficientnet-lite0")],
     ids="-".join,
 )
 def fitted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Fitted:

@@ -391,6 +391,7 @@ class TestFit:
 
         monkeypatch.setattr(SurrogateTrainer, "steps", spy)
         monkeypatch.setattr("bitterant.protect.methods.beo.fit.CLEAN_TARGET", -1.0)
+        monkeypatch.setattr("bitterant.protect.methods.beo.fit._LEAST_CAP", 50)
         method = BayesErrorAscent(**{**QUICK, "rounds": 2, "first_epochs": 2})
         plan = method.recipe.training(len(tiny))
         method.fit(tiny)
@@ -476,6 +477,7 @@ class TestResume:
         options: dict[str, Any],
     ) -> None:  # fmt: skip
         monkeypatch.setattr("bitterant.protect.methods.beo.fit.UNDERFIT", 1.0)
+        monkeypatch.setattr("bitterant.protect.methods.beo.fit._LEAST_CAP", 1)
         method = BayesErrorAscent(**options)
         tells: list[str] = []
         whole = method.fit(tiny, progress=lambda step: tells.append(step.message))

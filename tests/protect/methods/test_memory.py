@@ -89,7 +89,7 @@ def test_keeping_the_state_takes_a_twentieth_of_the_time(
         return real(*args, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(checkpoint, "atomic_file", slow)
-    for _ in range(3000):
+    for _ in range(600):
         clock[0] += round_seconds
         if kept.due(important=important):
             kept.save({}, {})

@@ -51,6 +51,7 @@ def content_with_little(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bayes-error ascent trains large networks on until they are no longer underfit; here they only have to run."""
     monkeypatch.setattr("bitterant.protect.methods.beo.fit._LEAST_CAP", 1)
     monkeypatch.setattr("bitterant.protect.methods.beo.fit.UNDERFIT", 1.0)
+    monkeypatch.setattr("bitterant.protect.methods.beo.fit.CLEAN_TARGET", 1.0)
 
 
 @pytest.mark.parametrize("surrogate", SURROGATES)

@@ -15,6 +15,7 @@ from bitterant.imaging import Budget, ImageSet, add_delta, decode, encode, load_
 from bitterant.imaging.image_set import Writable
 from bitterant.protect import BayesErrorAscent, ErrorMinimizing, protect_folder
 from bitterant.protect.methods.pgd import class_gradient, gradient_sums, pgd_min
+from bitterant.protect.methods.self_check import SelfCheck
 from bitterant.protect.methods.written import WrittenCopies
 from bitterant.surrogates import FrozenSurrogate, create_surrogate, recipe_for, train_classifier
 
@@ -170,8 +171,13 @@ def _shapes(root: Path, each: int, seed: int) -> Path:
     return root
 
 
-def test_a_victim_of_the_written_greys_agrees_with_the_figure(tmp_path: Path) -> None:
+def test_a_victim_of_the_written_greys_agrees_with_the_figure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, brief_self_checks: None
+) -> None:
     """From end to end: a network trained on the files in OUT learns about what the run says is left."""
+    defaults = SelfCheck.__init__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "steps", 150)
     source, test = _shapes(tmp_path / "src", 24, seed=0), _shapes(tmp_path / "test", 20, seed=1)
     summary = protect_folder(source, tmp_path / "out", method="emn", parameters={"attempts": 1}, device="cpu")
     check = json.loads(summary.run_file.read_bytes())["fit"]["self_check"]["results"][0]
@@ -182,7 +188,7 @@ def test_a_victim_of_the_written_greys_agrees_with_the_figure(tmp_path: Path) ->
         assert train.labels is not None
         assert held.labels is not None
         result = train_classifier(
-            victim, train.images, train.labels, recipe_for("small-cnn", steps=200), seed=5,
+            victim, train.images, train.labels, recipe_for("small-cnn", steps=150), seed=5,
             test_images=held.images, test_labels=held.labels, evals=1, device=torch.device("cpu"),
         )  # fmt: skip
         assert result.predictions is not None
