@@ -1,13 +1,13 @@
 """A stranger's first five minutes: phone pictures in one folder, through the two commands and through the window.
 
-    python benchmarks/five_minutes.py OUT [--photos DIR] [--pictures 60] [--only commands|window] [--docs DIR]
+    python benchmarks/five_minutes.py OUT [--photos DIR] [--pictures 60] [--only commands|window]
 
 OUT/photos is drawn: JPEG files lying on their side with the orientation beside them, HEIC files, a video of a Live
 Photo, a screenshot with alpha, and a file that was cut off. ``protect`` and ``verify`` get a terminal of 80 columns,
 the window a headless Chromium: light, dark, and as wide as a phone. OUT/terminal.txt and OUT/screens hold what a
-person sees. Exit code 1 where a line is wider than the terminal, a traceback shows, a page can be pushed sideways, a word of it
-is cut, or the browser complains. ``--docs`` draws the pictures of docs/app.md, too. Needs the extras ``app``, ``heif``
-and ``dev``, chromium, chromedriver, and POSIX.
+person sees. Exit code 1 where a line is wider than the terminal, a traceback shows, a page can be pushed sideways, a
+word of it is cut, or the browser complains. Needs the extras ``app``, ``heif`` and ``dev``, chromium, chromedriver, and
+POSIX.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ def run_commands(out: Path, photos: Path, preset: str = "smoke") -> list[str]:
             print(told, flush=True)
             kept.write(told + "\n")
             faults.extend(faults_of_text(text))
-            if code > 1:
+            if code not in (0, 1, 5):  # single files may fail, and a small test may be too small to say anything
                 faults.append(f"exit code {code}: bitterant {shlex.join(words)}")
             return text
 
@@ -318,7 +318,7 @@ def served() -> Iterator[str]:
         process.wait(90)
 
 
-def run_window(out: Path, photos: Path, docs: Path | None = None) -> list[str]:
+def run_window(out: Path, photos: Path) -> list[str]:
     """The five steps of the page, each kept as pictures in OUT/screens."""
     screens, faults = out / "screens", []
     screens.mkdir(exist_ok=True)
@@ -331,8 +331,6 @@ def run_window(out: Path, photos: Path, docs: Path | None = None) -> list[str]:
         wide.count("#preview img", 9)
         wide.until(lambda: "Seeing how long" not in wide.text)
         faults += wide.keep(screens / "2-folder.png")
-        if docs is not None:
-            faults += wide.keep(docs / "app-strength.png", top=wide.top_of("#step-2") - 16, height=860)
         wide.press("Compare at full size")
         wide.until(lambda: wide.driver.find_elements("css selector", "#compare-cut"))
         faults += wide.keep(screens / "3-full-size.png")
@@ -342,16 +340,12 @@ def run_window(out: Path, photos: Path, docs: Path | None = None) -> list[str]:
         wide.press("Start the test")
         wide.see("Open the full report")
         faults += wide.keep(screens / "5-verdict.png")
-        if docs is not None:
-            faults += wide.keep(docs / "app-verdict.png", top=wide.top_of("#step-4") - 16, height=640)
         for name, width, dark in (("phone", PHONE, True), ("phone-light", PHONE, False), ("dark", 1100, True)):
             with opened(out / "profiles" / name, width, dark=dark) as other:
                 other.driver.get(address)
                 other.see("Open the full report")
                 other.until(lambda tab=other: tab.complete)
                 faults += other.keep(screens / f"6-{name}.png")
-                if docs is not None and name == "phone":
-                    faults += other.keep(docs / "app-phone.png", top=other.top_of("#step-2") - 16, height=780)
                 for kind in ("protect", "verify"):
                     other.driver.get(f"{address.rstrip('/')}/report/{kind}")
                     other.until(lambda tab=other: tab.driver.find_elements("css selector", "h1"))
@@ -368,7 +362,6 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--photos", type=Path, help="pictures to use instead of drawn ones")
     parser.add_argument("--pictures", type=int, default=60, help="how many")
     parser.add_argument("--only", choices=["commands", "window"])
-    parser.add_argument("--docs", type=Path, help="draw the pictures of docs/app.md into this folder, too")
     given = parser.parse_args(words)
     out = given.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
@@ -379,7 +372,7 @@ def main(words: Sequence[str] | None = None) -> int:
     if given.only != "window":
         faults += run_commands(out, photos)
     if given.only != "commands":
-        faults += run_window(out, photos, given.docs)
+        faults += run_window(out, photos)
         print(f"screens: {out / 'screens'}")
     print("\n".join(["Wrong:", *(f"  {fault}" for fault in faults)]) if faults else "Nothing wrong was found.")
     return int(bool(faults))
