@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import os
 import re
 import shlex
@@ -81,9 +82,11 @@ def from_camera(picture: Image.Image, orientation: int, path: Path) -> None:
     lying = turn[orientation]
     stored = picture if lying is None else picture.transpose(lying)
     if path.suffix == ".HEIC":
-        import pillow_heif
-
-        pillow_heif.from_pillow(stored).save(path, quality=90, exif=exif.tobytes())
+        try:
+            heif = importlib.import_module("pillow_heif")
+        except ImportError:
+            raise SystemExit('HEIC files are written by an extra: pip install "bitterant[heif]"') from None
+        heif.from_pillow(stored).save(path, quality=90, exif=exif.tobytes())
     else:
         stored.save(path, "JPEG", quality=92, exif=exif)
 
@@ -107,7 +110,7 @@ def draw_phone(folder: Path, count: int, photos: Path | None = None) -> None:
             video = b"\x00\x00\x00\x14ftypqt  \x00\x00\x00\x00qt  " + bytes(400)
             (folder / f"{name}.MOV").write_bytes(video)
     screen = scene(count, 390, 844).convert("RGBA")
-    screen.putalpha(Image.linear_gradient("L").resize(screen.size).point(lambda v: max(v, 128)))
+    screen.putalpha(Image.linear_gradient("L").resize(screen.size).point([max(v, 128) for v in range(256)]))
     screen.save(folder / "Screenshot 2026-05-01 at 09.41.00.png")
     whole = (folder / "IMG_2001.JPG").read_bytes()
     (folder / "IMG_2001 copy.JPG").write_bytes(whole[: len(whole) // 3])
