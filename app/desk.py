@@ -15,7 +15,7 @@ from ..errors import BitterantError, FolderError
 from ..imaging.phrases import STAGE_LABELS, amount, quoted, time_left
 from ..protect import REPORT_NAME
 from ..records.shared_options import STRENGTHS, Strength
-from .folders import Earlier, Found, earlier_copies, free_output, survey, typed_folder
+from .folders import Earlier, Found, earlier_copies, free_beside, free_output, survey, typed_folder
 from .work import Worker
 
 Kind = Literal["preview", "look", "plan", "protect", "verify"]
@@ -198,8 +198,12 @@ class Desk:
         with self._lock:
             if self.busy is not None or self.earlier is None:
                 return
-            self.strength = self.earlier.strength or self.strength
+            preview = self.jobs.get("preview")
+            if self.earlier.strength not in (None, self.strength):
+                self.strength, preview = self.earlier.strength, None  # what is shown is not how these look
             self._start_over()
+            if preview is not None and preview.state == "done":
+                self.jobs["preview"] = preview
             self.output, self._output_chosen = self.earlier.output, True
             self.protect()
 
@@ -313,6 +317,12 @@ class Desk:
         elif self.strength != "balanced":
             words += ["--strength", self.strength]
         return " ".join(words)
+
+    def publish_command(self) -> str:
+        """What to type in a terminal for a folder that holds nothing but what may be shown."""
+        if self.output is None:
+            return ""
+        return f"bitterant publish {quoted(self.output)} {quoted(free_beside(self.output, 'public'))}"
 
     def close(self) -> bool:
         """Stop the work so that it can go on, and end its process.

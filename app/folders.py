@@ -220,8 +220,17 @@ def free_output(folder: Path, strength: Strength) -> Path:
     return next(output for output in _outputs(folder) if not os.path.lexists(output) or _empty(output))
 
 
+def free_beside(folder: Path, what: str) -> Path:
+    """``<folder>-<what>`` beside a folder, with a number where that is taken."""
+    return next(place for place in _beside(folder, what) if not os.path.lexists(place))
+
+
 def _outputs(folder: Path) -> Iterator[Path]:
-    first = folder.with_name(f"{folder.name}-protected") if folder.name else folder / "protected"
+    return _beside(folder, "protected")
+
+
+def _beside(folder: Path, what: str) -> Iterator[Path]:
+    first = folder.with_name(f"{folder.name}-{what}") if folder.name else folder / what
     yield first
     yield from (first.with_name(f"{first.name}-{number}") for number in itertools.count(2))
 

@@ -10,7 +10,7 @@ from fastapi.responses import FileResponse
 from nicegui import run, ui
 
 from ..records.shared_options import STRENGTHS
-from ..records.text import visible
+from ..records.text import counted, visible
 from . import words
 from .desk import LIGHT, PRESETS, Desk, Kind
 from .folders import listed
@@ -321,7 +321,7 @@ class _Page:
     def _warn(self, warnings: list[str], problems: list[dict[str, str]]) -> None:
         """What the user should know, and the files that were left aside."""
         if problems:
-            with more(f"{len(problems)} files could not be used, and why"):
+            with more(f"{counted(len(problems), 'file')} could not be used, and why"):
                 items([f"{item['source']}: {item['reason']}" for item in problems[:SHOWN_PROBLEMS]])
         for line in warnings:
             text("p", line, "note warn")
@@ -374,7 +374,7 @@ class _Page:
                 text("p", words.GOES_ON, "muted")
         if job is not None and job.state == "done":
             result = job.result
-            text("p", result["headline"], f"verdict {result['tone']}")
+            text("p", words.verdict(result), f"verdict {result['tone']}")
             if not result["tone"]:
                 text("p", words.READING, "muted")
             if result["tiers"]:
@@ -382,6 +382,8 @@ class _Page:
                     [(f"a trainer who {who}", words.grade(grade, complete)) for who, grade, complete in result["tiers"]]
                 )
             self._report("verify", "Open the full report")
+            with more(words.IN_FULL):
+                text("p", result["headline"])
             if result["caveats"]:
                 with more("What to keep in mind"):
                     items(result["caveats"])
@@ -399,4 +401,4 @@ class _Page:
             return
         done = verified is not None and verified.state == "done"
         items(words.next_steps(str(desk.output), done), ordered=True)
-        text("p", job.result["before_publishing"], "note warn")
+        command(words.PUBLISH_LINE, desk.publish_command())

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from ..imaging.phrases import duration, pace, size
 from ..records.shared_options import STRENGTHS, Strength
+from ..records.text import counted
 from .desk import Job, Kind, Preset
 
 TITLE: Final = "Protect your pictures"
@@ -40,7 +41,9 @@ TOO_FEW: Final = (
     "There may be too few pictures for a test that says anything: it wants 25 or more of each kind. You can try it all "
     "the same."
 )
-READING: Final = "The further the first figure lies below the second, the less was learned from the copies."
+READING: Final = "The nearer the second figure comes to guessing, the less was learned from the copies."
+IN_FULL: Final = "In the words of the report"
+PUBLISH_LINE: Final = "A folder to publish, made in a terminal: protected copies alone, each of them checked"
 NEXT: Final = "What next"
 COMMAND_LINE: Final = "The same in a terminal"
 GOES_ON: Final = "Press Go on when you like, also tomorrow: choose the same folder then, and it goes on from there."
@@ -85,6 +88,43 @@ def grade(name: str, complete: bool) -> str:
     return _GRADES.get(name, name) + ("" if complete or name == "not tested" else ", partly tested")
 
 
+_HELD: Final = {
+    "strong": "The copies held: no kind of trainer that was tested learned much more than by guessing.",
+    "moderate": "The copies hinder every kind of trainer that was tested clearly, though not wholly.",
+    "weak": "The copies hinder a trainer a little: the kind that got furthest still learned much from them.",
+    "none": "The copies do not stop every trainer: one of those tested learned nearly what the originals teach.",
+    "inconclusive": "The test could not decide how much the copies hinder a trainer. With more pictures it could.",
+}
+_NOTHING_SAID: Final = {
+    "G1": "its models learned too little from your originals, so there is nothing to compare with. Quick trains more "
+    "models; best help more pictures, sorted into one folder for each kind",
+    "G2": "random noise does the same harm as the protection, so the test is too small to tell them apart. More "
+    "pictures help",
+    "G3": "its models did not learn the copies by heart, as they should in a test. Quick trains more models",
+    "G6": "some copies are not as they were made. Make the copies again, and test them as they are",
+}
+
+
+def verdict(result: Mapping[str, Any]) -> str:
+    """What came out of a test, for people who never read a paper; the report has all of it in the field's words."""
+    if result["figures"] is not None:
+        clean, copies, chance = (f"{100 * share:.0f}" for share in result["figures"])
+        told = (
+            f"Of 100 pictures that it had never seen, a model trained on your originals recognised {clean}, and one "
+            f"trained on the copies {copies}; guessing gets {chance}."
+        )
+    elif result["weakest"] is not None:
+        told = _HELD[result["weakest"]]
+    else:
+        why = next((text for gate, text in _NOTHING_SAID.items() if gate in result["failed"]), "see the report for why")
+        told = f"This test says nothing about your copies: {why}."
+    if result["sorted"]:
+        told += " As your pictures lie in one folder, the test sorted them by how they look."
+    if result["missing"]:
+        told += f" {counted(result['missing'], 'original has', 'originals have')} no copy."
+    return told
+
+
 def standing(job: Job, now: float) -> str:
     """Where work under way stands, in a line; ``now`` as of the clock of the desk."""
     if job.state == "stopping":
@@ -96,8 +136,16 @@ def standing(job: Job, now: float) -> str:
 
 def plan_facts(plan: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What a run would do, as the dry run of the command line says it."""
+    besides = [
+        f"{counted(plan[key], *names)} {fate}"
+        for key, names, fate in (
+            ("captions", ("caption file or label map", "caption files and label maps"), "to copy"),
+            ("skipped", ("other file",), "left aside"),
+        )
+        if plan[key]
+    ]
     return [
-        ("besides", f"{plan['captions']} captions and label maps to copy, {plan['skipped']} other files left aside"),
+        *([("besides", ", ".join(besides))] if besides else []),
         ("time", f"about {duration(plan['seconds']['total'])}; expect it within a factor of two"),
         ("size", f"{size(plan['bytes_in'])} now, about {size(plan['bytes_out'])} protected"),
     ]

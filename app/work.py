@@ -290,14 +290,24 @@ def _file(pixels: np.ndarray, kind: str) -> bytes:
 
 def _verify(progress: Progress, inbox: _Inbox, **options: Any) -> dict[str, Any]:
     from ..attacks import verify_folder
+    from ..attacks.evaluation.gates import decisive_failures
     from ..attacks.report.page import EFFORTS, tone_of
 
     report = verify_folder(progress=progress, **options)
     verdict = report.verdict
     tiers = [(EFFORTS[tier.tier], tier.grade, tier.complete) for tier in verdict.tiers]
+    first = next((row for row in report.conditions if row.status == "ok" and row.retrieval is None), None)
+    figures = None
+    if verdict.valid and not verdict.graded and first is not None and first.clean and first.treated:
+        figures = (first.clean.accuracy.estimate, first.treated.accuracy.estimate, first.chance or 0.0)
     return {
         "headline": verdict.headline,
         "tone": tone_of(report) if verdict.graded or not verdict.valid else "",
+        "figures": figures,
+        "weakest": next((t.grade for t in verdict.tiers if verdict.graded and t.tier == verdict.weakest), None),
+        "failed": [gate.id for gate in decisive_failures(report.gates)],
+        "sorted": bool(report.labellings),
+        "missing": sum(issue.kind == "missing" for issue in report.dataset.issues),
         "tiers": tiers if verdict.valid and verdict.graded else [],
         "caveats": list(verdict.caveats),
         "reused": report.reused_cells,

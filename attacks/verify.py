@@ -313,8 +313,8 @@ def _verify_each(labelled: Sequence[VerificationData], request: Request, context
     ]
     verdict = worst.report.verdict
     said = (
-        "No class folders, so pictures were sorted into groups that look alike; the worst of "
-        f"{len(results)} labellings ({'; '.join(result.grouping for result in results)}): {verdict.headline}"
+        f"{verdict.headline} There are no class folders, so pictures were sorted into groups that look alike, in "
+        f"{len(results)} ways ({'; '.join(result.grouping for result in results)}); this is the worst of them."
     )
     report = worst.report.model_copy(
         update={

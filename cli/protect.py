@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 SHOWN_PROBLEMS = 10
+NAMED_PROBLEMS = 3
 
 SourceArgument = Annotated[
     Path,
@@ -63,8 +64,8 @@ def protect(
 
 
 def tell_next_of(output: Output, summary: RunSummary, source: Path, copies: Path) -> None:
-    """Print what to do with protected copies, where a run went well and did something."""
-    if not summary.exit_code and not summary.already_done:
+    """Print what to do with protected copies: also where single files failed, and where an earlier run made them."""
+    if summary.counts["protected"] and not summary.mostly_unprotected:
         tell_next(output, after_protect(source, copies, {problem.relative for problem in summary.problems}))
 
 
@@ -141,8 +142,15 @@ def tell_summary(output: Output, summary: RunSummary) -> None:
 
 
 def tell_problems(output: Output, problems: Sequence[FileProblem], *, listed: str = "the manifest") -> None:
-    """Print the files that were left aside, the first ones by name; ``listed`` says where the others stand."""
-    for problem in problems[:SHOWN_PROBLEMS]:
-        output.warn(f"{problem.relative}: {problem.reason}")
-    if len(problems) > SHOWN_PROBLEMS:
-        output.warn(f"... and {len(problems) - SHOWN_PROBLEMS} more; {listed} lists them all.")
+    """Print the files that were left aside, a line for each reason; ``listed`` says where the others stand."""
+    reasons: dict[str, list[str]] = {}
+    for problem in problems:
+        reasons.setdefault(problem.reason, []).append(problem.relative)
+    shown = list(reasons.items())[:SHOWN_PROBLEMS]
+    for reason, names in shown:
+        more = ", ..." if len(names) > NAMED_PROBLEMS else ""
+        files = names[0] if len(names) == 1 else f"{len(names)} files ({', '.join(names[:NAMED_PROBLEMS])}{more})"
+        output.warn(f"{files}: {reason}")
+    rest = len(problems) - sum(len(names) for _, names in shown)
+    if rest:
+        output.warn(f"... and {rest} more; {listed} lists them all.")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..protect.folder.publish import PublishSummary
 
 SHOWN_LEFT = 10
+NAMED = 3
 
 
 @options.takes_options()
@@ -51,10 +52,16 @@ def publish(
 
 
 def _tell(output: Output, summary: PublishSummary) -> None:
-    for item in summary.left[:SHOWN_LEFT]:
-        output.say(f"left behind: {item.name} ({item.reason})")
-    if len(summary.left) > SHOWN_LEFT:
-        output.say(f"... and {len(summary.left) - SHOWN_LEFT} more; --json lists them all.")
+    reasons: dict[str, list[str]] = {}
+    for item in summary.left:
+        reasons.setdefault(item.reason, []).append(item.name)
+    shown = list(reasons.items())[:SHOWN_LEFT]
+    for reason, names in shown:
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        output.say(f"left behind: {', '.join(names[:NAMED])}{more} ({reason})")
+    rest = len(summary.left) - sum(len(names) for _, names in shown)
+    if rest:
+        output.say(f"... and {rest} more; --json lists them all.")
     output.say(summary.headline, style="bold")
     if summary.tdmrep is not None:
         output.say(f"Put {summary.tdmrep} where your site shows it as /.well-known/{summary.tdmrep.name}.")

@@ -549,10 +549,24 @@ def is_caption_name(relative: str) -> bool:
     return name in CAPTION_NAMES or name.endswith(CAPTION_SUFFIXES)
 
 
+#: What to do with files that people take for pictures, by their suffixes.
+_REMEDIES: Final = {
+    (".arw", ".cr2", ".cr3", ".crw", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".srw"): (
+        "; export the picture as TIFF, PNG or JPEG from your raw converter"
+    ),
+    (".ai", ".eps", ".gif", ".ico", ".jp2", ".jxl", ".pdf", ".psd", ".svg", ".tga", ".xcf"): (
+        "; save the picture as PNG to protect it"
+    ),
+}
+
+
 def why_not_a_picture(relative: str) -> str:
     """Why a file that is no picture by its name is left aside."""
-    suffix = Path(relative).suffix
-    return f"not an image type that is read ({suffix.lower()})" if suffix else "not an image (no extension)"
+    suffix = Path(relative).suffix.lower()
+    if not suffix:
+        return "not an image (no extension)"
+    remedy = next((text for suffixes, text in _REMEDIES.items() if suffix in suffixes), "")
+    return f"not an image type that is read ({suffix}){remedy}"
 
 
 def _walk_root(root: Path, follow_links: bool) -> Iterator[_Found]:

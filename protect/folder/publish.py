@@ -83,13 +83,15 @@ class PublishSummary:
     @property
     def headline(self) -> str:
         """The outcome in one or two sentences."""
-        what = f"{counted(self.pictures, 'protected picture')} and {counted(self.companions, 'caption and label file')}"
+        what = counted(self.pictures, "protected picture")
+        if self.companions:
+            what += f" and {counted(self.companions, 'caption or label file')}"
         if self.dry_run:
             text = f"{what} would be published to {self.destination}; nothing was written."
         elif not self.new:
             text = f"Nothing to do: {self.destination} holds {what} already."
         else:
-            text = f"{what} are in {self.destination}."
+            text = f"{self.destination} holds {what} now."
         left = [item for item in self.left if item.reason != _OURS]
         return f"{text} {counted(len(left), 'file')} left behind." if left else text
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import ImageError
 from ...imaging.codec import decode
+from ...imaging.formats import is_picture_name
 from ...imaging.loading import FileProblem
 from ...imaging.page import difference_tile, is_own_page, png_data_uri, render_page, thumbnail
 from ...records.files import write_atomic
@@ -83,7 +84,7 @@ class RunSummary:
             report=places.report,
             run_file=places.run_file,
             manifest=places.manifest,
-            problems=[FileProblem(row.source, row.reason or "") for row in tally.problems],
+            problems=[FileProblem(row.source, row.reason or "") for row in sorted(tally.problems, key=_gravity)],
             unprotected=tally.unprotected,
             **rest,
         )
@@ -141,6 +142,11 @@ class RunSummary:
             "warnings": list(self.warnings),
             "before_publishing": BEFORE_PUBLISHING,
         }
+
+
+def _gravity(row: ManifestRow) -> tuple[bool, bool]:
+    """Sorts first what failed, then other pictures, then what is none: lists are cut where they become long."""
+    return row.status != "failed", not is_picture_name(row.source)
 
 
 _WORDS = {

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bitterant.app import words
 from bitterant.app.desk import Desk, Job
 from bitterant.app.words import next_steps, plan_facts, protect_facts, standing
 
@@ -142,6 +143,7 @@ def test_a_folder_is_shown_planned_protected_and_verified(desk: Desk, make_pictu
     verdict = ended(desk, "verify")
     assert verdict.state == "done", verdict.problem
     assert verdict.result["headline"].startswith(("Smoke test", "INVALID"))
+    assert words.verdict(verdict.result).startswith(("Of 100 pictures", "This test says nothing about your copies"))
     page = desk.report("verify")
     assert page is not None
     assert page.parent == root.with_name("photos-protected-report")
@@ -173,7 +175,10 @@ def test_protecting_stops_and_goes_on_and_is_found_again(desk: Desk, make_pictur
         assert again.earlier is not None
         assert again.earlier.output == desk.output
         assert again.output == root.with_name("photos-protected-2")
+        assert ended(again, "preview").state == "done"
         again.take_earlier()
+        assert again.jobs["preview"].result, "it shows the strength of those copies"
+        assert again.publish_command().split()[-1] == f"{desk.output}-public"
         done = ended(again, "protect")
         assert done.result["already_done"]
         assert again.output == desk.output
@@ -233,3 +238,22 @@ def test_what_to_do_next_begins_with_a_test_where_there_was_none() -> None:
     without, tested = next_steps("out", False), next_steps("out", True)
     assert [step for step in without if step not in tested] == [without[1]]
     assert any("out" in step for step in tested)
+
+
+@pytest.mark.parametrize(
+    ("result", "told"),
+    [
+        (
+            {"figures": (0.7, 0.301, 0.1)},
+            "on your originals recognised 70, and one trained on the copies 30; guessing gets 10.",
+        ),
+        ({"weakest": "none"}, "do not stop every trainer"),
+        ({"weakest": "inconclusive"}, "could not decide"),
+        ({"failed": ["G1"]}, "says nothing about your copies: its models learned too little from your originals"),
+        ({"failed": ["G5"]}, "says nothing about your copies: see the report"),
+        ({"weakest": "strong", "sorted": True, "missing": 1}, "by how they look. 1 original has no copy."),
+    ],
+)
+def test_a_verdict_is_told_in_plain_words(result: dict[str, Any], told: str) -> None:
+    whole = {"figures": None, "weakest": None, "failed": [], "sorted": False, "missing": 0, **result}
+    assert told in words.verdict(whole)

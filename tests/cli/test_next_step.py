@@ -120,3 +120,21 @@ def test_a_test_folder_that_is_too_small_is_not_to_be_left_out_where_that_is_ref
         told = run("verify", source, source.parent / f"{count}-out", "--no-report", "--test", test).stderr
         assert "Put more pictures into it, 5 of each class" in " ".join(told.split())
         assert ("leave --test out" in told) == (count == 25)
+
+
+def test_one_broken_file_does_not_hide_what_comes_next(run: Run, make_folder: MakeFolder) -> None:
+    source = make_folder({"cats": 25, "dogs": 26}, name="some")
+    broken = next((source / "dogs").iterdir())
+    broken.write_bytes(broken.read_bytes()[:60])
+    for number in range(4):
+        (source / "cats" / f"{number}.xmp").write_text("<x/>")
+    out = source.parent / "out"
+    result = run("protect", source, out, "--method", "noise")
+    assert result.exit_code == 1
+    told = result.stderr
+    assert told.index(f"dogs/{broken.name}") < told.index("4 files (cats/0.xmp, cats/1.xmp, cats/2.xmp, ...)")
+    words = _suggested(result)
+    assert words[0] == "verify"
+    with pytest.raises(Started):
+        run(*words)
+    assert _suggested(run("protect", source, out, "--method", "noise")) == words, "also of a folder that is finished"

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from bitterant.errors import FolderError
 from bitterant.imaging import FolderScan, scan_folder, scan_source
+from bitterant.imaging.scan import why_not_a_picture
 
 
 def touch(root: Path, *names: str, content: bytes = b"x") -> None:
@@ -327,3 +328,19 @@ def test_a_file_too_large_to_be_read_is_refused_alone_and_left_aside_in_a_folder
         scan_source(tmp_path / "huge.png")
     (skipped,) = scan_folder(tmp_path).skipped
     assert "1 GiB" in skipped.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("a.CR2", "from your raw converter"),
+        ("a.dng", "from your raw converter"),
+        ("a.gif", "as PNG"),
+        ("a.mov", "(.mov)"),
+    ],
+)
+def test_what_people_take_for_a_picture_is_left_aside_with_a_remedy(name: str, told: str) -> None:
+    reason = why_not_a_picture(f"holidays/{name}")
+    assert reason.startswith("not an image type that is read (.")
+    assert told in reason
+    assert (";" in reason) == (name != "a.mov")

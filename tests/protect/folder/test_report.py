@@ -145,6 +145,9 @@ def test_the_page_is_self_contained(output: Path) -> None:
     assert not re.search(r"url\(|@import|https?://", text)
     assert len(page.images) == 9
     assert all(uri.startswith("data:image/png;base64,") for uri in page.images)
+    folded = text.index("<details>")
+    assert text[:folded].count("<img") == 3, "first one picture, and what to do"
+    assert text.index("Worst of all") < text.index("What to do next") < folded
 
 
 def test_the_page_says_what_was_done_and_what_was_not(output: Path) -> None:
