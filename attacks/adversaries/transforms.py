@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ...surrogates.determinism import one_thread
+from ...surrogates.arithmetic import one_thread
 from ..terms import Arm, Pixels
 from .base import Adversary, Material, one_of, real_number, whole_number
 

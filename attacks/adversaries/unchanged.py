@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ...errors import ConfigError, LabelError, SetupError
 from ...records.places import read_regular
 from ...records.text import parse_toml, read_json
-from ...surrogates.clustering import fit_kmeans
+from ...surrogates.freezing import fit_kmeans
 from ..terms import Arm, Labelling, Pixels
 from .base import Adversary, Material, whole_number
 

@@ -10,8 +10,8 @@ from typing import Final
 
 import numpy as np
 
-from ...imaging.budget import FLOAT32_SLACK
 from ...imaging.formats import is_picture_name
+from ...imaging.perturb import FLOAT32_SLACK
 from ...imaging.tables import TABLE_NAMES
 from ...imaging.visibility import Sight, Sights
 from ...records.manifest import ManifestRow, all_statuses
