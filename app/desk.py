@@ -12,9 +12,9 @@ from typing import Any, Final, Literal
 
 from ..attacks.beside import report_beside
 from ..errors import BitterantError, FolderError
-from ..imaging.phrases import STAGE_LABELS, amount, quoted, time_left
 from ..protect import REPORT_NAME
 from ..records.shared_options import STRENGTHS, Strength
+from ..records.text import STAGE_LABELS, amount, quoted, time_left
 from .folders import Earlier, Found, earlier_copies, free_beside, free_output, survey, typed_folder
 from .work import Worker
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ..imaging.phrases import duration, pace, size
 from ..records.shared_options import STRENGTHS, Strength
-from ..records.text import counted
+from ..records.text import counted, duration, pace, size
 from .desk import Job, Kind, Preset
 
 TITLE: Final = "Protect your pictures"

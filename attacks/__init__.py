@@ -11,8 +11,8 @@ from .._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .adversaries import Adversary, adversary_names, create_adversary, register_adversary
+    from .config import PRESETS, Preset
     from .own_victims import Victim, register_victim
-    from .presets import PRESETS, Preset
     from .retrieval import verify_retrieval
     from .schema import VerificationReport
     from .training import victim_names
@@ -40,7 +40,7 @@ __getattr__, __dir__ = lazy_exports(
         "adversaries": ("Adversary", "adversary_names", "create_adversary", "register_adversary"),
         "retrieval": ("verify_retrieval",),
         "own_victims": ("Victim", "register_victim"),
-        "presets": ("PRESETS", "Preset"),
+        "config": ("PRESETS", "Preset"),
         "schema": ("VerificationReport",),
         "training": ("victim_names",),
         "verify": ("verify_folder", "verify_sets"),

@@ -9,8 +9,7 @@ from ..errors import ConfigError, UnknownNameError
 from ..records.config import Problems
 from ..surrogates import Precision, Recipe
 from .adversaries import Adversary, create_adversaries
-from .config import VerifyConfig
-from .presets import preset_named
+from .config import VerifyConfig, preset_named
 from .schema import GRADES, Grade, PlannedCondition
 from .terms import TIERS, Arm, Tier
 from .training import check_victim, published_recipe, victim_recipe

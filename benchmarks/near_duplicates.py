@@ -21,7 +21,7 @@ from cifar import DEFAULT_FILE, Cifar
 from numpy.typing import NDArray
 from PIL import Image
 
-from bitterant.attacks.data.duplicates import CONFIRMED, near_duplicates
+from bitterant.attacks.data.perceptual import CONFIRMED, near_duplicates
 
 Pixels = NDArray[np.uint8]
 Change = Callable[[Image.Image], Image.Image]

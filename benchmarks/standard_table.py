@@ -20,7 +20,7 @@ from typing import Any
 from cifar import DEFAULT_FILE, Cifar
 
 from bitterant.attacks import verify_folder
-from bitterant.attacks.presets import PRESETS
+from bitterant.attacks.config import PRESETS
 from bitterant.attacks.schema import Condition, Estimate, VerificationReport
 from bitterant.imaging.allocator import tune_allocator
 from bitterant.protect import protect_folder

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..imaging.phrases import duration, pace
 from ..protect.request.config import ApplyConfig, CodeBookConfig, FitFolderConfig, StreamConfig, read_names
 from ..records.config import spellings
-from ..records.text import counted
+from ..records.text import counted, duration, pace
 from . import options
 from .boundary import guarded, prepare_torch, stopping
 from .output import NextStep, Output, free_name, quoted, tell_next
@@ -154,7 +153,7 @@ def code_book(bank: BankArgument, given: options.Given, terminal: options.Termin
     output = terminal.output
     with guarded(output, debug=terminal.debug):
         from ..errors import ConfigError
-        from ..imaging.budget import Budget
+        from ..imaging.perturb import Budget
         from ..protect.textures import TextureBank, TextureRecipe
         from ..records.secrets import key_of_run, new_secret
 

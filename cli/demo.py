@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from ..imaging.phrases import duration
 from ..records.config import Config, Option
 from ..records.shared_options import Device
+from ..records.text import duration
 from . import options
 from .boundary import guarded, prepare_torch, stopping
 from .output import Output

@@ -21,7 +21,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ..imaging.phrases import quoted
+from ..records.text import quoted
 
 
 def shown(text: str) -> str:

@@ -18,7 +18,7 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
-from ..imaging.phrases import STAGE_LABELS, amount, time_left
+from ..records.text import STAGE_LABELS, amount, time_left
 from .output import Output, shown
 
 PLAIN_SECONDS = 10.0

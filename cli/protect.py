@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from ..imaging.phrases import duration, pace, size
 from ..protect.request.config import ProtectConfig
-from ..records.text import counted
+from ..records.text import counted, duration, pace, size
 from . import options
 from .boundary import guarded, prepare_torch, stopping
 from .output import Output, after_protect, tell_next

@@ -12,7 +12,6 @@ from .._lazy import lazy_exports
 from ..records.files import sweep_temporaries, sweep_temporaries_of, write_atomic
 from ..records.manifest import image_key
 from ..records.shared_options import MAX_PIXELS
-from .budget import Budget
 from .codec import Header, decode, read_header
 from .encoding import encode, output_name, resolve_output_names
 from .formats import EXTENSIONS
@@ -20,7 +19,7 @@ from .loading import FeatureExtractor, FileProblem, auto_resolution, common_size
 from .masking import amplitude, masking_map
 from .metadata import Metadata, apply_metadata_policy
 from .page import difference_tile, png_data_uri, render_page, thumbnail
-from .perturb import Change, add_delta, measure_change, squash, upsample_delta
+from .perturb import Budget, Change, add_delta, measure_change, squash, upsample_delta
 from .picture import Picture
 from .scan import Entry, FolderScan, SkippedPath, scan_folder, scan_source
 from .visibility import FLIP_MISSING, Sight, Sights, Visibility, flip_available, measure_visibility, tell_sights

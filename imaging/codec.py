@@ -32,8 +32,17 @@ from ..errors import ImageError
 from ..records.places import open_regular
 from ..records.shared_options import MAX_PIXELS
 from .exif import check_tiff, count_tiff_pages
-from .formats import HEAD_BYTES, describe_unknown, sniff_format
-from .limits import COUNTED_FRAMES, MAX_FILE_BYTES, TOO_LARGE, check_parts, claims_too_much, tell_claim
+from .formats import (
+    COUNTED_FRAMES,
+    HEAD_BYTES,
+    MAX_FILE_BYTES,
+    TOO_LARGE,
+    check_parts,
+    claims_too_much,
+    describe_unknown,
+    sniff_format,
+    tell_claim,
+)
 from .metadata import Metadata, avif_depth, jpeg2000_components, ppm_largest, read_metadata, read_orientation
 from .picture import Picture, white_in_use
 

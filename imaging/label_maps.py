@@ -221,7 +221,7 @@ def _judge(source: Path | bytes, look: Callable[[Any], bool], modes: Sequence[st
     """What a look at the decoded file says; False for one that cannot be read, is too large, or has another mode."""
     from ..records.places import open_regular
     from .codec import open_image
-    from .limits import claims_too_much
+    from .formats import claims_too_much
 
     try:
         with io.BytesIO(source) if isinstance(source, bytes) else open_regular(source) as file:

@@ -16,8 +16,8 @@ from ..records.places import open_regular
 from ..records.shared_options import MAX_PIXELS
 from ..records.threads import Attempt, Patience, patient_map
 from .codec import decode, read_header
+from .formats import TOO_LARGE
 from .in_flight import PixelRoom
-from .limits import TOO_LARGE
 from .perturb import opacity, squash
 from .scan import Entry, FolderScan
 

@@ -22,9 +22,8 @@ from ..records.on_disk import Names, Rows, Table, as_blob
 from ..records.run_file import RUN_FILE_NAME
 from ..records.run_state import STATE_PREFIX
 from ..records.text import counted, counted_of
-from .formats import EXTENSIONS
+from .formats import EXTENSIONS, MAX_FILE_BYTES
 from .label_maps import find_label_maps
-from .limits import MAX_FILE_BYTES
 from .tables import TABLE_NAMES
 
 #: Bins, thumbnails, indexes and snapshots, in lower case. What begins with a dot is hidden anyway.

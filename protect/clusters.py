@@ -20,7 +20,7 @@ from ..errors import BankError, ConfigError
 from ..imaging import ImageSet
 from ..records.shared_options import NO_WEIGHTS, WeightsPolicy
 from ..surrogates import FrozenSurrogate, Precision, Surrogate, choose_precision, create_surrogate, resolve_device
-from ..surrogates.clustering import fit_kmeans, frozen_features, in_one_order
+from ..surrogates.freezing import fit_kmeans, frozen_features, in_one_order
 from .bank import Bank
 from .cluster_index import ClusterIndex
 from .textures import TextureBank

@@ -1,17 +1,19 @@
 """Differentiable models with preprocessing inside, and the plain loop that trains them."""
 
-from .base import Surrogate, class_losses, class_scores
-from .clip import ClipSurrogate
-from .determinism import add_rows, own_randomness, uniform
-from .freezing import FrozenSurrogate
-from .precision import (
+from .arithmetic import (
     ChosenPrecision,
     Precision,
+    add_rows,
     choose_precision,
     now,
+    own_randomness,
     resolve_device,
     supports_bf16,
+    uniform,
 )
+from .base import Surrogate, class_losses, class_scores
+from .clip import ClipSurrogate
+from .freezing import FrozenSurrogate
 from .registry import (
     Ensemble,
     check_surrogate,

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .determinism import one_thread
+from .arithmetic import one_thread
 from .registry import create_surrogate
 from .tasks import FileTask
 

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError, SetupError, UnknownNameError
 from ..records.shared_options import NO_WEIGHTS, WeightsPolicy
+from .arithmetic import own_randomness
 from .base import IMAGENET_MEAN, IMAGENET_STD, Surrogate
 from .clip import build_clip, check_clip_name, find_clip_weights
-from .determinism import own_randomness
 from .image_text import build_conse
 from .networks import (
     IMAGENET_TAGS,

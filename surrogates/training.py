@@ -14,8 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .determinism import own_randomness
-from .precision import Precision, choose_precision, now
+from .arithmetic import Precision, choose_precision, now, own_randomness
 
 Crops = tuple[Tensor, Tensor, Tensor]
 """Row offsets int64 [B], column offsets int64 [B], flips bool [B]."""

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...surrogates.determinism import seeded
+from ...surrogates.arithmetic import seeded
 from .base import Adversary, check_kornia, one_of, real_number
 from .learning import Learner, PlainTraining
 

@@ -26,7 +26,7 @@ from ...surrogates import (
     predict_logits,
     train_classifier,
 )
-from ...surrogates.determinism import seeded
+from ...surrogates.arithmetic import seeded
 from ...surrogates.probes import linear_probe
 from .base import Adversary, check_kornia, share
 from .learning import Learner, TrainingJob, train_job, trained_network

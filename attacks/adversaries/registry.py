@@ -7,18 +7,25 @@ from collections.abc import Sequence
 from ...errors import ConfigError, UnknownNameError
 from ...plugins import PlugIns, adding_classes, origin_of
 from ..terms import TIERS, Crafting, Pixels, TrainerClass
-from .adversarial import AdversarialTraining, FastAdversarialTraining
 from .augmentation import CutMix, Cutout, Mixup, Rotate, TrivialAugment, UEraser
 from .base import Adversary
 from .denoising import CleanSubsetDenoise, NoiseDenoise, Purify
 from .filters import BandStop, Coin, GaussianBlur, LowPass, Median, NonLocalMeans, SharpenLowPass, TotalVariation
-from .labels import Finer, Regroup, Superclass
-from .naive import EarlyStop, Mix, NoAdversary, ValidatedStop
+from .objectives import AdversarialTraining, FastAdversarialTraining, Staged
 from .prior import FineTune, FreezeEarly, LastLayer, LinearProbe, NearestNeighbours, Recover, SimClr
-from .projection import OrthogonalProjection
 from .purifiers import Dvae, LeakedPairs
-from .staged import Staged
-from .transforms import BitDepth, CenterCropResize, DownUp, Equalize, Grayscale, Jpeg, Webp, Whiten
+from .transforms import (
+    BitDepth,
+    CenterCropResize,
+    DownUp,
+    Equalize,
+    Grayscale,
+    Jpeg,
+    OrthogonalProjection,
+    Webp,
+    Whiten,
+)
+from .unchanged import EarlyStop, Finer, Mix, NoAdversary, Regroup, Superclass, ValidatedStop
 
 _REGISTRY: dict[str, type[Adversary]] = {}
 _PLUGINS = PlugIns("bitterant.adversaries", "adversary")

@@ -2,7 +2,6 @@
 
 from .checking import StealthFile, stealth_csv
 from .folders import load_folders, load_labellings
-from .oracle import run_tool
 from .perceptual import LpipsFound, find_lpips
 from .sets import ARMS, FEWEST_TESTED, Step, VerificationData, load_sets, noise_arm
 from .splits import deal_labels
@@ -20,6 +19,5 @@ __all__ = [
     "load_labellings",
     "load_sets",
     "noise_arm",
-    "run_tool",
     "stealth_csv",
 ]

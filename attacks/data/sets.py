@@ -17,8 +17,7 @@ from ..facts import Dataset, FolderFacts, PairIssue, Protection, Stealth
 from ..statistics import chance_level
 from ..terms import FEWEST_TESTED
 from .checking import LPIPS_FILES, SSIM_FILES, StealthFile, chosen_names, measure_distances, summarise_stealth
-from .duplicates import near_duplicates
-from .perceptual import LpipsFound
+from .perceptual import LpipsFound, near_duplicates
 from .splits import PseudoLabelling
 
 if TYPE_CHECKING:

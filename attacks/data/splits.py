@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...surrogates import FrozenSurrogate, create_surrogate
-from ...surrogates.clustering import fit_kmeans, frozen_features, in_one_order
+from ...surrogates.freezing import fit_kmeans, frozen_features, in_one_order
 from ..terms import TEST_SHARE, fewest_for_groups
 
 

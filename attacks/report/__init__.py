@@ -1,7 +1,6 @@
 """What a verification writes: the plan before the first training, then the report for machines and for people."""
 
-from .environment import describe_environment, describe_tool
-from .files import REPORT_FILES, plan_digest, write_plan, write_report
+from .files import REPORT_FILES, describe_environment, describe_tool, plan_digest, write_plan, write_report
 from .measures import choose_sample, describe_powers, measure_powers, measure_separability, mix_points
 from .page import render_report
 

@@ -40,8 +40,7 @@ from .drawing import (
     ring_chart,
     track,
 )
-from .measures import LOW_FREQUENCY, Powers
-from .tiles import GAIN, Tile
+from .measures import GAIN, LOW_FREQUENCY, Powers, Tile
 
 _BEGINNINGS = ("a trainer who ", "a naive trainer who ")
 

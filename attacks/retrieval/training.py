@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from ...errors import ConfigError, SetupError, UnknownNameError
 from ...records.shared_options import NO_WEIGHTS, WeightsPolicy
 from ...surrogates import create_surrogate, crop_flip, draw_crops, own_randomness, pad_images
+from ...surrogates.arithmetic import one_thread
 from ...surrogates.base import Normalise, Resize
 from ...surrogates.clip import build_clip
-from ...surrogates.determinism import one_thread
 from ...surrogates.image_text import RetrievalScores, retrieval_scores
 from ..data.sets import noise_arm
 from ..terms import Arm

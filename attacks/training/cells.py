@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ...surrogates import CurvePoint, Recipe
-from ...surrogates.determinism import one_thread
+from ...surrogates.arithmetic import one_thread
 from ...surrogates.probes import probe
 from ...surrogates.tasks import FileTask
 from ..adversaries.learning import Learner, PlainTraining, TrainingJob

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ...imaging.budget import Budget
 from ...imaging.loading import sha256_file
+from ...imaging.perturb import Budget
 from ...imaging.picture import Picture
 from ...imaging.scan import Entry, FolderScan
 from ...records.progress import ProgressCallback, StopRequest

@@ -22,14 +22,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import numpy as np
 
 from ...errors import ConfigError, FolderError, ImageError, ResumeError
-from ...imaging.budget import Budget
 from ...imaging.codec import decode, read_header
 from ...imaging.encoding import encode, output_name, resolve_output_names
 from ...imaging.formats import format_of_file
 from ...imaging.in_flight import PIXELS_IN_FLIGHT
 from ...imaging.loading import FileProblem, load_image_set, sha256_file
-from ...imaging.perturb import add_delta, measure_change
-from ...imaging.phrases import size as in_words
+from ...imaging.perturb import Budget, add_delta, measure_change
 from ...imaging.picture import Picture
 from ...imaging.scan import Entry, FolderScan
 from ...imaging.visibility import measure_visibility
@@ -37,6 +35,7 @@ from ...records.manifest import image_key
 from ...records.on_disk import Table
 from ...records.progress import ProgressCallback
 from ...records.text import counted
+from ...records.text import size as in_words
 from ...records.threads import ordered_map
 from ..request import Request, WriteConfig
 from ..request.places import existing_parent

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from ...errors import FolderError, ImageError
-from ...imaging.budget import Budget
 from ...imaging.codec import decode
 from ...imaging.loading import FileProblem, auto_resolution, entry_key, load_image_set, sha256_file
-from ...imaging.perturb import add_delta
+from ...imaging.perturb import Budget, add_delta
 from ...imaging.picture import Picture
 from ...imaging.scan import Entry, FolderScan, scan_source
 from ...records.config import Problems

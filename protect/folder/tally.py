@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
-from ...imaging.budget import FLOAT32_SLACK
 from ...imaging.formats import is_picture_name
+from ...imaging.perturb import FLOAT32_SLACK
 from ...imaging.tables import TABLE_NAMES
 from ...imaging.visibility import Sight, Sights
 from ...records.manifest import ManifestRow, all_statuses

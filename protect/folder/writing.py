@@ -25,14 +25,13 @@ from typing import Final, Literal
 import numpy as np
 
 from ...errors import CaptionError, ConfigError, ImageError, OutputError, ResumeError, SetupError
-from ...imaging.budget import Budget
 from ...imaging.codec import decode
 from ...imaging.encoding import encode
+from ...imaging.formats import TOO_LARGE
 from ...imaging.in_flight import PixelRoom
-from ...imaging.limits import TOO_LARGE
 from ...imaging.loading import took_too_long
 from ...imaging.metadata import add_mark, apply_metadata_policy, has_mark
-from ...imaging.perturb import Change, add_delta, measure_change, share_kept, shrink_delta
+from ...imaging.perturb import Budget, Change, add_delta, measure_change, share_kept, shrink_delta
 from ...imaging.picture import Picture
 from ...imaging.tables import TABLE_NAMES, visit_names
 from ...imaging.visibility import measure_visibility

@@ -35,8 +35,7 @@ from ..clusters import (
 )
 from ..textures import TextureBank, TextureRecipe
 from ..textures.code_book import LEAST_RESOLUTION, MOST_CLASSES, Code, check_resolution, code_book
-from ..textures.tint import TINTS, natural_tints
-from ..textures.wave import energies, small_brightness
+from ..textures.wave import TINTS, energies, natural_tints, small_brightness
 from .base import FitContext, FitEstimate, FitProgress, Method, ProgressCallback
 from .recipe import MethodRecipe, no_surrogate
 from .registry import register_method
@@ -89,11 +88,11 @@ def assign_tints(found: np.ndarray, labels: Sequence[int]) -> tuple[int, ...]:
 
     Args:
         found: ``[N, 5]``, what each picture has of each course of a tint
-            (:func:`~bitterant.protect.textures.tint.natural_tints`).
+            (:func:`~bitterant.protect.textures.wave.natural_tints`).
         labels: class of each, from 0 on; every class occurs.
 
     Returns:
-        A number below :data:`~bitterant.protect.textures.tint.TINTS` for class 0, 1, ...; where there are more classes
+        A number below :data:`~bitterant.protect.textures.wave.TINTS` for class 0, 1, ...; where there are more classes
         than tints, none is used more often than it has to be.
     """
     spread = found.std(axis=0)

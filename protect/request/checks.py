@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ConfigError, FolderError
-from ...imaging.budget import Budget
 from ...imaging.loading import FeatureExtractor, auto_resolution, common_size, sha256_file
+from ...imaging.perturb import Budget
 from ...imaging.scan import FolderScan, scan_source
 from ...imaging.shards import is_parquet_name, is_tar_name
 from ...records.config import Problems

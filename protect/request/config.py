@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypedDict
 from pydantic import BeforeValidator, Field
 
 from ...errors import ConfigError
-from ...imaging.phrases import quoted
 from ...plugins import entry_names
 from ...records.config import Config, Option, at_least, checked, one_or_more, reading
 from ...records.processes import available_cpus
@@ -33,7 +32,7 @@ from ...records.shared_options import (
     check_executor,
     check_seed,
 )
-from ...records.text import parse_json
+from ...records.text import parse_json, quoted
 from ..methods.table import METHODS
 
 if TYPE_CHECKING:

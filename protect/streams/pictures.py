@@ -9,9 +9,8 @@ from typing import Any, Final
 
 from ...errors import ConfigError, ImageError, UnknownNameError
 from ...imaging.encoding import output_name
-from ...imaging.formats import HEAD_BYTES, describe_unknown, sniff_format
+from ...imaging.formats import HEAD_BYTES, TOO_LARGE, describe_unknown, sniff_format
 from ...imaging.label_maps import is_label_map
-from ...imaging.limits import TOO_LARGE
 from ...imaging.shards import Held, ParquetShard, Replaced, Sample, Shard, TarShard
 from ...records.manifest import ManifestRow, image_key
 from ...records.shared_options import FormatPolicy

@@ -16,8 +16,8 @@ from typing import Any, Final
 
 from ...errors import BankError, OutputError, ResumeError
 from ...imaging.allocator import giving_back
-from ...imaging.budget import FLOAT32_SLACK
 from ...imaging.loading import FileProblem
+from ...imaging.perturb import FLOAT32_SLACK
 from ...records.cluster import RayConnection
 from ...records.locks import exclusive
 from ...records.manifest import ManifestRow

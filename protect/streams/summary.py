@@ -11,10 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ...errors import ResumeError
 from ...imaging.loading import FileProblem
-from ...imaging.phrases import duration, size
 from ...records.manifest import ManifestRow, count_statuses
 from ...records.run_file import json_safe
-from ...records.text import counted, parse_json
+from ...records.text import counted, duration, parse_json, size
 
 #: What is kept of problems to tell them at the end; the manifest holds them all.
 MOST_PROBLEMS: Final = 1000

@@ -11,8 +11,8 @@ from functools import cached_property
 from typing import Any, BinaryIO, TypeAlias
 
 from ...errors import ConfigError, ImageError, OutputError
+from ...imaging.formats import MAX_FILE_BYTES
 from ...imaging.label_maps import is_label_map, partner_stem
-from ...imaging.limits import MAX_FILE_BYTES
 from ...imaging.loading import took_too_long
 from ...imaging.shards import Sample, Shard, open_shard
 from ...records.manifest import ManifestRow

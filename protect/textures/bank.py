@@ -26,18 +26,16 @@ from safetensors.numpy import save
 
 from ..._version import __version__
 from ...errors import BankError, ConfigError, ImageError, LabelError
-from ...imaging.budget import Budget
 from ...imaging.items import as_picture, picture_like
 from ...imaging.masking import amplitude
-from ...imaging.perturb import add_delta
+from ...imaging.perturb import Budget, add_delta
 from ...imaging.picture import Picture
 from ...records.files import in_stable_order, write_atomic
 from ...records.text import parse_json
 from ..batches import apply_set, one_by_one
 from ..cluster_index import ClusterIndex, unassigned
 from .code_book import LEAST_SIDE, MOST_CLASSES, Code, TextureRecipe, Wave, assign_codes, scale_for
-from .tint import check_tints, deal_tints, tint
-from .wave import draw_waves, is_soft, row_blocks, texture
+from .wave import check_tints, deal_tints, draw_waves, is_soft, row_blocks, texture, tint
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -18,7 +18,7 @@ from typing import Any, Final, Literal, TypeAlias, Unpack, overload
 import numpy as np
 
 from ...errors import BundleError, ConfigError
-from ...imaging.budget import Budget
+from ...imaging.perturb import Budget
 from ...imaging.picture import Picture
 from ...records.config import Problems, takes
 from ...records.files import write_atomic

@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 
 from ..._version import __version__
 from ...errors import BudgetExceeded, BundleError, ConfigError
-from ...imaging.budget import Budget
+from ...imaging.perturb import Budget
 from ...records.files import atomic_file, check_free, write_atomic
 from ...records.places import open_regular
 from ...records.progress import ProgressCallback, silent

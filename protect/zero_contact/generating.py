@@ -19,10 +19,9 @@ from typing import Any, Final, Literal, Protocol, get_args
 import numpy as np
 
 from ...errors import BudgetExceeded, ConfigError, RequestError, UnknownNameError, WeightsError
-from ...imaging.budget import Budget
 from ...imaging.caption_files import CLASS_TEMPLATES, fill_template
 from ...imaging.encoding import encode
-from ...imaging.perturb import place_delta, shrink_delta
+from ...imaging.perturb import Budget, place_delta, shrink_delta
 from ...imaging.picture import Picture
 from ...records.files import atomic_file, check_free, write_atomic
 from ...records.progress import ProgressCallback, StopRequest, silent

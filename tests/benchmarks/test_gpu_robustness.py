@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from bitterant.attacks.adversaries import projection
+from bitterant.attacks.adversaries import transforms
 
 ARMS = ("clean", "texture", "emn")
 
@@ -25,7 +25,7 @@ def go(
     write_pictures: Callable[..., Path],
 ) -> Callable[..., str]:
     """Runs the script on made-up pictures; gives what it printed."""
-    monkeypatch.setattr(projection, "MIN_STEPS", 60)  # a thousand take seconds, and are tested elsewhere
+    monkeypatch.setattr(transforms, "LINEAR_STEPS", 60)  # a thousand take seconds, and are tested elsewhere
     data = write_pictures(tmp_path / "pictures.npz", train=48, test=24)
     fixed = [
         "--data", str(data), "--work", str(tmp_path / "work"), "--images", "48", "--tests", "24", "--epochs", "2",

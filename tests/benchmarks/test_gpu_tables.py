@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bitterant.attacks.adversaries.adversarial import AdversarialObjective
+from bitterant.attacks.adversaries.objectives import AdversarialObjective
 from bitterant.protect.methods.pgd import pgd_min
 from bitterant.surrogates import FrozenSurrogate, Recipe, create_surrogate, train_classifier
 

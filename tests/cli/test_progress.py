@@ -12,8 +12,8 @@ from rich.console import Console
 
 from bitterant.cli.output import Output
 from bitterant.cli.progress import ProgressDisplay
-from bitterant.imaging.phrases import duration, pace
 from bitterant.protect.methods.minimization import MinimizationFit
+from bitterant.records.text import duration, pace
 
 
 class Clock:

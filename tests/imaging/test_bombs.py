@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from bitterant.errors import ImageError
-from bitterant.imaging import decode, limits, read_header, scan_folder
+from bitterant.imaging import decode, formats, read_header, scan_folder
 from bitterant.imaging.exif import check_tiff, count_tiff_pages
 from bitterant.imaging.metadata import insert_chunks
 
@@ -100,9 +100,9 @@ def test_what_follows_a_jpeg_does_not_count():
 def test_scans_are_counted_across_the_blocks_in_which_a_file_is_read(monkeypatch):
     many = jpeg_of(scans=101)
     for size in (2, 3, 5, 64):
-        monkeypatch.setattr(limits, "_BLOCK", size)
+        monkeypatch.setattr(formats, "_BLOCK", size)
         with pytest.raises(ValueError, match="100 scans"):
-            limits.check_parts(io.BytesIO(many), "JPEG")
+            formats.check_parts(io.BytesIO(many), "JPEG")
 
 
 def test_a_png_in_too_many_chunks():
@@ -126,7 +126,7 @@ def test_a_file_larger_than_any_picture_is_not_opened(tmp_path):
     path.parent.mkdir()
     with path.open("wb") as file:
         file.write(b"RIFF\xff\xff\xff\x3fWEBP")
-        file.truncate(limits.MAX_FILE_BYTES + 1)
+        file.truncate(formats.MAX_FILE_BYTES + 1)
     with pytest.raises(ImageError, match=r"the file has 1\.0 GiB; 1 GiB are read at most"):
         decode(path)
     found = scan_folder(tmp_path)
@@ -141,7 +141,7 @@ def test_a_large_sheet_that_is_nearly_empty(flat):
     with pytest.raises(ImageError, match="made to fill the memory"):
         decode(buffer.getvalue())
     with Image.open(buffer) as image:
-        assert limits.claims_too_much(image, len(buffer.getvalue()), flat=flat) is not flat
+        assert formats.claims_too_much(image, len(buffer.getvalue()), flat=flat) is not flat
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import BmpImagePlugin, Image
 
-from bitterant.imaging import limits, scan_folder
+from bitterant.imaging import formats, scan_folder
 from bitterant.imaging.label_maps import find_label_maps
 
 SIDE = 32
@@ -123,7 +123,7 @@ def test_a_bomb_among_masks_is_not_decoded(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(BmpImagePlugin.BmpImageFile, "load", lambda self: decoded.append(self.size))
     assert not find_label_maps({"masks/bomb.bmp": path}).names
     assert not decoded
-    monkeypatch.setattr(limits, "_MOST_PER_RUN_BYTE", 10**9)
-    monkeypatch.setattr(limits, "FREE_PIXELS", 10**9)
+    monkeypatch.setattr(formats, "_MOST_PER_RUN_BYTE", 10**9)
+    monkeypatch.setattr(formats, "FREE_PIXELS", 10**9)
     find_label_maps({"masks/bomb.bmp": path})
     assert decoded, "only its claim kept it from being decoded"

@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 
-from bitterant.imaging.phrases import amount, duration, pace, quoted, size, time_left
+from bitterant.records.text import amount, duration, pace, quoted, size, time_left
 
 
 @pytest.mark.parametrize(

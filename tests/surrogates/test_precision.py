@@ -15,8 +15,8 @@ from bitterant.surrogates import (
     own_randomness,
     uniform,
 )
+from bitterant.surrogates.arithmetic import LEAST_AGREEMENT, sign_agreement
 from bitterant.surrogates.freezing import fold_batch_norms
-from bitterant.surrogates.precision import LEAST_AGREEMENT, sign_agreement
 
 CPU = torch.device("cpu")
 
@@ -38,11 +38,11 @@ class Knife(nn.Module):
 @pytest.fixture
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """A processor that computes bfloat16 faster."""
-    monkeypatch.setattr("bitterant.surrogates.precision.supports_bf16", lambda device: True)
+    monkeypatch.setattr("bitterant.surrogates.arithmetic.supports_bf16", lambda device: True)
 
 
 def test_without_fast_bfloat16_it_is_float32_and_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bitterant.surrogates.precision.supports_bf16", lambda device: False)
+    monkeypatch.setattr("bitterant.surrogates.arithmetic.supports_bf16", lambda device: False)
     found = choose_precision(Knife(1.0), CPU, resolution=8)
     assert (found.name, found.agreement) == ("float32", None)
 

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bitterant.attacks.adversaries import create_adversary
-from bitterant.attacks.adversaries.adversarial import worst_in_ball
 from bitterant.attacks.adversaries.learning import PlainTraining
+from bitterant.attacks.adversaries.objectives import worst_in_ball
 from bitterant.surrogates import create_surrogate
 
 from .conftest import Spy, a_batch

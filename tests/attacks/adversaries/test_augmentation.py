@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bitterant.attacks.adversaries import create_adversary
-from bitterant.attacks.adversaries.adversarial import AdversarialObjective
 from bitterant.attacks.adversaries.augmentation import (
     CutMixObjective,
     CutoutObjective,
@@ -24,6 +23,7 @@ from bitterant.attacks.adversaries.augmentation import (
     trivial_augment,
 )
 from bitterant.attacks.adversaries.learning import PlainTraining
+from bitterant.attacks.adversaries.objectives import AdversarialObjective
 from bitterant.attacks.adversaries.prior import _ContrastiveObjective
 from bitterant.surrogates import Objective
 

@@ -11,7 +11,7 @@ import torch
 
 from bitterant.attacks import verify_sets
 from bitterant.attacks.adversaries import create_adversaries
-from bitterant.attacks.adversaries.projection import MIN_STEPS, linear_weights, project_out
+from bitterant.attacks.adversaries.transforms import LINEAR_STEPS, linear_weights, project_out
 from bitterant.attacks.data.sets import load_sets
 from bitterant.attacks.training.executor import SerialExecutor
 from bitterant.attacks.training.store import ArrayStore
@@ -47,8 +47,8 @@ def test_the_weights_are_those_of_a_logistic_regression_without_bias() -> None:
     images, labels = some(12, 4)
     weights = torch.zeros(4, 48, requires_grad=True)
     pixels = torch.from_numpy(images.reshape(12, -1).astype(np.float32) / 255)
-    for step in range(MIN_STEPS):
-        rate = 0.1 if step < MIN_STEPS / 2 else 0.01 if step < 3 * MIN_STEPS / 4 else 0.001
+    for step in range(LINEAR_STEPS):
+        rate = 0.1 if step < LINEAR_STEPS / 2 else 0.01 if step < 3 * LINEAR_STEPS / 4 else 0.001
         loss = torch.nn.functional.cross_entropy(pixels @ weights.T, torch.from_numpy(labels))
         (gradient,) = torch.autograd.grad(loss, weights)
         weights = (weights - rate * gradient).detach().requires_grad_()

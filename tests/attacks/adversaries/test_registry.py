@@ -13,7 +13,7 @@ from bitterant.attacks.adversaries import (
     register_adversary,
     registry,
 )
-from bitterant.attacks.presets import PRESETS
+from bitterant.attacks.config import PRESETS
 from bitterant.attacks.terms import Pixels
 from bitterant.errors import ConfigError, SetupError, UnknownNameError
 

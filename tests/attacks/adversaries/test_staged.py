@@ -11,7 +11,7 @@ from torch import nn
 
 from bitterant.attacks.adversaries import create_adversary
 from bitterant.attacks.adversaries.learning import PlainTraining, TrainingJob
-from bitterant.attacks.adversaries.staged import Block, Brake, StagedTraining, clustering, shallow_blocks
+from bitterant.attacks.adversaries.objectives import Block, Brake, StagedTraining, clustering, shallow_blocks
 from bitterant.imaging import ImageSet
 from bitterant.surrogates import Recipe, create_surrogate, train_classifier
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitterant.attacks.data.duplicates import near_duplicates
+from bitterant.attacks.data.perceptual import near_duplicates
 
 Pixels = np.ndarray
 SIDE = 48

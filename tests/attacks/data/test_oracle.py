@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bitterant.attacks.data import oracle, run_tool
-from bitterant.attacks.data.oracle import other_seed
 from bitterant.attacks.facts import Protection
+from bitterant.attacks.training import store
+from bitterant.attacks.training.store import other_seed, run_tool
 from bitterant.imaging import ImageSet
 
 NOISE = Protection(method="noise", granularity="sample", epsilon=8 / 255, seed=0)
@@ -60,7 +60,7 @@ def test_where_the_tool_cannot_be_run_the_reason_is_told(
         assert "--method=other" in command
         return subprocess.CompletedProcess(command, 2, "", "\nError: There is no method named 'other'.\n")
 
-    monkeypatch.setattr(oracle.subprocess, "run", refuse)
+    monkeypatch.setattr(store.subprocess, "run", refuse)
     made, how = run_tool(
         train_set.images[:4].numpy(), np.arange(4), train_set.classes, protection, seed=0, device="cpu"
     )

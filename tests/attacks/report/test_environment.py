@@ -11,7 +11,7 @@ import pytest
 
 from bitterant.attacks.config import VerifyConfig
 from bitterant.attacks.report import describe_environment
-from bitterant.attacks.report.environment import _commit
+from bitterant.attacks.report.files import _commit
 from bitterant.surrogates import Recipe
 
 

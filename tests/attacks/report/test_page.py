@@ -13,7 +13,7 @@ import pytest
 
 from bitterant.attacks.facts import PairIssue
 from bitterant.attacks.report import render_report
-from bitterant.attacks.report.tiles import choose_tiles
+from bitterant.attacks.report.measures import choose_tiles
 from bitterant.attacks.schema import Estimate, Protection
 
 VOID = {"meta", "img", "br", "input"}

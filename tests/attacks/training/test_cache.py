@@ -20,8 +20,8 @@ from safetensors.torch import load, load_file, save_file
 from torch import Tensor
 
 from bitterant.attacks.adversaries import create_adversaries
-from bitterant.attacks.adversaries.adversarial import AdversarialObjective
 from bitterant.attacks.adversaries.learning import PlainTraining
+from bitterant.attacks.adversaries.objectives import AdversarialObjective
 from bitterant.attacks.adversaries.prior import Recovery
 from bitterant.attacks.config import VerifyConfig
 from bitterant.attacks.data.sets import VerificationData, load_sets

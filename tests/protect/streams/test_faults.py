@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from bitterant.errors import ConfigError, OutputError, ResumeError
-from bitterant.imaging.limits import MAX_FILE_BYTES, TOO_LARGE
+from bitterant.imaging.formats import MAX_FILE_BYTES, TOO_LARGE
 from bitterant.protect import TextureBank, apply_folder
 from bitterant.protect.folder.writing import PictureWriter
 from bitterant.protect.streams import apply_stream

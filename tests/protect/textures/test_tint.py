@@ -19,7 +19,7 @@ from bitterant.imaging import Budget, ImageSet, Picture, add_delta
 from bitterant.protect import TextureBank, load_bank
 from bitterant.protect.methods.texture import Texture, assign_tints
 from bitterant.protect.textures import TextureRecipe
-from bitterant.protect.textures.tint import COURSES, TINTS, courses, deal_tints, natural_tints, tint
+from bitterant.protect.textures.wave import COURSES, TINTS, courses, deal_tints, natural_tints, tint
 
 SECRET = b"0123456789abcdef"
 NAMES = tuple(f"class{number:02d}" for number in range(10))
