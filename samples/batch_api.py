@@ -22,8 +22,8 @@ def main() -> None:
     images = (images * 255).round() / 255  # as decoded from 8-bit files
     data = ImageSet.from_tensors(images, labels, classes=["a", "b", "c", "d"])
 
-    # No attempt to do better keeps this script short; by default crafting starts again while a fresh victim still learns
-    # too much.
+    # Few rounds keep this script short. By default there are more, and crafting starts again while a fresh victim still
+    # learns too much.
     method = ErrorMinimizing(
         budget=Budget.from_levels(8), granularity="class", seed=0, preset="fast", rounds=8, attempts=0
     )
