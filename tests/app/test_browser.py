@@ -209,7 +209,7 @@ def test_from_a_folder_to_a_verdict(
     tab.see("Stopped. What is finished is whole and kept.")
     tab.press("Go on")
     verdict = tab.until(lambda: tab.all("#verdict .verdict"))[0].text
-    assert verdict.startswith(("Smoke test", "INVALID"))
+    assert verdict.startswith(("Of 100 pictures", "This test says nothing about your copies: "))
     phone.see(verdict)
     links = [link.get_attribute("href") for link in tab.all("main a")]
     assert links == [f"{address}report/protect", f"{address}report/verify"]
@@ -219,8 +219,8 @@ def test_from_a_folder_to_a_verdict(
         assert outside(each, address) == []
         assert each.driver.find_elements("css selector", "main img[src=x]") == []
         assert complaints(each) == []
-    tab.driver.get(links[1])
-    tab.see(verdict)
+    tab.driver.get(links[1])  # which tells the same in the field's words
+    tab.see("Networks were trained on 72 pictures of 2 classes")
     assert process.poll() is None  # closing and leaving tabs ends nothing
 
 
