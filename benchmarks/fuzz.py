@@ -41,6 +41,7 @@ import fuzz_corpus as corpus
 import numpy as np
 
 from bitterant.errors import BitterantError, BudgetExceeded, ImageError
+from bitterant.imaging.allocator import giving_back
 
 CPU_SECONDS: Final = 5.0
 MEMORY_KIB: Final = 512 << 10
@@ -198,8 +199,8 @@ def _read_map(path: Path) -> None:
 
 
 def _read_manifest(path: Path) -> None:
+    from bitterant.records.figures import Figures
     from bitterant.records.manifest import count_statuses, read_manifest
-    from bitterant.records.run_file import Figures
 
     rows = read_manifest(path).rows
     count_statuses(rows)
@@ -521,6 +522,7 @@ def work(targets: Mapping[str, Target], seed: int, numbers: range, shared: mmap.
     with (
         tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as place,
         os.fdopen(tell, "w", encoding="utf-8") as out,
+        giving_back(),  # what the parent freed and kept would hide as much that an input takes
     ):
         folder = Path(place)
         # A fork begins with its parent's peak, below which nothing would be seen to grow.

@@ -176,6 +176,10 @@ def test_help_loads_no_torch(words: list[str]) -> None:
     assert not loaded & {"torch", "torchvision", "timm", "scipy", "nicegui"}  # typer itself brings pydantic
 
 
+def test_the_overview_loads_no_numpy() -> None:
+    assert "numpy" not in loaded_after('from bitterant.cli import main\nassert main(["--help"]) == 0')
+
+
 def test_sources_cite_what_a_reader_can_open() -> None:
     """Papers and pages of docs/: a note that is not in the repository helps nobody."""
     pages = {path.name for folder in (ROOT, ROOT / "docs") for path in folder.glob("*.md")}

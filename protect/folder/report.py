@@ -16,8 +16,9 @@ from ...records.files import write_atomic
 from ...records.text import counted
 
 if TYPE_CHECKING:
+    from ...records.figures import Figure, Figures
     from ...records.manifest import ManifestRow
-    from ...records.run_file import Figure, Figures, RunFile
+    from ...records.run_file import RunFile
     from .session import Session
     from .tally import Tally
 

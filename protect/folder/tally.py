@@ -11,8 +11,8 @@ from ...imaging.formats import is_picture_name
 from ...imaging.perturb import FLOAT32_SLACK
 from ...imaging.tables import TABLE_NAMES
 from ...imaging.visibility import Sight, Sights
+from ...records.figures import Figure, Figures
 from ...records.manifest import ManifestRow, all_statuses
-from ...records.run_file import Figure, Figures
 from ...records.text import counted
 from .writing import UNMARKED
 

@@ -27,7 +27,7 @@ COMMAND = (sys.executable, "-m", "bitterant")
 MANIFEST = "bitterant-manifest.jsonl"
 
 
-def test_help_answers_without_what_takes_seconds_to_load() -> None:
+def test_help_answers_in_under_a_second() -> None:
     """Of a processor, and the best of three, since other work may share the machine."""
     best = float("inf")
     for _ in range(3):
@@ -37,7 +37,7 @@ def test_help_answers_without_what_takes_seconds_to_load() -> None:
         best = min(best, sum(after[2:4]) - sum(before[2:4]))
         assert done.returncode == 0
         assert "protect" in done.stdout
-    assert best < 1.5  # with torch it would be four
+    assert best < 1.0
 
 
 @pytest.mark.parametrize(("words", "code"), [(["--version"], 0), ([], 2), (["no-such"], 2), (["protect"], 2)])

@@ -16,8 +16,9 @@ from bitterant.errors import ResumeError
 from bitterant.imaging import flip_available
 from bitterant.protect.folder import protect_folder
 from bitterant.protect.folder.report import Histogram, flatten, tables
+from bitterant.records.figures import Figure, Figures
 from bitterant.records.manifest import ManifestRow
-from bitterant.records.run_file import Figure, Figures, RunFile, json_safe, read_run_file
+from bitterant.records.run_file import RunFile, json_safe, read_run_file
 
 NOISE: dict[str, Any] = {"method": "noise", "device": "cpu", "resolution": 16}
 
