@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 RETRIES = 3
 """How often work is begun anew whose process or machine was lost. What kills whatever runs it has to end."""
 
+_AHEAD = 2  # tasks handed over for each that can run: none waits for this process, and little waits in memory
 _REACHED_WITHIN = 10.0  # seconds
 _LONGEST_PLACE = 16  # letters: below it Ray makes sockets, whose paths may have 103 on macOS
 _HERE = ("127.0.0.1", "localhost", "::1")
@@ -107,6 +108,10 @@ class RayConnection:
         """Tasks that can run at the same time now, each with one of this resource; a cluster may grow."""
         room = int(self.ray.cluster_resources().get(resource, 0))
         return max(1, room if self.workers is None else min(room, self.workers))
+
+    def limit(self, resource: str) -> int:
+        """Tasks that are handed over at the same time."""
+        return self.workers if self.workers is not None else _AHEAD * self.room(resource)
 
     def get(self, reference: Any, what: str) -> Any:
         """What a task gave.
@@ -276,6 +281,16 @@ def _check_reached(address: str) -> None:
             f"Nothing answers at {address}: {error.strerror or error}. Check the address of the Ray cluster: "
             "'ray start --head' prints it; --executor ray starts a cluster on this machine."
         ) from error
+
+
+def differences(there: Mapping[str, str | None], here: Mapping[str, str | None]) -> list[str]:
+    """Which versions of a machine are not those of this one, in words. Builds for other devices, ``2.15.0+cu128`` and
+    ``2.15.0``, are alike."""
+    return [
+        f"{name} {there.get(name) or 'not installed'} there, {ours or 'not installed'} here"
+        for name, ours in here.items()
+        if (there.get(name) or "").partition("+")[0] != (ours or "").partition("+")[0]
+    ]
 
 
 def cause_of(error: BaseException) -> BaseException:

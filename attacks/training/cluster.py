@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ...errors import ConfigError, OutputError, SetupError
 from ...imaging import write_atomic
-from ...records.cluster import RETRIES, RayConnection, cause_of, last_line
+from ...records.cluster import RETRIES, RayConnection, cause_of, differences, last_line
 from ...records.processes import available_cpus
 from ...surrogates.tasks import FileInMemory, FileTask
 from ..facts import Node
@@ -33,7 +33,6 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 R = TypeVar("R")
 
-_AHEAD = 2  # trainings handed over for each that can run: none waits for this process, and few arrays wait in memory
 _SHARE_OF_A_GPU = 0.01  # for a look at it
 
 
@@ -76,16 +75,6 @@ class RayCluster(RayConnection):
         self.program: dict[str, Any] = {}
         self.nodes: tuple[Node, ...] = ()
 
-    @property
-    def slots(self) -> int:
-        """Trainings that can run at the same time now."""
-        return self.room(self._resource)
-
-    @property
-    def limit(self) -> int:
-        """Trainings that are handed over at the same time."""
-        return self.workers if self.workers is not None else _AHEAD * self.slots
-
     def executor(self) -> RayExecutor:
         """Who runs tasks here, see :class:`Executor`."""
         return RayExecutor(self)
@@ -95,7 +84,8 @@ class RayCluster(RayConnection):
         return {"num_cpus": 1, "num_gpus": 1 if self.device == "cuda" else 0, "max_retries": RETRIES}
 
     @property
-    def _resource(self) -> str:
+    def resource(self) -> str:
+        """What a training takes one of, as Ray calls it."""
         return "GPU" if self.device == "cuda" else "CPU"
 
     def inspect(self) -> None:
@@ -164,7 +154,7 @@ class RayExecutor:
     @property
     def workers(self) -> int:
         """See :class:`Executor`."""
-        return self._cluster.slots
+        return self._cluster.room(self._cluster.resource)
 
     def run(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[tuple[int, R]]:
         """See :class:`Executor`.
@@ -176,7 +166,7 @@ class RayExecutor:
         waiting, sent = deque(enumerate(tasks)), _Sent(self._ray, tasks)
         try:
             while waiting or self._running:
-                while waiting and len(self._running) < self._cluster.limit:
+                while waiting and len(self._running) < self._cluster.limit(self._cluster.resource):
                     self._hand_over(function, *waiting.popleft(), sent)
                 done, _ = self._ray.wait(list(self._running), num_returns=1)
                 handed = self._running.pop(done[0])
@@ -301,13 +291,9 @@ def _refuse_others(there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
     Raises:
         SetupError: what decides about a training is not the same; builds of torch for other devices may differ.
     """
-    pairs = {name: (there[name], here[name]) for name in ("bitterant", "torch")}
-    pairs |= {name: (there["libraries"].get(name), version) for name, version in here["libraries"].items()}
-    different = [
-        f"{name} {theirs or 'not installed'} there, {ours or 'not installed'} here"
-        for name, (theirs, ours) in pairs.items()
-        if _public(theirs) != _public(ours)
-    ]
+    different = differences(
+        *({name: look[name] for name in ("bitterant", "torch")} | look["libraries"] for look in (there, here))
+    )
     if not different and there["code"] != here["code"]:
         different = [f"another state of the code of bitterant {here['bitterant']}"]
     if different:
@@ -315,11 +301,6 @@ def _refuse_others(there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
             f"A node of the Ray cluster would train with other versions: {'; '.join(different)}. "
             "Install on every node what is installed here."
         )
-
-
-def _public(version: str | None) -> str | None:
-    """``2.15.0`` of ``2.15.0+cu128``."""
-    return None if version is None else version.partition("+")[0]
 
 
 def _joined(found: Sequence[Any]) -> Any:

@@ -14,15 +14,13 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from ...errors import ConfigError, SetupError
-from ...records.cluster import RETRIES, RayConnection, last_line
+from ...records.cluster import RETRIES, RayConnection, differences, last_line
 from ...records.progress import StopRequest, silent
 from ...records.run_file import versions
 from ...records.stores import LocalStore, Store
 from .sources import Task
 from .work import Result, Worker
 
-#: Tasks handed over for each that can run, so that none waits for the process that notes them.
-_AHEAD: Final = 2
 #: Seconds after which a stop is looked for.
 _ASK_AGAIN: Final = 0.3
 
@@ -54,12 +52,7 @@ class Here:
         Raises:
             SetupError: it would write other bytes, or sees another place.
         """
-        there = versions()
-        if different := [
-            f"{name} {there.get(name)} there, {version} here"
-            for name, version in self.versions.items()
-            if there.get(name, "").partition("+")[0] != version.partition("+")[0]  # builds of torch may differ
-        ]:
+        if different := differences(versions(), self.versions):
             raise SetupError(
                 f"A node of the Ray cluster has other versions: {'; '.join(different)}. Install on every node what is "
                 "installed here."
@@ -113,8 +106,7 @@ def done_by_cluster(
     waiting, running = deque(tasks), {}
     try:
         while waiting or running:
-            limit = cluster.workers if cluster.workers is not None else _AHEAD * cluster.room("CPU")
-            while waiting and len(running) < limit:
+            while waiting and len(running) < cluster.limit("CPU"):
                 task = waiting.popleft()
                 running[do.remote(sent, task)] = task
             stop.check(so_far())

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -83,10 +84,10 @@ def test_a_killed_worker_is_replaced(shards: Path, bank: Path, tmp_path: Path, s
                     killed.append(int(place.name))
                     return
 
-    slow = write_tar(tmp_path / "shards" / "q.tar", samples(300, 100))  # something has to be under way still
+    write_tar(tmp_path / "shards" / "q.tar", samples(300, 100))  # something has to be under way still
     apply_stream(shards, tmp_path / "alone", bank=bank)
     apply_stream(shards, tmp_path / "killed", bank=bank, executor="ray", progress=kill)
-    assert killed, slow
+    assert killed
     assert contents(tmp_path / "killed") == contents(tmp_path / "alone")
     assert noted(tmp_path / "killed") == noted(tmp_path / "alone")
 
@@ -141,8 +142,6 @@ def here(tmp_path: Path) -> Here:
 
 def worker_over(store: LocalStore) -> Any:
     """What is looked at of a worker."""
-    from types import SimpleNamespace
-
     return SimpleNamespace(source=SimpleNamespace(store=store))
 
 
