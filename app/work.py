@@ -16,6 +16,7 @@ from multiprocessing import Pipe, get_context
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final
 
 import numpy as np
@@ -30,6 +31,8 @@ COMMAND_GOES_ON: Final = " The same command goes on from there."
 #: Seconds that the work has to come to an end when the command ends, and then once more after it was told again.
 PATIENCE: Final = 60.0
 SHORT_PATIENCE: Final = 5.0
+#: Seconds until an interrupt comes again that found a module loading.
+SOON: Final = 0.05
 #: Of a piece of a picture in a preview, in pixels.
 TILE_SIDE: Final = 360
 
@@ -100,9 +103,9 @@ def run_jobs(wire: Connection) -> None:
     """
     # Ctrl-C in a terminal reaches every process of the command. The parent decides what it means for the work.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _interrupt)
-    tune_allocator()
     inbox = _Inbox(wire)
+    signal.signal(signal.SIGTERM, inbox.interrupted)
+    tune_allocator()
     _pass_on_warnings(inbox)
     threading.Thread(target=inbox.listen, daemon=True).start()
     with contextlib.suppress(KeyboardInterrupt):  # whoever ends the process itself while it waits
@@ -110,8 +113,12 @@ def run_jobs(wire: Connection) -> None:
             _do(inbox, *asked)
 
 
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
+def _loads_a_module(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _pass_on_warnings(inbox: _Inbox) -> None:
@@ -179,6 +186,20 @@ class _Inbox:
         """It is over: nothing may interrupt what follows."""
         with self._turn:
             self._hard = False
+
+    def interrupted(self, signum: int, frame: FrameType | None) -> None:
+        """The handler of the signal. A module that is broken off while it loads stays half loaded for all jobs to come:
+        there the interrupt waits until it is whole.
+        """
+        if self._hard and _loads_a_module(frame):
+            threading.Timer(SOON, self._interrupt_again, [self._number]).start()
+            return
+        raise KeyboardInterrupt
+
+    def _interrupt_again(self, number: int) -> None:
+        with self._turn:
+            if self._hard and number == self._number:
+                _interrupt_main()
 
     def _halt(self, number: int) -> None:
         with self._turn:

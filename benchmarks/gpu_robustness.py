@@ -1,9 +1,10 @@
 """All of CIFAR-10 on one GPU: what cheap steps and adversarial training bring back, beside the published rows.
 
-Each arm (clean, ``emn``, ``texture``) meets each adversary; a victim is trained from scratch on every pair for a stated
-number of epochs and tested on all clean test pictures, changed as its trainer changes the training pictures. Data and
-augmentation live on the device, in bfloat16 where that pays, channels last. ``none`` is looked at after every epoch and
-has a row for its best one, chosen with the test answers; all else is judged at the end.
+Each arm (clean, ``texture``, ``texture`` with ``colour=1``, ``emn``) meets each adversary; a victim is trained from
+scratch on every pair for a stated number of epochs and tested on all clean test pictures, changed as its trainer
+changes the training pictures. Data and augmentation live on the device, in bfloat16 where that pays, channels last.
+``none`` is looked at after every epoch and has a row for its best one, chosen with the test answers; all else is judged
+at the end.
 
 Trainings run in order of importance: seed by seed, victims in the order given, then adversaries, then arms. How long
 one will take follows from those that are done; what does not fit into ``--minutes`` is left out, one that runs over is
@@ -51,9 +52,13 @@ if TYPE_CHECKING:
     from bitterant.protect.textures import TextureBank
     from bitterant.surrogates import Objective, Recipe
 
-ARMS = ("clean", "texture", "emn")
+TEXTURES: dict[str, dict[str, float]] = {"texture": {}, "texture-colour": {"colour": 1.0}}
+"""Hyper-parameters of the arms that are textures."""
+
+ARMS = ("clean", *TEXTURES, "emn")
 ADVERSARIES = (
     "none", "grayscale", "jpeg:10", "projection", "fast-adversarial:8", "blur:1", "cutmix", "fast-adversarial:4",
+    "tv:0.1",
 )  # fmt: skip
 """In order of importance."""
 
@@ -204,26 +209,27 @@ class Pictures:
     def protect(self, arms: Iterable[str]) -> None:
         """Make the arms: textures by the processes, while this one crafts ``emn`` on the device."""
         begun = time.perf_counter()
-        blocks = self._textures() if "texture" in arms else []
+        blocks = {arm: self._textures(**more) for arm, more in TEXTURES.items() if arm in arms}
         if "emn" in arms:
             from crafting import protected_by
 
             bank = self._emn()
             np.save(self._folder / "emn.npy", protected_by(bank, self._dataset).numpy())
             print(f"emn: there after {time.perf_counter() - begun:.1f} s", flush=True)
-        if blocks:
-            made = np.concatenate([block() for block in blocks])
+        for arm, waiting in blocks.items():
+            made = np.concatenate([block() for block in waiting])
             most = int(np.abs(made.astype(np.int16) - self._dataset.images.numpy()).max())
             if most > self._args.epsilon:
-                raise SystemExit(f"over budget: {most} levels")
-            np.save(self._folder / "texture.npy", made)
-            print(f"texture: there after {time.perf_counter() - begun:.1f} s", flush=True)
+                raise SystemExit(f"{arm}: over budget: {most} levels")
+            np.save(self._folder / f"{arm}.npy", made)
+            print(f"{arm}: there after {time.perf_counter() - begun:.1f} s", flush=True)
 
-    def _textures(self) -> list[Callable[[], np.ndarray]]:
+    def _textures(self, **more: float) -> list[Callable[[], np.ndarray]]:
         from bitterant.imaging import Budget
         from bitterant.protect import create_method
 
-        method = create_method("texture", seed=self._seed, budget=Budget.from_levels(self._args.epsilon), device="cpu")
+        budget = Budget.from_levels(self._args.epsilon)
+        method = create_method("texture", seed=self._seed, budget=budget, device="cpu", **more)  # type: ignore[arg-type]
         bank, dataset = method.fit(self._dataset), self._dataset
         return [
             self._pool.submit(textured, bank, dataset.images[rows].numpy(), dataset.keys[rows])

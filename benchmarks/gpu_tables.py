@@ -2,7 +2,7 @@
 
 In order of importance, each row printed and kept as soon as it is there; what no longer fits is named:
 
-1. the speed of the crafting loops: pictures a second of the noise sweep, over the bare forward and backward;
+1. the speed of the crafting loop and of the victims' loop: pictures a second, over the bare steps of the same network;
 2. ``emn`` sample-wise with ``preset="paper"``: all pictures, ResNet-18, seconds;
 3. victims of the published recipe (ResNet-18, batches of 128, cosine) on clean pictures and on these copies: as they
    are, gray, as JPEG 10, and adversarially trained;
@@ -16,7 +16,7 @@ On a GPU machine, with CIFAR-10 as one npz file of JPEG bytes:
 A trial on a CPU:
 
     python benchmarks/gpu_tables.py --data CIFAR.npz --device cpu --images 60 --tests 30 --surrogate small-cnn \\
-        --victim small-cnn --epochs 1 --rounds 1 --parts speed emn victims
+        --victim small-cnn --epochs 1 --rounds 1 --loop-steps 5 --parts speed emn victims loop
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ import torch
 import torch.nn.functional as F
 from cifar import DEFAULT_FILE, Cifar
 from crafting import protected_by
+from torch import nn
 
 from bitterant.errors import BitterantError
 from bitterant.imaging import ImageSet
@@ -45,11 +46,12 @@ from bitterant.surrogates import (
     choose_precision,
     create_surrogate,
     now,
+    recipe_for,
     resolve_device,
     train_classifier,
 )
 
-PARTS = ("speed", "emn", "victims", "beo", "uc")
+PARTS = ("speed", "emn", "victims", "loop", "beo", "uc")
 TRAINERS = ("none", "grayscale", "jpeg:10", "adversarial:8")
 NEEDED = {"victims": ("kornia", "scipy"), "uc": ("sklearn", "threadpoolctl")}
 PUBLISHED = {
@@ -132,6 +134,63 @@ def speed(run: Run) -> None:
         )  # fmt: skip
 
 
+def loop(run: Run) -> None:
+    """The victims' loop over the bare training step of the same network; and that step, compiled or as a CUDA graph."""
+    for name in dict.fromkeys(("small-cnn", run.args.victim)):
+        run.tell("loop", victim=name, **loop_of(run, name))
+
+
+def loop_of(run: Run, name: str) -> dict[str, Any]:
+    device, count = run.device, min(2048, len(run.dataset))
+    images, labels = run.dataset.images[:count], run.labels[:count]
+    recipe = replace(recipe_for(name), steps=run.args.loop_steps, batch_size=min(128, count))
+    batch = images[: recipe.batch_size].to(device, memory_format=torch.channels_last).float() / 255
+    target = labels[: recipe.batch_size].to(device)
+
+    def fresh() -> nn.Module:
+        model = create_surrogate(name, num_classes=10, resolution=32, seed=0).train()
+        return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    bf16 = choose_precision(fresh(), device, resolution=32).bf16
+
+    def bare(kind: str = "") -> float:
+        model = fresh()
+        forward: Any = model
+        if kind == "compiled":
+            forward = torch.compile(model)
+        elif kind == "graph":
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16, cache_enabled=False):
+                forward = torch.cuda.make_graphed_callables(model, (batch.clone(),))
+        optimiser = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, nesterov=True)
+
+        def train() -> None:
+            for _ in range(recipe.steps):
+                with torch.autocast(device.type, torch.bfloat16, enabled=bf16, cache_enabled=not kind):
+                    loss = F.cross_entropy(forward(batch).float(), target)
+                optimiser.zero_grad(set_to_none=True)
+                loss.backward()
+                optimiser.step()
+
+        return timed(device, train, 2)
+
+    def ours() -> None:
+        train_classifier(fresh(), images, labels, recipe, seed=0, evals=1, device=device)
+
+    floor = bare()
+    facts: dict[str, Any] = {
+        "precision": "bfloat16" if bf16 else "float32",
+        "bare_images_a_second": round(recipe.steps * recipe.batch_size / floor),
+        "over_bare": round(timed(device, ours, 2) / floor, 3),
+    }
+    for kind in ("graph", "compiled") if device.type == "cuda" else ():
+        run.look_at_the_clock()
+        try:
+            facts[f"{kind}_over_bare"] = round(bare(kind) / floor, 3)
+        except Exception as error:  # whatever this machine lacks for it
+            facts[f"{kind}_over_bare"] = f"{type(error).__name__}: {error}"[:200]
+    return facts
+
+
 def emn(run: Run) -> None:
     """Sample-wise noise by the paper's preset."""
     args = run.args
@@ -207,7 +266,9 @@ def uc(run: Run) -> None:
     run.tell("uc", seconds=round(seconds, 1), surrogate=name, images_a_second=round(2 * len(few) / seconds))
 
 
-WORK: dict[str, Callable[[Run], None]] = {"speed": speed, "emn": emn, "victims": victims, "beo": beo, "uc": uc}
+WORK: dict[str, Callable[[Run], None]] = {
+    "speed": speed, "emn": emn, "victims": victims, "loop": loop, "beo": beo, "uc": uc,
+}  # fmt: skip
 
 
 def parsed(words: list[str] | None) -> argparse.Namespace:
@@ -222,6 +283,7 @@ def parsed(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--victim", default="resnet18")
     parser.add_argument("--rounds", type=int, default=10, help="of emn at most; the authors' log has ten")
     parser.add_argument("--steps", type=int, default=20, help="of a sweep whose speed is measured")
+    parser.add_argument("--loop-steps", type=int, default=200, help="of a victim's training whose speed is measured")
     parser.add_argument("--epochs", type=float, default=8.0, help="of a victim; the papers' are 30 to 60")
     parser.add_argument("--shorter", type=int, default=2, help="adversarial training takes so many times fewer epochs")
     parser.add_argument("--device", default="auto")

@@ -11,6 +11,11 @@ brings a trainer.
         --resolution 64 112
     python benchmarks/robustness.py --methods texture --images 150 --tests 100 --protection-seeds 1 --victim-seeds 1 \\
         --victims small-cnn --adversaries jpeg:10
+
+What was made on another machine is put together by ``--only-reports``, which trains nothing and reads the reports that
+lie under ``--work``:
+
+    python benchmarks/robustness.py --only-reports --work REPORTS
 """
 
 from __future__ import annotations
@@ -26,6 +31,7 @@ from cifar import DEFAULT_FILE, Cifar
 from standard_table import METHODS
 
 from bitterant.attacks import verify_folder
+from bitterant.attacks.report.compare import read_report
 from bitterant.attacks.schema import VerificationReport
 from bitterant.imaging.allocator import tune_allocator
 from bitterant.protect import protect_folder
@@ -76,6 +82,14 @@ def table(reports: dict[str, list[VerificationReport]]) -> str:
     return "\n".join(lines)
 
 
+def finished(work: Path) -> dict[str, list[VerificationReport]]:
+    """The reports under ``work``, by the folder of their method and setting."""
+    found: dict[str, list[VerificationReport]] = {}
+    for file in sorted(work.rglob("report.json")):
+        found.setdefault(file.parent.parent.name, []).append(read_report(file))
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DEFAULT_FILE, help="CIFAR-10 as one npz file of JPEG bytes")
@@ -93,7 +107,12 @@ def main() -> None:
     parser.add_argument("--epsilon", type=float, default=8.0)
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=NUMBER", help="hyper-parameters of the methods")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--workers", type=int, default=None, help="processes that train; default: one a CPU, one a GPU")
+    parser.add_argument("--only-reports", action="store_true", help="print the table of the reports under --work")
     args = parser.parse_args()
+    if args.only_reports:
+        print(table(finished(args.work)))
+        return
     if (args.photos is None) != (args.tests_from is None):
         parser.error("--photos and --tests-from go together")
     tune_allocator()
@@ -124,9 +143,9 @@ def main() -> None:
                     begun = time.perf_counter()
                     report = verify_folder(
                         clean, copies, test=test, cells=args.work / "cells", victims=[victim], preset="quick",
-                        report=work / f"{setting}-{number}-{victim}-{resolution}",
+                        report=work / "reports" / setting / f"{number}-{victim}-{resolution}",
                         adversaries=args.adversaries, seeds=args.victim_seeds, resolution=resolution,
-                        device=args.device,
+                        device=args.device, workers=args.workers,
                     )  # fmt: skip
                     reports[name].append(report)
                     grades = ", ".join(f"{tier.tier} {tier.grade}" for tier in report.verdict.tiers)

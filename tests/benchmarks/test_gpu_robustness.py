@@ -13,7 +13,7 @@ import torch
 
 from bitterant.attacks.adversaries import transforms
 
-ARMS = ("clean", "texture", "emn")
+ARMS = ("clean", "texture", "texture-colour", "emn")
 
 
 @pytest.fixture
