@@ -22,20 +22,26 @@ def test_an_interrupt_waits_until_a_module_is_whole(tmp_path: Path, monkeypatch:
     monkeypatch.syspath_prepend(str(tmp_path))
     inbox = _Inbox(Pipe()[0])
     inbox.begin(1, hard=True)
+    loaded = False
+
+    def use() -> None:
+        nonlocal loaded
+        try:
+            importlib.import_module("slow_module")
+        finally:
+            loaded = hasattr(sys.modules.get("slow_module"), "whole")
+        time.sleep(30)
+
     before = signal.signal(signal.SIGTERM, inbox.interrupted)
     try:
         threading.Timer(0.1, inbox._halt, [1]).start()
         with pytest.raises(KeyboardInterrupt):
-            try:
-                importlib.import_module("slow_module")
-            finally:
-                loaded = "slow_module" in sys.modules and hasattr(sys.modules["slow_module"], "whole")
-            time.sleep(30)
-        assert loaded
+            use()
     finally:
         inbox.end()
         signal.signal(signal.SIGTERM, before)
         sys.modules.pop("slow_module", None)
+    assert loaded
 
 
 def test_an_interrupt_of_a_job_that_is_over_does_not_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
