@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from ..records.text import counted
+from ..records.text import counted, spread
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -158,7 +158,7 @@ def partner_stem(name: str) -> str:
 
 def _are_label_maps(names: Sequence[str], files: Mapping[str, Path], pictures: set[str]) -> bool:
     """Whether a folder of that name holds label maps: by a few of its files, and by pictures of the same names."""
-    sample = _spread(names, _SAMPLE)
+    sample = spread(names, _SAMPLE)
     if all(_few_values(files[name]) for name in sample):
         return True
     partners = sum(partner_stem(name) in pictures for name in names)
@@ -179,7 +179,7 @@ def _odd_folders(aside: Collection[str], files: Mapping[str, Path]) -> dict[str,
         folder = name.rpartition("/")[0]
         if not folder or name in aside:
             continue
-        if met[folder] in _spread(range(sizes[folder]), _ODD_SAMPLE):
+        if met[folder] in spread(range(sizes[folder]), _ODD_SAMPLE):
             samples[folder].append(name)
         met[folder] += 1
     odd = {folder for folder, names in samples.items() if _hold_numbers([files[name] for name in names])}
@@ -195,12 +195,6 @@ def _odd_folders(aside: Collection[str], files: Mapping[str, Path]) -> dict[str,
 def _hold_numbers(paths: Sequence[Path]) -> bool:
     """Whether none of these can be a picture. One that is empty, a single number throughout, proves nothing alone."""
     return all(_is_index(path) for path in paths) and any(_judge(path, _varies) for path in paths)
-
-
-def _spread(names: Sequence[_Item], count: int) -> list[_Item]:
-    if len(names) <= count:
-        return list(names)
-    return [names[i * len(names) // count] for i in range(count)]
 
 
 def _few_values(path: Path) -> bool:

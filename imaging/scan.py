@@ -21,7 +21,7 @@ from ..records.manifest import HIDDEN, MANIFEST_NAME
 from ..records.on_disk import Names, Rows, Table, as_blob
 from ..records.run_file import RUN_FILE_NAME
 from ..records.run_state import STATE_PREFIX
-from ..records.text import counted, counted_of
+from ..records.text import counted, counted_of, some
 from .formats import EXTENSIONS, MAX_FILE_BYTES
 from .label_maps import find_label_maps
 from .tables import TABLE_NAMES
@@ -169,7 +169,7 @@ def find_layout(relatives: Sequence[str]) -> Layout:
     )
     if not classes or not loose:
         return Layout(class_of, classes, parts, wrapped)
-    where = _some([f"in {folder}" if folder else "at the top" for folder in sorted(places)])
+    where = some((f"in {folder}" if folder else "at the top" for folder in sorted(places)), _NAMED)
     lie = counted_of(loose, len(relatives), "picture", "lies", "lie")
     if len(classes) >= 2 and loose * 2 < len(relatives):
         note = (
@@ -179,7 +179,8 @@ def find_layout(relatives: Sequence[str]) -> Layout:
         return Layout(_Classes(relatives, opened, loose=LOOSE), {*classes, LOOSE}, parts, [*wrapped, note])
     note = (
         f"{lie} in no class folder, {where}, so all are taken as one folder without classes, those in "
-        f"{_some(sorted(classes))} too. If the sub-folders are classes, sort the other pictures into such folders."
+        f"{some(sorted(classes), _NAMED)} too. If the sub-folders are classes, sort the other pictures into such "
+        "folders."
     )
     return Layout(_Classes(relatives, opened, flat=True), (), parts, [note])
 
@@ -291,10 +292,6 @@ def part_of(name: str) -> Literal["train", "held"] | None:
     """``train`` or ``held`` (out) for a name of parts of data sets, such as ``train2017`` or ``val``; else ``None``."""
     found = _PART.fullmatch(name.casefold())
     return None if found is None else ("train" if found["train"] else "held")
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
 
 
 #: Caption files of the Hugging Face ``imagefolder`` layout; same-stem ``.txt`` and ``.caption`` files are captions too.
@@ -413,7 +410,7 @@ class FolderScan:
         where = f" below {', '.join(innermost)}" if innermost else ""
         if not self.classes:
             return f"{pictures} without class folders{where}"
-        names = ", ".join(self.classes[:_SHOWN]) + (", ..." if len(self.classes) > _SHOWN else "")
+        names = some(self.classes, _SHOWN)
         return f"{pictures} in {counted(len(self.classes), 'class', 'classes')}{where}: {names}"
 
 

@@ -18,9 +18,10 @@ import math
 import re
 import shlex
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from .places import read_regular
 
@@ -33,6 +34,8 @@ _HIDDEN: Final = (
 _ANY: Final = re.compile(f"[{_HIDDEN}]")
 _ANY_IN_A_LINE: Final = re.compile(f"(?![\t\n])[{_HIDDEN}]")
 
+
+_Item = TypeVar("_Item")
 
 #: Levels of lists and objects within each other. Our own files have five; the stack holds some hundreds.
 MOST_LEVELS: Final = 50
@@ -63,6 +66,19 @@ def counted_of(count: int, total: int, thing: str, does: str, do: str) -> str:
         do: the verb for several.
     """
     return f"{count} of {counted(total, thing)} {does if count == 1 else do}"
+
+
+def some(names: Iterable[str], most: int = 3) -> str:
+    """The first of some names, and dots where there are more: ``a, b, c, ...``."""
+    first = list(islice(names, most + 1))
+    return ", ".join(first[:most]) + (", ..." if len(first) > most else "")
+
+
+def spread(items: Sequence[_Item], most: int) -> list[_Item]:
+    """At most so many items, evenly spread, so that all kinds of a sorted list are met."""
+    if len(items) <= most:
+        return list(items)
+    return [items[i * len(items) // most] for i in range(most)]
 
 
 def visible(text: str, *, lines: bool = False) -> str:

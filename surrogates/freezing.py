@@ -175,3 +175,8 @@ def fit_kmeans(
         if in_batches:
             return MiniBatchKMeans(count, batch_size=4096, n_init=starts, random_state=seed).fit(points)
         return KMeans(count, n_init=starts, random_state=seed).fit(points)
+
+
+def normalised(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows of length one: angles compare features of a ReLU network better than distances."""
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from .arithmetic import one_thread
+from .freezing import normalised
 from .registry import create_surrogate
 from .tasks import FileTask
 
@@ -78,7 +79,7 @@ def linear_probe(features: Features, labels: Labels, tested: Features) -> Labels
 
 def nearest_neighbours(features: Features, labels: Labels, tested: Features, *, k: int = NEIGHBOURS) -> Labels:
     """Majority of the ``k`` nearest by cosine; of equally many, the class whose votes are nearer in sum."""
-    known, asked = _normalised(features), _normalised(tested)
+    known, asked = normalised(features), normalised(tested)
     result = np.empty(len(asked), dtype=np.int64)
     k = min(k, len(known))
     for start in range(0, len(asked), _ROWS):
@@ -90,10 +91,6 @@ def nearest_neighbours(features: Features, labels: Labels, tested: Features, *, 
         np.add.at(votes, (np.arange(len(cosine))[:, None], labels[nearest]), weights)
         result[start : start + _ROWS] = votes.argmax(axis=1)
     return result
-
-
-def _normalised(features: Features) -> Features:
-    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
 
 
 _PIECE = 256

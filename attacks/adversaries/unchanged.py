@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ...errors import ConfigError, LabelError, SetupError
 from ...records.places import read_regular
 from ...records.text import parse_toml, read_json
-from ...surrogates.freezing import fit_kmeans
+from ...surrogates.freezing import fit_kmeans, normalised
 from ..terms import Arm, Labelling, Pixels
 from .base import Adversary, Material, whole_number
 
@@ -260,7 +260,7 @@ class Finer(Adversary):
         except SetupError:
             train, test = (_thumbnails(material.pictures(which)) for which in ("clean", "test"))
             what = f"pictures at {_THUMBNAIL_SIDE} x {_THUMBNAIL_SIDE} pixels, since {FEATURE_NETWORK} is not installed"
-        train, test = _normalised(train), _normalised(test)
+        train, test = normalised(train), normalised(test)
         fine, fine_test = np.empty_like(material.labels), np.empty_like(material.test_labels)
         count = 0
         for label in range(len(material.classes)):
@@ -282,11 +282,6 @@ def _thumbnails(images: Pixels) -> NDArray[np.float32]:
     edges = np.linspace(0, images.shape[-1], _THUMBNAIL_SIDE + 1).astype(int)
     rows = np.add.reduceat(images.astype(np.float32), edges[:-1], axis=2) / np.diff(edges)[:, None]
     return (np.add.reduceat(rows, edges[:-1], axis=3) / np.diff(edges)).reshape(len(images), -1)
-
-
-def _normalised(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows of length one: angles compare features of a ReLU network better than distances."""
-    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
 
 
 def _cluster_centres(points: NDArray[np.float32], count: int, seed: int) -> NDArray[np.float32]:

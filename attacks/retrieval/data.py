@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ...errors import CaptionError, ConfigError, FolderError
-from ...imaging import Entry, FolderScan, ImageSet, load_image_set, scan_folder
+from ...imaging import Entry, FolderScan, ImageSet, load_image_set
 from ...imaging.captions import CaptionOptions, CaptionSet, read_captions
 from ...records.places import lies_in
 from ..data.checking import FileCheck, StealthFile, check_files, describe_files, summarise_stealth
@@ -26,6 +26,7 @@ from ..data.pairing import (
     pair_folders,
     read_manifest_rows,
     read_run_settings,
+    scan_pictures,
     stated_budget,
     stated_protection,
 )
@@ -124,18 +125,6 @@ class CopyCheck:
     stealth: Stealth
     protection: Protection | None
     folders: dict[Literal["clean", "protected"], FolderFacts] = field(default_factory=dict)
-
-
-def scan_pictures(folder: Path, what: str) -> FolderScan:
-    """Scan a folder, with class folders or flat.
-
-    Raises:
-        FolderError: it is missing or holds no pictures.
-    """
-    scan = scan_folder(folder, follow_links=True)  # only read, never published
-    if not scan.entries:
-        raise FolderError(f"{what} holds no images: {folder}. Check the path.")
-    return scan
 
 
 def apart(one: Path, what: str, other: Path, whose: str) -> None:

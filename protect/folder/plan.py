@@ -34,7 +34,7 @@ from ...imaging.visibility import measure_visibility
 from ...records.manifest import image_key
 from ...records.on_disk import Table
 from ...records.progress import ProgressCallback
-from ...records.text import counted
+from ...records.text import counted, spread
 from ...records.text import size as in_words
 from ...records.threads import ordered_map
 from ..request import Request, WriteConfig
@@ -190,7 +190,7 @@ def make_plan(
         estimate = request.method.estimate(dataset, total)
         seconds, peak = estimate.seconds, estimate.peak_bytes
         noise = _random_noise(request.resolution, request.method.budget)
-        picked = _within(_spread(readable, _WRITE_SAMPLE), _WRITE_PIXELS)
+        picked = _within(spread(readable, _WRITE_SAMPLE), _WRITE_PIXELS)
     else:
         picked = readable = _within(_pick(scan.entries, _WRITE_SAMPLE), _WRITE_PIXELS)
         problems, read_each = [], _measure_hashing(picked)
@@ -233,21 +233,14 @@ def make_plan(
     )
 
 
-def _spread(items: Sequence[_Item], count: int) -> list[_Item]:
-    """At most ``count`` items, evenly spread, so that all sizes of a sorted folder are met."""
-    if len(items) <= count:
-        return list(items)
-    return [items[i * len(items) // count] for i in range(count)]
-
-
 def _pick(items: Sequence[Entry], count: int) -> list[Entry]:
     """At most ``count`` items in their order: the first of each class, be it ever so small, and the others spread."""
     firsts: dict[str | None, int] = {}
     for place, item in enumerate(items):
         firsts.setdefault(item.class_name, place)
-    chosen = set(_spread(list(firsts.values()), count))
+    chosen = set(spread(list(firsts.values()), count))
     others = (place for place in range(len(items)) if place not in chosen)
-    wanted = set(_spread(range(len(items) - len(chosen)), count - len(chosen)))
+    wanted = set(spread(range(len(items) - len(chosen)), count - len(chosen)))
     chosen |= {place for number, place in enumerate(others) if number in wanted}
     return [items[place] for place in sorted(chosen)]
 

@@ -14,7 +14,7 @@ import os
 import posixpath
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +31,7 @@ from ...records.manifest import ManifestRow, count_statuses
 from ...records.places import lies_in, read_regular
 from ...records.progress import ProgressCallback, StopRequest, silent
 from ...records.run_state import StateFiles
-from ...records.text import counted
+from ...records.text import counted, some
 from ..request import check_writable
 from ..request.places import survey_output
 from .inputs import hash_paths
@@ -305,7 +305,7 @@ def _why_not_table(output: Path, row: ManifestRow, known: set[str]) -> str | Non
     if not named:
         return "it names no picture"
     if others:
-        return f"it names {len(others)} files that are not published: {_some(others)}; take these rows out"
+        return f"it names {len(others)} files that are not published: {some(others)}; take these rows out"
     return None
 
 
@@ -323,7 +323,7 @@ def _check_unchanged(
     ]
     if wrong:
         raise ResumeError(
-            f"{len(wrong)} files in {output} are missing or were changed since they were protected: {_some(wrong)}. "
+            f"{len(wrong)} files in {output} are missing or were changed since they were protected: {some(wrong)}. "
             "Nothing was published: what they are now was never checked. Put them back, or protect again."
         )
 
@@ -347,7 +347,7 @@ def _look_at(destination: Path, files: Mapping[str, str]) -> set[str]:
             others.append(name)
     if others:
         raise FolderError(
-            f"{destination} holds {len(others)} files that are not among those to be published: {_some(others)}. "
+            f"{destination} holds {len(others)} files that are not among those to be published: {some(others)}. "
             "Nothing was written. Give a new or empty folder."
         )
     return found
@@ -395,8 +395,3 @@ def _copy(
 
 def _fold(path: str) -> str:
     return unicodedata.normalize("NFC", path)
-
-
-def _some(names: Iterable[str]) -> str:
-    names = list(names)
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

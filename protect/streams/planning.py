@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -12,6 +11,7 @@ from ...errors import ImageError
 from ...imaging.loading import FileProblem
 from ...records.manifest import ManifestRow
 from ...records.stores import Item
+from ...records.text import spread
 from .pictures import plain_row
 from .summary import MOST_PROBLEMS, StreamPlan
 from .work import Worker
@@ -67,7 +67,7 @@ def make_plan(worker: Worker, settings: dict[str, Any], shown: str) -> StreamPla
 
 def _try_pictures(worker: Worker) -> _Tried:
     tried = _Tried()
-    for item in _spread(worker.source.items):
+    for item in spread(worker.source.items, _TRIED):
         made = worker.make(item)
         tried.rows.append(made.row)
         tried.pictures += 1
@@ -97,7 +97,3 @@ def _try_shard(worker: Worker, item: Item) -> _Tried:
         worker.source.store.check()
         tried.rows.append(plain_row(item.name, "failed", f"cannot be read: {error.strerror or error}"))
     return tried
-
-
-def _spread(items: Sequence[Item]) -> Sequence[Item]:
-    return [items[i * len(items) // _TRIED] for i in range(_TRIED)] if len(items) > _TRIED else items

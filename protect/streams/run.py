@@ -26,7 +26,7 @@ from ...records.run_file import versions
 from ...records.run_state import explain_settings
 from ...records.shared_options import cluster_address
 from ...records.stores import LocalStore, Store
-from ...records.text import counted
+from ...records.text import counted, some
 from ...records.threads import ordered_map
 from ..folder.writing import UNMARKED
 from ..request.places import check_writable
@@ -227,7 +227,7 @@ class StreamRunner:
         if changed:
             raise ResumeError(
                 f"{counted(len(changed), 'object')} in {self.shown} changed since {changed[0]} and the others were "
-                f"done: {_some(changed)}. Give another output place for what is there now."
+                f"done: {some(changed)}. Give another output place for what is there now."
                 if len(changed) > 1
                 else f"{changed[0]} in {self.shown} changed since it was done. Give another output place."
             )
@@ -240,7 +240,7 @@ class StreamRunner:
         if wrong:
             raise ResumeError(
                 f"{counted(len(wrong), 'object')} that earlier runs wrote to {self.output.shown}, now missing or "
-                f"changed: {_some(wrong)}. Give another output place, or put back what was there."
+                f"changed: {some(wrong)}. Give another output place, or put back what was there."
             )
         return {name: made.size for name, made in outputs.items()}
 
@@ -262,10 +262,10 @@ class StreamRunner:
             return
         folders = {name for name in self.source.layout.class_of.values() if name is not None}
         if not folders & self.classes.known:
-            found = f"lie in {_some(sorted(folders))}" if folders else "lie in no class folders"
+            found = f"lie in {some(sorted(folders))}" if folders else "lie in no class folders"
             raise BankError(
                 f"The bank has nothing for any of the pictures in {self.shown}: they {found}, and it knows "
-                f"{_some(sorted(self.classes.known))}. --class NAME gives all of them one class."
+                f"{some(sorted(self.classes.known))}. --class NAME gives all of them one class."
             )
 
     def _vet(self, result: Result) -> None:
@@ -281,7 +281,7 @@ class StreamRunner:
             raise BankError(
                 f"The bank has nothing for any of the first {counted(len(result.rows), 'picture')}. {first.source}: "
                 f"{(first.reason or '').removesuffix('; not copied')}. The bank knows "
-                f"{_some(sorted(self.classes.known))}."
+                f"{some(sorted(self.classes.known))}."
             )
 
     def _note(self, task: Task, result: Result) -> None:
@@ -325,7 +325,7 @@ class StreamRunner:
         if strangers:
             self.warnings.append(
                 f"{counted(len(strangers), 'object')} in {self.output.shown} that no finished task accounts for, so "
-                f"perhaps not protected, unless another run is writing there: {_some(sorted(strangers))}."
+                f"perhaps not protected, unless another run is writing there: {some(sorted(strangers))}."
             )
 
     def _tell_maps(self) -> list[str]:
@@ -393,10 +393,6 @@ def _digest(store: Store, name: str) -> str:
         return store.digest(name)
     except OSError:
         return ""
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def _is_litter(name: str) -> bool:

@@ -23,7 +23,8 @@ def test_every_part_runs_and_its_rows_are_kept(
     data = write_pictures(tmp_path / "pictures.npz", train=48, test=24)
     words = [
         "--data", str(data), "--work", str(tmp_path / "work"), "--images", "48", "--tests", "24", "--device", "cpu",
-        "--surrogate", "small-cnn", "--victim", "small-cnn", "--epochs", "1", "--rounds", "1", "--steps", "2", "--loop-steps", "2",
+        "--surrogate", "small-cnn", "--victim", "small-cnn", "--epochs", "1", "--rounds", "1", "--steps", "2",
+        "--loop-steps", "2",
     ]  # fmt: skip
     script.main(words)
     rows = [json.loads(line) for line in (tmp_path / "work/gpu_tables.jsonl").read_text().splitlines()]
