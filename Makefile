@@ -44,7 +44,10 @@ clean: ## Remove the environment and everything that was built
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'bitterant needs Python 3.11 or newer; name one with: make PYTHON=python3.12 demo')"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@# uv takes a third of pip's time; where it cannot be had, pip does the same.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv \
+	&& $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode -c constraints.txt -e ".[dev]" \
+	|| $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	@# The type checker finds the package, whose root is this folder, through this link.
 	@mkdir -p build/types && ln -sfn ../.. build/types/bitterant
 	@touch $@

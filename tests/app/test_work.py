@@ -9,6 +9,7 @@ import threading
 import time
 from multiprocessing import Pipe
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,11 +17,15 @@ from bitterant.app import work
 from bitterant.app.work import _Inbox
 
 
+def a_wire() -> Any:  # a Connection, of another kind on Windows
+    return Pipe()[0]
+
+
 def test_an_interrupt_waits_until_a_module_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # scipy.ndimage, broken off in the middle, failed in every job that came after.
     (tmp_path / "slow_module.py").write_text("import time\ntime.sleep(0.5)\nwhole = True\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    inbox = _Inbox(Pipe()[0])
+    inbox = _Inbox(a_wire())
     inbox.begin(1, hard=True)
     loaded = False
 
@@ -47,7 +52,7 @@ def test_an_interrupt_waits_until_a_module_is_whole(tmp_path: Path, monkeypatch:
 def test_an_interrupt_of_a_job_that_is_over_does_not_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[int] = []
     monkeypatch.setattr(work, "_interrupt_main", lambda: sent.append(1))
-    inbox = _Inbox(Pipe()[0])
+    inbox = _Inbox(a_wire())
     inbox.begin(1, hard=True)
     inbox._interrupt_again(1)
     assert sent == [1]

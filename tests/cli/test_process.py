@@ -105,6 +105,7 @@ def timeless(value: Any) -> Any:
     return [timeless(inner) for inner in value] if isinstance(value, list) else value
 
 
+@pytest.mark.slow  # tests/attacks/test_resume.py does it in one process
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_a_verification_that_was_stopped_and_then_killed_ends_as_one_that_was_not(
     run: Run, make_folder: MakeFolder

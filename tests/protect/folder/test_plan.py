@@ -16,6 +16,7 @@ from bitterant.imaging import Entry, Picture, read_header, scan_folder
 from bitterant.protect.folder import plan as plan_module
 from bitterant.protect.folder import protect_folder
 from bitterant.protect.folder.plan import Plan
+from bitterant.records.text import spread
 
 NOISE: dict[str, Any] = {"method": "noise", "device": "cpu", "dry_run": True}
 
@@ -104,9 +105,9 @@ def test_estimates_grow_with_the_folder_not_with_the_sample(kit: Any, monkeypatc
 
 def test_a_sample_meets_all_classes() -> None:
     entries = [Entry(f"c{i // 10}/{i}", Path(), i // 10, f"c{i // 10}", 1) for i in range(100)]
-    picked = plan_module._spread(entries, 10)
+    picked = spread(entries, 10)
     assert {entry.class_name for entry in picked} == {f"c{i}" for i in range(10)}
-    assert plan_module._spread(entries[:3], 10) == entries[:3]
+    assert spread(entries[:3], 10) == entries[:3]
 
 
 def test_the_state_of_the_output_is_told(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +140,7 @@ def test_a_small_class_beside_a_large_one_is_in_the_sample(
 ) -> None:
     unbalanced(kit)
     monkeypatch.setattr(plan_module, "_READ_SAMPLE", 4)
-    assert {entry.class_name for entry in plan_module._spread(scan_folder(kit.root / "src").entries, 4)} == {"class0"}
+    assert {entry.class_name for entry in spread(scan_folder(kit.root / "src").entries, 4)} == {"class0"}
     plan = make(kit, method=labelled(device="cpu"))
     assert (plan.images, plan.sampled) == (32, 4)
 

@@ -217,8 +217,8 @@ def source(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("what", "codes", "told"),
     [
-        ("error", [3, 3], "error: The second one cannot go on."),
-        ("stop", [130, 130], "Stopped. The fit is under way"),
+        pytest.param("error", [3, 3], "error: The second one cannot go on.", marks=pytest.mark.slow),
+        pytest.param("stop", [130, 130], "Stopped. The fit is under way", marks=pytest.mark.slow),
         ("kill", [3, -signal.SIGKILL], "error: Process 1 of the 2 processes ended without a word"),
     ],
 )

@@ -54,8 +54,18 @@ def content_with_little(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bitterant.protect.methods.beo.fit.CLEAN_TARGET", 1.0)
 
 
-@pytest.mark.parametrize("surrogate", SURROGATES)
-@pytest.mark.parametrize("method", METHODS)
+HEAVY = ("conse", "efficientnet-lite0", "resnet50", "vgg11")
+
+
+@pytest.mark.parametrize(
+    ("method", "surrogate"),
+    [
+        # One method takes the heavy networks through in every run, the others before a release.
+        pytest.param(method, surrogate, marks=[pytest.mark.slow] if surrogate in HEAVY and method != "uc" else [])
+        for method in METHODS
+        for surrogate in SURROGATES
+    ],
+)
 def test_it_crafts(method: str, surrogate: str, tiny: ImageSet, request: pytest.FixtureRequest) -> None:
     weights = request.getfixturevalue("clip_weights") if surrogate.startswith("clip:") else None
     few = tiny.select(range(18))

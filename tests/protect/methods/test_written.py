@@ -171,6 +171,7 @@ def _shapes(root: Path, each: int, seed: int) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_a_victim_of_the_written_greys_agrees_with_the_figure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, brief_self_checks: None
 ) -> None:
