@@ -134,7 +134,6 @@ def standard(
     return report, folder
 
 
-@pytest.mark.slow
 def test_regrouped_classes_are_still_protected(standard: tuple[VerificationReport, Path]) -> None:
     """The pattern tells the class, so it tells the group too."""
     found = standard[0].condition("small-cnn/regroup:2")
