@@ -94,9 +94,17 @@ def read_tiff_tags(read: Callable[[int, int], bytes]) -> Directory | None:
 _MOST_PAGE_VALUES: Final = 64 << 20
 
 
+#: Width and height of the picture, and of a tile. A tile is read whole, however little of it is picture.
+_SIDES: Final = (256, 257, 322, 323)
+#: Kinds of whole numbers that lie in the entry itself.
+_NUMBERS: Final = {3: "H", 4: "I", 16: "Q"}
+#: Pixels of a tile that no picture is too small for.
+_LEAST_TILE: Final = 1 << 22
+
+
 def check_tiff(read: Callable[[int, int], bytes]) -> None:
     """Refuse a TIFF file whose first page would cost a reader much more memory than its size: thousands of tags may all
-    point to one large value.
+    point to one large value, and a tile may be far larger than the picture.
 
     Args:
         read: as for :func:`read_tiff_tags`.
@@ -108,12 +116,17 @@ def check_tiff(read: Callable[[int, int], bytes]) -> None:
     if page is None:
         return
     _, entries, width = page
-    total, order = 0, _order(read)
+    total, order, sides = 0, _order(read), dict[int, int]()
     for place in range(0, len(entries) - width + 1, width):
-        kind, count = struct.unpack_from(order + ("HI" if width == 12 else "HQ"), entries, place + 2)
+        number, kind, count = struct.unpack_from(order + ("HHI" if width == 12 else "HHQ"), entries, place)
         total += _WIDE_SIZE.get(kind, 0) * count
+        if number in _SIDES and kind in _NUMBERS:
+            (sides[number],) = struct.unpack_from(order + _NUMBERS[kind], entries, place + width // 2 + 2)
     if total > _MOST_PAGE_VALUES:
         raise ValueError(f"its tags claim {total >> 20} MiB")
+    across, down, tile_across, tile_down = (sides.get(number, 0) for number in _SIDES)
+    if tile_across * tile_down > max(_LEAST_TILE, 4 * across * down):
+        raise ValueError(f"its tiles have {tile_across} x {tile_down} pixels, the picture {across} x {down}")
 
 
 def count_tiff_pages(read: Callable[[int, int], bytes], most: int) -> int:

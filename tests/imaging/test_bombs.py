@@ -77,6 +77,23 @@ def test_tags_that_all_point_to_one_large_value():
         check_tiff(lambda offset, size: data[offset : offset + size])
 
 
+@pytest.mark.parametrize("big", [False, True])
+def test_a_tile_far_larger_than_the_picture(big: bool) -> None:
+    # libtiff makes room for a whole tile: 512 MiB for 40 x 40 pixels in a file of 218 bytes, which the fuzzer found.
+    def tiff(across: int, down: int) -> bytes:
+        sides = {256: 40, 257: 40, 322: across, 323: down}
+        if big:
+            entries = b"".join(struct.pack("<HHQQ", number, 4, 1, value) for number, value in sides.items())
+            return b"II+\0" + struct.pack("<HHQQ", 8, 0, 16, len(sides)) + entries + bytes(8)
+        entries = b"".join(struct.pack("<HHII", number, 4, 1, value) for number, value in sides.items())
+        return b"II*\0" + struct.pack("<IH", 8, len(sides)) + entries + bytes(4)
+
+    with pytest.raises(ImageError, match="its tiles have 33554448 x 16 pixels, the picture 40 x 40"):
+        decode(tiff(33554448, 16))
+    usual = tiff(1024, 1024)
+    check_tiff(lambda offset, size: usual[offset : offset + size])
+
+
 def jpeg_of(segments: int = 0, scans: int = 0, tail: bytes = b"") -> bytes:
     buffer = io.BytesIO()
     Image.linear_gradient("L").save(buffer, "JPEG", progressive=True)
