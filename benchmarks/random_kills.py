@@ -20,6 +20,7 @@ import random
 import re
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -109,7 +110,8 @@ def begin(words: tuple[str, ...], said: Path) -> int:
         os.dup2(target, 2)
         from bitterant.cli import main
 
-        code = main(words)
+        sys.argv = ["bitterant", *words]  # as the process's own command
+        code = main()
     except KeyboardInterrupt:  # before the command could take it; a process of its own would end so, too
         code = 130
         os.write(2, b"Stopped. The same command goes on where it stopped.\n")
