@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
 import sys
-import threading
 from collections.abc import Sequence
 
 __all__ = ["main"]
@@ -32,20 +28,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
         return 0
 
-    code = together(run, sys.argv[1:] if arguments is None else arguments)
-    if arguments is None:
-        _end_with(code)
+    if arguments is not None:
+        return together(run, arguments)
+    from .boundary import end_by_signal
+
+    end_by_signal()
+    code = together(run, sys.argv[1:])
+    end_by_signal(code)
     return code
-
-
-def _end_with(code: int) -> None:
-    """What was to be done is done and said. A signal that comes while Python ends itself, which takes a while with
-    torch, ends the process sooner, and no longer takes its exit code away."""
-    if threading.current_thread() is not threading.main_thread():
-        return
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or none at all
-            stream.flush()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, lambda *_: os._exit(code))

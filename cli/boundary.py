@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -53,19 +53,20 @@ GOES_ON = "Stopped. The same command goes on where it stopped."
 
 
 @contextmanager
-def guarded(output: Output, *, debug: bool = False, stopped: str = GOES_ON) -> Iterator[None]:
+def guarded(output: Output, *, debug: bool = False, stopped: str = GOES_ON, whole: bool = True) -> Iterator[None]:
     """Run a command's body; whatever it raises ends as a message on stderr and an exit code.
 
     Args:
         output: where messages go.
         debug: print tracebacks.
         stopped: what to say on Ctrl-C.
+        whole: whether the command is over with it.
 
     Raises:
         typer.Exit: with the error's ``exit_code``; 130 for Ctrl-C and SIGTERM; 1 for a fault of our own, whose
             traceback is printed only with ``debug``.
     """
-    with _terminable(output), _talking(output, debug=debug):
+    with _terminable(output, whole=whole), _talking(output, debug=debug):
         try:
             yield
         except (typer.Exit, BrokenPipeError):
@@ -127,8 +128,40 @@ def _talking(output: Output, *, debug: bool) -> Iterator[None]:
             item.setLevel(level)
 
 
+class _Ending:
+    """SIGTERM before and after a command: it ends the process at once, with the command's exit code where that is over
+    and all is said. Python takes a while to end itself, and what has become of the command would be lost."""
+
+    code: int | None = None
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(
+                OSError, ValueError, AttributeError, RuntimeError
+            ):  # closed, none, or in the middle of a line
+                stream.flush()
+        os._exit(130 if self.code is None else self.code)
+
+
+_ending = _Ending()
+
+
+def end_by_signal(code: int | None = None) -> None:
+    """Have SIGTERM, and once the exit code is known Ctrl-C too, end this process at once, where nothing else was meant.
+
+    For a process that is the command. Whoever calls the command from Python keeps what was set.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    _ending.code = code
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _ending)
+    if code is not None and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _ending)
+
+
 @contextmanager
-def _terminable(output: Output) -> Iterator[None]:
+def _terminable(output: Output, *, whole: bool) -> Iterator[None]:
     """Let SIGTERM, which schedulers send, end a command as Ctrl-C does, and let neither be lost."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -158,6 +191,11 @@ def _terminable(output: Output) -> Iterator[None]:
     sys.unraisablehook = again
     try:
         yield
+        if whole:
+            _ending.code = 0
+    except typer.Exit as left:
+        _ending.code = left.exit_code
+        raise
     finally:
         sys.unraisablehook = reported
         signal.signal(signal.SIGTERM, signal.SIG_DFL if earlier is None else earlier)

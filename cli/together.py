@@ -77,7 +77,7 @@ def _lead(run: Callable[[], int]) -> int:
 
 def _join(output: Output) -> Membership:
     """Raises typer.Exit where that fails, after telling why."""
-    with guarded(output):
+    with guarded(output, whole=False):
         prepare_torch()
         from ..protect.methods.ranks import join
 

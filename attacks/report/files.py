@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from ..._version import __version__
 from ...errors import FolderError, OutputError
-from ...imaging import write_atomic
+from ...imaging import sweep_temporaries_of, write_atomic
 from ...imaging.page import is_own_page
 from ...records.files import check_free
 from ...records.places import lies_in, open_regular
@@ -103,6 +103,7 @@ def check_place(name: str, place: Path, files: Iterable[str] = ()) -> None:
                 )
             for file in files:
                 check_free(place / file, overwrite=is_own_report_file)
+                sweep_temporaries_of(place / file)  # what a killed run left half-written
         with tempfile.TemporaryFile(dir=there) as file:
             file.write(_PROBE)
             file.flush()

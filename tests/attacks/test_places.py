@@ -83,3 +83,14 @@ def test_a_path_that_may_not_be_looked_at(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(Path, "stat", refuse)
     with pytest.raises(OutputError, match="permissions"):
         check_place("report", tmp_path / "closed" / "report")
+
+
+def test_what_a_killed_run_left_half_written_is_swept_away(tmp_path: Path) -> None:
+    from bitterant.records.files import _temporary_stem
+
+    mine = tmp_path / f"{_temporary_stem(tmp_path / 'report.json')}0123456789abcdef"
+    others = tmp_path / f"{_temporary_stem(tmp_path / 'bank.safetensors')}0123456789abcdef"
+    mine.write_bytes(b"{")
+    others.write_bytes(b"x")
+    check_place("report", tmp_path, ["plan.json", "report.json"])
+    assert (mine.exists(), others.exists()) == (False, True)

@@ -34,3 +34,21 @@ def test_a_call_from_python_leaves_the_signals_alone() -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     assert main(["--version"]) == 0
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_between_a_command_and_the_end_of_main_the_exit_code_is_known() -> None:
+    # The kill matrix met it: all was said, the handler of the command was gone, and SIGTERM gave -15.
+    program = PROGRAM.replace(
+        "code = main()",
+        "from bitterant.cli import together as place\n"
+        "def late(run, words):\n"
+        "    run()\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "place.together = late\n"
+        "sys.argv[1:] = ['list', 'methods']\n"
+        "code = main()",
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "texture" in done.stdout
