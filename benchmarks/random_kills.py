@@ -267,6 +267,7 @@ class Kills:
         self, case: Case, folder: Path, number: signal.Signals, duration: float, whole: dict[str, object], row: Tally
     ) -> None:
         said = self.place / "said"
+        said.write_text("")  # not what an earlier run said, where the signal comes before this one opens it
         before = sorted(folder.rglob("*"))
         child = begin(self._words(case, folder / "out"), said)
         until = time.monotonic() + self.moments.uniform(0.01, 0.98) * duration
