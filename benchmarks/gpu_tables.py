@@ -2,11 +2,12 @@
 
 In order of importance, each row printed and kept as soon as it is there; what no longer fits is named:
 
-1. the speed of the crafting loop and of the victims' loop: pictures a second, over the bare steps of the same network;
+1. the speed of the crafting loop: pictures a second of the noise sweep, over the bare forward and backward;
 2. ``emn`` sample-wise with ``preset="paper"``: all pictures, ResNet-18, seconds;
 3. victims of the published recipe (ResNet-18, batches of 128, cosine) on clean pictures and on these copies: as they
    are, gray, as JPEG 10, and adversarially trained;
-4. one round of ``beo`` and one cluster of ``uc``, both with ``preset="paper"``, as far as time allows.
+4. the speed of the victims' loop over the bare step of the same network, and that step compiled and as a CUDA graph;
+5. one round of ``beo`` and one cluster of ``uc``, both with ``preset="paper"``, as far as time allows.
 
 On a GPU machine, with CIFAR-10 as one npz file of JPEG bytes:
 

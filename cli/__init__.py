@@ -12,7 +12,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the ``bitterant`` command and return its exit code.
 
     Args:
-        arguments: the words after ``bitterant``; the process's own where left out.
+        arguments: the words after ``bitterant``; the process's own where left out. Then the process is taken to be
+            the command, and signals that come after its end keep its exit code.
 
     Returns:
         0 done, 1 finished with failed files, 2 wrong usage, 3 the machine lacks something, 4 ``verify`` did not reach

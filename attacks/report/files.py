@@ -74,7 +74,8 @@ def check_places(
 
 
 def check_place(name: str, place: Path, files: Iterable[str] = ()) -> None:
-    """Try whether files can be written into a folder that may not be there yet. Nothing of the trial is left.
+    """Try whether files can be written into a folder that may not be there yet. Nothing of the trial is left, nor what
+    a killed run left half-written of these files.
 
     Args:
         name: what the folder is for; the option that names it is called so too.
@@ -103,7 +104,7 @@ def check_place(name: str, place: Path, files: Iterable[str] = ()) -> None:
                 )
             for file in files:
                 check_free(place / file, overwrite=is_own_report_file)
-                sweep_temporaries_of(place / file)  # what a killed run left half-written
+                sweep_temporaries_of(place / file)
         with tempfile.TemporaryFile(dir=there) as file:
             file.write(_PROBE)
             file.flush()

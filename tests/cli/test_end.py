@@ -38,7 +38,7 @@ def test_a_call_from_python_leaves_the_signals_alone() -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_between_a_command_and_the_end_of_main_the_exit_code_is_known() -> None:
-    # The kill matrix met it: all was said, the handler of the command was gone, and SIGTERM gave -15.
+    # All is said, and the handler of the command is gone: SIGTERM as the system has it would give -15.
     program = PROGRAM.replace(
         "code = main()",
         "from bitterant.cli import together as place\n"
