@@ -32,6 +32,7 @@ from pathlib import Path
 import fuzz_corpus as corpus
 import numpy as np
 from PIL import Image
+from process_tree import watching
 
 CPU_SECONDS = 120
 PEAK_MIB = 2048
@@ -297,11 +298,13 @@ def protect(source: Path, output: Path, options: list[str]) -> tuple[int, float,
     begun = time.monotonic()
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(words, stderr=said, stdout=subprocess.DEVNULL)
-        _, status, used = os.wait4(process.pid, 0)
+        with watching(process.pid) as seen:
+            _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         said.seek(0)
         text = said.read().decode("utf-8", "replace")
-    return process.returncode, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, time.monotonic() - begun, text
+    peak = max(used.ru_maxrss << 10, seen.peak) / 2**20  # with the processes that decode large files
+    return process.returncode, used.ru_utime + used.ru_stime, peak, time.monotonic() - begun, text
 
 
 def main() -> None:

@@ -15,9 +15,9 @@ from ..records.manifest import image_key
 from ..records.places import open_regular
 from ..records.shared_options import MAX_PIXELS
 from ..records.threads import Attempt, Patience, patient_map
-from .codec import decode, read_header
+from .codec import read_header
+from .decoders import Decoders
 from .formats import TOO_LARGE
-from .in_flight import PixelRoom
 from .perturb import opacity, squash
 from .scan import Entry, FolderScan
 
@@ -190,10 +190,10 @@ def _load_all(
     max_pixels: int,
     patience: Patience[Entry] | None,
 ) -> Iterator[_Loaded | FileProblem]:
-    room = PixelRoom()
+    decoders = Decoders()
 
     def load(entry: Entry, attempt: Attempt | None = None) -> _Loaded | FileProblem:
-        return _load(entry, resolution, feature_size, max_pixels, room, attempt)
+        return _load(entry, resolution, feature_size, max_pixels, decoders, attempt)
 
     def late(entry: Entry, limit: float) -> FileProblem:
         return FileProblem(entry.relative, took_too_long(limit))
@@ -214,15 +214,15 @@ def _load(
     resolution: int,
     feature_size: int | None,
     max_pixels: int,
-    room: PixelRoom,
+    decoders: Decoders,
     attempt: Attempt | None,
 ) -> _Loaded | FileProblem:
     try:
         # Hash and picture come from one open file: no other file can slip in between.
         with open_regular(entry.path) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-            with room.entrance(attempt) as enter:
-                picture = decode(file, max_pixels=max_pixels, name=entry.relative, before_loading=enter)
+            with decoders.at_work(attempt) as decode:
+                picture = decode(file, max_pixels=max_pixels, name=entry.relative)
                 return _Loaded(
                     squash(picture, resolution),
                     None if feature_size is None else squash(picture, feature_size),

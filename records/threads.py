@@ -104,8 +104,12 @@ class Attempt:
         return True
 
     def when_given_up(self, release: Callable[[], None]) -> None:
-        """Call this once it is given up."""
-        self._releases.append(release)
+        """Call this once it is given up; at once where it was already."""
+        with self._lock:
+            if not self._given_up:
+                self._releases.append(release)
+                return
+        release()
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,9 @@ import numpy as np
 
 from ...errors import CaptionError, ConfigError, ImageError, OutputError, ResumeError, SetupError
 from ...imaging.codec import decode
+from ...imaging.decoders import Decode, Decoders
 from ...imaging.encoding import encode
 from ...imaging.formats import TOO_LARGE
-from ...imaging.in_flight import PixelRoom
 from ...imaging.loading import took_too_long
 from ...imaging.metadata import add_mark, apply_metadata_policy, has_mark
 from ...imaging.perturb import Budget, Change, add_delta, measure_change, share_kept, shrink_delta
@@ -92,7 +92,7 @@ class PictureWriter:
         max_pixels: larger pictures are refused before they are decoded.
         fit: how a perturbation of another size meets a picture; ``None`` for plain bilinear stretching.
         mark: what is said to those who would train on the pictures, in addition.
-        room: for the pixels of all threads together.
+        decoders: of the originals, for all threads together.
     """
 
     bank: NoiseStore
@@ -100,16 +100,14 @@ class PictureWriter:
     max_pixels: int
     fit: Fit | None = None
     mark: Mark | None = None
-    room: PixelRoom = field(default_factory=PixelRoom)
+    decoders: Decoders = field(default_factory=Decoders)
 
     @property
     def budget(self) -> Budget:
         """The bound that every picture keeps on disk."""
         return self.bank.budget
 
-    def make(
-        self, data: bytes, name: str, entry_key: str | None, encoder: str, enter: Callable[[int], object] | None = None
-    ) -> Made | None:
+    def make(self, data: bytes, name: str, entry_key: str | None, encoder: str, decode: Decode = decode) -> Made | None:
         """Protect a picture.
 
         Args:
@@ -117,7 +115,7 @@ class PictureWriter:
             name: what messages call it.
             entry_key: its identity, see :func:`~bitterant.records.manifest.image_key`.
             encoder: file format of the copy.
-            enter: waits for room for so many pixels.
+            decode: of the block in which the copy is made, see :meth:`~bitterant.imaging.decoders.Decoders.at_work`.
 
         Returns:
             The copy, or ``None`` where the bank holds nothing for it.
@@ -126,7 +124,7 @@ class PictureWriter:
             ImageError: it cannot be read, or cannot be protected.
         """
         # Decoded first: a damaged file is a failure, with or without a perturbation for it.
-        before = decode(data, max_pixels=self.max_pixels, name=name, before_loading=enter)
+        before = decode(data, max_pixels=self.max_pixels, name=name)
         _check_contrast(before, name)
         key = None if entry_key is None else self.bank.key_for(entry_key)
         if key is None:
@@ -258,8 +256,8 @@ class FileWriter(PictureWriter):
         if record.kind != "image":
             attempt.commit()
             return self._copy(job, data)
-        with self.room.entrance(attempt) as enter:
-            return self._protect(job, data, attempt, enter)
+        with self.decoders.at_work(attempt) as decode:
+            return self._protect(job, data, attempt, decode)
 
     def _copy(self, job: Job, data: bytes) -> ManifestRow:
         followed = Followed(data)
@@ -272,9 +270,9 @@ class FileWriter(PictureWriter):
         reason = followed.reason if job.record.kind == "caption" else "a label map, copied as it is"
         return replace(_plain(job, "copied", reason), output=job.output, sha256_out=digest)
 
-    def _protect(self, job: Job, data: bytes, attempt: Attempt, enter: Callable[[int], None]) -> ManifestRow:
+    def _protect(self, job: Job, data: bytes, attempt: Attempt, decode: Decode) -> ManifestRow:
         relative = job.record.relative
-        made = self.make(data, relative, self.key_of(job.record), job.encoder or "PNG", enter)
+        made = self.make(data, relative, self.key_of(job.record), job.encoder or "PNG", decode)
         if made is None:
             return _plain(job, "skipped", NOTHING_FOR_IT)
         attempt.commit()

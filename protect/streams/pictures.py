@@ -170,8 +170,8 @@ def protect_one(
         ImageError: it cannot be read or protected.
     """
     try:
-        with writer.room.entrance(attempt) as enter:
-            made = writer.make(data, row.source, image_key(class_name, row.sha256_in or ""), encoder, enter)
+        with writer.decoders.at_work(attempt) as decode:
+            made = writer.make(data, row.source, image_key(class_name, row.sha256_in or ""), encoder, decode)
             if made is None:
                 return b"", replace(row, status="skipped", reason=NOTHING_FOR_IT, output=None)
             digest = hashlib.sha256(made.data).hexdigest()
