@@ -319,8 +319,11 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path, help="PNG files in two classes or more; drawn here if left out")
     parser.add_argument("--kills", type=int, default=10, help="of each command by each signal")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    parser.add_argument("--only", help="commands, with commas between them")
+    parser.add_argument("--only", help=f"commands, with commas between them, of: {', '.join(CASES)}")
     args = parser.parse_args()
+    names = args.only.split(",") if args.only else list(CASES)
+    if unknown := [name for name in names if name not in CASES]:
+        parser.error(f"no such command: {', '.join(unknown)}; there are: {', '.join(CASES)}")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     load_everything()
     tallies: dict[tuple[str, signal.Signals], Tally] = {}
@@ -330,7 +333,7 @@ def main() -> None:
         if args.pictures is None:
             draw(source)
         kills = Kills(place, source, args.seed)
-        for name in args.only.split(",") if args.only else CASES:
+        for name in names:
             kills.measure(
                 name, CASES[name], args.kills, lambda name, number: tallies.setdefault((name, number), Tally())
             )
