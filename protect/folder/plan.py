@@ -23,9 +23,9 @@ import numpy as np
 
 from ...errors import ConfigError, FolderError, ImageError, ResumeError
 from ...imaging.codec import decode, read_header
+from ...imaging.decoders import PIXELS_IN_FLIGHT
 from ...imaging.encoding import encode, output_name, resolve_output_names
 from ...imaging.formats import format_of_file
-from ...imaging.decoders import PIXELS_IN_FLIGHT
 from ...imaging.loading import FileProblem, load_image_set, sha256_file
 from ...imaging.perturb import Budget, add_delta, measure_change
 from ...imaging.picture import Picture
