@@ -231,7 +231,7 @@ class _Child:
             raise OSError("no interpreter to start")
         # A session of its own: neither Ctrl-C nor a signal to the group of the run ends it before its file is done.
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-c", _START.format(__name__), *sys.path],
+            [sys.executable, "-I", "-c", _START.format(__name__), *map(str, sys.path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # what libraries in C say of damaged files
