@@ -286,6 +286,7 @@ class Protection(Part):
         seconds: of the whole run; of one that was interrupted, its last part.
         images_per_second: pictures protected a second in that part.
         manifest_sha256: of the bytes of the manifest.
+        repeat: the command line that asks for the same.
     """
 
     method: str | None = None
@@ -301,3 +302,4 @@ class Protection(Part):
     seconds: float | None = None
     images_per_second: float | None = None
     manifest_sha256: str | None = None
+    repeat: str | None = None

@@ -236,6 +236,7 @@ def stated_protection(run: Mapping[str, Any] | None, folder: Path) -> Protection
         seconds=_number(timing.get("total")),
         images_per_second=_number(timing.get("images_per_second")),
         manifest_sha256=_manifest_hash(folder),
+        repeat=_text(run.get("repeat")),
     )
 
 

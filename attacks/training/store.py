@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -302,6 +304,14 @@ logger = logging.getLogger(__name__)
 _LONGEST = 3600.0
 _WORD = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _GRANULARITIES = ("sample", "class")
+#: Options of the command in the run file that shape the noise, and what their values look like: numbers and words, and
+#: no names of files.
+_SHAPING = {
+    "--set": re.compile(r"(?!key_file|generator)[a-z][a-z0-9_]{0,39}=(-?[0-9][0-9.e+-]{0,20}|[a-z][a-z-]{0,30})"),
+    "--for-resolution": re.compile(r"[0-9]{1,5}"),
+    "--preset": _WORD,
+}
+_MOST_WORDS = 64
 _SEED = 900_000
 
 
@@ -322,8 +332,9 @@ def run_tool(
 ) -> tuple[NDArray[np.uint8] | None, str]:
     """Protect pictures with ``bitterant protect`` as their run file says, with another seed.
 
-    Method, granularity and epsilon are those of the run file; all else is the tool's own, as a trainer would leave it.
-    What the run file says is not trusted: words of a known form become the values of options, and nothing else.
+    Method, granularity, epsilon and hyper-parameters are those of the run file; all else is the tool's own, as a
+    trainer would leave it. What the run file says is not trusted: words of a known form become the values of options,
+    and nothing else.
 
     Args:
         pictures: uint8 ``[P, 3, R, R]``.
@@ -344,6 +355,9 @@ def run_tool(
     words = [f"--method={protection.method}", f"--epsilon={protection.epsilon * 255:g}", f"--seed={chosen}"]
     if protection.granularity in _GRANULARITIES:
         words.append(f"--granularity={protection.granularity}")
+    if protection.parameters.get("resolution") is not None:  # textures have none
+        words.append(f"--resolution={pictures.shape[-1]}")
+    words += _shaping(protection.repeat or "")
     logger.info("protecting %d pictures of the trainer with the tool itself: %s", len(pictures), " ".join(words))
     try:
         with tempfile.TemporaryDirectory(prefix="bitterant-pairs-", ignore_cleanup_errors=True) as place:
@@ -353,6 +367,19 @@ def run_tool(
         return None, f"the tool could not be run ({str(error).partition(chr(10))[0][:200].rstrip('.')})"
     kind = " ".join(word for word in (protection.method, protection.granularity) if word is not None)
     return made, f"made by the tool itself ({kind}, seed {chosen})"
+
+
+def _shaping(command: str) -> list[str]:
+    """The options of a command that shape the noise, those alone that are of a known form."""
+    try:
+        said = shlex.split(command)[:_MOST_WORDS]
+    except ValueError:
+        return []
+    return [
+        f"{name}={value}"
+        for name, value in itertools.pairwise(said)
+        if name in _SHAPING and _SHAPING[name].fullmatch(value)
+    ]
 
 
 def _protect(
@@ -368,9 +395,8 @@ def _protect(
     for name, picture in zip(names, pictures, strict=True):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_bytes(encode(Picture(np.ascontiguousarray(picture.transpose(1, 2, 0))), format="PNG"))
-    side = pictures.shape[-1]
     command = [sys.executable, "-m", "bitterant", "protect", str(source), str(output), *words,
-               f"--resolution={side}", f"--device={device}", "--format=lossless", "--quiet"]  # fmt: skip
+               f"--device={device}", "--format=lossless", "--quiet"]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_LONGEST, check=False)
     if done.returncode:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
