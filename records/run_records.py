@@ -7,6 +7,8 @@ renamed together, and so that somebody may move the three files from the one to 
 from __future__ import annotations
 
 import os
+import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -83,7 +85,7 @@ class RunRecords:
         """
         if self.place == "inside":
             return True
-        if self.folder.is_symlink() or not os.path.lexists(self.manifest) or not self.output.is_dir():
+        if self.folder.is_symlink() or not _is_file(self.manifest) or not self.output.is_dir():
             return False
         rows = named = False
         try:
@@ -103,13 +105,26 @@ class RunRecords:
         return not named and (rows or os.path.lexists(StateFiles(self.output).plan))
 
 
+def _is_file(path: Path) -> bool:
+    """Whether a file, and no link to one, has this name."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
 def find_records(output: Path) -> RunRecords | None:
     """The records of OUT: those in it, otherwise those beside it; ``None`` where there are none."""
     inside = RunRecords.at(output, "inside")
     if inside.are_there:
         return inside
+    return next(records_beside(output), None)
+
+
+def records_beside(output: Path) -> Iterator[RunRecords]:
+    """Those beside OUT, wherever those in it may be."""
     found = (RunRecords(output, folder) for folder in places_beside(output, _WHAT))
-    return next((records for records in found if records.are_there and records.are_of_output), None)
+    return (records for records in found if records.are_of_output)
 
 
 def records_of(output: Path) -> RunRecords:

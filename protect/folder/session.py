@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,11 +14,13 @@ from typing import Any
 from ...errors import OutputError, ResumeError
 from ...imaging.loading import sha256_file
 from ...imaging.page import is_own_page
+from ...records.files import atomic_file
 from ...records.manifest import ManifestLog, ManifestRow, ManifestWriter, open_manifest
 from ...records.on_disk import Names, Table, as_blob
+from ...records.places import open_regular
 from ...records.progress import ProgressCallback, StopRequest
 from ...records.run_file import RunFile, read_run_file
-from ...records.run_records import REPORT_NAME, RecordsPlace, RunRecords, records_of, where_looked
+from ...records.run_records import REPORT_NAME, RecordsPlace, RunRecords, records_beside, records_of, where_looked
 from ...records.run_state import (
     InputRecord,
     Journal,
@@ -271,6 +274,7 @@ class Session:
             ResumeError: a file is not ours.
             OutputError: a file cannot be removed.
         """
+        self._take_in()
         try:
             for name in self.prove_ours():
                 path = self.output / name
@@ -280,11 +284,34 @@ class Session:
                 path.unlink(missing_ok=True)
             self.files.remove()
             self.earlier.manifest.unlink(missing_ok=True)
-            if self.earlier.place == "beside" and self.earlier != self.records:
-                remove_empty_folders(self.earlier.folder, self.earlier.folder)
         except OSError as error:
             raise OutputError(f"{error.filename} cannot be removed: {error.strerror}.") from error
         self.log, self.state, self.finished = ManifestLog(), None, None
+
+    def _take_in(self) -> None:
+        """Bring the proofs into OUT and remove the records beside it, while the pictures are there by which these are
+        known: otherwise a kill could leave records that tell of nothing in OUT, and nobody would know whose they are.
+
+        Raises:
+            OutputError: a file cannot be written or removed.
+        """
+        inside = RunRecords.at(self.output, "inside")
+        try:
+            if self.earlier.place == "beside":
+                with open_regular(self.earlier.manifest) as file, atomic_file(inside.manifest, overwrite=False) as copy:
+                    shutil.copyfileobj(file, copy)
+                self.earlier, self.log = inside, open_manifest(inside.manifest)
+            if not os.path.lexists(inside.manifest):
+                return
+            proofs = sha256_file(inside.manifest)
+            # By these very proofs: another folder may have copies of the same names. A kill may have left them, too.
+            for records in [found for found in records_beside(self.output) if sha256_file(found.manifest) == proofs]:
+                for path in (records.report, records.run_file, records.manifest):
+                    path.unlink(missing_ok=True)
+                if records.folder != self.records.folder:
+                    remove_empty_folders(records.folder, records.folder)
+        except OSError as error:
+            raise OutputError(f"{error.filename} cannot be read or removed: {error.strerror}.") from error
 
     def _refuse(self, foreign: Names) -> None:
         if foreign:
