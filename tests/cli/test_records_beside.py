@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -13,8 +14,9 @@ import pytest
 from typer.testing import Result
 
 from bitterant.protect.folder import run as run_module
+from bitterant.protect.folder.session import Session
 from bitterant.records.files import write_atomic
-from bitterant.records.run_records import RECORD_NAMES
+from bitterant.records.run_records import RECORD_NAMES, RecordsPlace
 
 Run = Callable[..., Result]
 MakeFolder = Callable[..., Path]
@@ -166,6 +168,7 @@ def test_where_the_copies_alone_were_moved_it_is_said_where_was_looked(run: Run,
     assert f"no records of one lie in {looked}" in published.stderr
 
 
+@pytest.mark.slow
 def test_verify_knows_how_the_copies_were_made(run: Run, make_folder: MakeFolder, tmp_path: Path) -> None:
     source = make_folder({"cats": 25, "dogs": 25})
     out = tmp_path / "out"
@@ -181,6 +184,24 @@ def test_verify_knows_how_the_copies_were_made(run: Run, make_folder: MakeFolder
     result = run("verify", source, out, *words)
     assert f"lies in {out} and {tmp_path / 'out-records'}" in result.stderr
     assert json.loads(result.stdout)["protection"] is None
+
+
+def test_what_is_verified_is_read_with_them(run: Run, make_folder: MakeFolder, tmp_path: Path) -> None:
+    from bitterant.attacks.data.folders import load_folders
+
+    source, out = make_folder({"cats": 25, "dogs": 25}), tmp_path / "out"
+    protected(run, source, out, *BESIDE, "--strength", "subtle")
+
+    def load() -> Any:
+        how = {"test": None, "resolution": 16, "seed": 0, "device_type": "cpu", "epsilon": None}
+        return load_folders(source, out, step=lambda *_: None, **how)
+
+    found = load()
+    assert (found.protection.method, found.budget_levels) == ("noise", 4)
+    assert len(found.protection.manifest_sha256) == 64
+    shutil.rmtree(tmp_path / "out-records")
+    missed = load()
+    assert (missed.protection, missed.budget_levels) == (None, None)
 
 
 def test_publish_goes_nowhere_near_the_records(run: Run, source: Path, tmp_path: Path) -> None:
@@ -214,41 +235,47 @@ def test_a_run_goes_on_where_its_records_are(
 
 
 @pytest.mark.parametrize(("first", "then"), [("beside", "inside"), ("inside", "beside"), ("beside", "beside")])
-@pytest.mark.parametrize("kind", ["unlink", "rmdir"])
 def test_a_run_that_starts_over_may_be_stopped_anywhere(
-    run: Run, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str, then: str, kind: str
+    run: Run, make_folder: MakeFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str, then: RecordsPlace
 ) -> None:
-    """Every removal of a file or folder in turn is the last that is done, and the same command then goes on."""
-    out, beside = tmp_path / "out", tmp_path / "out-records"
-    protected(run, source, out, "--records", first)
-    removed, count, real = 0, 0, getattr(Path, kind)
+    """Every removal of a file or folder in turn is never done, and the same command then goes on."""
+    source, work = make_folder({"a": 1, "b": 1}), tmp_path / "work"
+    protected(run, source, tmp_path / "done/out", "--records", first)
+    out, beside = work / "out", work / "out-records"
 
-    def remove(path: Path, *args: Any, **options: Any) -> None:
-        nonlocal removed
-        if path.name.startswith(".bitterant"):  # no matter for what is left behind
-            return real(path, *args, **options)
-        removed += 1
-        if removed == count:
-            raise SystemExit(9)
-        return real(path, *args, **options)
+    def kill_at(count: int) -> bool:
+        """Clear OUT, but for the removal of this number and what comes after it; whether it came so far."""
+        calls = itertools.count(1)
 
-    while True:
-        removed, count = 0, count + 1
+        def removing(real: Callable[..., None]) -> Callable[..., None]:
+            def remove(path: Path, *args: Any, **options: Any) -> None:
+                if next(calls) == count:
+                    raise SystemExit(9)
+                real(path, *args, **options)
+
+            return remove
+
         with monkeypatch.context() as patch:
-            patch.setattr(Path, kind, remove)
-            words = ("protect", source, out, *NOISE, "--no-resume", "--records", then)
-            result = run(*words)
-        if result.exit_code == 0:
-            break
-        assert result.exit_code == 9
-        assert run(*words).exit_code == 0
+            for name in ("unlink", "rmdir"):
+                patch.setattr(Path, name, removing(getattr(Path, name)))
+            try:
+                Session.open(out, resume=False, records=then).clear()
+            except SystemExit:
+                return True
+        return False
+
+    for count in itertools.count(1):
+        shutil.rmtree(work, ignore_errors=True)
+        shutil.copytree(tmp_path / "done", work)
+        killed = kill_at(count)
+        protected(run, source, out, "--no-resume", "--records", then)
         place = beside if then == "beside" else out
-        assert sorted(path.parent for path in tmp_path.rglob("bitterant-*")) == [place] * 3
+        assert sorted(path.parent for path in work.rglob("bitterant-*")) == [place] * 3
         assert then == "beside" or not beside.exists() or names(beside) == []
-        assert len([name for name in tree(out) if name.startswith(("a/", "b/"))]) == 7
-        if first != then:  # as it was
-            assert run("protect", source, out, *NOISE, "--no-resume", "--records", first).exit_code == 0
-    assert count > (3 if kind == "unlink" else 1)
+        assert [name for name in tree(out) if "bitterant" not in name] == ["a/000.png", "b/000.png"]
+        if not killed:
+            break
+    assert count > 8
 
 
 def test_starting_over_takes_nothing_that_is_not_of_this_folder(run: Run, source: Path, tmp_path: Path) -> None:
