@@ -173,7 +173,8 @@ class OutputPlace:
     @property
     def folders(self) -> dict[Path, str]:
         """OUT and the folder of its records, and what messages call them."""
-        return {self.records.folder: RECORDS, self.records.output: OUTPUT}  # one, where they lie in it
+        apart = {} if self.records.place == "inside" else {self.records.folder: RECORDS}
+        return {self.records.output: OUTPUT, **apart}
 
     def check_writable(self, *, create: bool) -> None:
         """Make sure that files can be written; see :func:`~bitterant.protect.request.places.check_writable`.

@@ -284,7 +284,7 @@ class RecordsConfig(Config):
         RecordsPlace,
         Option(
             help="Where manifest, run file and report lie. inside: in OUT. beside: in the folder OUT-records, so that "
-            "OUT holds copies, captions and label maps alone.",
+            "OUT holds copies, captions and label maps alone. Those of shards and object stores always lie beside.",
             metavar="inside|beside",
         ),
     ] = "inside"
