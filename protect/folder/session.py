@@ -32,7 +32,13 @@ from ...records.run_state import (
 )
 from ...records.text import counted
 from ..request.config import RecordsConfig
-from ..request.places import place_of_records, records_problem, remove_empty_folders, survey_output
+from ..request.places import (
+    foreign_records,
+    place_of_records,
+    records_problem,
+    remove_empty_folders,
+    survey_output,
+)
 from .inputs import hash_paths
 
 _START_AGAIN = (
@@ -136,14 +142,18 @@ class Session:
         problem = records_problem(self.records)
         if problem is not None:
             raise problem
-        inside = RunRecords.at(self.output, "inside")
-        if self.records.place == "beside" and not (self.earlier.place == "inside" and self.earlier.are_there):
-            for path in inside.files:
-                if os.path.lexists(path):
-                    raise ResumeError(
-                        f"{path} is in the way: the records of this folder are to lie in {self.records.folder}, and "
-                        "what lies in it would be published with it. Move it away."
-                    )
+        if self.records.place == "inside":
+            return
+        if self.earlier.place == "inside" and self.earlier.are_there:  # a run starts over, and moves its records
+            if self.records.are_there and not _same(self.earlier.manifest, self.records.manifest):
+                raise foreign_records(self.records)
+            return
+        for path in RunRecords.at(self.output, "inside").files:
+            if os.path.lexists(path):
+                raise ResumeError(
+                    f"{path} is in the way: the records of this folder are to lie in {self.records.folder}, and what "
+                    "lies in it would be published with it. Move it away."
+                )
 
     def tell_place(self, config: RecordsConfig, progress: ProgressCallback) -> None:
         """Say where the records stay, where somebody asked for another place than that in which the run was begun."""
@@ -301,11 +311,10 @@ class Session:
                 with open_regular(self.earlier.manifest) as file, atomic_file(inside.manifest, overwrite=False) as copy:
                     shutil.copyfileobj(file, copy)
                 self.earlier, self.log = inside, open_manifest(inside.manifest)
-            if not os.path.lexists(inside.manifest):
-                return
-            proofs = sha256_file(inside.manifest)
+            if os.path.lexists(inside.run_file):
+                return  # the run kept its records in OUT: what lies beside it is somebody's copy
             # By these very proofs: another folder may have copies of the same names. A kill may have left them, too.
-            for records in [found for found in records_beside(self.output) if sha256_file(found.manifest) == proofs]:
+            for records in [found for found in records_beside(self.output) if _same(found.manifest, inside.manifest)]:
                 for path in (records.report, records.run_file, records.manifest):
                     path.unlink(missing_ok=True)
                 if records.folder != self.records.folder:
@@ -321,6 +330,11 @@ class Session:
                 f"{self.output} holds {counted(len(foreign), 'file')} that bitterant did not write: {names}. "
                 "Nothing of that is touched. Give an empty or new output folder, or move it away."
             )
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether two files are there and hold the same bytes."""
+    return one.is_file() and other.is_file() and sha256_file(one) == sha256_file(other)
 
 
 def _check_own_names(paths: Iterable[Path]) -> None:

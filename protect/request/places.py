@@ -86,10 +86,7 @@ def records_problem(records: RunRecords) -> BitterantError | None:
     folder = records.folder
     if records.place == "inside" or not os.path.lexists(folder):
         return None
-    remedy = (
-        f"It is left alone: move it away, choose another output folder than {records.output}, or keep the records "
-        'inside that (--records inside, in Python records="inside").'
-    )
+    remedy = _elsewhere(records)
     if folder.is_symlink() or not folder.is_dir():
         what = "a link, and nothing is written through a link" if folder.is_symlink() else "a file, not a folder"
         return FolderError(f"The {RECORDS} {folder} is {what}. {remedy}")
@@ -103,11 +100,23 @@ def records_problem(records: RunRecords) -> BitterantError | None:
         remedy = "Move that away." if theirs else remedy
         return FolderError(f"The {RECORDS} {folder} holds what is no record of a run: {some(others)}. {remedy}")
     if any(os.path.lexists(path) for path in records.files) and not theirs:
-        return FolderError(
-            f"The {RECORDS} {folder} holds the records of another folder than {records.output}, or of what it held "
-            f"before. {remedy}"
-        )
+        return foreign_records(records)
     return None
+
+
+def foreign_records(records: RunRecords) -> FolderError:
+    """What to say where the folder of the records holds those of another run."""
+    return FolderError(
+        f"The {RECORDS} {records.folder} holds the records of another folder than {records.output}, or of what it held "
+        f"before. {_elsewhere(records)}"
+    )
+
+
+def _elsewhere(records: RunRecords) -> str:
+    return (
+        f"It is left alone: move it away, choose another output folder than {records.output}, or keep the records "
+        'inside that (--records inside, in Python records="inside").'
+    )
 
 
 def _may_lie_with_records(item: os.DirEntry[str]) -> bool:

@@ -264,7 +264,9 @@ def test_a_run_that_starts_over_may_be_stopped_anywhere(
                 return True
         return False
 
-    for count in itertools.count(1):
+    killed, count = True, 0
+    while killed:
+        count += 1
         shutil.rmtree(work, ignore_errors=True)
         shutil.copytree(tmp_path / "done", work)
         killed = kill_at(count)
@@ -273,8 +275,6 @@ def test_a_run_that_starts_over_may_be_stopped_anywhere(
         assert sorted(path.parent for path in work.rglob("bitterant-*")) == [place] * 3
         assert then == "beside" or not beside.exists() or names(beside) == []
         assert [name for name in tree(out) if "bitterant" not in name] == ["a/000.png", "b/000.png"]
-        if not killed:
-            break
     assert count > 8
 
 
@@ -293,6 +293,31 @@ def test_starting_over_takes_nothing_that_is_not_of_this_folder(run: Run, source
             assert not out.exists()
     protected(run, source, tmp_path / "public/train")
     assert tree(tmp_path / "public-train-records") == before
+
+
+def test_records_of_the_same_names_are_not_taken_for_those_of_this_folder(
+    run: Run, source: Path, tmp_path: Path
+) -> None:
+    """``public-train`` and ``public/train`` hold copies of the same pictures, and other noise."""
+    protected(run, source, tmp_path / "public-train", *BESIDE)
+    protected(run, source, tmp_path / "public/train", "--seed", "1")
+    before = tree(tmp_path)
+    result = run("protect", source, tmp_path / "public/train", *NOISE, *BESIDE, "--no-resume")
+    assert result.exit_code == 2
+    assert f"holds the records of another folder than {tmp_path / 'public/train'}" in flat(result)
+    assert tree(tmp_path) == before
+
+
+def test_a_copy_of_the_records_is_left_alone_where_a_run_has_its_own(run: Run, source: Path, tmp_path: Path) -> None:
+    out, copy = tmp_path / "out", tmp_path / "out-records"
+    protected(run, source, out)
+    copy.mkdir()
+    for name in RECORD_NAMES:
+        shutil.copy(out / name, copy / name)
+    before = tree(copy)
+    protected(run, source, out, "--no-resume", "--seed", "1")
+    assert tree(copy) == before
+    assert set(RECORD_NAMES) <= set(names(out))
 
 
 def test_files_may_be_moved_from_one_place_to_the_other(run: Run, source: Path, tmp_path: Path) -> None:
