@@ -63,7 +63,8 @@ CASES: Final = {
         ("protect", "{source}", "{out}", "--method", "texture", "--key-file", "{kit}/key"), again="Nothing to do"
     ),
     "protect beside": Case(
-        ("protect", "{source}", "{out}/copies", "--method", "texture", "--key-file", "{kit}/key", "--records", "beside"),
+        ("protect", "{source}", "{out}/copies", "--method", "texture", "--key-file", "{kit}/key",
+         "--records", "beside"),
         again="Nothing to do",
     ),
     "fit": Case(("fit", "{kit}/tiny", "{out}.bank", "--method", "emn", *_TINY, *_EMN), "out.bank", "Nothing to do"),
