@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 from ..attacks.beside import report_beside
 from ..errors import BitterantError, FolderError
-from ..protect import REPORT_NAME
+from ..records.run_records import records_of
 from ..records.shared_options import STRENGTHS, Strength
 from ..records.text import STAGE_LABELS, amount, quoted, time_left
 from .folders import Earlier, Found, earlier_copies, free_beside, free_output, survey, typed_folder
@@ -298,7 +298,7 @@ class Desk:
         if job is None or job.state != "done" or self.output is None:
             return None
         if kind == "protect":
-            return self.output / REPORT_NAME
+            return records_of(self.output).report
         place = job.options["report"]
         return None if place is None else Path(place) / "report.html"
 

@@ -19,7 +19,8 @@ from ..errors import BitterantError, FolderError
 from ..imaging import FolderScan, scan_folder
 from ..imaging.formats import format_of_file
 from ..imaging.scan import HIDDEN
-from ..protect import RUN_FILE_NAME, read_run_file
+from ..protect import read_run_file
+from ..records.run_records import records_of
 from ..records.run_state import RunState, StateFiles
 from ..records.shared_options import STRENGTHS, Strength
 from ..records.text import visible
@@ -199,7 +200,7 @@ def earlier_copies(folder: Path) -> list[Earlier]:
         if not os.path.lexists(output):
             break
         try:
-            run_file = read_run_file(output / RUN_FILE_NAME)
+            run_file = read_run_file(records_of(output).run_file)
             state = None if run_file is not None else RunState.read(StateFiles(output).plan)
         except (BitterantError, OSError):  # damaged, or another's: it is left alone
             continue

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..imaging.scan import part_of
+from ..records.beside import beside, data_set_of
 
 
 def report_beside(protected: Path, cells: Path | None = None) -> tuple[Path | None, Path | None]:
@@ -28,8 +28,10 @@ def report_beside(protected: Path, cells: Path | None = None) -> tuple[Path | No
     place = Path(os.path.abspath(protected))  # noqa: PTH100
     if not place.name or not os.access(place.parent, os.W_OK):
         return None, cells
-    whole = _data_set(place)
-    first = whole.parent / f"{'-'.join(place.relative_to(whole.parent).parts)}-report"
+    whole = data_set_of(place)
+    if not os.access(whole.parent, os.W_OK):  # a report beside the copies is better than none
+        whole = place
+    first = beside(place, "report", whole)
     found, number = first, 2
     while os.path.lexists(found) and not _unfinished(found):
         found, number = first.with_name(f"{first.name}-{number}"), number + 1
@@ -37,23 +39,6 @@ def report_beside(protected: Path, cells: Path | None = None) -> tuple[Path | No
         cells = first / "cells"
     shown = found if protected.is_absolute() or ".." in protected.parts else Path(os.path.relpath(found))
     return shown, cells
-
-
-def _data_set(place: Path) -> Path:
-    """The data set that a folder is a part of; the folder itself where it is none, or nothing can be made beside it."""
-    whole = place
-    while (part := part_of(whole.name)) is not None and whole.parent.name:
-        if part == "held" and not any(part_of(name) == "train" for name in _names(whole.parent)):
-            break
-        whole = whole.parent
-    return whole if os.access(whole.parent, os.W_OK) else place
-
-
-def _names(folder: Path) -> list[str]:
-    try:
-        return [found.name for found in folder.iterdir()]
-    except OSError:
-        return []
 
 
 def _unfinished(folder: Path) -> bool:

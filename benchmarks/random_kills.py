@@ -62,6 +62,11 @@ CASES: Final = {
     "protect texture": Case(  # with a key, or no two runs would be alike
         ("protect", "{source}", "{out}", "--method", "texture", "--key-file", "{kit}/key"), again="Nothing to do"
     ),
+    "protect beside": Case(
+        ("protect", "{source}", "{out}/copies", "--method", "texture", "--key-file", "{kit}/key",
+         "--records", "beside"),
+        again="Nothing to do",
+    ),
     "fit": Case(("fit", "{kit}/tiny", "{out}.bank", "--method", "emn", *_TINY, *_EMN), "out.bank", "Nothing to do"),
     "apply": Case(("apply", "{source}", "{out}", "--bank", "{kit}/x.bank"), again="Nothing to do"),
     "t2ue apply": Case(
@@ -146,7 +151,7 @@ def contents(place: Path) -> dict[str, object]:
         name = path.name if path == place else path.relative_to(place).as_posix()
         if name.endswith(".json"):
             found[name] = timeless(json.loads(path.read_bytes()))
-        elif name == "bitterant-manifest.jsonl":
+        elif path.name == "bitterant-manifest.jsonl":
             found[name] = [timeless(json.loads(line)) for line in path.read_bytes().splitlines()]
         elif not name.endswith((".html", "curves.csv")) and not name.startswith("cells/"):  # pages tell the time
             found[name] = path.read_bytes()

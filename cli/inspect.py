@@ -96,7 +96,7 @@ def inspect(
         prepare_torch()
         from ..imaging import Sight, tell_sights
 
-        pairs, alone = _pairs(before, after)
+        pairs, alone = _pairs(before, after, output)
         measured, problems = _measure(pairs, output)
         worst = max(measured, key=lambda item: item.rank, default=None)
         _tell(output, measured)
@@ -141,7 +141,7 @@ def inspect(
         raise typer.Exit(1 if problems else 0)
 
 
-def _pairs(before: Path, after: Path) -> tuple[list[_Pair], list[str]]:
+def _pairs(before: Path, after: Path, output: Output) -> tuple[list[_Pair], list[str]]:
     """The pairs to compare, and the names that have no partner."""
     from ..errors import FolderError
     from ..imaging import scan_folder
@@ -155,7 +155,7 @@ def _pairs(before: Path, after: Path) -> tuple[list[_Pair], list[str]]:
         return [_Pair(before.name, before, after)], []
     firsts = {entry.relative: entry.path for entry in scan_folder(before, follow_links=True).entries}
     seconds = {entry.relative: entry.path for entry in scan_folder(after, follow_links=True).entries}
-    renamed = _renamed(after)
+    renamed = _renamed(after, output)
     free: dict[str, list[str]] = {}
     for name in seconds:
         if name not in firsts:
@@ -176,11 +176,19 @@ def _pairs(before: Path, after: Path) -> tuple[list[_Pair], list[str]]:
     return pairs, alone
 
 
-def _renamed(folder: Path) -> dict[str, str]:
-    """Source name to output name, where ``folder`` was written by bitterant."""
-    from ..records.manifest import MANIFEST_NAME, open_manifest
+def _renamed(folder: Path, output: Output) -> dict[str, str]:
+    """Source name to output name, where ``folder`` was written by bitterant; otherwise that is told."""
+    from ..records.manifest import open_manifest
+    from ..records.run_records import find_records, where_looked
 
-    rows = open_manifest(folder / MANIFEST_NAME).rows
+    records = find_records(folder)
+    if records is None:
+        output.say(
+            f"No manifest of 'bitterant protect' lies in {where_looked(folder)}: pictures are paired by their names.",
+            style="dim",
+        )
+        return {}
+    rows = open_manifest(records.manifest).rows
     return {row.source: row.output for row in rows if row.status == "protected" and row.output}
 
 

@@ -123,8 +123,6 @@ def _planned_time(plan: Plan) -> str:
 
 def tell_summary(output: Output, summary: RunSummary) -> None:
     """Print what a run did: every input accounted for, what went wrong, and where the report lies."""
-    from ..protect.folder.report import BEFORE_PUBLISHING
-
     for text in summary.warnings:
         output.warn(text)
     tell_problems(output, summary.problems)
@@ -136,7 +134,7 @@ def tell_summary(output: Output, summary: RunSummary) -> None:
     if summary.bank is not None:
         facts.append(("bank", f"{summary.bank} (keep it private: whoever has it can remove the protection)"))
     output.facts(facts)
-    output.say(BEFORE_PUBLISHING, style="dim")
+    output.say(summary.before_publishing, style="dim")
     output.result(summary.to_json())
 
 

@@ -13,7 +13,7 @@ from . import options
 from .boundary import guarded, prepare_torch
 from .output import Output
 from .progress import ProgressDisplay
-from .verify import tell_misfits, tell_verdict
+from .verify import tell_misfits, tell_missing_records, tell_verdict
 
 if TYPE_CHECKING:
     from ..attacks import VerificationReport
@@ -69,6 +69,7 @@ def verify(
         tell_ranks(output, result)
         tell_verdict(output, result, config.report)
         tell_misfits(output, result)
+        tell_missing_records(output, result, protected)
         output.result(result.model_dump(mode="json"))
         raise typer.Exit(result.exit_code())
 

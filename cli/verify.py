@@ -55,6 +55,17 @@ def tell_misfits(output: Output, result: VerificationReport) -> None:
             output.say(f"      and {len(files) - NAMED} more", style="dim")
 
 
+def tell_missing_records(output: Output, result: VerificationReport, protected: Path) -> None:
+    """Say so where nothing was found of the run that made the copies, and where it was looked for."""
+    if result.protection is None:
+        from ..records.run_records import where_looked
+
+        output.say(
+            f"  No run file of 'bitterant protect' lies in {where_looked(protected)}, so how the copies were made is "
+            "not known, and they were paired with the originals by their names alone."
+        )
+
+
 SHOWN_CAVEATS = 4
 
 
@@ -94,6 +105,7 @@ def verify(
             result = verify_folder(clean, protected, **given, progress=progress)
         tell_verdict(output, result, report)
         tell_misfits(output, result)
+        tell_missing_records(output, result, protected)
         if result.reused_cells:
             output.say(
                 f"  {result.reused_cells} of {counted(len(result.cells), 'training')} "

@@ -16,10 +16,11 @@ from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 
 from ..errors import FolderError
+from ..records.beside import part_of
 from ..records.files import TEMPORARY_PREFIX
-from ..records.manifest import HIDDEN, MANIFEST_NAME
+from ..records.manifest import HIDDEN
 from ..records.on_disk import Names, Rows, Table, as_blob
-from ..records.run_file import RUN_FILE_NAME
+from ..records.run_records import RECORD_NAMES
 from ..records.run_state import STATE_PREFIX
 from ..records.text import counted, counted_of, some
 from .formats import EXTENSIONS, MAX_FILE_BYTES
@@ -74,11 +75,6 @@ def why_left_aside(name: str) -> str | None:
 #: The class of pictures that lie in no class folder although others do. No folder can have this name.
 LOOSE: Final = "."
 
-#: Parts of a data set, by the word in their name: ``train``, ``Validation``, ``test_set``, ``val2017``.
-_PART: Final = re.compile(
-    r"(?:(?P<train>train(?:ing)?)|(?P<held>val(?:id(?:ation)?)?|dev|test(?:ing)?|eval(?:uation)?|hold[-_ ]?out))"
-    r"(?:[-_ ]?(?:set|split|data|images|imgs|\d{4}))?"
-)
 #: A folder that says only that pictures lie in it.
 _WRAPPERS: Final = frozenset(
     {"images", "image", "imgs", "img", "jpegimages", "pngimages", "pictures", "photos", "frames", "leftimg8bit"}
@@ -288,19 +284,13 @@ def _is_divided(names: Iterable[str]) -> bool:
     return {"train", "held"} <= {part_of(name) for name in names}
 
 
-def part_of(name: str) -> Literal["train", "held"] | None:
-    """``train`` or ``held`` (out) for a name of parts of data sets, such as ``train2017`` or ``val``; else ``None``."""
-    found = _PART.fullmatch(name.casefold())
-    return None if found is None else ("train" if found["train"] else "held")
-
-
 #: Caption files of the Hugging Face ``imagefolder`` layout; same-stem ``.txt`` and ``.caption`` files are captions too.
 CAPTION_NAMES: Final = TABLE_NAMES
 CAPTION_SUFFIXES: Final = (".txt", ".caption")
 
 #: Our own files at the root of an output folder; a protected folder can be scanned like any other. Exact names, so that
 #: no folder or picture of the user is taken for one of ours.
-OWN_NAMES: Final = (MANIFEST_NAME, RUN_FILE_NAME, "bitterant-report.html")
+OWN_NAMES: Final = RECORD_NAMES
 #: How the files are called that lie there only while a run is under way.
 OWN_PREFIXES: Final = (STATE_PREFIX, TEMPORARY_PREFIX)
 

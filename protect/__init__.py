@@ -13,6 +13,7 @@ from .._lazy import lazy_exports
 if TYPE_CHECKING:
     from ..records.manifest import MANIFEST_NAME, ManifestRow, read_manifest
     from ..records.run_file import RUN_FILE_NAME, RunFile, read_run_file
+    from ..records.run_records import REPORT_NAME
     from .bank import Bank, load_bank
     from .datasets import Protect, ProtectedDataset
     from .folder import (
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
         protect_folder,
         publish_folder,
     )
-    from .folder.report import REPORT_NAME, FitSummary, RunSummary
+    from .folder.report import FitSummary, RunSummary
     from .methods import (
         BayesErrorAscent,
         ErrorMinimizing,
@@ -128,8 +129,9 @@ __getattr__, __dir__ = lazy_exports(
         ),
         "methods.ranks": ("several_processes",),
         ".records.manifest": ("MANIFEST_NAME", "ManifestRow", "read_manifest"),
-        "folder.report": ("REPORT_NAME", "FitSummary", "RunSummary"),
+        "folder.report": ("FitSummary", "RunSummary"),
         ".records.run_file": ("RUN_FILE_NAME", "RunFile", "read_run_file"),
+        ".records.run_records": ("REPORT_NAME",),
         "streams": ("StreamPlan", "StreamSummary", "apply_stream"),
         "textures": ("TextureBank",),
     },

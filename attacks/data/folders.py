@@ -13,11 +13,11 @@ import torch
 from ...errors import FolderError, LabelError
 from ...imaging import Entry, FolderScan, ImageSet, auto_resolution, load_image_set
 from ...records.places import identity_of, lies_in
+from ...records.run_records import find_records, where_looked
 from ..facts import FolderFacts, PairIssue
 from ..terms import enough_to_hold_out, fewest_for_groups, fewest_of_a_class
 from .checking import FileCheck, check_files, describe_files, digest_of
 from .pairing import (
-    MANIFEST_NAME,
     Pair,
     pair_folders,
     read_manifest_rows,
@@ -98,7 +98,8 @@ def load_labellings(
     if not pairs:
         raise FolderError(
             f"No file in {protected} belongs to one in {clean}. The copies must have the paths of the originals "
-            "(another extension does no harm), or PROTECTED must still hold its bitterant-manifest.jsonl."
+            "(another extension does no harm), or PROTECTED must still have its bitterant-manifest.jsonl, which was "
+            f"looked for in {where_looked(protected)}."
         )
     threads = max(1, min(8, os.cpu_count() or 1))
     step("compare", 0, len(pairs), "")
@@ -307,11 +308,11 @@ def _leak(pair: Pair, where: str) -> PairIssue:
 
 
 def _check_order(clean: Path, protected: Path) -> None:
-    if (clean / MANIFEST_NAME).is_file() and not (protected / MANIFEST_NAME).exists():
+    found = find_records(clean)
+    if found is not None and find_records(protected) is None:
         raise FolderError(
-            f"{clean} was written by 'bitterant protect', as its {MANIFEST_NAME} says, and {protected} was not: they "
-            "seem to be swapped. Give the originals first, then the copies. If they are right, take that file out of "
-            f"{clean}."
+            f"{clean} was written by 'bitterant protect', as {found.manifest} says, and {protected} was not: they "
+            "seem to be swapped. Give the originals first, then the copies. If they are right, move that file away."
         )
 
 

@@ -16,11 +16,9 @@ from typing import Any
 from ...errors import FolderError, LabelError
 from ...imaging import Entry, FolderScan, scan_folder, sha256_file
 from ...records.places import open_regular
+from ...records.run_records import records_of
 from ...records.text import parse_json, read_json
 from ..facts import PairIssue, Protection
-
-MANIFEST_NAME = "bitterant-manifest.jsonl"
-RUN_FILE_NAME = "bitterant-run.json"
 
 logger = logging.getLogger(__name__)
 
@@ -67,14 +65,15 @@ def scan_labelled(folder: Path, what: str) -> FolderScan:
 
 
 def read_manifest_rows(folder: Path) -> Iterator[dict[str, Any]]:
-    """Rows of the manifest that a protecting run left in ``folder``, one after another; none where there is none.
+    """Rows of the manifest that a protecting run left in ``folder`` or beside it, one after another; none where there
+    is none.
 
     A line that is not a row (a run that was killed leaves half a last line) is passed over.
 
     Raises:
         FolderError: it cannot be read.
     """
-    path = folder / MANIFEST_NAME
+    path = records_of(folder).manifest
     try:
         with open_regular(path) as file:
             for number, line in enumerate(file, start=1):
@@ -92,13 +91,14 @@ def read_manifest_rows(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def read_run_settings(folder: Path) -> dict[str, Any] | None:
-    """The run file that a protecting run left in ``folder``, or ``None``."""
+    """The run file that a protecting run left in ``folder`` or beside it, or ``None``."""
+    path = records_of(folder).run_file
     try:
-        content = read_json(folder / RUN_FILE_NAME, finite=False)
+        content = read_json(path, finite=False)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        logger.warning("%s cannot be used: %s", RUN_FILE_NAME, error)
+        logger.warning("%s cannot be used: %s", path.name, error)
         return None
     return content if isinstance(content, dict) else None
 
@@ -242,7 +242,7 @@ def stated_protection(run: Mapping[str, Any] | None, folder: Path) -> Protection
 
 def _manifest_hash(folder: Path) -> str | None:
     try:
-        return sha256_file(folder / MANIFEST_NAME)
+        return sha256_file(records_of(folder).manifest)
     except OSError:
         return None
 

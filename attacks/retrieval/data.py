@@ -20,6 +20,7 @@ from ...errors import CaptionError, ConfigError, FolderError
 from ...imaging import Entry, FolderScan, ImageSet, load_image_set
 from ...imaging.captions import CaptionOptions, CaptionSet, read_captions
 from ...records.places import lies_in
+from ...records.run_records import where_looked
 from ..data.checking import FileCheck, StealthFile, check_files, describe_files, summarise_stealth
 from ..data.pairing import (
     Pair,
@@ -149,7 +150,8 @@ def pair_copies(clean: Path, protected: Path) -> Paired:
     if not pairs:
         raise FolderError(
             f"No file in {protected} belongs to one in {clean}. The copies must have the paths of the originals "
-            "(another extension does no harm), or PROTECTED must still hold its bitterant-manifest.jsonl."
+            "(another extension does no harm), or PROTECTED must still have its bitterant-manifest.jsonl, which was "
+            f"looked for in {where_looked(protected)}."
         )
     return Paired(before, after, tuple(pairs), tuple(issues))
 

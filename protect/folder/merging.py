@@ -13,23 +13,25 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from heapq import merge
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 from ...errors import ConfigError, FolderError, OutputError, ResumeError
 from ...imaging.loading import sha256_file
 from ...imaging.visibility import FLIP_MISSING, flip_available
 from ...records.files import atomic_file, sweep_temporaries, sync_folder, write_atomic
-from ...records.locks import exclusive, holding
+from ...records.locks import exclusive
 from ...records.manifest import ManifestRow, count_statuses, open_manifest
 from ...records.on_disk import Names
 from ...records.places import lies_in, read_regular
 from ...records.progress import ProgressCallback, StopRequest, silent
 from ...records.run_file import RunFile, Shard, Timing
+from ...records.run_records import RecordsPlace, RunRecords, records_of
 from ...records.run_state import InputRecord, StateFiles, explain_settings, plan_hash
 from ...records.threads import ordered_map
-from ..request import check_writable
-from ..request.config import default_workers
+from ..request.checks import OutputPlace
+from ..request.config import RecordsConfig, default_workers
+from ..request.places import place_of_records
 from .report import RunSummary, write_report
 from .session import Session
 from .tally import Tally
@@ -52,6 +54,7 @@ def merge_folders(
     outputs: Sequence[Path | str],
     destination: Path | str,
     *,
+    records: RecordsPlace | None = None,
     workers: int | None = None,
     progress: ProgressCallback | None = None,
     stop: StopRequest | None = None,
@@ -66,13 +69,15 @@ def merge_folders(
     Args:
         outputs: OUT of every share, in any order. They are not changed.
         destination: DEST; new, empty, or begun by an earlier call. It may not be, contain or lie in one of them.
+        records: where those of DEST lie, wherever the shares have theirs: ``"inside"`` it (so if left out), or
+            ``"beside"`` it in the folder ``DEST-records``. What was begun goes on where its records are.
         workers: threads; by machine if left out.
         progress: told about every file.
         stop: a flag to stop at the next file.
 
     Raises:
         ConfigError: no folders, or one given twice.
-        FolderError: a folder is missing, DEST overlaps one, or holds other things.
+        FolderError: a folder is missing, DEST or its records overlap one, or hold other things.
         ResumeError: a folder is unfinished or no share; shares are missing, twice there, or not of one run; files in
             them are not what their manifests say.
         OutputError: DEST cannot be written.
@@ -81,8 +86,9 @@ def merge_folders(
     started = time.perf_counter()
     folders, destination = [Path(output) for output in outputs], Path(destination)
     progress, stop = progress or silent, stop or StopRequest()
-    _check_places(folders, destination)
-    existed = destination.exists()
+    config = RecordsConfig.of({} if records is None else {"records": records})
+    place = OutputPlace.of(place_of_records(destination, config.records, resume=True))
+    _check_places(folders, place.records)
     with ExitStack() as stack:
         for folder in folders:
             if os.access(folder, os.W_OK):  # what nobody can write to needs no lock
@@ -90,18 +96,20 @@ def merge_folders(
         merging = _Merging(
             _one_run([_finished(folder) for folder in folders]),
             destination,
+            config,
             workers or default_workers(),
             progress,
             stop,
             started,
         )
         merging.check_rows()
-        check_writable(destination, create=True)
-        stack.enter_context(holding(destination, StateFiles(destination).lock, existed=existed))
+        place.check_writable(create=True)
+        stack.enter_context(place.holding())
         return merging.run()
 
 
-def _check_places(folders: Sequence[Path], destination: Path) -> None:
+def _check_places(folders: Sequence[Path], whole: RunRecords) -> None:
+    destination = whole.output
     if not folders:
         raise ConfigError("Which folders? Name the output folder of every share, and the new folder last.")
     for number, folder in enumerate(folders):
@@ -109,8 +117,9 @@ def _check_places(folders: Sequence[Path], destination: Path) -> None:
             raise FolderError(f"{folder} is no folder. Name the output folders of the shares, and the new folder last.")
         if any(folder.samefile(other) for other in folders[:number]):
             raise ConfigError(f"{folder} is named twice.")
-        if lies_in(destination, folder) or lies_in(folder, destination):
-            raise FolderError(f"{destination} is, contains or lies in {folder}. Choose another folder for the whole.")
+        for read, written in product({folder, records_of(folder).folder}, {destination, whole.folder}):
+            if lies_in(written, read) or lies_in(read, written):
+                raise FolderError(f"{written} is, contains or lies in {read}. Choose another folder for the whole.")
     if os.path.lexists(destination) and not destination.is_dir():
         raise FolderError(f"{destination} is no folder. Choose another name.")
 
@@ -124,7 +133,7 @@ def _finished(folder: Path) -> _Share:
     session = Session.open(folder, resume=True)
     run = session.finished
     if run is None:
-        what = "holds no run of bitterant" if session.fresh else "is unfinished: run the same command as before again"
+        what = session.missing if session.fresh else "is unfinished: run the same command as before again"
         raise ResumeError(f"{folder} {what}. Only finished shares can be joined.")
     if run.shard is None:
         raise ResumeError(f"{folder} holds a whole run, not a share of one (--shard): there is nothing to join.")
@@ -184,6 +193,7 @@ class _Merging:
 
     shares: list[_Share]
     destination: Path
+    config: RecordsConfig
     workers: int
     progress: ProgressCallback
     stop: StopRequest
@@ -223,7 +233,11 @@ class _Merging:
         Raises: see :func:`merge_folders`.
         """
         sweep_temporaries(self.destination)
-        session = Session.open(self.destination, resume=True)
+        session = Session.open(self.destination, resume=True, records=self.config.records)
+        session.check_records()
+        session.tell_place(self.config, self.progress)
+        if session.records.place == "beside":
+            sweep_temporaries(session.records.folder)
         total = sum(len(share.session.log.rows) for share in self.shares)
         if session.state is not None or (session.finished is not None and session.finished.plan != self._whole.plan):
             raise FolderError(f"{self.destination} holds another run. Give a new or empty folder.")
@@ -301,7 +315,7 @@ class _Merging:
                 "shard": None,
             }
         )
-        write_report(session.report, run_file, tally, rows, source=None, max_pixels=0)
+        write_report(session.records, run_file, tally, rows, source=None, max_pixels=0)
         write_atomic(session.run_file, run_file.to_bytes(), overwrite=False)
         return summary
 

@@ -14,10 +14,9 @@ from ...errors import BankError, ConfigError, UnknownNameError
 from ...imaging.loading import load_image_set
 from ...imaging.scan import FolderScan
 from ...records.config import Problems, takes
-from ...records.locks import holding
 from ...records.on_disk import Table
 from ...records.progress import ProgressCallback, StopRequest, silent
-from ...records.run_state import InputRecord, StateFiles
+from ...records.run_state import InputRecord
 from ..bank_file import open_bank
 from ..request import (
     ApplyConfig,
@@ -28,6 +27,7 @@ from ..request import (
     check_write,
 )
 from ..request.config import ApplyKeywords, ProtectKeywords
+from ..request.places import place_of_records
 from ..textures import TextureBank
 from .inputs import patience_with, tell_found
 from .plan import Plan, foresee_growth, make_plan
@@ -108,6 +108,7 @@ def apply_folder(
         format: see :func:`protect_folder`.
         metadata: see :func:`protect_folder`.
         mark: see :func:`protect_folder`.
+        records: see :func:`protect_folder`.
         resume: see :func:`protect_folder`.
         strict: see :func:`protect_folder`.
         follow_links: see :func:`protect_folder`.
@@ -142,9 +143,9 @@ def apply_folder(
     with problems.collecting():
         if scan is not None and loaded is not None:
             class_name = _class_for(scan, loaded, config.class_name)
-    existed = output.exists()
     linked = (entry.path for entry in scan.entries) if scan is not None and config.follow_links else ()
-    check_write(source, output, problems, create=True, linked=linked)
+    records = place_of_records(output, config.records, resume=config.resume)
+    place = check_write(source, records, problems, create=True, linked=linked)
     problems.raise_all()
     if scan is None or loaded is None:  # a problem was noted whenever one is missing
         raise ConfigError("The request could not be checked.")
@@ -184,7 +185,7 @@ def apply_folder(
     )
     if class_name is not None:
         run.key_of = partial(_key_in, class_name)
-    with holding(output, StateFiles(output).lock, existed=existed):
+    with place.holding():
         return run.apply(loaded, resume=config.resume, assign=None if loaded.clusters is None else assign)
 
 
@@ -319,6 +320,10 @@ def protect_folder(
         generator: for noise from captions, the folder of a generator; the embedded one if left out.
         for_resolution: for textures, the side in px at which a trainer will look at the pictures.
         parameters: hyper-parameters of the method by name, such as ``{"clusters": 20}`` for ``uc``.
+        records: where manifest, run file and report lie: ``"inside"`` OUT, or ``"beside"`` it in the folder
+            ``OUT-records``, so that OUT holds copies, captions and label maps alone. Where OUT is a part of a data set,
+            as ``public/train`` is, that folder lies beside the whole: ``public-train-records``. A run that was begun
+            goes on where its records are.
         resume: go on with what OUT holds; False starts again and replaces only files that are provably ours.
         strict: skipped files make the exit code 1, too.
         follow_links: read what symbolic links in SRC lead to; they are left aside otherwise.
@@ -338,7 +343,7 @@ def protect_folder(
     Raises:
         ConfigError: something is wrong with what was asked for; everything that is wrong is in the message.
         ResumeError: OUT holds other settings, other inputs, or files that are not ours.
-        SetupError: OUT cannot be written, or weights or the device are missing.
+        SetupError: OUT, or the folder of the records, cannot be written, or weights or the device are missing.
         Interrupted: ``stop`` was set; the same call goes on.
     """
     started = time.perf_counter()
@@ -347,10 +352,10 @@ def protect_folder(
     config = ProtectConfig.collect({**options, "dry_run": dry_run}, problems)
     scan = check_source(source, problems, follow_links=config.follow_links)
     request = check_fit(scan, config, problems)
-    check_bank_place(config.bank, source, output, problems)
-    existed = output.exists()
+    records = place_of_records(output, config.records, resume=config.resume)
+    check_bank_place(config.bank, source, output, problems, records=records)
     linked = (entry.path for entry in scan.entries) if scan is not None and config.follow_links else ()
-    check_write(source, output, problems, create=not config.dry_run, linked=linked)
+    place = check_write(source, records, problems, create=not config.dry_run, linked=linked)
     problems.raise_all()
     if request is None:  # the check notes a problem whenever it gives none
         raise ConfigError("The request could not be checked.")
@@ -376,5 +381,5 @@ def protect_folder(
         shard=config.share,
         repeat=config.command(request.method.name, request.resolution),
     )
-    with holding(output, StateFiles(output).lock, existed=existed):
+    with place.holding():
         return run.protect(request, resume=config.resume, keep=config.bank)

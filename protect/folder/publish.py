@@ -30,6 +30,7 @@ from ...records.locks import exclusive
 from ...records.manifest import ManifestRow, count_statuses
 from ...records.places import lies_in, read_regular
 from ...records.progress import ProgressCallback, StopRequest, silent
+from ...records.run_records import find_records
 from ...records.run_state import StateFiles
 from ...records.text import counted, some
 from ..request import check_writable
@@ -150,6 +151,9 @@ def publish_folder(
     if not output.is_dir():
         raise FolderError(f"{output} is no folder. Name the output folder of `bitterant protect`.")
     _check_apart(output, destination)
+    records = find_records(output)
+    if records is not None and records.place == "beside":
+        _check_apart(records.folder, destination)
     with ExitStack() as stack:
         if not dry_run and os.access(output, os.W_OK):  # what nobody can write to needs no lock
             stack.enter_context(exclusive(StateFiles(output).lock))
@@ -218,7 +222,7 @@ def _finished(output: Path) -> tuple[ManifestRow, ...]:
     """
     session = Session.open(output, resume=True)
     if session.finished is None:
-        what = "holds no run of bitterant" if session.fresh else "is unfinished: run the same command as before again"
+        what = session.missing if session.fresh else "is unfinished: run the same command as before again"
         raise ResumeError(f"{output} {what}. Only finished folders are published.")
     if count_statuses(session.log.rows) != session.finished.counts:
         raise ResumeError(f"{session.manifest} is not the one that {session.run_file} tells of. Nothing was published.")

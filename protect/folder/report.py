@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import ImageError
 from ...imaging.codec import decode
@@ -19,15 +19,21 @@ if TYPE_CHECKING:
     from ...records.figures import Figure, Figures
     from ...records.manifest import ManifestRow
     from ...records.run_file import RunFile
+    from ...records.run_records import RecordsPlace, RunRecords
     from .session import Session
     from .tally import Tally
 
-#: What to do with our own files in OUT.
-BEFORE_PUBLISHING = (
-    "Do not publish the folder as it is: bitterant-report.html, bitterant-run.json and bitterant-manifest.jsonl show "
-    "some originals and what was added to them, which helps whoever wants to take it off. `bitterant publish OUT DEST` "
-    "copies what may be shown."
+_TELLING = (
+    "bitterant-report.html, bitterant-run.json and bitterant-manifest.jsonl show some originals and what was added to "
+    "them, which helps whoever wants to take it off."
 )
+#: What to do with the records, by where they lie.
+BEFORE_PUBLISHING: Final[dict[RecordsPlace, str]] = {
+    "inside": f"Do not publish the folder as it is: {_TELLING} `bitterant publish OUT DEST` copies what may be shown.",
+    "beside": f"Keep the folder of the records to yourself: {_TELLING} The folder of the copies holds nothing of "
+    "bitterant's own, but also captions and label maps of pictures that were not protected, if there are any; "
+    "`bitterant publish OUT DEST` leaves these out.",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +55,7 @@ class RunSummary:
         resumed_rows: inputs that an earlier, interrupted part of the run had finished.
         strict: skipped files count as failures.
         unprotected: pictures that OUT lacks: failed, or skipped for whatever reason.
+        records: where report, run file and manifest lie: ``inside`` OUT or ``beside`` it.
     """
 
     counts: dict[str, int]
@@ -65,6 +72,12 @@ class RunSummary:
     resumed_rows: int = 0
     strict: bool = False
     unprotected: int = 0
+    records: RecordsPlace = "inside"
+
+    @property
+    def before_publishing(self) -> str:
+        """What to do with the records before OUT is published."""
+        return BEFORE_PUBLISHING[self.records]
 
     @classmethod
     def of(cls, tally: Tally, places: Session, *, seconds: float, new: int, **rest: Any) -> RunSummary:
@@ -87,6 +100,7 @@ class RunSummary:
             manifest=places.manifest,
             problems=[FileProblem(row.source, row.reason or "") for row in sorted(tally.problems, key=_gravity)],
             unprotected=tally.unprotected,
+            records=places.records.place,
             **rest,
         )
 
@@ -141,7 +155,8 @@ class RunSummary:
             "bank": None if self.bank is None else str(self.bank),
             "problems": [{"source": problem.relative, "reason": problem.reason} for problem in self.problems],
             "warnings": list(self.warnings),
-            "before_publishing": BEFORE_PUBLISHING,
+            "records": self.records,
+            "before_publishing": self.before_publishing,
         }
 
 
@@ -206,8 +221,6 @@ class FitSummary:
             "already_done": self.already_done,
         }
 
-
-REPORT_NAME = "bitterant-report.html"
 
 _GAIN = 10
 _TILE_SIDE = 360
@@ -299,7 +312,7 @@ class _Tile:
 
 
 def write_report(
-    path: Path,
+    records: RunRecords,
     run_file: RunFile,
     tally: Tally,
     rows: Sequence[ManifestRow],
@@ -310,7 +323,7 @@ def write_report(
     """Write the page. Six pictures are decoded, one pair at a time, whatever the size of the folder.
 
     Args:
-        path: where the page goes; pictures are read from the folder it lies in.
+        records: where the page goes, and OUT, from which pictures are read.
         run_file: what was done.
         tally: of the manifest.
         rows: the manifest.
@@ -325,11 +338,11 @@ def write_report(
         __package__ or "bitterant.protect",
         "run.html.j2",
         run=run_file,
-        folder=path.parent.name if source is None else source.name or str(source),
+        folder=records.output.name if source is None else source.name or str(source),
         inputs=sum(run_file.counts.values()),
         epsilon_levels=f"{float(run_file.settings['epsilon']) * 255:g}",
         gain=_GAIN,
-        tiles=[] if source is None else _tiles(ranked, rows, source, path.parent, max_pixels),
+        tiles=[] if source is None else _tiles(ranked, rows, source, records.output, max_pixels),
         ranked_by=ranked_by,
         histograms=_histograms(tally.figures),
         fit_facts=flatten(run_file.fit)[:_FACTS_SHOWN],
@@ -338,9 +351,9 @@ def write_report(
         settings=flatten(run_file.settings),
         problems=tally.problems[:_PROBLEMS_SHOWN],
         problem_count=len(tally.problems),
-        before_publishing=BEFORE_PUBLISHING,
+        before_publishing=BEFORE_PUBLISHING[records.place],
     )
-    write_atomic(path, page.encode("utf-8"), overwrite=is_own_page)
+    write_atomic(records.report, page.encode("utf-8"), overwrite=is_own_page)
 
 
 def flatten(data: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -134,7 +134,12 @@ class FolderRun:
 
     def _open(self, resume: bool) -> Session:
         sweep_temporaries(self.output)
-        session = Session.open(self.output, resume=resume)
+        session = Session.open(self.output, resume=resume, records=self.options.records)
+        session.check_records()
+        if session.records.place == "beside":
+            sweep_temporaries(session.records.folder)
+            self._folders = StillThere(self.scan.root, self.output, session.records.folder)
+        session.tell_place(self.options, self.progress)
         if not resume:
             session.prove_ours()  # refuse early; cleared when the new run is sure to begin
             return session
@@ -152,9 +157,7 @@ class FolderRun:
         if session.state is not None:
             session.check_inputs(records)
             return session.state.inputs
-        RunState(self._resumed_by, records, versions()).write(session.files.plan, overwrite=False)
-        state = RunState.read(session.files.plan)
-        return records if state is None else state.inputs
+        return session.begin(RunState(self._resumed_by, records, versions())).inputs
 
     @cached_property
     def _names(self) -> OutputNames:
@@ -332,7 +335,7 @@ class FolderRun:
         )
         with giving_back():
             write_report(
-                session.report, run_file, tally, rows, source=self.scan.root, max_pixels=self.options.max_pixels
+                session.records, run_file, tally, rows, source=self.scan.root, max_pixels=self.options.max_pixels
             )
         write_atomic(session.run_file, run_file.to_bytes(), overwrite=True)
         session.files.remove()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,10 +14,13 @@ from typing import Any
 from ...errors import OutputError, ResumeError
 from ...imaging.loading import sha256_file
 from ...imaging.page import is_own_page
-from ...records.manifest import MANIFEST_NAME, ManifestLog, ManifestRow, open_manifest
+from ...records.files import atomic_file
+from ...records.manifest import ManifestLog, ManifestRow, ManifestWriter, open_manifest
 from ...records.on_disk import Names, Table, as_blob
+from ...records.places import open_regular
 from ...records.progress import ProgressCallback, StopRequest
-from ...records.run_file import RUN_FILE_NAME, RunFile, read_run_file
+from ...records.run_file import RunFile, read_run_file
+from ...records.run_records import REPORT_NAME, RecordsPlace, RunRecords, records_beside, records_of, where_looked
 from ...records.run_state import (
     InputRecord,
     Journal,
@@ -27,9 +31,15 @@ from ...records.run_state import (
     explain_settings,
 )
 from ...records.text import counted
-from ..request.places import remove_empty_folders, survey_output
+from ..request.config import RecordsConfig
+from ..request.places import (
+    foreign_records,
+    place_of_records,
+    records_problem,
+    remove_empty_folders,
+    survey_output,
+)
 from .inputs import hash_paths
-from .report import REPORT_NAME
 
 _START_AGAIN = (
     "Give another output folder, or start again with --no-resume (in Python: resume=False), "
@@ -42,39 +52,48 @@ class Session:
     """One output folder and what it held when the run began.
 
     Attributes:
-        output: OUT.
+        records: where the records of the run lie, or are to lie.
+        earlier: where those lie that were there; another place where a run starts over and is to keep its own there.
         files: where the state of a run under way lies.
         log: the manifest so far.
         state: of a run under way, else ``None``.
         finished: the run file of a finished run, else ``None``.
     """
 
-    output: Path
+    records: RunRecords
+    earlier: RunRecords
     files: StateFiles
     log: ManifestLog
     state: RunState | None
     finished: RunFile | None
 
     @classmethod
-    def open(cls, output: Path, *, resume: bool) -> Session:
+    def open(cls, output: Path, *, resume: bool, records: RecordsPlace = "inside") -> Session:
         """Look at OUT.
 
         Args:
             output: OUT.
             resume: whether to go on with what is there; otherwise only the manifest is read, for its proofs.
+            records: where the records are to lie; those that are there stay where they are, unless a run starts over.
 
         Raises:
             ResumeError: its run files are damaged, or something else has their names.
         """
-        files = StateFiles(output)
-        _check_own_names(output, files)
-        log = open_manifest(output / MANIFEST_NAME)
+        files, known = StateFiles(output), records_of(output)
+        kept = place_of_records(output, records, resume=resume)
+        _check_own_names(chain(RunRecords.at(output, "inside").files, known.files, files.kept, [files.lock]))
+        log = open_manifest(known.manifest)
         if not resume:
-            return cls(output, files, log, None, None)
+            return cls(kept, known, files, log, None, None)
         # The run file is written last and removed before a new run begins: with one the run is finished, even where a
         # kill left some of its state behind.
-        finished = read_run_file(output / RUN_FILE_NAME)
-        return cls(output, files, log, None if finished is not None else RunState.read(files.plan), finished)
+        finished = read_run_file(known.run_file)
+        return cls(kept, known, files, log, None if finished is not None else RunState.read(files.plan), finished)
+
+    @property
+    def output(self) -> Path:
+        """OUT."""
+        return self.records.output
 
     @property
     def fresh(self) -> bool:
@@ -82,19 +101,72 @@ class Session:
         return self.state is None and self.finished is None and not self.log.rows
 
     @property
+    def missing(self) -> str:
+        """What to say of OUT where no run has begun here."""
+        return f"holds no run of bitterant: no records of one lie in {where_looked(self.output)}"
+
+    @property
     def manifest(self) -> Path:
         """Path of the manifest."""
-        return self.output / MANIFEST_NAME
+        return self.records.manifest
 
     @property
     def run_file(self) -> Path:
         """Path of the run file."""
-        return self.output / RUN_FILE_NAME
+        return self.records.run_file
 
     @property
     def report(self) -> Path:
         """Path of the report for people."""
-        return self.output / REPORT_NAME
+        return self.records.report
+
+    def begin(self, state: RunState) -> RunState:
+        """Write down what a new run is about, and where it keeps its records: an empty manifest says so, in case
+        another place is asked for when it goes on. Returns what was written.
+
+        Raises:
+            ConfigError, OutputError: it cannot be written.
+        """
+        state.write(self.files.plan, overwrite=False)
+        ManifestWriter(self.manifest).close()
+        return RunState.read(self.files.plan) or state
+
+    def check_records(self) -> None:
+        """Refuse a place for the records that holds something else, and files in OUT that look as if records lay there
+        while they lie beside it: they would be published.
+
+        Raises:
+            ResumeError: a file in OUT is in the way.
+            FolderError, OutputError: see :func:`~bitterant.protect.request.places.records_problem`.
+        """
+        problem = records_problem(self.records)
+        if problem is not None:
+            raise problem
+        if self.records.place == "inside":
+            return
+        if self.earlier.place == "inside" and self.earlier.are_there:  # a run starts over, and moves its records
+            if self.records.are_there and not _same(self.earlier.manifest, self.records.manifest):
+                raise foreign_records(self.records)
+            return
+        for path in RunRecords.at(self.output, "inside").files:
+            if os.path.lexists(path):
+                raise ResumeError(
+                    f"{path} is in the way: the records of this folder are to lie in {self.records.folder}, and what "
+                    "lies in it would be published with it. Move it away."
+                )
+
+    def tell_place(self, config: RecordsConfig, progress: ProgressCallback) -> None:
+        """Say where the records stay, where somebody asked for another place than that in which the run was begun."""
+        if config.asked_place in (None, self.records.place):
+            return
+        other = RunRecords.at(self.output, config.records)
+        progress(
+            "found",
+            0,
+            0,
+            f"The records lie in {self.records.folder}, where this run was begun, and stay there. When it is finished, "
+            f"the three files may be moved to {other.folder}: they are found in both places.",
+        )
 
     def check_settings(self, settings: Mapping[str, Any], versions: Mapping[str, str]) -> None:
         """Refuse to go on with other settings, or under way with other versions, than the run began with.
@@ -212,18 +284,43 @@ class Session:
             ResumeError: a file is not ours.
             OutputError: a file cannot be removed.
         """
+        self._take_in()
         try:
             for name in self.prove_ours():
                 path = self.output / name
                 path.unlink()
                 remove_empty_folders(path.parent, self.output)
-            for path in (self.report, self.run_file):
+            for path in (self.earlier.report, self.earlier.run_file):
                 path.unlink(missing_ok=True)
             self.files.remove()
-            self.manifest.unlink(missing_ok=True)
+            self.earlier.manifest.unlink(missing_ok=True)
         except OSError as error:
             raise OutputError(f"{error.filename} cannot be removed: {error.strerror}.") from error
         self.log, self.state, self.finished = ManifestLog(), None, None
+
+    def _take_in(self) -> None:
+        """Bring the proofs into OUT and remove the records beside it, while the pictures are there by which these are
+        known: otherwise a kill could leave records that tell of nothing in OUT, and nobody would know whose they are.
+
+        Raises:
+            OutputError: a file cannot be written or removed.
+        """
+        inside = RunRecords.at(self.output, "inside")
+        try:
+            if self.earlier.place == "beside":
+                with open_regular(self.earlier.manifest) as file, atomic_file(inside.manifest, overwrite=False) as copy:
+                    shutil.copyfileobj(file, copy)
+                self.earlier, self.log = inside, open_manifest(inside.manifest)
+            if os.path.lexists(inside.run_file):
+                return  # the run kept its records in OUT: what lies beside it is somebody's copy
+            # By these very proofs: another folder may have copies of the same names. A kill may have left them, too.
+            for records in [found for found in records_beside(self.output) if _same(found.manifest, inside.manifest)]:
+                for path in (records.report, records.run_file, records.manifest):
+                    path.unlink(missing_ok=True)
+                if records.folder != self.records.folder:
+                    remove_empty_folders(records.folder, records.folder)
+        except OSError as error:
+            raise OutputError(f"{error.filename} cannot be read or removed: {error.strerror}.") from error
 
     def _refuse(self, foreign: Names) -> None:
         if foreign:
@@ -235,14 +332,19 @@ class Session:
             )
 
 
-def _check_own_names(output: Path, files: StateFiles) -> None:
+def _same(one: Path, other: Path) -> bool:
+    """Whether two files are there and hold the same bytes."""
+    return one.is_file() and other.is_file() and sha256_file(one) == sha256_file(other)
+
+
+def _check_own_names(paths: Iterable[Path]) -> None:
     """Refuse what has the name of a file of ours and is none. A link would lead our writing elsewhere, a pipe would
     never end, and a page of the user's would be lost at the end of the run.
 
     Raises:
         ResumeError: names it.
     """
-    for path in (output / MANIFEST_NAME, output / RUN_FILE_NAME, output / REPORT_NAME, *files.kept, files.lock):
+    for path in paths:
         try:
             ours = stat.S_ISREG(path.lstat().st_mode) and (path.name != REPORT_NAME or is_own_page(path))
         except OSError:  # not there, or not to be read, which is told where it is

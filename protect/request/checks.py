@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,14 +14,23 @@ from ...imaging.perturb import Budget
 from ...imaging.scan import FolderScan, scan_source
 from ...imaging.shards import is_parquet_name, is_tar_name
 from ...records.config import Problems
-from ...records.manifest import MANIFEST_NAME
+from ...records.locks import holding
 from ...records.places import lies_in
+from ...records.run_records import RunRecords, find_records
+from ...records.run_state import StateFiles
 from ...records.secrets import new_secret
 from ...records.shared_options import WeightsPolicy
 from ...records.stores import as_url, is_url, masked
 from ...records.text import counted
 from .config import FitConfig, ShareConfig
-from .places import check_writable, linked_problem, overlap_problem
+from .places import (
+    OUTPUT,
+    RECORDS,
+    check_writable,
+    linked_problem,
+    overlap_problem,
+    records_problem,
+)
 from .suitability import (
     captions_digest,
     captions_for,
@@ -113,30 +123,97 @@ def _no_pictures(scan: FolderScan) -> FolderError:
 
 def check_write(
     source: Path,
-    output: Path,
+    records: RunRecords,
     problems: Problems,
     *,
     create: bool,
     linked: Iterable[Path] = (),
-) -> None:
-    """Check OUT.
+) -> OutputPlace:
+    """Check OUT, and the folder of its records where they lie beside it.
 
     Args:
         source: SRC.
-        output: OUT.
+        records: where they are to lie, and OUT.
         problems: where errors are noted.
-        create: make OUT and test it by writing a file; not done while there are other problems.
+        create: make the folders and test them by writing a file; not done while there are other problems.
         linked: pictures that followed links may lead to.
+
+    Returns:
+        What is written to.
     """
-    overlap = overlap_problem(source, output) or linked_problem(linked, output)
-    problems.add(overlap)
-    if overlap is None:
+    output = records.output
+    place = OutputPlace.of(records)
+    problem = overlap_problem(source, output) or linked_problem(linked, place.folders)
+    if problem is None and records.place == "beside":
+        problem = overlap_problem(source, records.folder, RECORDS) or records_problem(records)
+    problems.add(problem)
+    if problem is None:
         with problems.collecting():
-            check_writable(output, create=create and not problems.found)
+            place.check_writable(create=create and not problems.found)
+    return place
+
+
+@dataclass(frozen=True)
+class OutputPlace:
+    """What a run writes to.
+
+    Attributes:
+        records: where OUT is, and the records of the run.
+        made: which of the two folders were not there before the request was checked.
+    """
+
+    records: RunRecords
+    made: tuple[Path, ...]
+
+    @classmethod
+    def of(cls, records: RunRecords) -> OutputPlace:
+        """That of a run which keeps its records there."""
+        return cls(records, tuple(folder for folder in {records.output, records.folder} if not folder.exists()))
+
+    @property
+    def folders(self) -> dict[Path, str]:
+        """OUT and the folder of its records, and what messages call them."""
+        apart = {} if self.records.place == "inside" else {self.records.folder: RECORDS}
+        return {self.records.output: OUTPUT, **apart}
+
+    def check_writable(self, *, create: bool) -> None:
+        """Make sure that files can be written; see :func:`~bitterant.protect.request.places.check_writable`.
+
+        Raises:
+            OutputError, FolderError: as there. Folders that were made are taken away again.
+        """
+        try:
+            for folder, what in self.folders.items():
+                check_writable(folder, create=create, what=what)
+        except BaseException:
+            for folder in self.made:
+                with suppress(OSError):
+                    folder.rmdir()
+            raise
+
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """Hold it for one run; see :func:`~bitterant.records.locks.holding`. The folder of the records, too: folders of
+        other names may have it, as ``public-train`` and ``public/train`` do.
+
+        Raises:
+            ResumeError: another process holds it.
+            OutputError: a lock file cannot be made.
+        """
+        with ExitStack() as stack:
+            for folder in self.folders:
+                stack.enter_context(holding(folder, StateFiles(folder).lock, existed=folder not in self.made))
+            yield
 
 
 def check_bank_place(
-    bank: Path | None, source: Path, output: Path | None, problems: Problems, *, create: bool = False
+    bank: Path | None,
+    source: Path,
+    output: Path | None,
+    problems: Problems,
+    *,
+    records: RunRecords | None = None,
+    create: bool = False,
 ) -> None:
     """Check where a bank is to be kept: it takes the protection off, so it may not lie among the pictures.
 
@@ -145,12 +222,15 @@ def check_bank_place(
         source: SRC.
         output: OUT, or ``None`` where only a bank is made.
         problems: where errors are noted.
+        records: where those of the run are to lie; ``None`` where only a bank is made.
         create: make its folder and test it by writing a file; not done while there are other problems.
     """
     if bank is None:
         return
+    apart = None if records is None or records.place == "inside" else records.folder
     for folder, why in (
         (output, "whoever gets the pictures could take the protection off with it"),
+        (apart, "that folder is for the records of the run alone"),
         (source, "originals are left as they are"),
     ):
         if folder is not None and lies_in(bank, folder):
@@ -324,7 +404,7 @@ def _warnings(scan: FolderScan, method: Method) -> tuple[str, ...]:
         )
     if not method.protects:
         warnings.append("Random noise is a placebo for comparisons: it protects nothing.")
-    if (scan.root / MANIFEST_NAME).exists():
+    if find_records(scan.root) is not None:
         warnings.append(
             # Its name alone: this text stands in files that are published, where the owner's disk is nobody's business.
             f"{scan.root.resolve().name or 'SRC'} is itself the output of bitterant. "

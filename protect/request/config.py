@@ -15,6 +15,7 @@ from ...plugins import entry_names
 from ...records.config import Config, Option, at_least, checked, one_or_more, reading
 from ...records.processes import available_cpus
 from ...records.run_file import Shard
+from ...records.run_records import RecordsPlace
 from ...records.shared_options import (
     MAX_PIXELS,
     BudgetConfig,
@@ -276,7 +277,25 @@ class ReadConfig(Config):
         return self.workers or default_workers()
 
 
-class WriteConfig(ReadConfig):
+class RecordsConfig(Config):
+    """Where the records of a run lie. It decides nothing: a run that was begun goes on where its records are."""
+
+    records: Annotated[
+        RecordsPlace,
+        Option(
+            help="Where manifest, run file and report lie. inside: in OUT. beside: in the folder OUT-records, so that "
+            "OUT holds copies, captions and label maps alone. Those of shards and object stores always lie beside.",
+            metavar="inside|beside",
+        ),
+    ] = "inside"
+
+    @property
+    def asked_place(self) -> RecordsPlace | None:
+        """The place, if somebody named one; ``None`` where it is the default."""
+        return self.records if "records" in self.model_fields_set else None
+
+
+class WriteConfig(RecordsConfig, ReadConfig):
     """How pictures are written."""
 
     format: Annotated[
@@ -538,7 +557,13 @@ class ReadKeywords(TypedDict, total=False):
     max_seconds_per_file: float
 
 
-class WriteKeywords(ReadKeywords, total=False):
+class RecordsKeywords(TypedDict, total=False):
+    """Fields of :class:`RecordsConfig`, for type checkers."""
+
+    records: RecordsPlace
+
+
+class WriteKeywords(RecordsKeywords, ReadKeywords, total=False):
     """Fields of :class:`WriteConfig`, for type checkers."""
 
     format: FormatPolicy

@@ -1,55 +1,132 @@
-"""SRC and OUT: that they do not overlap, that OUT can be written, and which files in OUT are ours."""
+"""SRC and OUT: that they do not overlap, that OUT can be written, and which files in OUT and beside it are ours."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Final
 
-from ...errors import FolderError, OutputError
+from ...errors import BitterantError, FolderError, OutputError
+from ...imaging.page import is_own_page
 from ...imaging.scan import is_own_file
 from ...records.files import TEMPORARY_PREFIX
 from ...records.places import identity_of, lies_in, walk
+from ...records.run_records import RECORD_NAMES, REPORT_NAME, RecordsPlace, RunRecords, find_records
+from ...records.run_state import StateFiles
 from ...records.stores import as_url, is_url, masked
+from ...records.text import some
 
 #: Litter that desktops leave in any folder; never a reason to refuse one.
 _LITTER = frozenset({".ds_store", "thumbs.db", "desktop.ini", ".directory"})
 
 
-def overlap_problem(source: Path, output: Path) -> FolderError | None:
+#: What messages call a folder that is written to.
+OUTPUT: Final = "output folder"
+RECORDS: Final = "folder of the records"
+
+
+def overlap_problem(source: Path, output: Path, what: str = OUTPUT) -> FolderError | None:
     """Why OUT may not be used with SRC, or ``None``. Both are compared as places, under whatever names; see
     :func:`lies_in`.
 
     Args:
         source: SRC.
-        output: OUT; need not exist.
+        output: OUT, or the folder of its records; need not exist.
+        what: what messages call it.
     """
     src, out = source.resolve(), output.resolve()
     remedy = "Originals are never touched. Choose an output folder beside it."
+    if what == RECORDS:
+        remedy = "Originals are never touched. Choose another output folder, or keep the records inside it."
     if out == src or (identity_of(out) is not None and identity_of(out) == identity_of(src)):
-        return FolderError(f"The output folder is the source folder itself: {source}. {remedy}")
+        return FolderError(f"The {what} is the source folder itself: {source}. {remedy}")
     if lies_in(out, src):
-        return FolderError(f"The output folder {output} lies inside the source folder {source}. {remedy}")
+        return FolderError(f"The {what} {output} lies inside the source folder {source}. {remedy}")
     if lies_in(src, out):
-        return FolderError(f"The output folder {output} contains the source folder {source}. {remedy}")
+        return FolderError(f"The {what} {output} contains the source folder {source}. {remedy}")
     return None
 
 
-def linked_problem(paths: Iterable[Path], output: Path) -> FolderError | None:
-    """Why OUT may not be used with files that followed links lead to, or ``None``: they lie in it.
+def linked_problem(paths: Iterable[Path], folders: Mapping[Path, str]) -> FolderError | None:
+    """Why folders may not be written to with files that followed links lead to, or ``None``: these lie in one.
 
     Args:
         paths: the files.
-        output: OUT; need not exist.
+        folders: OUT and others, which need not exist, and what messages call them.
     """
-    out = output.resolve()
-    inside = next((path for path in paths if out in path.resolve().parents), None)
-    if inside is None:
+    places = {folder.resolve(): (folder, what) for folder, what in folders.items()}
+    for path in paths:
+        for above in path.resolve().parents:
+            if above in places:
+                folder, what = places[above]
+                return FolderError(
+                    f"{path} leads into the {what} {folder}. Originals are never touched. Choose another output folder."
+                )
+    return None
+
+
+def place_of_records(output: Path, asked: RecordsPlace, *, resume: bool) -> RunRecords:
+    """Where a run keeps its records: where one that was begun has them, unless it starts over.
+
+    Args:
+        output: OUT.
+        asked: where they are to lie otherwise.
+        resume: whether to go on with what is there.
+    """
+    return (find_records(output) if resume else None) or RunRecords.at(output, asked)
+
+
+def records_problem(records: RunRecords) -> BitterantError | None:
+    """Why the folder that records are to lie in may not be used, or ``None``: it is none, or holds something else.
+
+    In OUT itself they may lie with anything: that is looked through as a whole, by :func:`survey_output`.
+    """
+    folder = records.folder
+    if records.place == "inside" or not os.path.lexists(folder):
         return None
+    remedy = _elsewhere(records)
+    if folder.is_symlink() or not folder.is_dir():
+        what = "a link, and nothing is written through a link" if folder.is_symlink() else "a file, not a folder"
+        return FolderError(f"The {RECORDS} {folder} is {what}. {remedy}")
+    try:
+        with os.scandir(folder) as listing:
+            others = sorted(item.name for item in listing if not _may_lie_with_records(item))
+    except OSError as error:
+        return OutputError(f"The {RECORDS} {folder} cannot be read: {error.strerror or error}. {remedy}")
+    theirs = records.are_of_output
+    if others:
+        remedy = "Move that away." if theirs else remedy
+        return FolderError(f"The {RECORDS} {folder} holds what is no record of a run: {some(others)}. {remedy}")
+    if any(os.path.lexists(path) for path in records.files) and not theirs:
+        return foreign_records(records)
+    return None
+
+
+def foreign_records(records: RunRecords) -> FolderError:
+    """What to say where the folder of the records holds those of another run."""
     return FolderError(
-        f"{inside} leads into the output folder {output}. Originals are never touched. Choose another output folder."
+        f"The {RECORDS} {records.folder} holds the records of another folder than {records.output}, or of what it held "
+        f"before. {_elsewhere(records)}"
     )
+
+
+def _elsewhere(records: RunRecords) -> str:
+    return (
+        f"It is left alone: move it away, choose another output folder than {records.output}, or keep the records "
+        'inside that (--records inside, in Python records="inside").'
+    )
+
+
+def _may_lie_with_records(item: os.DirEntry[str]) -> bool:
+    if not item.is_file(follow_symlinks=False):
+        return False
+    if item.name == REPORT_NAME:
+        return is_own_page(Path(item.path))
+    lock = StateFiles(Path(item.path).parent).lock.name
+    ours = item.name in RECORD_NAMES or item.name == lock or item.name.startswith(TEMPORARY_PREFIX)
+    return ours or item.name.lower() in _LITTER
 
 
 def existing_parent(path: Path) -> Path:
@@ -58,7 +135,7 @@ def existing_parent(path: Path) -> Path:
     return next((p for p in (resolved, *resolved.parents) if p.is_dir()), Path(resolved.anchor))
 
 
-def check_writable(output: Path, *, create: bool, what: str = "output folder") -> None:
+def check_writable(output: Path, *, create: bool, what: str = OUTPUT) -> None:
     """Make sure that files can be written to a folder, by writing one.
 
     Args:

@@ -92,6 +92,7 @@ def apply_stream(
         metadata: see :func:`protect_folder`.
         mark: see :func:`protect_folder`.
         class_name: the class of all pictures.
+        records: only for the plan of a folder on this machine; the records of all else lie beside OUT.
         resume: False refuses an OUT that was begun before.
         strict: skipped pictures make the exit code 1, too.
         workers: threads; the result does not depend on it. With ``executor``: tasks at a time.
@@ -131,6 +132,13 @@ def apply_stream(
     with problems.collecting():
         only = "pictures" if dry_run and not elsewhere else None  # as the run over that folder takes it
         found = find_source(source, follow_links=config.follow_links, only=only)
+    if config.asked_place is not None and (elsewhere or not dry_run):
+        problems.add(
+            ConfigError(
+                "--records is for a folder of pictures on this machine. Those of shards and object stores lie beside "
+                f"OUT in any case, under its name with {RECORDS_SUFFIX} behind. Leave it out."
+            )
+        )
     if config.shard is not None and (elsewhere or not dry_run):
         problems.add(
             ConfigError(

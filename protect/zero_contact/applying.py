@@ -22,15 +22,15 @@ from ...imaging.perturb import Budget
 from ...imaging.picture import Picture
 from ...records.config import Problems, takes
 from ...records.files import write_atomic
-from ...records.locks import holding
 from ...records.progress import ProgressCallback, StopRequest, silent
 from ...records.run_file import json_safe, read_run_file
-from ...records.run_state import InputRecord, StateFiles
+from ...records.run_state import InputRecord
 from ...records.shared_options import Fit
 from ..folder.inputs import hash_inputs
 from ..folder.report import RunSummary
 from ..folder.run import FolderRun
 from ..request import check_source, check_write
+from ..request.places import place_of_records
 from ..request.text_config import ApplyBundleConfig, ApplyBundleKeywords
 from .bundle import NoiseBundle
 from .request import RequestMap
@@ -213,6 +213,7 @@ def apply_bundle(
         format: see :func:`protect_folder`.
         metadata: as there, but places, serial numbers and thumbnails go unless ``keep`` is asked for.
         mark: see :func:`protect_folder`.
+        records: see :func:`protect_folder`.
         resume: see :func:`protect_folder`.
         strict: see :func:`protect_folder`.
         follow_links: see :func:`protect_folder`.
@@ -246,9 +247,9 @@ def apply_bundle(
             loaded.verify(known, max_epsilon=config.max_epsilon, progress=tell)
             if loaded.info.epsilon_levels * config.strength < 1:
                 raise ConfigError("Less than one of 255 levels would be left of the noise: nothing. Raise --strength.")
-    existed = out.exists()
     linked = (entry.path for entry in scan.entries) if scan is not None and config.follow_links else ()
-    check_write(images, out, problems, create=not config.dry_run, linked=linked)
+    records = place_of_records(out, config.records, resume=config.resume)
+    place = check_write(images, records, problems, create=not config.dry_run, linked=linked)
     problems.raise_all()
     if scan is None or known is None or loaded is None:  # a problem was noted whenever one is missing
         raise ConfigError("The request could not be checked.")
@@ -275,7 +276,7 @@ def apply_bundle(
         key_of=verify_inputs.id_of,
         vet=verify_inputs,
     )
-    with holding(out, StateFiles(out).lock, existed=existed):
+    with place.holding():
         return run.apply(noise, resume=config.resume)
 
 

@@ -13,6 +13,7 @@ from bitterant import protect_folder
 from bitterant.app.folders import complete, earlier_copies, free_output, places, subfolders, survey, typed_folder
 from bitterant.errors import FolderError
 from bitterant.imaging import scan_folder
+from bitterant.records.run_records import RecordsPlace
 
 MakePictures = Callable[..., Path]
 
@@ -116,10 +117,13 @@ def test_copies_go_beside_the_folder_and_never_among_what_is_there(make_pictures
         assert free_output(root, "balanced") == root.with_name("photos-protected-4")
 
 
-def test_finished_copies_are_found_again_and_not_written_over(make_pictures: MakePictures) -> None:
+@pytest.mark.parametrize("records", ["inside", "beside"])
+def test_finished_copies_are_found_again_and_not_written_over(
+    make_pictures: MakePictures, records: RecordsPlace
+) -> None:
     root = make_pictures({"cats": 2, "dogs": 2})
     out = free_output(root, "strong")
-    protect_folder(root, out, epsilon=16 / 255)
+    protect_folder(root, out, epsilon=16 / 255, records=records)
     (earlier,) = earlier_copies(root)
     assert (earlier.output, earlier.finished, earlier.strength) == (out, True, "strong")
     assert free_output(root, "strong") == root.with_name("photos-protected-2")

@@ -122,6 +122,7 @@ def test_a_disk_that_is_read_only(run: Run, disk: Any, source: Path) -> None:
     try:
         told(run("protect", source, place / "other", *TEXTURE), "read-only", "Read-only")
         told(run("protect", source, place / "out", *TEXTURE, "--seed", "1", "--no-resume"), "read-only", "Read-only")
+        told(run("protect", source, place / "other", *TEXTURE, "--records", "beside"), "read-only", "Read-only")
         told(run("publish", place / "out", place / "published"), "read-only", "Read-only")
         assert contents(place) == before
     finally:

@@ -16,6 +16,7 @@ from torch import Tensor
 from bitterant.imaging import ImageSet
 from bitterant.protect.methods.base import FitContext, Method
 from bitterant.protect.methods.self_check import SelfCheck
+from bitterant.records.run_records import records_of
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +58,7 @@ class FolderKit:
     @staticmethod
     def rows(root: Path) -> list[dict[str, Any]]:
         """The manifest as plain JSON, without the one field that may differ."""
-        lines = (root / "bitterant-manifest.jsonl").read_bytes().splitlines()
+        lines = records_of(root).manifest.read_bytes().splitlines()
         return [{**json.loads(line), "seconds": None} for line in lines]
 
     def result(self, root: Path) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """Run as a script: protect a folder again and again, each time killed by SIGKILL at another place, then resumed.
 
-Usage: ``python killing.py SRC WORK``. For each point WORK/<point> holds the resumed folder; one JSON object on stdout
-says how the killed process ended. One process imports everything and forks, so that a point costs milliseconds.
+Usage: ``python killing.py SRC WORK``. For each point WORK/inside/<point> and WORK/beside/<point> hold the resumed
+folder, by where its records were asked to lie when it was begun; nothing is asked when it is resumed. One JSON object
+on stdout says how the killed processes ended. One process imports everything and forks, so that a point costs
+milliseconds.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from bitterant.protect.bank import Bank
 from bitterant.protect.folder import protect_folder, run, writing
 from bitterant.protect.methods.base import FitContext, Method
 from bitterant.records.manifest import ManifestWriter
+from bitterant.records.run_records import RecordsPlace
 from bitterant.records.run_state import StateFiles
 
 STEPS = 3
@@ -135,7 +138,7 @@ def in_child(work: Callable[[], None]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def main(source: Path, work: Path) -> None:
+def kill(source: Path, work: Path, records: RecordsPlace) -> dict[str, list[int]]:
     """Kill and resume at every point; also twice in one run, and once without any kill."""
     report: dict[str, list[int]] = {}
 
@@ -145,15 +148,22 @@ def main(source: Path, work: Path) -> None:
         if point.startswith("row"):
             run.ROWS_AT_ONCE = 1
         progress = reading if point == "read" else None
-        protect_folder(source, output, method=Stepped(seed=1, device="cpu"), workers=2, progress=progress)
+        asked: dict[str, Any] = {"records": records} if point else {}
+        protect_folder(source, output, method=Stepped(seed=1, device="cpu"), workers=2, progress=progress, **asked)
 
-    report["none"] = [in_child(lambda: protect(work / "none"))]
+    report["none"] = [in_child(lambda: protect(work / "none", "none"))]
     for point in POINTS:
         ends = [in_child(lambda point=point: protect(work / point, point))]
         report[point] = [*ends, in_child(lambda point=point: protect(work / point))]
     ends = [in_child(lambda point=point: protect(work / "often", point)) for point in ("fit-1", "after-2", "row-2")]
     report["often"] = [*ends, in_child(lambda: protect(work / "often"))]
-    sys.stdout.write(json.dumps(report))
+    return report
+
+
+def main(source: Path, work: Path) -> None:
+    """All of it, for both places of the records."""
+    places: tuple[RecordsPlace, ...] = ("inside", "beside")
+    sys.stdout.write(json.dumps({records: kill(source, work / records, records) for records in places}))
 
 
 if __name__ == "__main__":

@@ -25,10 +25,10 @@ from bitterant.imaging.scan import OWN_NAMES, OWN_PREFIXES
 from bitterant.imaging.visibility import SEEN
 from bitterant.protect.bank import Bank
 from bitterant.protect.folder import apply_folder, fit_folder, inputs, protect_folder, run, writing
-from bitterant.protect.folder.report import REPORT_NAME
 from bitterant.protect.methods import create_method
 from bitterant.records.manifest import MANIFEST_NAME
 from bitterant.records.run_file import RUN_FILE_NAME
+from bitterant.records.run_records import REPORT_NAME
 from bitterant.records.run_state import STATE_PREFIX
 
 NOISE: dict[str, Any] = {"method": "noise", "device": "cpu", "resolution": 16}

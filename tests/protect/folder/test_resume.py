@@ -17,6 +17,7 @@ from bitterant.errors import ConfigError, Interrupted, ResumeError
 from bitterant.protect.folder import apply_folder, fit_folder, protect_folder
 from bitterant.protect.folder import run as run_module
 from bitterant.records.progress import StopRequest, interruptible
+from bitterant.records.run_records import records_of
 from bitterant.records.run_state import (
     InputRecord,
     Journal,
@@ -37,7 +38,7 @@ def noise(**options: Any) -> dict[str, Any]:
 
 # ------------------------------------------------------------------ kills
 @pytest.fixture(scope="module")
-def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list[int]]]:
+def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, dict[str, list[int]]]]:
     """One folder protected, killed and resumed at every point by the script ``killing.py``."""
     from PIL import Image
 
@@ -66,15 +67,23 @@ POINTS += ("after-7", "row-1", "row-5", "report", "clean", "often")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("records", ["inside", "beside"])
 @pytest.mark.parametrize("point", POINTS)
-def test_a_kill_changes_nothing_in_the_end(killed: tuple[Path, dict[str, list[int]]], kit: Any, point: str) -> None:
-    root, ends = killed
+def test_a_kill_changes_nothing_in_the_end(
+    killed: tuple[Path, dict[str, dict[str, list[int]]]], kit: Any, point: str, records: str
+) -> None:
+    root, ends = killed[0] / records, killed[1][records]
     assert ends["none"] == [0]
     assert set(ends[point][:-1]) == {-signal.SIGKILL}, "the process was meant to be killed"
     assert ends[point][-1] == 0
     assert kit.result(root / point) == kit.result(root / "none")
-    assert sorted(path.name for path in (root / point).rglob(".*")) == [], "state or temporary files were left"
-    runs = [json.loads((root / name / "bitterant-run.json").read_text()) for name in (point, "none")]
+    kept = [records_of(root / name) for name in (point, "none")]
+    # Before the pictures are read nothing is written that would say where the records are to lie.
+    assert kept[0].place == ("inside" if point == "read" else records)
+    for folder in (root / point, kept[0].folder):
+        assert sorted(path.name for path in folder.rglob(".*")) == [], "state or temporary files were left"
+    assert {path.suffix for path in (root / point).rglob("*.*") if kept[0].place == "beside"} <= {".png", ".txt"}
+    runs = [json.loads(found.run_file.read_text()) for found in kept]
     assert runs[0]["plan"] == runs[1]["plan"]
     assert runs[0]["fit"] == runs[1]["fit"]
 
