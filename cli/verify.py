@@ -58,11 +58,12 @@ def tell_misfits(output: Output, result: VerificationReport) -> None:
 def tell_missing_records(output: Output, result: VerificationReport, protected: Path) -> None:
     """Say so where nothing was found of the run that made the copies, and where it was looked for."""
     if result.protection is None:
-        from ..records.run_records import where_looked
+        from ..records.run_records import find_records, where_looked
 
+        paired = "" if find_records(protected) else ", and they were paired with the originals by their names alone"
         output.say(
-            f"  No run file of 'bitterant protect' lies in {where_looked(protected)}, so how the copies were made is "
-            "not known, and they were paired with the originals by their names alone."
+            f"  No run file of 'bitterant protect' that can be used lies in {where_looked(protected)}, so how the "
+            f"copies were made is not known{paired}."
         )
 
 

@@ -2,8 +2,8 @@
 
 Python cannot end a thread, and a decoder in C listens to nobody. A small file is decoded in the thread that asks: what
 it may cost is bounded by its size (``benchmarks/fuzz.py``: of a million damaged files of under one megabyte none took
-two seconds). A large one goes to a process of its own: given up, that is ended, and where a file brings its decoder
-down, the file fails and the run goes on.
+two seconds). Of a large one only the head is parsed there, and its pixels are decoded in a process of its own: given
+up, that is ended, and where a file brings its decoder down, the file fails and the run goes on.
 """
 
 from __future__ import annotations
@@ -43,6 +43,9 @@ _CHUNK: Final = 1 << 20
 _NUMBER: Final = struct.Struct("<Q")
 _START: Final = "import sys; sys.path[:] = sys.argv[1:]; from {} import serve; serve()"
 _LOOK_EVERY: Final = 2.0
+_LONGEST_START: Final = 60.0
+
+logger = logging.getLogger(__name__)
 
 
 class PixelRoom:
@@ -110,8 +113,8 @@ class Decode(Protocol):
 class Decoders:
     """What decodes the pictures of one run. Safe to call from several threads.
 
-    Processes are started when the first large file comes, as many as there are threads that ask at once, and end with
-    this object.
+    Processes are started when the first large file comes, as many as there are threads that ask at once, and end when
+    this is closed, or with this object.
 
     Args:
         room: for the pixels of all threads together.
@@ -128,6 +131,14 @@ class Decoders:
     def __reduce__(self) -> tuple[type[Decoders], tuple[PixelRoom]]:
         """Another process has children of its own."""
         return Decoders, (self._room,)
+
+    def close(self) -> None:
+        """End the processes; the next large file starts others."""
+        with self._lock:
+            children = set(self._all)
+            self._all -= children
+            self._idle.clear()
+        _end_all(children)
 
     @contextlib.contextmanager
     def at_work(self, attempt: Attempt | None = None) -> Iterator[Decode]:
@@ -190,8 +201,11 @@ class Decoders:
                         with self._lock:
                             self._all.add(child)
                             self._idle.append(child)
-                except (OSError, EOFError):
-                    self._none_start = True
+                except (OSError, EOFError) as error:
+                    with self._lock:
+                        self._none_start = not self._all  # where others run, this was for want of room: ask again
+                    logger.warning("no process can be started to decode a large picture (%s): it is done here", error)
+                    return None
             elif child.alive:
                 attempt.when_given_up(partial(self._end, child, lease))
                 return child
@@ -242,11 +256,16 @@ class _Child:
         )
         self.lease: object | None = None  # of the file that it works on
         self.sound = True
+        slow = threading.Timer(_LONGEST_START, self.kill)
+        slow.daemon = True
+        slow.start()
         try:
             _receive(self._out)  # it is ready
         except BaseException:
             self.end()
             raise
+        finally:
+            slow.cancel()
 
     @property
     def alive(self) -> bool:
@@ -336,7 +355,8 @@ def serve() -> None:
 
 
 def _end_with(parent: int) -> None:
-    """End this process once its parent is gone: a decoder that hangs does not look at the pipe."""
+    """End this process once its parent is gone: a decoder that hangs does not look at the pipe. Windows tells nobody
+    that a parent is gone; there it ends with its file."""
     while os.getppid() == parent:
         time.sleep(_LOOK_EVERY)
     os._exit(1)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
@@ -200,8 +201,16 @@ def _load_all(
 
     if workers == 0:
         return map(load, entries)
-    # Pillow works outside the interpreter lock, so threads are enough.
-    return patient_map(load, entries, workers=workers, ahead=_READ_AHEAD, patience=patience, late=late)
+    return _closing(
+        # Pillow works outside the interpreter lock, so threads are enough.
+        patient_map(load, entries, workers=workers, ahead=_READ_AHEAD, patience=patience, late=late),
+        decoders,
+    )
+
+
+def _closing(results: Generator[_Loaded | FileProblem], decoders: Decoders) -> Iterator[_Loaded | FileProblem]:
+    with closing(decoders), closing(results):
+        yield from results
 
 
 def took_too_long(limit: float) -> str:

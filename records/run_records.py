@@ -6,6 +6,7 @@ renamed together, and so that somebody may move the three files from the one to 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -27,6 +28,8 @@ RecordsPlace = Literal["inside", "beside"]
 """Where records lie: in OUT, or in a folder ``OUT-records`` beside it or beside the data set that OUT is a part of."""
 
 _WHAT: Final = "records"
+#: Files of a manifest that are compared before it is taken for another folder's.
+_COMPARED: Final = 16
 
 
 @dataclass(frozen=True)
@@ -80,14 +83,16 @@ class RunRecords:
     def are_of_output(self) -> bool:
         """Whether they tell of OUT, as those inside it do by where they lie.
 
-        Of records beside it the manifest names a file that OUT holds; or no file at all, and then a run is under way in
+        Of records beside it the manifest names a file that OUT holds, byte for byte: one of the first few that are
+        there, for names alone may be those of originals. Or it names no file at all, and then a run is under way in
         OUT, or none of its inputs was written. One that cannot be read counts, for its reader to tell.
         """
         if self.place == "inside":
             return True
-        if self.folder.is_symlink() or not _is_file(self.manifest) or not self.output.is_dir():
+        # The file first: a name may be too long, which pathlib tells by an error.
+        if not _is_file(self.manifest) or self.folder.is_symlink() or not self.output.is_dir():
             return False
-        rows = named = False
+        rows, named, compared = False, False, 0
         try:
             with open_regular(self.manifest) as file:
                 for line in file:
@@ -98,11 +103,24 @@ class RunRecords:
                     rows = True
                     if row.output is not None:
                         named = True
-                        if os.path.lexists(self.output / row.output):
+                        found = _digest(self.output / row.output)
+                        if found is not None and found == row.sha256_out:
                             return True
+                        compared += found is not None
+                        if compared == _COMPARED:
+                            return False
         except OSError:
             return True
         return not named and (rows or os.path.lexists(StateFiles(self.output).plan))
+
+
+def _digest(path: Path) -> str | None:
+    """Of a file; ``None`` where there is none."""
+    try:
+        with open_regular(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError):
+        return None
 
 
 def _is_file(path: Path) -> bool:

@@ -307,7 +307,9 @@ _GRANULARITIES = ("sample", "class")
 #: Options of the command in the run file that shape the noise, and what their values look like: numbers and words, and
 #: no names of files.
 _SHAPING = {
-    "--set": re.compile(r"(?!key_file|generator)[a-z][a-z0-9_]{0,39}=(-?[0-9][0-9.e+-]{0,20}|[a-z][a-z-]{0,30})"),
+    "--set": re.compile(
+        r"(?!key_file|generator)[a-z][a-z0-9_]{0,39}=(-?[0-9]{1,6}(\.[0-9]{1,9})?(e-?[0-9]{1,2})?|[a-z][a-z-]{0,30})"
+    ),
     "--for-resolution": re.compile(r"[0-9]{1,5}"),
     "--preset": _WORD,
 }
@@ -332,9 +334,9 @@ def run_tool(
 ) -> tuple[NDArray[np.uint8] | None, str]:
     """Protect pictures with ``bitterant protect`` as their run file says, with another seed.
 
-    Method, granularity, epsilon and hyper-parameters are those of the run file; all else is the tool's own, as a
-    trainer would leave it. What the run file says is not trusted: words of a known form become the values of options,
-    and nothing else.
+    Method, granularity and epsilon are those of the run file, and so are hyper-parameters where it tells of
+    ``protect``; all else is the tool's own, as a trainer would leave it. What the run file says is not trusted: words
+    of a known form become the values of options, and nothing else.
 
     Args:
         pictures: uint8 ``[P, 3, R, R]``.
@@ -366,6 +368,8 @@ def run_tool(
         logger.warning("the tool could not be run on pictures of the trainer: %s", error)
         return None, f"the tool could not be run ({str(error).partition(chr(10))[0][:200].rstrip('.')})"
     kind = " ".join(word for word in (protection.method, protection.granularity) if word is not None)
+    if (protection.repeat or "").startswith("bitterant apply"):
+        kind += ", whatever else its bank was made with"
     return made, f"made by the tool itself ({kind}, seed {chosen})"
 
 

@@ -267,6 +267,7 @@ class FolderRun:
             giving_back(),
             ManifestWriter(session.manifest, session.log.size) as manifest,
             _Ledger(manifest, self.output, self._folders) as ledger,
+            closing(writer.decoders),
             closing(results),
         ):
             for row in results:

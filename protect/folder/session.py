@@ -311,8 +311,8 @@ class Session:
                 with open_regular(self.earlier.manifest) as file, atomic_file(inside.manifest, overwrite=False) as copy:
                     shutil.copyfileobj(file, copy)
                 self.earlier, self.log = inside, open_manifest(inside.manifest)
-            if os.path.lexists(inside.run_file):
-                return  # the run kept its records in OUT: what lies beside it is somebody's copy
+            if self.records.place == "inside" and os.path.lexists(inside.run_file):
+                return  # the run kept its records in OUT and will again: what lies beside it is somebody's copy
             # By these very proofs: another folder may have copies of the same names. A kill may have left them, too.
             for records in [found for found in records_beside(self.output) if _same(found.manifest, inside.manifest)]:
                 for path in (records.report, records.run_file, records.manifest):
@@ -326,9 +326,10 @@ class Session:
         if foreign:
             first = foreign.table.ask("SELECT name FROM rows ORDER BY name LIMIT 3")
             names = ", ".join(os.fsdecode(name) for (name,) in first) + (", ..." if len(foreign) > 3 else "")
+            looked = f"No records of a run lie in {where_looked(self.output)}. " if self.fresh else ""
             raise ResumeError(
                 f"{self.output} holds {counted(len(foreign), 'file')} that bitterant did not write: {names}. "
-                "Nothing of that is touched. Give an empty or new output folder, or move it away."
+                f"{looked}Nothing of that is touched. Give an empty or new output folder, or move it away."
             )
 
 

@@ -320,6 +320,55 @@ def test_a_copy_of_the_records_is_left_alone_where_a_run_has_its_own(run: Run, s
     assert set(RECORD_NAMES) <= set(names(out))
 
 
+def test_copied_records_are_not_believed_of_a_run_that_starts_over_beside(
+    run: Run, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped on its way, it goes on; the run file of the earlier run would say that it is finished."""
+    out, copy = tmp_path / "out", tmp_path / "out-records"
+    protected(run, source, out)
+    copy.mkdir()
+    for name in RECORD_NAMES:
+        shutil.copy(out / name, copy / name)
+    with monkeypatch.context() as patch:
+
+        def stop(*_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr(run_module, "write_report", stop)
+        assert run("protect", source, out, *NOISE, *BESIDE, "--no-resume", "--seed", "1").exit_code == 130
+    assert not (copy / "bitterant-run.json").exists()
+    protected(run, source, out, *BESIDE, "--seed", "1")
+    assert json.loads((copy / "bitterant-run.json").read_text())["seed"] == 1
+    assert names(out) == ["a", "b"]
+
+
+def test_originals_are_not_taken_for_copies_by_records_of_the_same_name(
+    run: Run, make_folder: MakeFolder, tmp_path: Path
+) -> None:
+    made = make_folder({"a": 3, "b": 3})
+    source, out = tmp_path / "set/train", tmp_path / "set-train"
+    source.parent.mkdir()
+    made.rename(source)
+    protected(run, source, out, *BESIDE)
+    again = protected(run, source, out, *BESIDE)
+    assert "Nothing to do" in again.stderr
+    assert "is itself the output" not in again.stderr
+    assert run("publish", out, tmp_path / "shown").exit_code == 0
+    looked = run("inspect", source, tmp_path / "shown")
+    assert looked.exit_code == 0, looked.stderr
+
+
+def test_copies_that_were_moved_alone_are_told_where_their_records_were_looked_for(
+    run: Run, source: Path, tmp_path: Path
+) -> None:
+    out, moved = tmp_path / "out", tmp_path / "moved"
+    protected(run, source, out, *BESIDE)
+    out.rename(moved)
+    result = run("protect", source, moved, *NOISE)
+    assert result.exit_code == 2
+    assert f"No records of a run lie in {moved} and {tmp_path / 'moved-records'}." in flat(result)
+
+
 def test_files_may_be_moved_from_one_place_to_the_other(run: Run, source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     protected(run, source, out)

@@ -26,6 +26,16 @@ from bitterant.imaging.codec import decode
 from bitterant.imaging.decoders import Decoders, PixelRoom
 from bitterant.records.threads import Attempt, GivenUp
 
+#: The first line of a process in which no metadata can be read.
+FAILING = """
+import sys; sys.path[:] = sys.argv[1:]
+import {0} as here
+from bitterant.imaging import codec
+def fail(*_): raise ValueError("no")
+codec.read_metadata = fail
+here.serve()
+"""
+
 posix = pytest.mark.skipif(os.name != "posix", reason="sends signals")
 
 
@@ -132,25 +142,26 @@ def test_small_files_stay_in_the_thread_and_so_does_what_nobody_can_give_up(monk
 
 
 @pytest.mark.usefixtures("apart")
-def test_what_is_told_of_a_file_is_told_here(shared: Decoders, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_told_of_a_file_is_told_here(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """Damaged metadata are left out with a warning, wherever they are read."""
     data = file_of("RGB", "PNG")
-    broken = data[:33] + b"\0\0\0\x04eXIf" + b"junk" + b"\0\0\0\0" + data[33:]
+    monkeypatch.setattr(module, "_START", FAILING)
 
-    def told(work: Any) -> list[str]:
+    def told(work: Any) -> list[tuple[str, int, str]]:
         caplog.clear()
         with caplog.at_level(logging.WARNING):
-            try:
-                work()
-            except ImageError as error:
-                return [str(error)]
-        return caplog.messages
+            work()
+        return [(record.name, record.levelno, record.getMessage()) for record in caplog.records]
+
+    decoders = Decoders()
 
     def there() -> None:
-        with shared.at_work(Attempt()) as apart:
-            apart(broken, name="x")
+        with decoders.at_work(Attempt()) as apart:
+            apart(data, name="x")
 
-    assert told(there) == told(lambda: decode(broken, name="x"))
+    said = "x: its metadata is damaged and was left out: no"
+    for _ in range(2):  # each time, and no more than once
+        assert told(there) == [("bitterant.imaging.codec", logging.WARNING, said)]
 
 
 @posix
@@ -182,6 +193,30 @@ def test_given_up_its_process_ends_and_so_does_the_thread() -> None:
     assert not decoders._all
     with decoders.at_work(Attempt()) as apart:  # there is room again, and another process
         assert same(apart(data, name="next"), decode(data, name="next"))
+
+
+@pytest.mark.usefixtures("apart")
+def test_closed_it_leaves_no_process_and_may_be_used_again() -> None:
+    decoders, data, ended = Decoders(), file_of("RGB", "PNG"), []
+    for _ in range(2):
+        with decoders.at_work(Attempt()) as apart:
+            apart(data, name="x")
+        ended.append(only_child(decoders))
+        decoders.close()
+        assert not decoders._all
+    assert not any(child.alive for child in ended)
+
+
+@pytest.mark.usefixtures("apart")
+def test_a_process_that_does_not_get_ready_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "_START", "{!r}; import time; time.sleep(600)")
+    monkeypatch.setattr(module, "_LONGEST_START", 0.2)
+    data = file_of("RGB", "PNG")
+    with Decoders().at_work(Attempt()) as apart:
+        assert same(apart(data, name="x"), decode(data, name="x"))
+    assert "no process can be started to decode a large picture" in caplog.text
 
 
 @pytest.mark.usefixtures("apart")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -12,12 +13,15 @@ from bitterant.records.manifest import ManifestRow
 from bitterant.records.run_records import RECORD_NAMES, RunRecords, find_records, records_of, where_looked
 from bitterant.records.run_state import StateFiles
 
+PICTURE = b"a picture"
+DIGEST = hashlib.sha256(PICTURE).hexdigest()
+
 
 def leave(folder: Path, *outputs: str | None) -> Path:
     """A manifest whose rows speak of these outputs, and a run file."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = [
-        ManifestRow(f"{number}.jpg", output, "0" * 64, output and "1" * 64, "protected" if output else "failed")
+        ManifestRow(f"{number}.jpg", output, "0" * 64, output and DIGEST, "protected" if output else "failed")
         for number, output in enumerate(outputs)
     ]
     (folder / "bitterant-manifest.jsonl").write_bytes(b"".join(row.to_line() for row in rows))
@@ -28,7 +32,7 @@ def leave(folder: Path, *outputs: str | None) -> Path:
 def copies(folder: Path, *names: str) -> Path:
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(b"a picture")
+        (folder / name).write_bytes(PICTURE)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -111,3 +115,20 @@ def test_names_that_are_relative_stay_so(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_names_of_records_are_what_the_format_says() -> None:
     assert RECORD_NAMES == ("bitterant-manifest.jsonl", "bitterant-run.json", "bitterant-report.html")
+
+
+def test_originals_of_the_same_names_do_not_make_them_theirs(tmp_path: Path) -> None:
+    """``data/train`` was protected to ``data-train``: both would have their records in ``data-train-records``."""
+    originals = copies(tmp_path / "data/train", "a/1.png", "a/2.png")
+    for path in originals.rglob("*.png"):
+        path.write_bytes(b"an original")
+    made = copies(tmp_path / "data-train", "a/1.png", "a/2.png")
+    leave(tmp_path / "data-train-records", "a/1.png", "a/2.png")
+    assert find_records(made) is not None
+    assert find_records(originals) is None
+    (made / "a/1.png").write_bytes(b"changed since")  # one of several: it is still the same folder
+    assert find_records(made) is not None
+
+
+def test_names_that_leave_no_room_for_another_have_none_beside_them(tmp_path: Path) -> None:
+    assert find_records(copies(tmp_path / ("n" * 252), "a.png")) is None
