@@ -62,7 +62,7 @@ def test_options_go_in_and_the_exit_code_comes_out(run: Run, monkeypatch: pytest
     assert json.loads(result.stdout) == {"verdict": {"headline": "Hinders a naive trainer."}, "mode": "json"}
     assert "Hinders a naive trainer." in result.stderr
     assert str(Path("r/report.html")) in result.stderr
-    assert "No run file of 'bitterant protect' lies in b and b-records" in result.stderr
+    assert "No run file of 'bitterant protect' that can be used lies in b and b-records" in result.stderr
     assert (seen["clean"], seen["protected"], seen["test"]) == (Path("a"), Path("b"), Path("t"))
     config = VerifyConfig.of({name: value for name, value in seen.items() if name in VerifyConfig.model_fields})
     assert config.victims == ("small-cnn", "resnet18")
