@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 from .._lazy import lazy_exports
 from ..records.files import sweep_temporaries, sweep_temporaries_of, write_atomic
 from ..records.manifest import image_key
+from ..records.places import sha256_file
 from ..records.shared_options import MAX_PIXELS
 from .codec import Header, decode, read_header
 from .encoding import encode, output_name, resolve_output_names
 from .formats import EXTENSIONS
-from .loading import FeatureExtractor, FileProblem, auto_resolution, common_size, entry_key, load_image_set, sha256_file
+from .loading import FeatureExtractor, FileProblem, auto_resolution, common_size, entry_key, load_image_set
 from .masking import amplitude, masking_map
 from .metadata import Metadata, apply_metadata_policy
 from .page import difference_tile, png_data_uri, render_page, thumbnail

@@ -20,12 +20,12 @@ import torch
 
 from ..errors import ConfigError, FolderError, ImageError, LabelError
 from ..records.manifest import image_key
-from ..records.places import read_regular
+from ..records.places import read_regular, sha256_file
 from ..records.shared_options import MAX_PIXELS
 from .codec import decode, read_header
 from .image_set import ImageSet, Writable
 from .items import as_picture, is_picture, is_tensor
-from .loading import auto_resolution, load_image_set, median_size, sha256_file
+from .loading import auto_resolution, load_image_set, median_size
 from .perturb import opacity, squash
 from .picture import Picture
 from .scan import scan_source

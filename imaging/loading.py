@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
@@ -63,16 +62,6 @@ class FeatureExtractor(Protocol):
         """uint8 ``[side, side, 3]`` to float32 ``[D]`` on the CPU. Pictures come one by one, so that what is made of
         one does not depend on the others."""
         ...
-
-
-def sha256_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, as 64 hexadecimal digits.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    with open_regular(Path(path)) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def entry_key(entry: Entry, sha256: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -34,6 +35,24 @@ def open_regular(path: Path) -> BufferedReader:
     # The builtin: the method of a path takes no opener.
     file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | _UNBLOCKED))  # noqa: SIM115
     return _checked(file, path)
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, as 64 hexadecimal digits.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with open_regular(Path(path)) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_or_none(path: Path) -> str | None:
+    """As :func:`sha256_file`; ``None`` where there is no file of this name, or it cannot be read."""
+    try:
+        return sha256_file(path)
+    except (OSError, ValueError):  # ValueError: of a name that no file can have
+        return None
 
 
 def read_regular(path: Path) -> bytes:

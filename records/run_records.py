@@ -6,7 +6,6 @@ renamed together, and so that somebody may move the three files from the one to 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from typing import Final, Literal
 
 from .beside import beside, places_beside
 from .manifest import MANIFEST_NAME, ManifestRow
-from .places import open_regular
+from .places import open_regular, sha256_or_none
 from .run_file import RUN_FILE_NAME
 from .run_state import StateFiles
 
@@ -103,7 +102,7 @@ class RunRecords:
                     rows = True
                     if row.output is not None:
                         named = True
-                        found = _digest(self.output / row.output)
+                        found = sha256_or_none(self.output / row.output)
                         if found is not None and found == row.sha256_out:
                             return True
                         compared += found is not None
@@ -112,15 +111,6 @@ class RunRecords:
         except OSError:
             return True
         return not named and (rows or os.path.lexists(StateFiles(self.output).plan))
-
-
-def _digest(path: Path) -> str | None:
-    """Of a file; ``None`` where there is none."""
-    try:
-        with open_regular(path) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except (OSError, ValueError):
-        return None
 
 
 def _is_file(path: Path) -> bool:

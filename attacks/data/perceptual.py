@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...errors import WeightsError
-from ...imaging import sha256_file
+from ...records.places import sha256_file
 from ...surrogates import load_state
 
 ENVIRONMENT_VARIABLE = "BITTERANT_LPIPS"

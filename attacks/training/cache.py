@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 
 from ..._version import __version__
 from ...errors import OutputError
-from ...imaging import sha256_file, sweep_temporaries_of, write_atomic
+from ...imaging import sweep_temporaries_of, write_atomic
+from ...records.places import sha256_file
 from ...surrogates import CurvePoint, Recipe, create_surrogate, supports_bf16
 from ..adversaries import Adversary
 from ..adversaries.learning import PlainTraining

@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ImageError, OutputError
-from ...imaging import Picture, decode, encode, sha256_file
+from ...imaging import Picture, decode, encode
+from ...records.places import sha256_file
 from ...surrogates.probes import check_features, compute_features, feature_tasks
 from ..adversaries import Adversary
 from ..data import VerificationData, deal_labels, noise_arm

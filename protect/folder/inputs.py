@@ -12,10 +12,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ...imaging.loading import sha256_file
 from ...imaging.perturb import Budget
 from ...imaging.picture import Picture
 from ...imaging.scan import Entry, FolderScan
+from ...records.places import sha256_or_none
 from ...records.progress import ProgressCallback, StopRequest
 from ...records.run_state import InputList, InputRecord
 from ...records.threads import Attempt, Patience, patient_map
@@ -105,7 +105,7 @@ def hash_paths(
     """
 
     def digest_of(path: Path, attempt: Attempt) -> str | None:
-        return _sha256_or_none(path)
+        return sha256_or_none(path)
 
     done = 0
     found = patient_map(
@@ -133,13 +133,6 @@ def patience_with(progress: ProgressCallback, limit: float) -> Patience[Any]:
         progress("slow", 0, 0, f"{name} takes long: {seconds:.0f} seconds so far.{until}")
 
     return Patience(limit, tell)
-
-
-def _sha256_or_none(path: Path) -> str | None:
-    try:
-        return sha256_file(path)
-    except OSError:
-        return None
 
 
 def hash_inputs(

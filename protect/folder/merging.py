@@ -17,13 +17,12 @@ from itertools import pairwise, product
 from pathlib import Path
 
 from ...errors import ConfigError, FolderError, OutputError, ResumeError
-from ...imaging.loading import sha256_file
 from ...imaging.visibility import FLIP_MISSING, flip_available
 from ...records.files import atomic_file, sweep_temporaries, sync_folder, write_atomic
 from ...records.locks import exclusive
 from ...records.manifest import ManifestRow, count_statuses, open_manifest
 from ...records.on_disk import Names
-from ...records.places import lies_in, read_regular
+from ...records.places import lies_in, read_regular, sha256_file
 from ...records.progress import ProgressCallback, StopRequest, silent
 from ...records.run_file import RunFile, Shard, Timing
 from ...records.run_records import RecordsPlace, RunRecords, records_of

@@ -26,13 +26,14 @@ from ...imaging.codec import decode, read_header
 from ...imaging.decoders import PIXELS_IN_FLIGHT
 from ...imaging.encoding import encode, output_name, resolve_output_names
 from ...imaging.formats import format_of_file
-from ...imaging.loading import FileProblem, load_image_set, sha256_file
+from ...imaging.loading import FileProblem, load_image_set
 from ...imaging.perturb import Budget, add_delta, measure_change
 from ...imaging.picture import Picture
 from ...imaging.scan import Entry, FolderScan
 from ...imaging.visibility import measure_visibility
 from ...records.manifest import image_key
 from ...records.on_disk import Table
+from ...records.places import sha256_file
 from ...records.progress import ProgressCallback
 from ...records.text import counted, spread
 from ...records.text import size as in_words

@@ -11,11 +11,12 @@ import numpy as np
 
 from ...errors import FolderError, ImageError
 from ...imaging.codec import decode
-from ...imaging.loading import FileProblem, auto_resolution, entry_key, load_image_set, sha256_file
+from ...imaging.loading import FileProblem, auto_resolution, entry_key, load_image_set
 from ...imaging.perturb import Budget, add_delta
 from ...imaging.picture import Picture
 from ...imaging.scan import Entry, FolderScan, scan_source
 from ...records.config import Problems
+from ...records.places import sha256_file
 from ...records.shared_options import MAX_PIXELS
 from ..request import FitConfig, check_fit
 from ..request.suitability import choose_method

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import OutputError, ResumeError
-from ...imaging.loading import sha256_file
 from ...imaging.page import is_own_page
 from ...records.files import atomic_file
 from ...records.manifest import ManifestLog, ManifestRow, ManifestWriter, open_manifest
 from ...records.on_disk import Names, Table, as_blob
-from ...records.places import open_regular
+from ...records.places import open_regular, sha256_file
 from ...records.progress import ProgressCallback, StopRequest
 from ...records.run_file import RunFile, read_run_file
 from ...records.run_records import REPORT_NAME, RecordsPlace, RunRecords, records_beside, records_of, where_looked

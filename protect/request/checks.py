@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ConfigError, FolderError
-from ...imaging.loading import FeatureExtractor, auto_resolution, common_size, sha256_file
+from ...imaging.loading import FeatureExtractor, auto_resolution, common_size
 from ...imaging.perturb import Budget
 from ...imaging.scan import FolderScan, scan_source
 from ...imaging.shards import is_parquet_name, is_tar_name
 from ...records.config import Problems
 from ...records.locks import holding
-from ...records.places import lies_in
+from ...records.places import lies_in, sha256_file
 from ...records.run_records import RunRecords, find_records
 from ...records.run_state import StateFiles
 from ...records.secrets import new_secret

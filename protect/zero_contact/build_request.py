@@ -20,11 +20,11 @@ from PIL import Image
 from ...errors import CaptionError, ConfigError, FolderError, ImageError, SetupError
 from ...imaging.captions import Captioner, CaptionOptions, ImageCaption, read_captions
 from ...imaging.codec import decode, read_header
-from ...imaging.loading import FileProblem, sha256_file
+from ...imaging.loading import FileProblem
 from ...imaging.scan import Entry, FolderScan
 from ...records.config import Problems
 from ...records.files import check_free, write_atomic
-from ...records.places import lies_in
+from ...records.places import lies_in, sha256_file
 from ...records.progress import ProgressCallback, StopRequest, silent
 from ...records.secrets import opaque_id, seed_of
 from ...records.text import counted

@@ -281,29 +281,27 @@ def test_a_disk_that_fails_is_told_as_that(shared: Decoders) -> None:
 
 
 @posix
-def test_signals_of_the_run_do_not_reach_it() -> None:
-    decoders, data = Decoders(), file_of("RGB", "PNG")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "LARGE_PIXELS", 0)
-        with decoders.at_work(Attempt()) as apart:
-            apart(data, name="x")
-        child = only_child(decoders)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            child._process.send_signal(number)
-        assert os.getpgid(child._process.pid) != os.getpgid(0)
-        with decoders.at_work(Attempt()) as apart:
-            apart(data, name="x")
-        assert only_child(decoders) is child
+@pytest.mark.usefixtures("apart")
+def test_signals_of_the_run_do_not_reach_it(shared: Decoders) -> None:
+    data = file_of("RGB", "PNG")
+    with shared.at_work(Attempt()) as apart:
+        apart(data, name="x")
+    child = only_child(shared)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        child._process.send_signal(number)
+    assert os.getpgid(child._process.pid) != os.getpgid(0)
+    with shared.at_work(Attempt()) as apart:
+        apart(data, name="x")
+    assert only_child(shared) is child
 
 
 @posix
+@pytest.mark.usefixtures("apart")
 def test_it_ends_with_the_run_whatever_ends_that() -> None:
     """Dropped, or killed: also a child that is at work, which reads no pipe then."""
     decoders, data = Decoders(), file_of("RGB", "PNG")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "LARGE_PIXELS", 0)
-        with decoders.at_work(Attempt()) as apart:
-            apart(data, name="x")
+    with decoders.at_work(Attempt()) as apart:
+        apart(data, name="x")
     child = only_child(decoders)
     del decoders, apart
     assert not child.alive

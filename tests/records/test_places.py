@@ -12,8 +12,7 @@ import pytest
 from bitterant.errors import ImageError
 from bitterant.imaging import decode
 from bitterant.imaging.formats import format_of_file
-from bitterant.imaging.loading import sha256_file
-from bitterant.records.places import identity_of, lies_in, open_own, open_regular, read_regular
+from bitterant.records.places import identity_of, lies_in, open_own, open_regular, read_regular, sha256_file
 
 
 def test_a_folder_is_found_under_any_name(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ....errors import WeightsError
-from ....imaging.loading import sha256_file
+from ....records.places import sha256_file
 from ....records.shared_options import NO_WEIGHTS, WeightsPolicy
 from ....surrogates import resolve_device
 

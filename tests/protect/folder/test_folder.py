@@ -24,8 +24,9 @@ from bitterant.imaging import Budget, Picture, decode, flip_available, scan_fold
 from bitterant.imaging.scan import OWN_NAMES, OWN_PREFIXES
 from bitterant.imaging.visibility import SEEN
 from bitterant.protect.bank import Bank
-from bitterant.protect.folder import apply_folder, fit_folder, inputs, protect_folder, run, writing
+from bitterant.protect.folder import apply_folder, fit_folder, protect_folder, run, writing
 from bitterant.protect.methods import create_method
+from bitterant.records import places
 from bitterant.records.manifest import MANIFEST_NAME
 from bitterant.records.run_file import RUN_FILE_NAME
 from bitterant.records.run_records import REPORT_NAME
@@ -315,14 +316,14 @@ def test_a_file_that_could_be_read_only_later_is_not_said_to_have_changed(
 ) -> None:
     source, output, bank = kit.folder(), kit.root / "out", kit.root / "bank"
     fit_folder(source, bank, **NOISE)
-    real = inputs.sha256_file
+    real = places.sha256_file
 
     def sha256_file(path: Path) -> str:
         if path.match("class1/1.png"):
             raise OSError("the disk is slow today")
         return real(path)
 
-    monkeypatch.setattr(inputs, "sha256_file", sha256_file)
+    monkeypatch.setattr(places, "sha256_file", sha256_file)
     (problem,) = apply_folder(source, output, bank=bank).problems
     assert (problem.relative, "when the run began" in problem.reason) == ("class1/1.png", True)
     assert not (output / "class1/1.png").exists()
