@@ -20,9 +20,9 @@ from ..imaging import FolderScan, scan_folder
 from ..imaging.formats import format_of_file
 from ..imaging.scan import HIDDEN
 from ..protect import read_run_file
+from ..records.config import STRENGTHS, Strength
 from ..records.run_records import records_of
 from ..records.run_state import RunState, StateFiles
-from ..records.shared_options import STRENGTHS, Strength
 from ..records.text import visible
 
 _NAMED: Final = 3

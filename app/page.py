@@ -9,7 +9,7 @@ from fastapi import FastAPI, HTTPException, Response
 from fastapi.responses import FileResponse
 from nicegui import run, ui
 
-from ..records.shared_options import STRENGTHS
+from ..records.config import STRENGTHS
 from ..records.text import counted, visible
 from . import words
 from .desk import LIGHT, PRESETS, Desk, Kind

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ..records.shared_options import STRENGTHS, Strength
+from ..records.config import STRENGTHS, Strength
 from ..records.text import counted, duration, pace, size
 from .desk import Job, Kind, Preset
 

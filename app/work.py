@@ -22,7 +22,7 @@ from typing import Any, Final
 import numpy as np
 
 from ..errors import Interrupted, explain
-from ..imaging.allocator import tune_allocator
+from ..records.processes import tune_allocator
 from ..records.progress import StopRequest
 
 STOPPED: Final = "Stopped. What is finished is whole and kept."

@@ -14,17 +14,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 from pydantic import BeforeValidator
 
 from ..errors import BitterantError, ConfigError, UnknownNameError
-from ..records.config import Config, Option, at_least, checked, one_or_more
-from ..records.shared_options import (
+from ..records.config import (
     CaptionsConfig,
+    Config,
     Device,
+    Option,
     Precision,
     Resolution,
     Seed,
     WeightsConfig,
+    at_least,
     check_executor,
+    checked,
     cluster_address,
     levels_of,
+    one_or_more,
 )
 
 if TYPE_CHECKING:

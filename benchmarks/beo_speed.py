@@ -20,12 +20,12 @@ import torch
 from cifar import DEFAULT_FILE, Cifar
 
 from bitterant.imaging import ImageSet
-from bitterant.imaging.allocator import tune_allocator
 from bitterant.protect import BayesErrorAscent
 from bitterant.protect.methods.base import FitContext
 from bitterant.protect.methods.beo.cross_fit import CrossFittedError, Interval, random_noise
-from bitterant.protect.methods.beo.fit import BeoFit
+from bitterant.protect.methods.beo.method import BeoFit
 from bitterant.protect.methods.checkpoint import Checkpoint
+from bitterant.records.processes import tune_allocator
 
 
 def run(

@@ -84,8 +84,8 @@ def craft(job: Job) -> Row:
     from crafting import protected_by
 
     from bitterant.imaging import Budget, ImageSet
-    from bitterant.imaging.allocator import tune_allocator
     from bitterant.protect import create_method
+    from bitterant.records.processes import tune_allocator
 
     tune_allocator()
     if job.device == "cpu":
@@ -114,7 +114,7 @@ def train(job: Job) -> Row:
     import torch
 
     from bitterant.attacks.training import fit_recipe
-    from bitterant.imaging.allocator import tune_allocator
+    from bitterant.records.processes import tune_allocator
     from bitterant.surrogates import create_surrogate, recipe_for, train_classifier
 
     tune_allocator()

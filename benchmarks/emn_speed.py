@@ -27,9 +27,9 @@ from cifar import DEFAULT_FILE, Cifar
 from torch import Tensor, nn
 
 from bitterant.imaging import ImageSet
-from bitterant.imaging.allocator import tune_allocator
 from bitterant.protect import create_method
 from bitterant.protect.methods.pgd import pgd_min
+from bitterant.records.processes import tune_allocator
 from bitterant.surrogates import (
     FrozenSurrogate,
     Surrogate,

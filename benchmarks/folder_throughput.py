@@ -101,8 +101,8 @@ def pillow(source: Path, workers: int, **options: Any) -> None:
 
 def part(name: str, source: Path, work: Path, method: str, workers: int) -> None:
     """One part, timed; one JSON object on stdout."""
-    from bitterant.imaging.allocator import tune_allocator
     from bitterant.protect import apply_folder, protect_folder
+    from bitterant.records.processes import tune_allocator
 
     tune_allocator()
     output = work / "out"

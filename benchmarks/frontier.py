@@ -22,8 +22,8 @@ import robustness
 from cifar import DEFAULT_FILE, Cifar
 
 from bitterant.attacks import verify_folder
-from bitterant.imaging.allocator import tune_allocator
 from bitterant.protect import protect_folder
+from bitterant.records.processes import tune_allocator
 from bitterant.records.run_file import read_run_file
 
 ADVERSARIES = ("early-stop", "grayscale", "jpeg:10", "tv:0.1", "projection", "down-up:0.5")

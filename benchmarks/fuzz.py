@@ -41,7 +41,7 @@ import fuzz_corpus as corpus
 import numpy as np
 
 from bitterant.errors import BitterantError, BudgetExceeded, ImageError
-from bitterant.imaging.allocator import giving_back
+from bitterant.records.processes import giving_back
 
 CPU_SECONDS: Final = 5.0
 MEMORY_KIB: Final = 512 << 10
@@ -199,7 +199,7 @@ def _read_map(path: Path) -> None:
 
 
 def _read_manifest(path: Path) -> None:
-    from bitterant.records.figures import Figures
+    from bitterant.protect.folder.tally import Figures
     from bitterant.records.manifest import count_statuses, read_manifest
 
     rows = read_manifest(path).rows
@@ -235,7 +235,7 @@ def _read_report(path: Path) -> None:
 
 def _table(name: str) -> Callable[[bytes, Path], object]:
     def read(data: bytes, folder: Path) -> None:
-        from bitterant.imaging.caption_files import Names, read_table
+        from bitterant.imaging.captions import Names, read_table
         from bitterant.imaging.tables import visit_names
 
         path = folder / name
@@ -252,7 +252,7 @@ def _table(name: str) -> Callable[[bytes, Path], object]:
 
 
 def _read_captions(path: Path) -> None:
-    from bitterant.imaging.caption_files import Names, read_class_names, read_coco, read_sidecar
+    from bitterant.imaging.captions import Names, read_class_names, read_coco, read_sidecar
 
     for read in (read_sidecar, read_class_names, lambda path: read_coco(path, Names(["a.png", "b/a.png"]))):
         with contextlib.suppress(BitterantError):

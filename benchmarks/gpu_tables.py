@@ -316,7 +316,7 @@ def main(words: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    from bitterant.imaging.allocator import tune_allocator
+    from bitterant.records.processes import tune_allocator
 
     tune_allocator()
     main()

@@ -22,8 +22,8 @@ from crafting import protected_by
 
 from bitterant.attacks.training import fit_recipe
 from bitterant.imaging import Budget, load_image_set, scan_folder
-from bitterant.imaging.allocator import tune_allocator
 from bitterant.protect import create_method
+from bitterant.records.processes import tune_allocator
 from bitterant.surrogates import create_surrogate, recipe_for, train_classifier
 from bitterant.surrogates.probes import probe
 

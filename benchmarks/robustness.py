@@ -33,8 +33,8 @@ from standard_table import METHODS
 from bitterant.attacks import verify_folder
 from bitterant.attacks.report.compare import read_report
 from bitterant.attacks.schema import VerificationReport
-from bitterant.imaging.allocator import tune_allocator
 from bitterant.protect import protect_folder
+from bitterant.records.processes import tune_allocator
 
 CHEAP = (
     "early-stop", "grayscale", "jpeg:10", "jpeg:30", "jpeg:75", "webp:30", "blur:1", "median", "down-up:0.5",

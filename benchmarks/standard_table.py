@@ -22,8 +22,8 @@ from cifar import DEFAULT_FILE, Cifar
 from bitterant.attacks import verify_folder
 from bitterant.attacks.config import PRESETS
 from bitterant.attacks.schema import Condition, Estimate, VerificationReport
-from bitterant.imaging.allocator import tune_allocator
 from bitterant.protect import protect_folder
+from bitterant.records.processes import tune_allocator
 
 METHODS: dict[str, dict[str, Any]] = {
     "texture": {"method": "texture"},

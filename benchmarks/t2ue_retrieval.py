@@ -24,8 +24,8 @@ from PIL import Image
 
 from bitterant.attacks.retrieval import ARM_NAMES, CaptionedSet, ClipRecipe, RetrievalReport, retrieval_trial
 from bitterant.imaging import Budget, ImageSet
-from bitterant.imaging.allocator import tune_allocator
 from bitterant.protect import create_method
+from bitterant.records.processes import tune_allocator
 
 _FORMS = (
     "a photo of {}, {}, {} and {}.", "{} next to {}, with {} and {}", "four pictures: {}, {}, {}, {}",

@@ -19,10 +19,10 @@ from statistics import median
 
 import torch
 
-from bitterant.imaging.allocator import tune_allocator
 from bitterant.protect.methods.t2ue import CaptionPairs, SSANoiseGenerator, TextEmbedder, TrainRecipe, train_t2ue
 from bitterant.protect.methods.t2ue.generator_training import new_generator
 from bitterant.protect.methods.t2ue.pipeline import move
+from bitterant.records.processes import tune_allocator
 from bitterant.surrogates.image_text import Conse
 
 

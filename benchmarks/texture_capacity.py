@@ -21,11 +21,11 @@ from cifar import DEFAULT_FILE, Cifar
 
 from bitterant.attacks.adversaries import create_adversary
 from bitterant.attacks.training import create_victim, victim_recipe
-from bitterant.imaging.allocator import tune_allocator
 from bitterant.imaging.codec import decode
 from bitterant.imaging.perturb import add_delta, squash
 from bitterant.imaging.picture import Picture
 from bitterant.protect import TextureBank
+from bitterant.records.processes import tune_allocator
 from bitterant.surrogates import train_classifier
 
 

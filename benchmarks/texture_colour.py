@@ -28,8 +28,8 @@ from bitterant.attacks.adversaries.learning import PlainTraining, TrainingJob
 from bitterant.attacks.training import victim_recipe
 from bitterant.attacks.training.victims import victim_seed
 from bitterant.imaging import ImageSet
-from bitterant.imaging.allocator import tune_allocator
 from bitterant.protect.methods.texture import Texture
+from bitterant.records.processes import tune_allocator
 
 ADVERSARIES = ("none", "tv:0.1", "grayscale", "jpeg:10", "down-up:0.5", "bit-depth:2", "projection", "mixup", "nlm:12")
 

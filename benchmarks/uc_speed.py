@@ -18,8 +18,8 @@ from typing import Any
 import torch
 
 from bitterant.imaging import Budget, ImageSet, load_image_set, scan_folder
-from bitterant.imaging.allocator import tune_allocator
 from bitterant.protect import UnlearnableClusters
+from bitterant.records.processes import tune_allocator
 
 
 def fit(dataset: ImageSet, args: argparse.Namespace, **options: Any) -> tuple[float, dict[str, Any]]:

@@ -1,4 +1,6 @@
-"""The ``bitterant`` application: which commands there are, and their order in ``--help``."""
+"""The ``bitterant`` application: which commands there are, and their order in ``--help``; and ``bitterant app``, the
+same in a window.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from .._version import __version__
-from . import bank, compare, demo, doctor, inspect, listing, merge, preview, protect, publish, t2ue, verify, window
-from .help import BriefGroup, Commands
+from . import bank, demo, doctor, finished, options, protect, t2ue, verify
+from .boundary import guarded
+from .options import BriefGroup, Commands
 from .output import shown
 
 
@@ -64,20 +67,48 @@ def bitterant(
     attack the protection to see what holds."""
 
 
+@options.takes_options(as_json=False, quiet=False)
+def window(
+    terminal: options.Terminal,
+    port: Annotated[
+        int,
+        typer.Option(min=0, max=65535, metavar="N", help="Port of the page.", show_default="a free one"),
+    ] = 0,
+    in_window: Annotated[
+        bool | None,
+        typer.Option(
+            "--window/--browser",
+            help="Open a window of its own, or the browser. Default: a window where pywebview and a display are there.",
+            show_default=False,
+        ),
+    ] = None,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Open nothing; print the address.")] = False,
+) -> None:
+    """Choose, protect and verify a folder on a page of this machine. Nothing leaves it, and nobody else can open it."""
+    output = terminal.output
+    with guarded(
+        output, debug=terminal.debug, stopped="Stopped. Start the app again to go on: finished files are kept."
+    ):
+        from ..app import serve
+
+        show = "nothing" if no_browser else {None: "auto", True: "window", False: "browser"}[in_window]
+        serve(port=port, show=show, say=output.say)  # type: ignore[arg-type]
+
+
 MAIN, STEPS, LOOK = "The main job", "Step by step", "Look and check"
 
 app.command("protect", rich_help_panel=MAIN)(protect.protect)
 app.command("verify", rich_help_panel=MAIN)(verify.verify)
-app.command("publish", rich_help_panel=MAIN)(publish.publish)
+app.command("publish", rich_help_panel=MAIN)(finished.publish)
 app.command("demo", rich_help_panel=MAIN)(demo.demo)
-app.command("app", rich_help_panel=MAIN)(window.window)
+app.command("app", rich_help_panel=MAIN)(window)
 app.command("fit", rich_help_panel=STEPS)(bank.fit)
 app.command("apply", rich_help_panel=STEPS)(bank.apply)
 app.command("code-book", rich_help_panel=STEPS)(bank.code_book)
-app.command("merge", rich_help_panel=STEPS)(merge.merge)
+app.command("merge", rich_help_panel=STEPS)(finished.merge)
 app.add_typer(t2ue.app, name="t2ue", rich_help_panel=STEPS)
-app.command("preview", rich_help_panel=LOOK)(preview.preview)
-app.command("compare", rich_help_panel=LOOK)(compare.compare)
-app.command("inspect", rich_help_panel=LOOK)(inspect.inspect)
-app.command("list", rich_help_panel=LOOK)(listing.list_names)
+app.command("preview", rich_help_panel=LOOK)(protect.preview)
+app.command("compare", rich_help_panel=LOOK)(finished.compare)
+app.command("inspect", rich_help_panel=LOOK)(finished.inspect)
+app.command("list", rich_help_panel=LOOK)(doctor.list_names)
 app.command("doctor", rich_help_panel=LOOK)(doctor.doctor)

@@ -14,8 +14,7 @@ from ..records.config import spellings
 from ..records.text import counted, duration, pace
 from . import options
 from .boundary import guarded, prepare_torch, stopping
-from .output import NextStep, Output, free_name, quoted, tell_next
-from .progress import ProgressDisplay
+from .output import NextStep, Output, ProgressDisplay, free_name, quoted, tell_next
 from .protect import SourceArgument, tell_next_of, tell_problems, tell_summary
 
 if TYPE_CHECKING:

@@ -42,7 +42,7 @@ def pin_arithmetic() -> None:
 
 def prepare_torch() -> None:
     """Set up the memory allocator, then load torch. Commands that compute call this first; ``--help`` never does."""
-    from ..imaging.allocator import tune_allocator
+    from ..records.processes import tune_allocator
 
     tune_allocator()
     importlib.import_module("torch")

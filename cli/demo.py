@@ -8,13 +8,11 @@ from typing import Annotated
 
 import typer
 
-from ..records.config import Config, Option
-from ..records.shared_options import Device
+from ..records.config import Config, Device, Option
 from ..records.text import duration
 from . import options
 from .boundary import guarded, prepare_torch, stopping
-from .output import Output
-from .progress import ProgressDisplay
+from .output import Output, ProgressDisplay
 from .protect import tell_summary
 from .verify import tell_verdict
 

@@ -5,27 +5,31 @@ from __future__ import annotations
 import shlex
 import sys
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..protect.request.text_config import ApplyBundleConfig, AskConfig, BundleConfig
+from ..attacks.config import RetrievalConfig
+from ..protect.request.text_config import ApplyBundleConfig, AskConfig, BundleConfig, GeneratorConfig
 from ..records.config import Option
 from ..records.text import counted
 from . import options
-from .boundary import guarded, prepare_torch, stopping
-from .help import Commands
-from .output import NextStep, Output, free_name, quoted, tell_next
-from .progress import ProgressDisplay
+from .boundary import guarded, pin_arithmetic, prepare_torch, stopping
+from .options import Commands
+from .output import NextStep, Output, ProgressDisplay, free_name, quoted, tell_next
 from .protect import tell_next_of, tell_problems, tell_summary
-from .t2ue_train import train
-from .t2ue_verify import verify
+from .verify import tell_misfits, tell_missing_records, tell_verdict
 
 if TYPE_CHECKING:
+    from ..attacks import VerificationReport
+    from ..attacks.schema import Condition, Retrieval
     from ..imaging.captions import CaptionOptions
+    from ..protect.methods.t2ue import TrainProgress
     from ..protect.zero_contact import ApplyPlan, Asked, NoiseBundle, NoiseSource
+
 
 SHOWN = 5
 PLACES = {
@@ -154,8 +158,7 @@ def private_paths(request: Path) -> tuple[Path, Path]:
 
 
 def _caption_options(config: AskConfig) -> CaptionOptions:
-    from ..imaging.caption_files import read_class_names
-    from ..imaging.captions import CaptionOptions
+    from ..imaging.captions import CaptionOptions, read_class_names
 
     describe = None
     if config.captioner is not None:
@@ -370,6 +373,175 @@ def inspect(
                 "sound": True,
             }
         )
+
+
+@options.takes_options(GeneratorConfig)
+def train(
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="New folder for the generator.")],
+    given: options.Given,
+    terminal: options.Terminal,
+) -> None:
+    """Train a generator that turns captions into noise. A GPU helps; the small sizes do without.
+
+    On a CPU it computes with the instructions that all processors have, in one thread: the same command gives the same
+    generator on another machine, too.
+
+    Stopped or killed, the same command goes on where it was.
+    """
+    output = terminal.output
+    with guarded(output, debug=terminal.debug, stopped="Stopped. The same command goes on where it was."):
+        config = GeneratorConfig.of(given)
+        # A GPU has its own arithmetic, and a CPU beside it no need of it.
+        if not config.device.startswith(("cuda", "mps")):
+            pin_arithmetic()
+        prepare_torch()
+        from ..protect.methods.t2ue.generator_training import TrainRequest, make_generator
+        from ..records.progress import interruptible
+
+        recipe = {name: getattr(config, name) for name in ("steps", "batch_size", "diversity")}
+        request = TrainRequest(
+            out=out,
+            pairs=config.pairs,
+            coco=config.coco,
+            surrogate=config.surrogate,
+            side=None if config.size is None else int(config.size),
+            epsilon=config.bound,
+            preset=config.preset,
+            seed=config.seed,
+            device=config.device,
+            resume=config.resume,
+            recipe={
+                **{name: value for name, value in recipe.items() if value is not None},
+                **({} if config.mismatched else {"mismatched": False}),
+            },
+            weights=config.policy,
+        )
+        with ProgressDisplay(output) as progress, interruptible(stopping(output)) as stop:
+
+            def tell(step: TrainProgress) -> None:
+                losses = ", ".join(f"{name} {value:.2f}" for name, value in step.losses.items())
+                progress("train", step.step, step.steps, losses)
+
+            report = make_generator(request, progress=tell, stop=lambda: stop.requested)
+        measures = report.measures
+        output.say(f"A generator after {counted(report.steps, 'step')}: {out}", style="bold")
+        output.facts(
+            [
+                ("losses", ", ".join(f"{name} {value:.2f}" for name, value in report.losses.items())),
+                ("one caption, two random vectors", f"noises have a cosine of {measures.same_text:.2f}"),
+                ("two classes", f"noises have a cosine of {measures.other_class:.2f}"),
+                ("at the bound", f"{measures.saturated:.0%} of the values"),
+            ]
+        )
+        if measures.same_text > 0.9:
+            output.warn(
+                "Noises of one caption are nearly the same whatever the random vector: who knows the caption and has "
+                "the generator can subtract them. --diversity 1 keeps them apart."
+            )
+        words = f"bitterant protect PHOTOS PROTECTED --method t2ue -g {quoted(out)}"
+        output.say(f"It is used by: {words}", style="bold", whole=True)
+        output.result({"generator": str(out), "steps": report.steps, "losses": report.losses,
+                       "measures": measures.facts()})  # fmt: skip
+
+
+@options.takes_options(RetrievalConfig)
+def verify(
+    clean: Annotated[Path, typer.Argument(metavar="CLEAN", help="The originals, with their captions.")],
+    protected: Annotated[Path, typer.Argument(metavar="PROTECTED", help="The protected copies of the same pictures.")],
+    given: options.Given,
+    terminal: options.Terminal,
+) -> None:
+    """Step 4, by the owner: train a CLIP on CLEAN, on PROTECTED and on random noise, and compare what it finds.
+
+    It learns from pictures and captions, then has to find the caption of each test picture and the picture of each
+    caption. For class folders there is also 'bitterant verify'. Exit code 5: the result is not valid, since copies are
+    not as they should be or the clean CLIP itself learned too little.
+    """
+    output = terminal.output
+    with guarded(output, debug=terminal.debug, stopped="Stopped. Nothing was decided; the same command starts over."):
+        config = RetrievalConfig.of(given)
+        prepare_torch()
+        from dataclasses import replace
+
+        from .. import attacks
+        from ..imaging.captions import CaptionOptions, read_class_names
+
+        captions = CaptionOptions(
+            source=config.source,
+            column=config.column,
+            coco=config.coco,
+            class_names={} if config.class_names is None else read_class_names(config.class_names),
+        )
+        with ProgressDisplay(output) as progress:
+            result = attacks.verify_retrieval(
+                clean,
+                protected,
+                test=config.test,
+                captions=captions,
+                test_captions=None if config.test_coco is None else replace(captions, coco=config.test_coco),
+                report=config.report,
+                victim=config.victim,
+                seeds=config.seeds,
+                epochs=config.epochs,
+                resolution=config.resolution,
+                seed=config.seed,
+                device=config.device,
+                **config.fetching(),
+                progress=progress,
+            )
+        tell_ranks(output, result)
+        tell_verdict(output, result, config.report)
+        tell_misfits(output, result)
+        tell_missing_records(output, result, protected)
+        output.result(result.model_dump(mode="json"))
+        raise typer.Exit(result.exit_code())
+
+
+def tell_ranks(output: Output, result: VerificationReport) -> None:
+    """Print one table for each way in which captions and pictures were asked for."""
+    from ..attacks.terms import TASK_TITLES
+
+    several = len(result.plan.victim_seeds) > 1
+    for condition in result.conditions:
+        if condition.retrieval is None:
+            continue
+        title = TASK_TITLES[condition.retrieval.task]
+        output.say(f"{title}, in %" + (", mean ± standard deviation" if several else ""))
+        for line in _table(_rows(condition, condition.retrieval)):
+            output.say(f"  {line}")
+        output.say()
+
+
+def _rows(condition: Condition, found: Retrieval) -> list[list[str]]:
+    from ..attacks.terms import ARM_WORDS
+
+    rows = [["trained on", *(f"Hit@{k}" for k in found.chance), "median rank", f"left of Hit@{found.k}"]]
+    for arm, ranking in found.arms.items():
+        hits = []
+        for k in found.chance:
+            deviation = ranking.deviation(k)
+            hits.append(f"{100 * ranking.hit(k):.1f}" + ("" if deviation is None else f" ± {100 * deviation:.1f}"))
+        left = ""
+        if arm == "protected":
+            rho = condition.rho
+            left = "not known"
+            if condition.status == "ok" and rho is not None:
+                left = f"{100 * rho.estimate:.0f} % ({100 * rho.low:.0f} to {100 * rho.high:.0f})"
+        rows.append([ARM_WORDS.get(arm, arm), *hits, f"{ranking.median_rank:.0f}", left])
+    rows.append(["guessing", *(f"{100 * value:.1f}" for value in found.chance.values()), f"{found.chance_rank}", ""])
+    return rows
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The first column to the left, the others to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.rjust(width) if column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
 
 
 app = Commands(

@@ -12,8 +12,7 @@ from ..errors import ConfigError
 from ..records.text import counted
 from . import options
 from .boundary import guarded, prepare_torch
-from .output import Output
-from .progress import ProgressDisplay
+from .output import Output, ProgressDisplay
 
 if TYPE_CHECKING:
     from ..attacks import VerificationReport

@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .._lazy import lazy_exports
+from ..records.config import MAX_PIXELS
 from ..records.files import sweep_temporaries, sweep_temporaries_of, write_atomic
 from ..records.manifest import image_key
 from ..records.places import sha256_file
-from ..records.shared_options import MAX_PIXELS
 from .codec import Header, decode, read_header
 from .encoding import encode, output_name, resolve_output_names
 from .formats import EXTENSIONS

@@ -29,8 +29,8 @@ from PIL import (
 )
 
 from ..errors import ImageError
+from ..records.config import MAX_PIXELS
 from ..records.places import open_regular
-from ..records.shared_options import MAX_PIXELS
 from .exif import check_tiff, count_tiff_pages
 from .formats import (
     COUNTED_FRAMES,

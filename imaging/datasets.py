@@ -19,15 +19,14 @@ import numpy as np
 import torch
 
 from ..errors import ConfigError, FolderError, ImageError, LabelError
+from ..records.config import MAX_PIXELS
 from ..records.manifest import image_key
 from ..records.places import read_regular, sha256_file
-from ..records.shared_options import MAX_PIXELS
 from .codec import decode, read_header
 from .image_set import ImageSet, Writable
-from .items import as_picture, is_picture, is_tensor
 from .loading import auto_resolution, load_image_set, median_size
 from .perturb import opacity, squash
-from .picture import Picture
+from .picture import Picture, as_picture, is_picture, is_tensor
 from .scan import scan_source
 
 logger = logging.getLogger(__name__)

@@ -27,7 +27,7 @@ from typing import Any, BinaryIO, Final, Protocol, cast
 import numpy as np
 
 from ..errors import ImageError
-from ..records.shared_options import MAX_PIXELS
+from ..records.config import MAX_PIXELS
 from ..records.threads import Attempt
 from .codec import decode
 from .picture import Picture

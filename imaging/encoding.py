@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from ..errors import ConfigError, ImageError
+from ..records.config import FormatPolicy
 from ..records.on_disk import Names, Table, as_blob
-from ..records.shared_options import FormatPolicy
 from .exif import Directory, Tag, graft_into_tiff, parse_exif
 from .formats import EXTENSIONS, format_of_file
 from .metadata import insert_chunks

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError, LabelError
-from ..records.shared_options import MAX_PIXELS
+from ..records.config import MAX_PIXELS
 
 
 def images_of(given: Any) -> Tensor:

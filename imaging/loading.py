@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 import numpy as np
 
 from ..errors import ConfigError, ImageError
+from ..records.config import MAX_PIXELS
 from ..records.manifest import image_key
 from ..records.places import open_regular
-from ..records.shared_options import MAX_PIXELS
 from ..records.threads import Attempt, Patience, patient_map
 from .codec import read_header
 from .decoders import Decoders

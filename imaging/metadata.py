@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, Final, get_args
 from PIL import ImageFile, IptcImagePlugin, TiffImagePlugin
 
 from ..errors import ConfigError
-from ..records.shared_options import Mark, MetadataPolicy
+from ..records.config import Mark, MetadataPolicy
 from .exif import Directory, Tag, build_exif, parse_exif, read_tiff_tags
 from .xmp import clean_xmp, forbid_training, forbids_training, keep_rights, xmp_orientation
 

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import BudgetExceeded, ConfigError
-from ..records.shared_options import Fit
+from ..records.config import Fit
 from .picture import FULLY_TRANSPARENT, Picture
 from .visibility import structural_similarity
 

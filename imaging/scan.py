@@ -16,11 +16,10 @@ from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 
 from ..errors import FolderError
-from ..records.beside import part_of
 from ..records.files import TEMPORARY_PREFIX
 from ..records.manifest import HIDDEN
 from ..records.on_disk import Names, Rows, Table, as_blob
-from ..records.run_records import RECORD_NAMES
+from ..records.run_records import RECORD_NAMES, part_of
 from ..records.run_state import STATE_PREFIX
 from ..records.text import counted, counted_of, some
 from .formats import EXTENSIONS, MAX_FILE_BYTES

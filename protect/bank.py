@@ -25,9 +25,9 @@ from torch import Tensor
 from .._version import __version__
 from ..errors import BankError, BudgetExceeded, ConfigError
 from ..imaging import Budget, Picture, add_delta, write_atomic
-from ..imaging.items import as_picture, picture_like
+from ..imaging.picture import as_picture, picture_like
+from ..records.config import Granularity
 from ..records.files import in_stable_order
-from ..records.shared_options import Granularity
 from ..records.text import parse_json
 from .bank_file import StoredLevels, open_bank
 from .batches import apply_set, stored

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import numpy as np
 
 from ..errors import ConfigError, LabelError
-from ..imaging.items import as_picture, is_tensor, picture_like
 from ..imaging.perturb import place_delta
+from ..imaging.picture import as_picture, is_tensor, picture_like
 from ..records.manifest import image_key
 
 if TYPE_CHECKING:

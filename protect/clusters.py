@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..errors import BankError, ConfigError
 from ..imaging import ImageSet
-from ..records.shared_options import NO_WEIGHTS, WeightsPolicy
+from ..records.config import NO_WEIGHTS, WeightsPolicy
 from ..surrogates import FrozenSurrogate, Precision, Surrogate, choose_precision, create_surrogate, resolve_device
 from ..surrogates.freezing import fit_kmeans, frozen_features, in_one_order
 from .bank import Bank

@@ -11,7 +11,7 @@ from torchvision.transforms import v2
 from ..errors import BankError, ConfigError, LabelError
 from ..imaging import Picture, add_delta, image_key
 from ..imaging.datasets import Column, DatasetReader, Label, class_of, find_places, label_of
-from ..imaging.items import as_picture, is_tensor, picture_like
+from ..imaging.picture import as_picture, is_tensor, picture_like
 from .bank import Bank
 from .textures import TextureBank
 

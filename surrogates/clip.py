@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import ConfigError, SetupError, UnknownNameError, WeightsError
-from ..records.shared_options import WeightsPolicy
+from ..records.config import WeightsPolicy
 from .base import Surrogate
 from .weights import load_state
 

@@ -31,7 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import ConfigError, SetupError, UnknownNameError, WeightsError
-from ..records.shared_options import NO_WEIGHTS, WeightsPolicy
+from ..records.config import NO_WEIGHTS, WeightsPolicy
 from .base import Normalise, Resize
 from .clip import ClipSurrogate, build_clip, find_clip_weights
 from .weights import LITE0_MEAN, LITE0_STD, build_efficientnet_lite0

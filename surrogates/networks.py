@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import SetupError
-from ..records.shared_options import WeightsPolicy
+from ..records.config import WeightsPolicy
 from .weights import load_weights
 
 

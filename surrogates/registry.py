@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError, SetupError, UnknownNameError
-from ..records.shared_options import NO_WEIGHTS, WeightsPolicy
+from ..records.config import NO_WEIGHTS, WeightsPolicy
 from .arithmetic import own_randomness
 from .base import IMAGENET_MEAN, IMAGENET_STD, Surrogate
 from .clip import build_clip, check_clip_name, find_clip_weights

@@ -22,7 +22,7 @@ from bitterant.attacks.adversaries import adversary_classes
 from bitterant.attacks.terms import TIERS
 from bitterant.cli.app import app
 from bitterant.protect import method_names
-from bitterant.records.shared_options import STRENGTHS
+from bitterant.records.config import STRENGTHS
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"

@@ -1,10 +1,9 @@
 """From answers to a verdict: accuracies with intervals, validity gates, grades, and what to keep in mind."""
 
 from .analysis import Measured, MeasuredArm, analyse, describe
-from .caveats import about_files, about_labels, about_numbers, about_size, list_caveats
 from .gates import FAILURES, check_conditions, check_data, check_gates, check_sound, decisive_failures, in_order
 from .grading import RULE
-from .verdict import conclude, trainer_results
+from .verdict import about_files, about_labels, about_numbers, about_size, conclude, list_caveats, trainer_results
 
 __all__ = [
     "FAILURES",

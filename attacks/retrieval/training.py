@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...errors import ConfigError, SetupError, UnknownNameError
-from ...records.shared_options import NO_WEIGHTS, WeightsPolicy
+from ...records.config import NO_WEIGHTS, WeightsPolicy
 from ...surrogates import create_surrogate, crop_flip, draw_crops, own_randomness, pad_images
 from ...surrogates.arithmetic import one_thread
 from ...surrogates.base import Normalise, Resize

@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from ...errors import ConfigError, FolderError, LabelError, OutputError, ResumeError
-from ...imaging.allocator import giving_back
 from ...imaging.loading import FileProblem, auto_resolution, load_image_set
 from ...records.config import Problems, takes
-from ...records.files import put_in_place, sweep_temporaries_of, write_atomic
-from ...records.locks import exclusive
+from ...records.files import exclusive, put_in_place, sweep_temporaries_of, write_atomic
 from ...records.places import StillThere, sha256_file
+from ...records.processes import giving_back
 from ...records.progress import ProgressCallback, StopRequest, silent
 from ...records.run_file import json_safe, versions
 from ...records.run_state import (

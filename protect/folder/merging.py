@@ -18,8 +18,7 @@ from pathlib import Path
 
 from ...errors import ConfigError, FolderError, OutputError, ResumeError
 from ...imaging.visibility import FLIP_MISSING, flip_available
-from ...records.files import atomic_file, sweep_temporaries, sync_folder, write_atomic
-from ...records.locks import exclusive
+from ...records.files import atomic_file, exclusive, sweep_temporaries, sync_folder, write_atomic
 from ...records.manifest import ManifestRow, count_statuses, open_manifest
 from ...records.on_disk import Names
 from ...records.places import lies_in, read_regular, sha256_file

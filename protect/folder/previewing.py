@@ -15,11 +15,10 @@ from ...imaging.loading import FileProblem, auto_resolution, entry_key, load_ima
 from ...imaging.perturb import Budget, add_delta
 from ...imaging.picture import Picture
 from ...imaging.scan import Entry, FolderScan, scan_source
-from ...records.config import Problems
+from ...records.config import MAX_PIXELS, Problems
 from ...records.places import sha256_file
-from ...records.shared_options import MAX_PIXELS
 from ..request import FitConfig, check_fit
-from ..request.suitability import choose_method
+from ..request.checks import choose_method
 
 #: What a picture gets at the budget of a name, in 8-bit levels.
 _Noise = Callable[[Picture, str], np.ndarray]

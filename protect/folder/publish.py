@@ -25,8 +25,7 @@ from ...imaging.formats import is_picture_name
 from ...imaging.label_maps import partner_of, partner_stem
 from ...imaging.scan import is_own_file
 from ...imaging.tables import TABLE_NAMES, visit_names
-from ...records.files import TEMPORARY_PREFIX, sweep_temporaries, sync_folder, write_atomic
-from ...records.locks import exclusive
+from ...records.files import TEMPORARY_PREFIX, exclusive, sweep_temporaries, sync_folder, write_atomic
 from ...records.manifest import ManifestRow, count_statuses
 from ...records.places import lies_in, read_regular
 from ...records.progress import ProgressCallback, StopRequest, silent

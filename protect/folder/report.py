@@ -16,12 +16,11 @@ from ...records.files import write_atomic
 from ...records.text import counted
 
 if TYPE_CHECKING:
-    from ...records.figures import Figure, Figures
     from ...records.manifest import ManifestRow
     from ...records.run_file import RunFile
     from ...records.run_records import RecordsPlace, RunRecords
     from .session import Session
-    from .tally import Tally
+    from .tally import Figure, Figures, Tally
 
 _TELLING = (
     "bitterant-report.html, bitterant-run.json and bitterant-manifest.jsonl show some originals and what was added to "

@@ -16,18 +16,18 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
 from ...errors import BankError, ConfigError, OutputError, ResumeError
-from ...imaging.allocator import giving_back
 from ...imaging.encoding import CopyNames, OutputNames, resolve_output_names
 from ...imaging.scan import FolderScan
 from ...imaging.visibility import FLIP_MISSING, flip_available
+from ...records.config import Fit
 from ...records.files import atomic_file, sweep_temporaries, sync_folder, write_atomic
 from ...records.manifest import ManifestRow, ManifestWriter, open_manifest
 from ...records.on_disk import Names
 from ...records.places import StillThere, open_regular, sha256_file
+from ...records.processes import giving_back
 from ...records.progress import ProgressCallback, StopRequest
 from ...records.run_file import RunFile, Shard, Timing, json_safe, versions
 from ...records.run_state import InputList, InputRecord, Journal, RunState, plan_hash
-from ...records.shared_options import Fit
 from ...records.threads import patient_map
 from ..request import Request, WriteConfig
 from .fitting import FittedBank, doubts, fit_and_keep, load_fitted, read_inputs

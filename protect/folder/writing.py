@@ -35,12 +35,12 @@ from ...imaging.perturb import Budget, Change, add_delta, measure_change, share_
 from ...imaging.picture import Picture
 from ...imaging.tables import TABLE_NAMES, visit_names
 from ...imaging.visibility import measure_visibility
+from ...records.config import Fit, Mark, MetadataPolicy
 from ...records.files import write_atomic
 from ...records.manifest import ManifestRow
 from ...records.on_disk import Names, Table, as_blob
 from ...records.places import StillThere, read_regular
 from ...records.run_state import InputRecord, Journal
-from ...records.shared_options import Fit, Mark, MetadataPolicy
 from ...records.threads import Attempt
 from .inputs import Job, NoiseStore
 

@@ -10,7 +10,7 @@ from .table import METHODS
 if TYPE_CHECKING:
     from .base import FitContext, FitEstimate, FitProgress, Method
     from .beo import BayesErrorAscent
-    from .beo.fit import BeoRecipe
+    from .beo.method import BeoRecipe
     from .emn import ErrorMinimizing
     from .minimization import MinimizationRecipe
     from .noise import RandomNoise
@@ -54,7 +54,7 @@ __getattr__, __dir__ = lazy_exports(
         "base": ("FitContext", "FitEstimate", "FitProgress", "Method"),
         "registry": ("create_method", "method_class", "method_names", "method_origin", "register_method"),
         **{module: (name,) for module, name in METHODS.values()},
-        "beo.fit": ("BeoRecipe",),
+        "beo.method": ("BeoRecipe",),
         "minimization": ("MinimizationRecipe",),
         "recipe": ("CraftingRecipe", "MethodRecipe"),
         "t2ue.method": ("T2ueRecipe",),

@@ -23,8 +23,8 @@ from torch import Tensor
 from ..._version import __version__
 from ...errors import ConfigError, FitError, LabelError
 from ...imaging import Budget, FeatureExtractor, ImageSet
+from ...records.config import Granularity, WeightsPolicy
 from ...records.secrets import RunKey
-from ...records.shared_options import Granularity, WeightsPolicy
 from ...surrogates import ChosenPrecision, resolve_device
 from ..bank import Bank
 from ..cluster_index import ClusterIndex

@@ -17,8 +17,19 @@ from pydantic.fields import FieldInfo
 
 from ...errors import BitterantError, ConfigError, UnknownNameError
 from ...imaging import Budget
-from ...records.config import Config, Problems, Refusal, accepted, kinds, limits
-from ...records.shared_options import NO_WEIGHTS, Granularity, Schedule, Seed, WeightsPolicy
+from ...records.config import (
+    NO_WEIGHTS,
+    Config,
+    Granularity,
+    Problems,
+    Refusal,
+    Schedule,
+    Seed,
+    WeightsPolicy,
+    accepted,
+    kinds,
+    limits,
+)
 from ...surrogates import Precision
 
 SURROGATE = "small-cnn"

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from ...errors import ConfigError, UnknownNameError
 from ...plugins import PlugIns, adding_classes, origin_of
-from ...records.shared_options import Schedule
+from ...records.config import Schedule
 from ...surrogates import Precision
 from .base import DefaultFor, Method
 from .recipe import CraftingRecipe, unknown

@@ -12,27 +12,32 @@ from pydantic import BeforeValidator, Field
 
 from ...errors import ConfigError
 from ...plugins import entry_names
-from ...records.config import Config, Option, at_least, checked, one_or_more, reading
-from ...records.processes import available_cpus
-from ...records.run_file import Shard
-from ...records.run_records import RecordsPlace
-from ...records.shared_options import (
+from ...records.config import (
     MAX_PIXELS,
     BudgetConfig,
+    Config,
     Device,
     FormatPolicy,
     Granularity,
     Mark,
     MetadataPolicy,
+    Option,
     Precision,
     Resolution,
     Schedule,
     Strength,
     WeightsConfig,
     WeightsKeywords,
+    at_least,
     check_executor,
     check_seed,
+    checked,
+    one_or_more,
+    reading,
 )
+from ...records.processes import available_cpus
+from ...records.run_file import Shard
+from ...records.run_records import RecordsPlace
 from ...records.text import parse_json, quoted
 from ..methods.table import METHODS
 

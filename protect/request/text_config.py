@@ -8,8 +8,18 @@ from typing import Annotated, Final, Literal
 from pydantic import BeforeValidator
 
 from ...errors import ConfigError
-from ...records.config import Option, at_least, checked, one_or_more
-from ...records.shared_options import BudgetConfig, CaptionsConfig, Device, Fit, Seed, WeightsConfig
+from ...records.config import (
+    BudgetConfig,
+    CaptionsConfig,
+    Device,
+    Fit,
+    Option,
+    Seed,
+    WeightsConfig,
+    at_least,
+    checked,
+    one_or_more,
+)
 from .config import MetadataPolicy, WriteConfig, WriteKeywords
 
 MAX_EPSILON: Final = 16.0

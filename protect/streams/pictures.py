@@ -12,8 +12,8 @@ from ...imaging.encoding import output_name
 from ...imaging.formats import HEAD_BYTES, TOO_LARGE, describe_unknown, sniff_format
 from ...imaging.label_maps import is_label_map
 from ...imaging.shards import Held, ParquetShard, Replaced, Sample, Shard, TarShard
+from ...records.config import FormatPolicy
 from ...records.manifest import ManifestRow, image_key
-from ...records.shared_options import FormatPolicy
 from ...records.threads import Attempt
 from ..folder.writing import NOTHING_FOR_IT, PictureWriter
 

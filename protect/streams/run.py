@@ -15,16 +15,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from ...errors import BankError, OutputError, ResumeError
-from ...imaging.allocator import giving_back
 from ...imaging.loading import FileProblem
 from ...imaging.perturb import FLOAT32_SLACK
 from ...records.cluster import RayConnection
-from ...records.locks import exclusive
+from ...records.config import cluster_address
+from ...records.files import exclusive
 from ...records.manifest import ManifestRow
+from ...records.processes import giving_back
 from ...records.progress import ProgressCallback
 from ...records.run_file import versions
 from ...records.run_state import explain_settings
-from ...records.shared_options import cluster_address
 from ...records.stores import LocalStore, Store
 from ...records.text import counted, some
 from ...records.threads import ordered_map

@@ -21,9 +21,9 @@ from ...imaging.label_maps import may_be_label_map, partner_stem
 from ...imaging.loading import FileProblem
 from ...imaging.scan import LINK, Layout, find_layout, is_caption_name, is_own_file, why_left_aside, why_not_a_picture
 from ...imaging.shards import format_named, is_packed_name, is_parquet_name, is_tar_name
+from ...records.config import FormatPolicy
 from ...records.manifest import HIDDEN
 from ...records.places import lies_in
-from ...records.shared_options import FormatPolicy
 from ...records.stores import Item, LocalStore, RemoteStore, Store, is_url, masked, open_store, why_unsafe
 from ...records.text import counted
 from ..request.places import overlap_problem

@@ -26,10 +26,9 @@ from safetensors.numpy import save
 
 from ..._version import __version__
 from ...errors import BankError, ConfigError, ImageError, LabelError
-from ...imaging.items import as_picture, picture_like
 from ...imaging.masking import amplitude
 from ...imaging.perturb import Budget, add_delta
-from ...imaging.picture import Picture
+from ...imaging.picture import Picture, as_picture, picture_like
 from ...records.files import in_stable_order, write_atomic
 from ...records.text import parse_json
 from ..batches import apply_set, one_by_one

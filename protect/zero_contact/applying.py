@@ -20,12 +20,11 @@ import numpy as np
 from ...errors import BundleError, ConfigError
 from ...imaging.perturb import Budget
 from ...imaging.picture import Picture
-from ...records.config import Problems, takes
+from ...records.config import Fit, Problems, takes
 from ...records.files import write_atomic
 from ...records.progress import ProgressCallback, StopRequest, silent
 from ...records.run_file import json_safe, read_run_file
 from ...records.run_state import InputRecord
-from ...records.shared_options import Fit
 from ..folder.inputs import hash_inputs
 from ..folder.report import RunSummary
 from ..folder.run import FolderRun

@@ -25,10 +25,10 @@ from safetensors import SafetensorError, safe_open
 from ..._version import __version__
 from ...errors import BudgetExceeded, BundleError, ConfigError
 from ...imaging.perturb import Budget
+from ...records.config import Fit
 from ...records.files import atomic_file, check_free, write_atomic
 from ...records.places import open_regular
 from ...records.progress import ProgressCallback, silent
-from ...records.shared_options import Fit
 from ...records.text import parse_json, read_json
 from .request import ID_PATTERN, NoiseRequest, RequestMap
 

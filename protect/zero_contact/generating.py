@@ -19,14 +19,14 @@ from typing import Any, Final, Literal, Protocol, get_args
 import numpy as np
 
 from ...errors import BudgetExceeded, ConfigError, RequestError, UnknownNameError, WeightsError
-from ...imaging.caption_files import CLASS_TEMPLATES, fill_template
+from ...imaging.captions import CLASS_TEMPLATES, fill_template
 from ...imaging.encoding import encode
 from ...imaging.perturb import Budget, place_delta, shrink_delta
 from ...imaging.picture import Picture
+from ...records.config import Fit
 from ...records.files import atomic_file, check_free, write_atomic
 from ...records.progress import ProgressCallback, StopRequest, silent
 from ...records.secrets import LEAST_SECRET, derive, seed_of
-from ...records.shared_options import Fit
 from .bundle import (
     SHARD_BYTES,
     BundleInfo,

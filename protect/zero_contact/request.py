@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from ...errors import RequestError
+from ...records.config import MAX_PIXELS
 from ...records.places import open_regular
-from ...records.shared_options import MAX_PIXELS
 from ...records.text import parse_json, read_json
 
 ID_PATTERN: Final = re.compile(r"[0-9a-f]{16}")

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bitterant.errors import BitterantError, ImageError
-from bitterant.imaging.allocator import tune_allocator
+from bitterant.records.processes import tune_allocator
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's about damaged files
 pytest.importorskip("pyarrow", reason="its tables are among what is damaged")

@@ -14,8 +14,7 @@ import pytest
 import typer
 
 from bitterant.cli.boundary import guarded
-from bitterant.cli.output import Output
-from bitterant.cli.progress import ProgressDisplay
+from bitterant.cli.output import Output, ProgressDisplay
 from bitterant.errors import (
     REPORT_A_BUG,
     BudgetExceeded,

@@ -12,8 +12,7 @@ from typer.testing import CliRunner
 
 from bitterant.cli.options import Given, Terminal, takes_options
 from bitterant.errors import ConfigError
-from bitterant.records.config import Config, Option, at_least, one_or_more
-from bitterant.records.shared_options import BudgetConfig
+from bitterant.records.config import BudgetConfig, Config, Option, at_least, one_or_more
 
 seen: dict[str, Any] = {}
 app = typer.Typer()

@@ -18,7 +18,7 @@ from typer.testing import Result
 from bitterant.imaging.encoding import resolve_output_names
 from bitterant.imaging.scan import scan_folder
 from bitterant.protect.folder import writing
-from bitterant.records.locks import exclusive
+from bitterant.records.files import exclusive
 from bitterant.records.run_state import StateFiles
 
 Run = Callable[..., Result]

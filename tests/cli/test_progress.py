@@ -10,8 +10,7 @@ from typing import Any, cast
 import pytest
 from rich.console import Console
 
-from bitterant.cli.output import Output
-from bitterant.cli.progress import ProgressDisplay
+from bitterant.cli.output import Output, ProgressDisplay
 from bitterant.protect.methods.minimization import MinimizationFit
 from bitterant.records.text import duration, pace
 

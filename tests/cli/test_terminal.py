@@ -17,8 +17,7 @@ from rich.console import Console
 from typer.testing import Result
 
 from bitterant.cli.boundary import guarded
-from bitterant.cli.output import Output
-from bitterant.cli.progress import ProgressDisplay
+from bitterant.cli.output import Output, ProgressDisplay
 from bitterant.protect import TextureBank
 from bitterant.protect.zero_contact.bundle import BundleInfo, TensorPlan, write_bundle
 

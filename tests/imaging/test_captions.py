@@ -14,15 +14,17 @@ from PIL import Image
 
 from bitterant.errors import CaptionError, ImageError, UnknownNameError
 from bitterant.imaging import scan_folder
-from bitterant.imaging.caption_files import (
+from bitterant.imaging.captions import (
     CLASS_TEMPLATES,
+    CaptionOptions,
+    CaptionSet,
     check_template,
     class_words,
     fill_template,
     normalise_caption,
+    read_captions,
     read_class_names,
 )
-from bitterant.imaging.captions import CaptionOptions, CaptionSet, read_captions
 
 
 def put(root: Path, *names: str) -> Path:

@@ -12,7 +12,7 @@ from torchvision import tv_tensors
 
 from bitterant.errors import ConfigError
 from bitterant.imaging import ImageSet
-from bitterant.imaging.items import as_picture, picture_like
+from bitterant.imaging.picture import as_picture, picture_like
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)

@@ -16,7 +16,7 @@ from PIL import Image
 from bitterant.errors import ConfigError
 from bitterant.imaging import Entry, encoding, output_name, resolve_output_names, scan_folder
 from bitterant.imaging.formats import format_of_file
-from bitterant.records.shared_options import FormatPolicy
+from bitterant.records.config import FormatPolicy
 
 
 def entries(*names: str) -> list[Entry]:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from bitterant.errors import OutputError, ResumeError
-from bitterant.records import locks
-from bitterant.records.locks import exclusive, holding
+from bitterant.records import files
+from bitterant.records.files import exclusive, holding
 
 
 def test_a_second_run_on_one_folder_is_refused_and_does_not_free_the_first(tmp_path: Path) -> None:
@@ -30,7 +30,7 @@ def test_a_lock_is_not_held_twice_when_its_file_is_replaced_under_way(
 ) -> None:
     """Between our opening and our locking of the file its holder ends and removes it, and another run may take it."""
     lock = tmp_path / ".bitterant-state.lock"
-    real, others = locks.lock_descriptor, []
+    real, others = files.lock_descriptor, []
 
     def lock_late(descriptor: int, *, blocking: bool) -> bool:
         if not others:
@@ -40,7 +40,7 @@ def test_a_lock_is_not_held_twice_when_its_file_is_replaced_under_way(
                 assert real(others[0], blocking=False)
         return real(descriptor, blocking=blocking)
 
-    monkeypatch.setattr(locks, "lock_descriptor", lock_late)
+    monkeypatch.setattr(files, "lock_descriptor", lock_late)
     if not next_holder:
         with exclusive(lock):
             assert lock.exists(), "what is held is not what the next run will see"
@@ -71,7 +71,7 @@ def test_a_killed_process_blocks_nobody(tmp_path: Path) -> None:
     script = "\n".join(
         [
             "import sys, pathlib",
-            "from bitterant.records.locks import exclusive",
+            "from bitterant.records.files import exclusive",
             "with exclusive(pathlib.Path(sys.argv[1])):",
             "    print('held', flush=True)",
             "    sys.stdin.read()",
@@ -97,7 +97,7 @@ def test_a_disk_without_locks_is_written_to_all_the_same(
     def refuse(descriptor: int, *, blocking: bool) -> bool:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(locks, "lock_descriptor", refuse)
+    monkeypatch.setattr(files, "lock_descriptor", refuse)
     with exclusive(tmp_path / "lock"):
         assert "cannot be locked" in caplog.text
     assert not list(tmp_path.iterdir())

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ....errors import ConfigError
-from ....imaging.caption_files import GENERATOR_TEMPLATES
+from ....imaging.captions import GENERATOR_TEMPLATES
 from ....surrogates.image_text import imagenet_class_names
 
 

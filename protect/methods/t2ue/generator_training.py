@@ -16,12 +16,11 @@ from typing import Any, Literal
 import torch
 
 from ....errors import ConfigError, FolderError, Interrupted, OutputError
-from ....imaging.caption_files import GENERATOR_TEMPLATES
-from ....imaging.captions import CaptionOptions, read_captions
+from ....imaging.captions import GENERATOR_TEMPLATES, CaptionOptions, read_captions
 from ....imaging.loading import load_image_set
 from ....imaging.scan import scan_folder
+from ....records.config import NO_WEIGHTS, WeightsPolicy
 from ....records.files import write_atomic
-from ....records.shared_options import NO_WEIGHTS, WeightsPolicy
 from ....surrogates import own_randomness, resolve_device
 from ....surrogates.image_text import check_image_text, create_image_text
 from ..checkpoint import Checkpoint, Stopped

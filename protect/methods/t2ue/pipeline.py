@@ -22,7 +22,7 @@ from diffusers.utils.outputs import BaseOutput
 from torch import Tensor, nn
 
 from ....errors import ConfigError, WeightsError
-from ....records.shared_options import NO_WEIGHTS, WeightsPolicy
+from ....records.config import NO_WEIGHTS, WeightsPolicy
 from ....records.text import read_json
 from ....surrogates.image_text import ConseTexts, MiniLM, TextTower, create_text_tower
 from .generator import NoiseGenerator, SSANoiseGenerator

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ....errors import WeightsError
+from ....records.config import NO_WEIGHTS, WeightsPolicy
 from ....records.places import sha256_file
-from ....records.shared_options import NO_WEIGHTS, WeightsPolicy
 from ....surrogates import resolve_device
 
 if TYPE_CHECKING:

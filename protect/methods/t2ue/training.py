@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from ...._version import __version__
 from ....errors import ConfigError, FitError, UnknownNameError
-from ....imaging.caption_files import GENERATOR_TEMPLATES
+from ....imaging.captions import GENERATOR_TEMPLATES
 from ....surrogates import create_surrogate, crop_flip, draw_crops, own_randomness, pad_images
 from ....surrogates.image_text import ImageText
 from ..checkpoint import Checkpoint, State, pack_optimiser, part_of, run_resumable, unpack_optimiser

@@ -36,8 +36,7 @@ from ..recipe import CraftingRecipe, StepSize, own_surrogate, tenth_of_the_budge
 from ..registry import register_method
 from ..surrogate_training import delta_by_class
 from ..written import ResizeOperator
-from .patterns import GeneratorPatterns, Patterns, PixelPatterns
-from .pull import MOST, VERSIONS, FeaturePull, measure
+from .patterns import MOST, VERSIONS, FeaturePull, GeneratorPatterns, Patterns, PixelPatterns, measure
 
 Objective = Literal["labels", "features", "joint"]
 

@@ -10,8 +10,8 @@ import pytest
 from bitterant.attacks.adversaries import create_adversaries
 from bitterant.attacks.config import VerifyConfig
 from bitterant.attacks.evaluation.analysis import analyse
-from bitterant.attacks.evaluation.caveats import note_power
 from bitterant.attacks.evaluation.grading import RULE
+from bitterant.attacks.evaluation.verdict import note_power
 from bitterant.attacks.request import plan_conditions, resolve_request
 from bitterant.attacks.schema import Condition, Plan
 from bitterant.attacks.terms import Labelling

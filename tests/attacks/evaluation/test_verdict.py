@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bitterant.attacks.evaluation.caveats import note_gates, note_unchecked
 from bitterant.attacks.evaluation.gates import check_data, check_gates, set_aside
 from bitterant.attacks.evaluation.grading import RULE, grade_of
-from bitterant.attacks.evaluation.verdict import judge, requirement_met, tier_verdict
+from bitterant.attacks.evaluation.verdict import judge, note_gates, note_unchecked, requirement_met, tier_verdict
 from bitterant.attacks.facts import PairIssue, Spread
 from bitterant.attacks.schema import (
     ArmResult,

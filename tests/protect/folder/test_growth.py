@@ -13,7 +13,7 @@ from bitterant.imaging.perturb import share_kept
 from bitterant.protect.folder import plan as growth
 from bitterant.protect.folder import protect_folder
 from bitterant.protect.request import WriteConfig
-from bitterant.records.shared_options import FormatPolicy
+from bitterant.records.config import FormatPolicy
 
 NOISE: dict[str, Any] = {"method": "noise", "device": "cpu", "resolution": 16}
 

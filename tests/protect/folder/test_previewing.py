@@ -11,7 +11,7 @@ from PIL import Image
 from bitterant.errors import FolderError, UnknownNameError
 from bitterant.imaging import Budget, decode, sha256_file
 from bitterant.protect import Preview, create_method
-from bitterant.records.shared_options import STRENGTHS
+from bitterant.records.config import STRENGTHS
 
 BUDGETS: dict[str, Budget] = {name: Budget.from_levels(levels) for name, levels in STRENGTHS.items()}
 

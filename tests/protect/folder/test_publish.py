@@ -210,7 +210,7 @@ def test_a_destination_with_a_link_is_refused(kit: Any, out: Path) -> None:
 
 
 def test_a_folder_under_way_is_not_published(kit: Any, out: Path) -> None:
-    from bitterant.records.locks import exclusive
+    from bitterant.records.files import exclusive
 
     with exclusive(StateFiles(out).lock), pytest.raises(ResumeError, match="Another bitterant"):
         publish_folder(out, kit.root / "dest")

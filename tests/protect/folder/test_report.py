@@ -16,7 +16,7 @@ from bitterant.errors import ResumeError
 from bitterant.imaging import flip_available
 from bitterant.protect.folder import protect_folder
 from bitterant.protect.folder.report import Histogram, flatten, tables
-from bitterant.records.figures import Figure, Figures
+from bitterant.protect.folder.tally import Figure, Figures
 from bitterant.records.manifest import ManifestRow
 from bitterant.records.run_file import RunFile, json_safe, read_run_file
 

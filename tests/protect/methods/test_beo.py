@@ -330,7 +330,7 @@ class TestFit:
         assert "cross-fitted" in lines[-1]
 
     def test_large_sets_go_through_a_bank(self, tiny: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
-        for name in ("fit", "ascent"):
+        for name in ("method", "ascent"):
             monkeypatch.setattr(f"bitterant.protect.methods.beo.{name}.EXACT_LIMIT", 20)
         bank = BayesErrorAscent(**QUICK).fit(tiny)
         assert "bank of references" in bank.report["references"]
@@ -345,14 +345,14 @@ class TestFit:
     def test_a_body_that_keeps_its_weights_is_not_trained(
         self, tiny: ImageSet, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from bitterant.protect.methods.beo import fit as recipe
+        from bitterant.protect.methods.beo import method as recipe
 
         def fixed(name: str, *, num_classes: int, resolution: int, seed: int, **_: Any) -> Surrogate:
             net = create_surrogate(name, num_classes=num_classes, resolution=resolution, seed=seed).net
             return Surrogate(net, name=name, num_classes=num_classes, head_only=True)
 
         monkeypatch.setattr(recipe, "create_surrogate", fixed)
-        monkeypatch.setattr("bitterant.protect.methods.beo.fit.UNDERFIT", 1.0)
+        monkeypatch.setattr("bitterant.protect.methods.beo.method.UNDERFIT", 1.0)
         bank = BayesErrorAscent(**QUICK).fit(tiny)
         assert [row["steps"] for row in bank.report["trainings"]] == [0]
         assert int(bank.levels.abs().max()) > 0
@@ -390,8 +390,8 @@ class TestFit:
             return steps(self, *args, plain=plain, **more)
 
         monkeypatch.setattr(SurrogateTrainer, "steps", spy)
-        monkeypatch.setattr("bitterant.protect.methods.beo.fit.CLEAN_TARGET", -1.0)
-        monkeypatch.setattr("bitterant.protect.methods.beo.fit._LEAST_CAP", 50)
+        monkeypatch.setattr("bitterant.protect.methods.beo.method.CLEAN_TARGET", -1.0)
+        monkeypatch.setattr("bitterant.protect.methods.beo.method._LEAST_CAP", 50)
         method = BayesErrorAscent(**{**QUICK, "rounds": 2, "first_epochs": 2})
         plan = method.recipe.training(len(tiny))
         method.fit(tiny)
@@ -413,7 +413,7 @@ class TestRefusals:
         self, tiny: ImageSet, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Every picture in two classes, three times each: nothing can tell these apart."""
-        monkeypatch.setattr("bitterant.protect.methods.beo.fit._LEAST_CAP", 1)
+        monkeypatch.setattr("bitterant.protect.methods.beo.method._LEAST_CAP", 1)
         images = tiny.images[:6].repeat(6, 1, 1, 1)
         labels = torch.arange(36) // 18
         blind = ImageSet.from_tensors(images, labels, classes=["a", "b"], keys=[f"{i:02}" for i in range(36)])
@@ -431,7 +431,7 @@ class TestRefusals:
             list(ascent(copies, [model]).step())
 
     def test_a_training_that_diverges(self, tiny: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("bitterant.protect.methods.beo.fit._PEAK", 1e30)
+        monkeypatch.setattr("bitterant.protect.methods.beo.method._PEAK", 1e30)
         with pytest.raises(FitError, match="not numbers"):
             BayesErrorAscent(**{**QUICK, "first_epochs": 10}).fit(tiny)
 
@@ -476,8 +476,8 @@ class TestResume:
         self, tiny: ImageSet, tmp_path: Path, save_always: None, monkeypatch: pytest.MonkeyPatch,
         options: dict[str, Any],
     ) -> None:  # fmt: skip
-        monkeypatch.setattr("bitterant.protect.methods.beo.fit.UNDERFIT", 1.0)
-        monkeypatch.setattr("bitterant.protect.methods.beo.fit._LEAST_CAP", 1)
+        monkeypatch.setattr("bitterant.protect.methods.beo.method.UNDERFIT", 1.0)
+        monkeypatch.setattr("bitterant.protect.methods.beo.method._LEAST_CAP", 1)
         method = BayesErrorAscent(**options)
         tells: list[str] = []
         whole = method.fit(tiny, progress=lambda step: tells.append(step.message))

@@ -57,8 +57,8 @@ rows = pytest.mark.parametrize(("name", "granularity", "options", "has_surrogate
 @pytest.fixture(autouse=True)
 def content_with_little(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bayes-error ascent trains small folders on until they are fitted; here it only has to be the same each time."""
-    monkeypatch.setattr("bitterant.protect.methods.beo.fit._LEAST_CAP", 1)
-    monkeypatch.setattr("bitterant.protect.methods.beo.fit.UNDERFIT", 1.0)
+    monkeypatch.setattr("bitterant.protect.methods.beo.method._LEAST_CAP", 1)
+    monkeypatch.setattr("bitterant.protect.methods.beo.method.UNDERFIT", 1.0)
 
 
 def fit(name: str, granularity: str, options: dict[str, Any], dataset: ImageSet, **more: Any) -> Any:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bitterant.imaging import ImageSet
-from bitterant.protect.methods.messages import Message
+from bitterant.protect.methods.ranks import Message
 from bitterant.surrogates import FrozenSurrogate, create_surrogate
 
 

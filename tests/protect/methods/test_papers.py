@@ -15,8 +15,7 @@ from bitterant.imaging import ImageSet
 from bitterant.protect import BayesErrorAscent, ErrorMinimizing, FitProgress, UnlearnableClusters
 from bitterant.protect.clusters import Clusters, FeatureSpace
 from bitterant.protect.methods.beo.ascent import Ascent
-from bitterant.protect.methods.uc.patterns import GeneratorPatterns
-from bitterant.protect.methods.uc.pull import FeaturePull
+from bitterant.protect.methods.uc.patterns import FeaturePull, GeneratorPatterns
 from bitterant.surrogates import create_surrogate
 
 EPSILON, ALPHA = 8 / 255, 0.8 / 255

@@ -17,8 +17,7 @@ from PIL import Image
 from bitterant.protect import ErrorMinimizing, FitProgress
 from bitterant.protect.bank import Bank, load_bank
 from bitterant.protect.methods import checkpoint
-from bitterant.protect.methods.messages import Message
-from bitterant.protect.methods.ranks import _COMPUTE, _Leader, ranks
+from bitterant.protect.methods.ranks import _COMPUTE, Message, _Leader, ranks
 from bitterant.protect.methods.self_check import SelfCheck
 
 pytest.importorskip("lightning_fabric")

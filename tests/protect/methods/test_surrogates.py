@@ -16,7 +16,7 @@ from bitterant.protect import Bank, create_method, load_bank
 from bitterant.protect.methods import base
 from bitterant.protect.methods.t2ue import generator_training as making
 from bitterant.protect.methods.t2ue.generator_training import TrainRequest, make_generator
-from bitterant.records.shared_options import WeightsPolicy
+from bitterant.records.config import WeightsPolicy
 from bitterant.surrogates import surrogate_names
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -49,9 +49,9 @@ def clip_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def content_with_little(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bayes-error ascent trains large networks on until they are no longer underfit; here they only have to run."""
-    monkeypatch.setattr("bitterant.protect.methods.beo.fit._LEAST_CAP", 1)
-    monkeypatch.setattr("bitterant.protect.methods.beo.fit.UNDERFIT", 1.0)
-    monkeypatch.setattr("bitterant.protect.methods.beo.fit.CLEAN_TARGET", 1.0)
+    monkeypatch.setattr("bitterant.protect.methods.beo.method._LEAST_CAP", 1)
+    monkeypatch.setattr("bitterant.protect.methods.beo.method.UNDERFIT", 1.0)
+    monkeypatch.setattr("bitterant.protect.methods.beo.method.CLEAN_TARGET", 1.0)
 
 
 HEAVY = ("conse", "efficientnet-lite0", "resnet50", "vgg11")

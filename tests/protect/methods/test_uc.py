@@ -16,8 +16,15 @@ from bitterant.protect import Bank, UnlearnableClusters
 from bitterant.protect.cluster_index import ClusterIndex
 from bitterant.protect.clusters import default_count, find_clusters, nearest
 from bitterant.protect.methods.checkpoint import Checkpoint
-from bitterant.protect.methods.uc.patterns import GeneratorPatterns, NoiseGenerator, PixelPatterns
-from bitterant.protect.methods.uc.pull import RandomResizedCrop, image_gradient, kl_to_centre, targets
+from bitterant.protect.methods.uc.patterns import (
+    GeneratorPatterns,
+    NoiseGenerator,
+    PixelPatterns,
+    RandomResizedCrop,
+    image_gradient,
+    kl_to_centre,
+    targets,
+)
 from bitterant.surrogates import FrozenSurrogate, create_surrogate
 
 QUICK = {"surrogate": "small-cnn", "rounds": 4, "device": "cpu"}

@@ -23,7 +23,7 @@ from bitterant.errors import (
 from bitterant.protect.folder import apply_folder, fit_folder, protect_folder
 from bitterant.protect.methods import create_method
 from bitterant.protect.request import FitConfig, check_fit, check_source
-from bitterant.protect.request.suitability import choose_method
+from bitterant.protect.request.checks import choose_method
 from bitterant.records.config import Problems
 
 NOISE: dict[str, Any] = {"method": "noise", "device": "cpu", "resolution": 16}

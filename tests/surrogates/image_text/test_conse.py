@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bitterant.records.shared_options import WeightsPolicy
+from bitterant.records.config import WeightsPolicy
 from bitterant.surrogates.image_text import (
     Conse,
     ConseTexts,

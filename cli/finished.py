@@ -1,24 +1,30 @@
-"""``bitterant inspect A B``: how far two files, or two folders, are from each other."""
+"""Commands on what others have written: ``inspect`` compares pictures, ``merge`` joins shares, ``publish`` copies what
+may be shown, ``compare`` sets reports side by side.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from statistics import median
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic import BaseModel
 
 from ..errors import ConfigError
+from ..protect.request.config import RecordsConfig
 from ..records.config import Config, Option, checked
 from . import options
-from .boundary import guarded, prepare_torch
-from .output import Output
-from .progress import ProgressDisplay
+from .boundary import guarded, prepare_torch, stopping
+from .output import Output, ProgressDisplay, shown
+from .protect import tell_summary
 
 if TYPE_CHECKING:
+    from ..attacks.report.compare import Comparison
     from ..imaging import Change, Visibility
+    from ..protect.folder.publish import PublishSummary
 
 
 SHOWN = 5
@@ -273,3 +279,138 @@ def _write_picture(pair: _Pair, target: Path, gain: float) -> None:
     buffer = io.BytesIO()
     Image.fromarray(row).save(buffer, "PNG")
     write_atomic(target, buffer.getvalue(), overwrite=False)
+
+
+@options.takes_options(RecordsConfig)
+def merge(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(metavar="OUT... DEST", help="Output folders of all shares, and the new folder for the whole."),
+    ],
+    given: options.Given,
+    terminal: options.Terminal,
+) -> None:
+    """Join the output folders of all shares of a run to the one of a whole run.
+
+    Shares are what 'bitterant protect' and 'bitterant apply' write with --shard. They are compared and not changed.
+    """
+    output = terminal.output
+    with guarded(output, debug=terminal.debug):
+        from ..errors import ConfigError
+        from ..protect.folder.merging import merge_folders
+        from ..records.progress import interruptible
+
+        if len(folders) < 2:
+            raise ConfigError("Name the output folders of all shares, and the new folder for the whole last.")
+        *shares, destination = folders
+        with ProgressDisplay(output) as progress, interruptible(stopping(output)) as stop:
+            summary = merge_folders(shares, destination, **given, progress=progress, stop=stop)
+        tell_summary(output, summary)
+        raise typer.Exit(summary.exit_code)
+
+
+@options.takes_options()
+def compare(
+    reports: Annotated[
+        list[Path],
+        typer.Argument(metavar="REPORT...", help="Folders of verify --report, or their report.json."),
+    ],
+    terminal: options.Terminal,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Write the comparison as a page. Never overwritten.")
+    ] = None,
+) -> None:
+    """Put verifications of several protections side by side: grades, accuracies, worst cases, visibility.
+
+    They must have the same test pictures, classes and verdict rule. Where seeds or victims differ you are warned.
+    """
+    out = terminal.output
+    with guarded(out, debug=terminal.debug):
+        prepare_torch()
+        from ..attacks.report.compare import compare_reports, render_comparison
+        from ..records.files import check_free, write_atomic
+
+        if output is not None:
+            check_free(output)
+        found = compare_reports(reports)
+        for warning in found.warnings:
+            out.warn(warning)
+        columns, rows = _table(found)
+        out.answer(columns, rows)
+        if output is not None:
+            write_atomic(output, render_comparison(found).encode(), overwrite=False)
+            out.facts([("page", str(output))])
+        out.result(_plain(asdict(found)))
+
+
+def _table(found: Comparison) -> tuple[list[str], list[list[str]]]:
+    """One line for each row of each section."""
+    columns = ["", *(shown(column.name) for column in found.columns)]
+    rows = [["method", *(column.method for column in found.columns)]]
+    for section in found.sections:
+        rows += [[row.name, *(cell.words for cell in row.cells)] for row in section.rows]
+    return columns, rows
+
+
+def _plain(value: Any) -> Any:
+    """Figures as JSON has them."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return value
+
+
+_SHOWN_LEFT = 10
+_NAMED = 3
+
+
+@options.takes_options()
+def publish(
+    output_folder: Annotated[Path, typer.Argument(metavar="OUT", help="A finished output folder of protect or apply.")],
+    destination: Annotated[Path, typer.Argument(metavar="DEST", help="New folder for what may be shown.")],
+    terminal: options.Terminal,
+    with_tdmrep: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL-PATH",
+            help="Write tdmrep.json, which reserves text and data mining for all files below this path of your site, "
+            "such as /photos.",
+            show_default=False,
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and count; write nothing.")] = False,
+) -> None:
+    """Copy what may be shown of OUT to DEST: protected pictures, and captions and labels that name only them.
+
+    Reports, manifests, banks and pictures without protection are left behind and named.
+    """
+    output = terminal.output
+    with guarded(output, debug=terminal.debug):
+        from ..protect.folder.publish import publish_folder
+        from ..records.progress import interruptible
+
+        with ProgressDisplay(output) as progress, interruptible(stopping(output)) as stop:
+            summary = publish_folder(
+                output_folder, destination, tdmrep=with_tdmrep, dry_run=dry_run, progress=progress, stop=stop
+            )
+        _tell_published(output, summary)
+
+
+def _tell_published(output: Output, summary: PublishSummary) -> None:
+    reasons: dict[str, list[str]] = {}
+    for item in summary.left:
+        reasons.setdefault(item.reason, []).append(item.name)
+    shown = list(reasons.items())[:_SHOWN_LEFT]
+    for reason, names in shown:
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        output.say(f"left behind: {', '.join(names[:_NAMED])}{more} ({reason})")
+    rest = len(summary.left) - sum(len(names) for _, names in shown)
+    if rest:
+        output.say(f"... and {rest} more; --json lists them all.")
+    output.say(summary.headline, style="bold")
+    if summary.tdmrep is not None:
+        output.say(f"Put {summary.tdmrep} where your site shows it as /.well-known/{summary.tdmrep.name}.")
+    output.result(summary.to_json())
