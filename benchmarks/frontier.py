@@ -6,6 +6,7 @@ their own size, a sample of class folders protected with the same method and bud
 Trainings are kept in one folder; a run that was stopped goes on.
 
     python benchmarks/frontier.py --photos PHOTOS --epsilons 4 8 16
+    python benchmarks/frontier.py --photos PHOTOS --epsilons 4 8 --methods texture,colour=0.5 texture,colour=1
     python benchmarks/frontier.py --photos PHOTOS --methods texture --epsilons 8 --images 150 --tests 100 \\
         --adversaries grayscale --sample 20
 """
@@ -17,6 +18,7 @@ import shutil
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import robustness
 from cifar import DEFAULT_FILE, Cifar
@@ -41,9 +43,18 @@ def sample_photos(photos: Path, count: int, folder: Path) -> Path:
     return folder
 
 
+def keywords(name: str) -> dict[str, Any]:
+    """What ``protect_folder`` is told for ``method`` or ``method,hyper-parameter=number``."""
+    method, *settings = name.split(",")
+    if method not in robustness.METHODS:
+        raise argparse.ArgumentTypeError(f"There is no method {method!r}; there are {', '.join(robustness.METHODS)}.")
+    pairs = [setting.split("=", 1) for setting in settings]
+    return {**robustness.METHODS[method], "parameters": {key: float(value) for key, value in pairs}}
+
+
 def looks(photos: Path, out: Path, method: str, epsilon: float) -> str:
     """``CIEDE2000 | of its pixels the 95th percentile | FLIP | SSIM``, medians over the photographs."""
-    summary = protect_folder(photos, out, epsilon=epsilon / 255, **robustness.METHODS[method])
+    summary = protect_folder(photos, out, epsilon=epsilon / 255, **keywords(method))
     run = read_run_file(summary.run_file)
     assert run is not None
     stealth = run.stealth
@@ -59,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--work", type=Path, default=Path("build/frontier"))
     parser.add_argument("--images", type=int, default=3000)
     parser.add_argument("--tests", type=int, default=1000)
-    parser.add_argument("--methods", nargs="*", choices=[*robustness.METHODS], default=["texture", "emn-class"])
+    parser.add_argument("--methods", nargs="*", default=["texture", "emn-class"])
     parser.add_argument("--epsilons", nargs="*", type=float, default=[4.0, 8.0, 16.0], help="levels of 255")
     parser.add_argument("--adversaries", nargs="*", default=list(ADVERSARIES))
     parser.add_argument("--victims", nargs="*", default=["small-cnn"])
@@ -76,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for epsilon in args.epsilons:
             name = f"{method}-{epsilon:g}"
             copies = args.work / f"{name}-{args.images}"
-            protect_folder(clean, copies, seed=0, epsilon=epsilon / 255, **robustness.METHODS[method])
+            protect_folder(clean, copies, seed=0, epsilon=epsilon / 255, **keywords(method))
             report = verify_folder(
                 clean, copies, test=test, cells=args.work / "cells", victims=args.victims, preset="quick",
                 report=args.work / f"{name}-{args.images}-report", adversaries=args.adversaries, seeds=args.seeds,
