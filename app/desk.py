@@ -62,6 +62,7 @@ class Job:
     result: dict[str, Any] = field(default_factory=dict)
     problem: str = ""
     _began: float = 0.0
+    _reached: float = 0.0
     _first: float = 0.0
 
     @property
@@ -79,7 +80,8 @@ class Job:
         if not self.stage:
             return "Getting ready"
         label = STAGE_LABELS.get(self.stage, self.stage)
-        left = time_left(self.done - self._first, self.total - self._first, now - self._began)
+        done, total = self.done - self._first, self.total - self._first
+        left = time_left(done, total, self._reached - self._began, now - self._reached)
         return ", ".join(part for part in (label, amount(self.done, self.total), left) if part)
 
     def tell(self, stage: str, done: float, total: float, message: str, now: float) -> None:
@@ -87,9 +89,12 @@ class Job:
         if stage in ("found", "slow"):
             self.notes.append(message)
             return
-        if stage != self.stage:
+        fresh = stage != self.stage
+        if fresh:
             # A run that goes on begins in the middle: what was done before took none of the time seen here.
             self.stage, self._began, self._first = stage, now, done
+        if fresh or done != self.done:
+            self._reached = now
         self.done, self.total, self.message = done, total, message
 
 

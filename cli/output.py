@@ -244,7 +244,8 @@ class _Amount(ProgressColumn):
         elapsed, done = task.elapsed or 0.0, task.completed - first
         if total > 1 and elapsed > 0.5 and done >= 0.1 * elapsed:
             parts.append(f"{done / elapsed:.1f}/s")
-        parts.append(time_left(done, total - first, elapsed))
+        reached = float(task.fields.get("reached", elapsed))
+        parts.append(time_left(done, total - first, reached, elapsed - reached))
         return Text("  ".join(part for part in parts if part), no_wrap=True, overflow="ellipsis")
 
 
@@ -261,8 +262,8 @@ class ProgressDisplay:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._stage = ""
-        self._first = 0.0
-        self._began = self._told = clock()
+        self._first = self._done = 0.0
+        self._began = self._told = self._reached = clock()
 
     def __enter__(self) -> ProgressDisplay:
         if self.output.people.is_terminal and not self.output.quiet:
@@ -303,13 +304,21 @@ class ProgressDisplay:
         if fresh:
             # A run that goes on begins in the middle: what was done before took none of the time seen here.
             self._stage, self._began, self._first = stage, self.clock(), done
+        if fresh or done != self._done:
+            self._done, self._reached = done, self.clock()
         if self._bar is None:
             self._plain(done, total, message, fresh=fresh)
             return
         if fresh or self._task is None:
             self._finish_task()
             self._task = self._bar.add_task(STAGE_LABELS.get(stage, stage), total=total or None, message="", first=done)
-        self._bar.update(self._task, completed=done, total=total or None, message=shown(message).replace("[", r"\["))
+        self._bar.update(
+            self._task,
+            completed=done,
+            total=total or None,
+            message=shown(message).replace("[", r"\["),
+            reached=self._reached - self._began,
+        )
 
     def fraction(self, stage: str) -> Callable[[float], None]:
         """A callback for runs that tell a fraction in 0..1 alone."""
@@ -335,6 +344,6 @@ class ProgressDisplay:
         if fresh:
             self.output.say(label + (f" ({total:.0f})" if total > 1 else ""))
             return
-        left = time_left(done - self._first, total - self._first, now - self._began)
+        left = time_left(done - self._first, total - self._first, self._reached - self._began, now - self._reached)
         parts = [amount(done, total), left, message]
         self.output.say(f"{label}: " + ", ".join(part for part in parts if part))

@@ -250,9 +250,20 @@ def pace(each_second: float) -> str:
     return f"{duration(seconds) if seconds > 10 else f'{seconds:.1f} s'} a picture"
 
 
-def time_left(done: float, total: float, elapsed: float) -> str:
-    """Time left, told from the seconds that ``done`` of ``total`` took; empty where that says nothing yet."""
-    return f"about {duration(elapsed * (total - done) / done)} left" if 0 < done < total and elapsed > _SOON else ""
+def time_left(done: float, total: float, elapsed: float, since: float = 0.0) -> str:
+    """Time left, told from the seconds that ``done`` of ``total`` took; empty where that says nothing, or no more.
+
+    Args:
+        done: of ``total``.
+        total: all of it.
+        elapsed: seconds until ``done`` was reached.
+        since: seconds since then. They count down: where a step takes minutes, the estimate would else grow until the
+            next one is done.
+    """
+    if not 0 < done < total or elapsed <= _SOON:
+        return ""
+    left = elapsed * (total - done) / done - since
+    return f"about {duration(left)} left" if left >= 0 else ""
 
 
 def amount(done: float, total: float) -> str:

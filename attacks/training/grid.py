@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -120,8 +121,9 @@ def run_grid(
     result = GridResult(dropped=dict(skipped or {}))
     conditions = [condition for condition in plan.conditions if condition.id not in result.dropped]
     preparation = _CellPreparation(plan, store, recipes, adversaries, device, program, cache)
-    progress = _Progress(plan, conditions, _Clock(recipes, adversaries, executor.workers), step)
     begun = clock()
+    until = math.inf if plan.max_minutes is None or minutes is None else begun + 60 * minutes
+    progress = _Progress(plan, conditions, _Clock(recipes, adversaries, executor.workers), step, now=clock, until=until)
     batches = [conditions] if plan.max_minutes is None or minutes is None else [[condition] for condition in conditions]
     full, left = False, 0.0
     for number, batch in enumerate(batches):
@@ -145,6 +147,7 @@ def run_grid(
         result.cells.update(cached)
         result.reused.update(cached)
         progress.reuse(list(cached))
+        progress.begin(missing, executor.workers)
         for _, done in executor.run(run_cell, tasks):
             result.cells[done.cell] = done
             preparation.keep(done)
@@ -263,11 +266,29 @@ class _CellPreparation:
 
 
 class _Progress:
-    """Tells the caller how much of the work is done, weighted by what each training costs. What was kept is free."""
+    """Tells the caller how much of the work is done, weighted by what each training costs. What was kept is free.
 
-    def __init__(self, plan: Plan, conditions: Sequence[PlannedCondition], clock: _Clock, step: Step) -> None:
+    Trainings that are under way count with the time they have run: of two workers' first ones, which end at about the
+    same time, the first would else stand for half of what was done by then. What will not be begun, since the time is
+    over by then, does not count.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        conditions: Sequence[PlannedCondition],
+        clock: _Clock,
+        step: Step,
+        *,
+        now: Callable[[], float],
+        until: float,
+    ) -> None:
         self.clock = clock
-        self._step = step
+        self._step, self._now, self._until = step, now, until
+        self._handed_out: Sequence[Cell] = ()
+        self._workers = 1
+        self._began: list[float] = []
+        self._waiting = 0
         self._left = dict.fromkeys(cell for c in conditions for cell in cells_of(c, plan.victim_seeds))
         self._done = self._shown = 0.0
         self._count, self._reused, self._total = 0, 0, len(self._left)
@@ -285,8 +306,21 @@ class _Progress:
         done = f", {self._reused} of them done before" if self._reused else ""
         self._tell(f"{self._count}/{self._total} trainings{done}")
 
+    def begin(self, cells: Sequence[Cell], workers: int) -> None:
+        """These are handed out, and as many begin as there are workers."""
+        self._handed_out, self._workers = cells, workers
+        self._began = [self._now()] * min(len(cells), workers)
+        self._waiting = len(cells) - len(self._began)
+
     def add(self, result: CellResult) -> None:
         self.clock.note(result)
+        now = self._now()
+        # Workers do not say which training they began when; the one that fits best is the one that has ended.
+        ended = min(range(len(self._began)), key=lambda i: abs(now - result.seconds - self._began[i]))
+        del self._began[ended]
+        if self._waiting:
+            self._waiting -= 1
+            self._began.append(now)
         self._left.pop(result.cell, None)
         self._done += result.seconds
         self._count += 1
@@ -299,10 +333,16 @@ class _Progress:
                 self._total -= 1
 
     def _tell(self, message: str) -> None:
+        now = self._now()
         remaining = self.clock.work(list(self._left))
+        # None is nearly done before it is.
+        most = 0.9 * remaining / max(1, len(self._left))
+        begun = self.clock.work([cell for cell in self._handed_out if cell in self._left])
+        remaining = min(remaining, max(begun, self._workers * (self._until - now)))
         whole = self._done + remaining
+        done = self._done + sum(min(now - began, most) for began in self._began)
         # Without a measurement nothing is known about what is left.
-        share = self._done / whole if whole else float(not self._left)
+        share = done / whole if whole else float(not self._left)
         # Estimates get better on the way; a bar that runs backwards would only confuse.
         self._shown = max(self._shown, share)
         self._step("verify", self._shown, 1.0, message)

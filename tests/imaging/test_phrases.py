@@ -24,6 +24,12 @@ def test_time_left_is_told_when_something_can_be_told(done: float, total: float,
     assert time_left(done, total, elapsed) == words
 
 
+def test_time_left_counts_down_until_more_is_done() -> None:
+    assert [time_left(1, 4, 10, since) for since in (0, 20, 30, 31)] == [
+        "about 30 s left", "about 10 s left", "about 0 s left", "",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(("done", "total", "words"), [(3, 9, "3/9"), (0.25, 1.0, "25 %"), (1, 1, "100 %"), (2, 0, "")])
 def test_amounts(done: float, total: float, words: str) -> None:
     assert amount(done, total) == words

@@ -136,6 +136,41 @@ def test_cells_that_several_adversaries_share_are_trained_once(tmp_path: Path, d
     assert [stage for stage, *_ in told] == 22 * ["prepare"] + 22 * ["verify"]
 
 
+class TwoWorkers(FakeExecutor):
+    """Every cell takes a minute of a worker, beginning with the start of its process; the two take turns by seconds."""
+
+    workers = 2
+
+    def run(self, function: object, tasks: list[CellTask]) -> Iterator[tuple[int, CellResult]]:
+        begun = self.now or 10.0
+        for position, item in enumerate(tasks):
+            self.now = begun + 60.0 * (position // 2 + 1) + position % 2
+            yield position, fake_result(item.cell)
+
+
+@pytest.mark.parametrize("minutes", [None, 11.5])
+@pytest.mark.parametrize("kind", [FakeExecutor, TwoWorkers])
+def test_time_left_is_right_from_the_first_training_on(
+    tmp_path: Path, data: VerificationData, kind: type[FakeExecutor], minutes: float | None
+) -> None:
+    """Also where not all of it fits into the time."""
+    told: list[tuple[float, float]] = []
+    executor = kind()
+    run_grid(
+        plan_of(data, max_minutes=minutes),
+        store_in(tmp_path, data),
+        {"small-cnn": TINY, "convmixer": TINY},
+        ADVERSARIES,
+        executor,  # type: ignore[arg-type]
+        device="cpu",
+        step=lambda stage, share, total, message: told.append((executor.now, share)) if stage == "verify" else None,
+        clock=lambda: executor.now,
+    )
+    for now, share in told[1:-1]:
+        assert executor.now / 1.5 <= now / share <= 1.5 * executor.now, (now, share)
+    assert told[-1][1] >= 0.95  # half a minute was left, too short for what came next
+
+
 @pytest.mark.parametrize(
     ("minutes", "kept"),
     [
