@@ -7,6 +7,7 @@ value ("worth") is what the share adds to the clean rest, over what clean ones w
 nothing, less does harm. Where clean ones add less than two points it is undefined.
 
     python benchmarks/cifar_methods.py --images 3000 --shares 0.2 0.5 0.8 --seeds 3
+    python benchmarks/cifar_methods.py --images 3000 --arms t2ue-class t2ue-sample --generator GENERATOR
 
 All of CIFAR-10 with ``resnet18`` as surrogate and victim, on a GPU (bf16), and a trial on a CPU:
 
@@ -41,7 +42,7 @@ TRAINED = ("emn", "uc", "beo")
 """Methods that train a surrogate and go in rounds; t2ue comes with a generator that was trained before."""
 
 LEAST_GAP = 0.02
-COMMON = ("data", "work", "images", "tests", "epsilon", "surrogate", "device", "epochs", "rounds")
+COMMON = ("data", "work", "images", "tests", "epsilon", "surrogate", "device", "epochs", "rounds", "generator")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +58,7 @@ class Job:
     device: str
     epochs: float | None
     rounds: int | None
+    generator: Path | None
     arm: str
     seed: int
     victim: str = ""
@@ -67,9 +69,8 @@ class Job:
     def fitted(self) -> str:
         """The fit that this depends on."""
         rounds = "" if self.rounds is None else f"-{self.rounds}"
-        return (
-            f"{self.images}{rounds}-{self.epsilon:g}-{self.surrogate or 'default'}-{self.device}-{self.arm}-{self.seed}"
-        )
+        arm = f"{self.arm}-{self.generator.name}" if self.generator and self.arm.startswith("t2ue") else self.arm
+        return f"{self.images}{rounds}-{self.epsilon:g}-{self.surrogate or 'default'}-{self.device}-{arm}-{self.seed}"
 
     @property
     def id(self) -> str:
@@ -101,6 +102,8 @@ def craft(job: Job) -> Row:
     if job.rounds is not None and method in TRAINED:
         options["rounds"] = job.rounds
         options |= {"estimate_images": 0} if method == "beo" else {"attempts": 0}
+    if job.generator is not None and method == "t2ue":
+        options["generator"] = str(job.generator)
     budget = Budget.from_levels(job.epsilon)
     maker = create_method(method, granularity=granularity, seed=job.seed, device=job.device, budget=budget, **options)  # type: ignore[arg-type]
     begun = time.perf_counter()
@@ -173,6 +176,7 @@ def main() -> None:
     parser.add_argument("--victims", nargs="*", default=["small-cnn"])
     parser.add_argument("--epochs", type=float, default=None, help="of a victim; default: as `bitterant verify`")
     parser.add_argument("--rounds", type=int, default=None, help="of all methods, for a trial; default: their own")
+    parser.add_argument("--generator", type=Path, default=None, help="of t2ue; default: the one that comes with it")
     parser.add_argument("--arms", nargs="*", choices=[*FITTED], default=[*FITTED])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=2)

@@ -53,6 +53,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--victims", nargs="*", default=["small-cnn", "linear", "neighbours"])
     parser.add_argument("--tasks", nargs="*", default=None, help="which labels to train on; default: all three kinds")
+    parser.add_argument("--generator", type=Path, default=None, help="of t2ue; default: the one that comes with it")
     parser.add_argument("--images", type=int, default=0, help="at most so many training photos; 0: all")
     parser.add_argument(
         "--arms", nargs="*", default=ARMS, help="METHOD, METHOD-GRANULARITY, uc-OBJECTIVE, or uc-OBJECTIVE-CLUSTERS"
@@ -74,6 +75,8 @@ def main() -> None:
         options: dict[str, object] = {"objective" if name == "uc" else "granularity": objective} if objective else {}
         if clusters:
             options["clusters"] = int(clusters)
+        if name == "t2ue" and args.generator is not None:
+            options["generator"] = str(args.generator)
         begun = time.perf_counter()
         bank = create_method(name, budget=budget, seed=0, **options).fit(data)  # type: ignore[arg-type]
         print(f"{arm}: fitted in {time.perf_counter() - begun:.0f} s", flush=True)
