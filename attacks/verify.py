@@ -381,7 +381,7 @@ def _prepare(config: VerifyConfig, problems: Problems) -> tuple[Request, torch.d
 def _verify(data: VerificationData, request: Request, context: _Context, *, minutes: float | None) -> _Outcome:
     cluster = context.trainers.cluster
     recipes, chosen = _settle(request, data, context)
-    with _workshop(data, request, context) as (store, executor):
+    with _store_and_executor(data, request, context) as (store, executor):
         labellings, skipped = _stage(request, store)
         plan = _plan(data, request, recipes, chosen, {name: found.detail for name, found in labellings.items()})
         if context.folder is not None:
@@ -460,7 +460,9 @@ def _bound_to_this_process(request: Request) -> list[str]:
 
 
 @contextmanager
-def _workshop(data: VerificationData, request: Request, context: _Context) -> Iterator[tuple[ArrayStore, Executor]]:
+def _store_and_executor(
+    data: VerificationData, request: Request, context: _Context
+) -> Iterator[tuple[ArrayStore, Executor]]:
     """A temporary folder for what the trainings read, and who runs them."""
     planned = plan_conditions(request)
     cells = {cell for condition in planned for cell in cells_of(condition, range(request.seeds))}

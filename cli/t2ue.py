@@ -21,7 +21,7 @@ from .boundary import guarded, pin_arithmetic, prepare_torch, stopping
 from .options import Commands
 from .output import NextStep, Output, ProgressDisplay, free_name, quoted, tell_next
 from .protect import tell_next_of, tell_problems, tell_summary
-from .verify import tell_misfits, tell_missing_records, tell_verdict
+from .verify import tell_file_issues, tell_missing_records, tell_verdict
 
 if TYPE_CHECKING:
     from ..attacks import VerificationReport
@@ -491,7 +491,7 @@ def verify(
             )
         tell_ranks(output, result)
         tell_verdict(output, result, config.report)
-        tell_misfits(output, result)
+        tell_file_issues(output, result)
         tell_missing_records(output, result, protected)
         output.result(result.model_dump(mode="json"))
         raise typer.Exit(result.exit_code())

@@ -35,7 +35,7 @@ _KINDS = {
 """What is wrong, in words, and the remedy, the gravest first."""
 
 
-def tell_misfits(output: Output, result: VerificationReport) -> None:
+def tell_file_issues(output: Output, result: VerificationReport) -> None:
     """Name the files, a few of each kind, on stderr; say nothing where all fit."""
     found: dict[str, list[tuple[str, str]]] = {kind: [] for kind in _KINDS}
     for issue in result.dataset.issues:
@@ -104,7 +104,7 @@ def verify(
         with ProgressDisplay(output) as progress:
             result = verify_folder(clean, protected, **given, progress=progress)
         tell_verdict(output, result, report)
-        tell_misfits(output, result)
+        tell_file_issues(output, result)
         tell_missing_records(output, result, protected)
         if result.reused_cells:
             output.say(

@@ -242,7 +242,7 @@ def load_fitted(files: StateFiles) -> FittedBank | None:
     return FittedBank(open_bank(files.bank), report, seconds)
 
 
-def doubts(report: Mapping[str, Any]) -> list[str]:
+def fit_warnings(report: Mapping[str, Any]) -> list[str]:
     """What the user must know of a fit that did not reach what it aimed at."""
     check = report.get("self_check")
     if not isinstance(check, Mapping):
@@ -380,7 +380,7 @@ def _summary(bank: Path, state: RunState, warnings: Sequence[str], seconds: floa
         problems=[
             FileProblem(record.relative, record.reason or "") for record in state.inputs if record.kind == "failed"
         ],
-        warnings=[*warnings, *doubts(report)],
+        warnings=[*warnings, *fit_warnings(report)],
         report=report,
     )
 

@@ -30,7 +30,7 @@ from ...records.run_file import RunFile, Shard, Timing, json_safe, versions
 from ...records.run_state import InputList, InputRecord, Journal, RunState, plan_hash
 from ...records.threads import patient_map
 from ..request import Request, WriteConfig
-from .fitting import FittedBank, doubts, fit_and_keep, load_fitted, read_inputs
+from .fitting import FittedBank, fit_and_keep, fit_warnings, load_fitted, read_inputs
 from .inputs import NoiseStore, hash_inputs, make_jobs, patience_with
 from .report import RunSummary, write_report
 from .session import Session
@@ -306,7 +306,7 @@ class FolderRun:
             *self.warnings,
             # What a table names lies in several shares: when these are joined it can be told what is missing.
             *(table_warnings(self.output, tally.tables, rows) if self.shard is None else ()),
-            *doubts(fitted.report),
+            *fit_warnings(fitted.report),
             *tally.warnings(),
         ]
         summary = self._summary(session, tally, keep, new=new, warnings=warnings, resumed=resumed)

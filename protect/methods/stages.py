@@ -34,7 +34,7 @@ class RoundRecord:
 
     stage: str
     round: int
-    theta_loss: float
+    surrogate_loss: float
     error: float
 
     def to_json(self) -> dict[str, float | str | int]:
@@ -42,7 +42,7 @@ class RoundRecord:
         return {
             "stage": self.stage,
             "round": self.round,
-            "theta_loss": round(self.theta_loss, 4),
+            "surrogate_loss": round(self.surrogate_loss, 4),
             "error": round(self.error, 4),
         }
 

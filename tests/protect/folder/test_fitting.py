@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bitterant.protect.folder.fitting import doubts
+from bitterant.protect.folder.fitting import fit_warnings
 
 
 def check(residual: float, *, conclusive: bool = True, target: float | None = 0.2) -> dict[str, Any]:
@@ -30,6 +30,6 @@ def check(residual: float, *, conclusive: bool = True, target: float | None = 0.
     ],
 )
 def test_a_self_check_that_failed_is_a_warning(report: dict[str, Any], words: str | None) -> None:
-    found = doubts(report)
+    found = fit_warnings(report)
     assert len(found) == (words is not None)
     assert words is None or words in found[0]
