@@ -89,12 +89,10 @@ class Job:
         if stage in ("found", "slow"):
             self.notes.append(message)
             return
-        fresh = stage != self.stage
-        if fresh:
+        if stage != self.stage:
             # A run that goes on begins in the middle: what was done before took none of the time seen here.
             self.stage, self._began, self._first = stage, now, done
-        if fresh or done != self.done:
-            self._reached = now
+        self._reached = now
         self.done, self.total, self.message = done, total, message
 
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,14 @@ TRAINED = ("emn", "uc", "beo")
 
 LEAST_GAP = 0.02
 COMMON = ("data", "work", "images", "tests", "epsilon", "surrogate", "device", "epochs", "rounds", "generator")
+
+
+@lru_cache
+def weights_of(generator: Path) -> str:
+    """Eight digits that tell its weights from others."""
+    from bitterant.protect.methods.t2ue.source import generator_folder
+
+    return generator_folder(generator)[1][:8]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +78,7 @@ class Job:
     def fitted(self) -> str:
         """The fit that this depends on."""
         rounds = "" if self.rounds is None else f"-{self.rounds}"
-        arm = f"{self.arm}-{self.generator.name}" if self.generator and self.arm.startswith("t2ue") else self.arm
+        arm = f"{self.arm}-{weights_of(self.generator)}" if self.generator and self.arm.startswith("t2ue") else self.arm
         return f"{self.images}{rounds}-{self.epsilon:g}-{self.surrogate or 'default'}-{self.device}-{arm}-{self.seed}"
 
     @property

@@ -24,7 +24,9 @@ import robustness
 from cifar import DEFAULT_FILE, Cifar
 
 from bitterant.attacks import verify_folder
+from bitterant.errors import ConfigError
 from bitterant.protect import protect_folder
+from bitterant.protect.request.config import parse_parameters
 from bitterant.records.processes import tune_allocator
 from bitterant.records.run_file import read_run_file
 
@@ -44,12 +46,24 @@ def sample_photos(photos: Path, count: int, folder: Path) -> Path:
 
 
 def keywords(name: str) -> dict[str, Any]:
-    """What ``protect_folder`` is told for ``method`` or ``method,hyper-parameter=number``."""
+    """What ``protect_folder`` is told for ``method`` or ``method,hyper-parameter=number``.
+
+    Raises:
+        ConfigError: a hyper-parameter without a number.
+    """
     method, *settings = name.split(",")
-    if method not in robustness.METHODS:
-        raise argparse.ArgumentTypeError(f"There is no method {method!r}; there are {', '.join(robustness.METHODS)}.")
-    pairs = [setting.split("=", 1) for setting in settings]
-    return {**robustness.METHODS[method], "parameters": {key: float(value) for key, value in pairs}}
+    return {**robustness.METHODS[method], "parameters": parse_parameters(settings)}
+
+
+def method_named(name: str) -> str:
+    """``name``, where it is one that :func:`keywords` takes."""
+    if name.split(",")[0] not in robustness.METHODS:
+        raise argparse.ArgumentTypeError(f"there is no {name!r}; there are {', '.join(robustness.METHODS)}")
+    try:
+        keywords(name)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return name
 
 
 def looks(photos: Path, out: Path, method: str, epsilon: float) -> str:
@@ -70,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--work", type=Path, default=Path("build/frontier"))
     parser.add_argument("--images", type=int, default=3000)
     parser.add_argument("--tests", type=int, default=1000)
-    parser.add_argument("--methods", nargs="*", default=["texture", "emn-class"])
+    parser.add_argument("--methods", nargs="*", type=method_named, default=["texture", "emn-class"])
     parser.add_argument("--epsilons", nargs="*", type=float, default=[4.0, 8.0, 16.0], help="levels of 255")
     parser.add_argument("--adversaries", nargs="*", default=list(ADVERSARIES))
     parser.add_argument("--victims", nargs="*", default=["small-cnn"])

@@ -234,12 +234,12 @@ def _protect_tiny() -> str:
     return f"a protected picture was written and read back, change {change} of 8 allowed levels"
 
 
-Kind = Literal["methods", "surrogates", "victims", "adversaries"]
+NamedKind = Literal["methods", "surrogates", "victims", "adversaries"]
 
 
 @options.takes_options(quiet=False)
 def list_names(
-    kind: Annotated[Kind, typer.Argument(metavar="KIND", help="methods, surrogates, victims or adversaries.")],
+    kind: Annotated[NamedKind, typer.Argument(metavar="KIND", help="methods, surrogates, victims or adversaries.")],
     terminal: options.Terminal,
     name: Annotated[
         str | None,
@@ -261,7 +261,7 @@ def list_names(
         if kind == "adversaries":
             _list_adversaries(output)
             return
-        rows = _rows(kind)
+        rows = _names_of(kind)
         output.answer(("name", "what it is"), rows)
         output.result({kind: [{"name": name, "about": about} for name, about in rows]})
 
@@ -299,7 +299,7 @@ def _list_adversaries(output: Output) -> None:
             "crafting": cls.listed_crafting(),
             "cost": cls.cost,
             "about": cls.description,
-            "source": " ".join((cls.source, *_from(adversary_origin(name)))),
+            "source": " ".join((cls.source, *_origin(adversary_origin(name)))),
         }
         for name, cls in adversary_classes().items()
     ]
@@ -315,12 +315,13 @@ def _list_adversaries(output: Output) -> None:
     output.result({"adversaries": rows, **meanings})
 
 
-def _rows(kind: Kind) -> list[tuple[str, str]]:
+def _names_of(kind: NamedKind) -> list[tuple[str, str]]:
     if kind == "methods":
         from ..protect.methods import method_class, method_names, method_origin
 
         return [
-            (name, " ".join((_first_line(method_class(name)), *_from(method_origin(name))))) for name in method_names()
+            (name, " ".join((_first_line(method_class(name)), *_origin(method_origin(name)))))
+            for name in method_names()
         ]
     from ..surrogates import surrogate_names, surrogate_spec
 
@@ -336,7 +337,7 @@ def _rows(kind: Kind) -> list[tuple[str, str]]:
         from ..attacks.training import victim_family
 
         own = [name for name, spec in specs if spec is None]
-        rows += [(name, " ".join((f"family {victim_family(name)}", *_from(victim_origin(name))))) for name in own]
+        rows += [(name, " ".join((f"family {victim_family(name)}", *_origin(victim_origin(name))))) for name in own]
     rows.append(("timm:NAME", "any network of timm"))
     if kind == "surrogates":
         rows += [
@@ -347,7 +348,7 @@ def _rows(kind: Kind) -> list[tuple[str, str]]:
     return rows
 
 
-def _from(origin: str | None) -> list[str]:
+def _origin(origin: str | None) -> list[str]:
     """What is said of a plug-in."""
     return [] if origin is None else [f"[{origin}]"]
 

@@ -1,5 +1,5 @@
-"""Commands on what others have written: ``inspect`` compares pictures, ``merge`` joins shares, ``publish`` copies what
-may be shown, ``compare`` sets reports side by side.
+"""Commands on what is there already: ``inspect`` compares two pictures or folders, ``merge`` joins the shares of a
+run, ``compare`` sets reports side by side, ``publish`` copies what may be shown.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from ..protect.folder.publish import PublishSummary
 
 
-SHOWN = 5
+_SHOWN_PAIRS = 5
 
 #: FLIP takes a tenth of a second a pair; of more pairs than these it is not measured.
-FLIP_PAIRS = 200
+_FLIP_PAIRS = 200
 
-LEAST_GAIN = 0.1
+_LEAST_GAIN = 0.1
 
-EXPLAINED = (
+_EXPLAINED = (
     "PSNR and SSIM: the higher, the closer (SSIM 1 is identical). The others: the lower, the closer. CIEDE2000 is the "
     "difference of colour as the eye has it: its mean, what 95 % of the pixels stay below, and that of small patches, "
     "where 1 is just noticeable. FLIP goes from 0 to 1."
@@ -62,7 +62,7 @@ class _Measured:
 
 
 def _check_gain(gain: float) -> ConfigError | None:
-    return None if gain >= LEAST_GAIN else ConfigError(f"gain must be at least {LEAST_GAIN}, not {gain:g}.")
+    return None if gain >= _LEAST_GAIN else ConfigError(f"gain must be at least {_LEAST_GAIN}, not {gain:g}.")
 
 
 class InspectConfig(Config):
@@ -105,9 +105,9 @@ def inspect(
         pairs, alone = _pairs(before, after, output)
         measured, problems = _measure(pairs, output)
         worst = max(measured, key=lambda item: item.rank, default=None)
-        _tell(output, measured)
+        _tell_inspected(output, measured)
         if measured:
-            output.say(EXPLAINED, style="dim")
+            output.say(_EXPLAINED, style="dim")
         if alone:
             output.say(
                 f"{alone[0]} has no partner."
@@ -210,7 +210,7 @@ def _measure(pairs: list[_Pair], output: Output) -> tuple[list[_Measured], list[
             try:
                 first, second = decode(pair.before), decode(pair.after)
                 change = measure_change(first, second)
-                seen = measure_visibility(first, second, with_flip=len(pairs) <= FLIP_PAIRS)
+                seen = measure_visibility(first, second, with_flip=len(pairs) <= _FLIP_PAIRS)
                 measured.append(_Measured(pair, change, seen))
             except BitterantError as error:
                 problems.append(str(error))
@@ -218,12 +218,12 @@ def _measure(pairs: list[_Pair], output: Output) -> tuple[list[_Measured], list[
     return measured, problems
 
 
-def _tell(output: Output, measured: list[_Measured]) -> None:
+def _tell_inspected(output: Output, measured: list[_Measured]) -> None:
     columns = ("picture", "largest change (of 255)", "PSNR dB", "SSIM", "CIEDE2000", "95 %", "patches", "FLIP")
     if measured and all(item.seen.flip is None for item in measured):
         columns = columns[:-1]
-    if len(measured) <= SHOWN:
-        output.answer(columns, [(item.pair.name, *_numbers(item))[: len(columns)] for item in measured])
+    if len(measured) <= _SHOWN_PAIRS:
+        output.answer(columns, [(item.pair.name, *_figures_of(item))[: len(columns)] for item in measured])
         return
     ranked = sorted(measured, key=lambda item: item.rank, reverse=True)
     psnr, ssim = (median(getattr(item.change, name) for item in measured) for name in ("psnr", "ssim"))
@@ -242,16 +242,16 @@ def _tell(output: Output, measured: list[_Measured]) -> None:
                 *(f"{value:.2f}" for value in seen),
                 *([f"{median(flips):.3f}"] if flips else []),
             ),
-            *((item.pair.name, *_numbers(item))[: len(columns)] for item in ranked[:SHOWN]),
+            *((item.pair.name, *_figures_of(item))[: len(columns)] for item in ranked[:_SHOWN_PAIRS]),
         ],
     )
     output.say(
-        f"The {SHOWN} pictures in which the change shows most are listed; {same} of {len(measured)} "
+        f"The {_SHOWN_PAIRS} pictures in which the change shows most are listed; {same} of {len(measured)} "
         f"{'is' if same == 1 else 'are'} identical."
     )
 
 
-def _numbers(item: _Measured) -> tuple[str, ...]:
+def _figures_of(item: _Measured) -> tuple[str, ...]:
     change, seen = item.change, item.seen
     return (
         f"{change.linf_levels:g}",
@@ -296,7 +296,6 @@ def merge(
     """
     output = terminal.output
     with guarded(output, debug=terminal.debug):
-        from ..errors import ConfigError
         from ..protect.folder.merging import merge_folders
         from ..records.progress import interruptible
 
@@ -335,15 +334,15 @@ def compare(
         found = compare_reports(reports)
         for warning in found.warnings:
             out.warn(warning)
-        columns, rows = _table(found)
+        columns, rows = _comparison_table(found)
         out.answer(columns, rows)
         if output is not None:
             write_atomic(output, render_comparison(found).encode(), overwrite=False)
             out.facts([("page", str(output))])
-        out.result(_plain(asdict(found)))
+        out.result(_as_json(asdict(found)))
 
 
-def _table(found: Comparison) -> tuple[list[str], list[list[str]]]:
+def _comparison_table(found: Comparison) -> tuple[list[str], list[list[str]]]:
     """One line for each row of each section."""
     columns = ["", *(shown(column.name) for column in found.columns)]
     rows = [["method", *(column.method for column in found.columns)]]
@@ -352,14 +351,14 @@ def _table(found: Comparison) -> tuple[list[str], list[list[str]]]:
     return columns, rows
 
 
-def _plain(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
     """Figures as JSON has them."""
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if isinstance(value, dict):
-        return {name: _plain(part) for name, part in value.items()}
+        return {name: _as_json(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
+        return [_as_json(part) for part in value]
     return value
 
 
@@ -403,11 +402,11 @@ def _tell_published(output: Output, summary: PublishSummary) -> None:
     reasons: dict[str, list[str]] = {}
     for item in summary.left:
         reasons.setdefault(item.reason, []).append(item.name)
-    shown = list(reasons.items())[:_SHOWN_LEFT]
-    for reason, names in shown:
+    first = list(reasons.items())[:_SHOWN_LEFT]
+    for reason, names in first:
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         output.say(f"left behind: {', '.join(names[:_NAMED])}{more} ({reason})")
-    rest = len(summary.left) - sum(len(names) for _, names in shown)
+    rest = len(summary.left) - sum(len(names) for _, names in first)
     if rest:
         output.say(f"... and {rest} more; --json lists them all.")
     output.say(summary.headline, style="bold")

@@ -1,7 +1,9 @@
 """Fields of configuration objects as options of a command, and what was given back as values of these fields.
 
-``--config FILE.toml`` gives the same fields; what is typed on the command line wins. Help tells a command's few
-everyday options, and the rest with ``--help-all``.
+``--config FILE.toml`` gives the same fields; what is typed on the command line wins.
+
+Help comes first, as people read it: a command's few everyday options, the rest with ``--help-all``; no types, no
+broken words.
 """
 
 from __future__ import annotations
@@ -26,8 +28,8 @@ from .output import Output
 #: The panel of what only ``--help-all`` shows.
 ADVANCED: Final = "Advanced"
 
-_ALL: Final = "--help-all"
-_COLUMN: Final = 25  # of names; longer ones stand on a line of their own
+_HELP_ALL: Final = "--help-all"
+_HELP_COLUMN: Final = 25  # of names; longer ones stand on a line of their own
 _SHELL: Final = ("--install-completion", "--show-completion")
 
 Row = tuple[str, str]
@@ -38,14 +40,14 @@ class _Brief:
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """As usual, unless all of the help is asked for."""
-        if _ALL in args[: args.index("--")] if "--" in args else _ALL in args:
-            typer.echo(_page(self, ctx, everything=True))
+        if _HELP_ALL in args[: args.index("--")] if "--" in args else _HELP_ALL in args:
+            typer.echo(_help_page(self, ctx, everything=True))
             ctx.exit()
         return super().parse_args(ctx, args)  # type: ignore[misc]
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the everyday part."""
-        formatter.write(_page(self, ctx, everything=False) + "\n")
+        formatter.write(_help_page(self, ctx, everything=False) + "\n")
 
 
 class BriefCommand(_Brief, TyperCommand):
@@ -57,7 +59,7 @@ class BriefGroup(_Brief, TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Only what stands before the name of a command is asked of the group itself."""
-        if args and args[0] != _ALL:
+        if args and args[0] != _HELP_ALL:
             return TyperGroup.parse_args(self, ctx, args)
         return super().parse_args(ctx, args)
 
@@ -74,29 +76,31 @@ class Commands(typer.Typer):
         return super().command(name, cls=BriefCommand, **settings)
 
 
-def _page(command: Any, ctx: Any, *, everything: bool) -> str:
+def _help_page(command: Any, ctx: Any, *, everything: bool) -> str:
     width = int(ctx.make_formatter().width)
     params = [param for param in command.get_params(ctx) if not getattr(param, "hidden", False)]
     arguments = [param for param in params if param.param_type_name == "argument"]
     options = [param for param in params if param.param_type_name == "option"]
     everyday = [option for option in options if not _advanced(option)]
     rest = [option for option in options if _advanced(option)]
-    names = [_argument(argument) for argument in arguments]
+    names = [_help_argument(argument) for argument in arguments]
     tail = ["COMMAND"] if hasattr(command, "commands") else []
     parts = [f"Usage: {' '.join([ctx.command_path, *names, '[OPTIONS]', *tail])}"]
-    parts += [_wrapped(text, width) for text in (command.help or "").split("\n\n")]
+    parts += [_help_wrapped(text, width) for text in (command.help or "").split("\n\n")]
     if arguments:
-        parts.append(_list("Arguments", ((_argument(a), getattr(a, "help", None) or "") for a in arguments), width))
-    for title, rows in _commands(command, ctx):
-        parts.append(_list(title, rows, width))
-    shown = [_row(option) for option in everyday]
+        parts.append(
+            _help_section("Arguments", ((_help_argument(a), getattr(a, "help", None) or "") for a in arguments), width)
+        )
+    for title, rows in _help_commands(command, ctx):
+        parts.append(_help_section(title, rows, width))
+    shown = [_help_row(option) for option in everyday]
     if rest and not everything:
-        shown.append((_ALL, f"Show {len(rest)} more options."))
-    parts.append(_list("Options", shown, width))
+        shown.append((_HELP_ALL, f"Show {len(rest)} more options."))
+    parts.append(_help_section("Options", shown, width))
     if rest and everything:
-        parts.append(_list("More options", (_row(option) for option in rest), width))
+        parts.append(_help_section("More options", (_help_row(option) for option in rest), width))
     if command.epilog:
-        parts.append(_wrapped(command.epilog, width))
+        parts.append(_help_wrapped(command.epilog, width))
     return "\n\n".join(parts)
 
 
@@ -104,22 +108,22 @@ def _advanced(option: Any) -> bool:
     return getattr(option, "rich_help_panel", None) == ADVANCED or option.opts[0] in _SHELL
 
 
-def _argument(argument: Any) -> str:
+def _help_argument(argument: Any) -> str:
     name = argument.metavar or argument.name.upper()
     return name if argument.required else f"[{name}]"
 
 
-def _row(option: Any) -> Row:
+def _help_row(option: Any) -> Row:
     names = sorted(option.opts, key=len)
     spelling = ", ".join(names)
     if option.secondary_opts:
         spelling += f"/{option.secondary_opts[0]}"
     flag = getattr(option, "is_flag", False) or getattr(option, "count", False)
     words = spelling if flag else f"{spelling} {option.metavar or 'VALUE'}"
-    return words, f"{option.help or ''}{_default(option, flag=flag)}"
+    return words, f"{option.help or ''}{_help_default(option, flag=flag)}"
 
 
-def _default(option: Any, *, flag: bool) -> str:
+def _help_default(option: Any, *, flag: bool) -> str:
     shown, value = getattr(option, "show_default", False), option.default
     if isinstance(shown, str):
         return f" Default: {shown}."
@@ -128,7 +132,7 @@ def _default(option: Any, *, flag: bool) -> str:
     return f" Default: {value}".removesuffix(".") + "."
 
 
-def _commands(command: Any, ctx: Any) -> Iterable[tuple[str, list[Row]]]:
+def _help_commands(command: Any, ctx: Any) -> Iterable[tuple[str, list[Row]]]:
     panels: dict[str, list[Row]] = {}
     for name, found in getattr(command, "commands", {}).items():
         if not found.hidden:
@@ -138,24 +142,24 @@ def _commands(command: Any, ctx: Any) -> Iterable[tuple[str, list[Row]]]:
     return panels.items()
 
 
-def _list(title: str, rows: Iterable[Row], width: int) -> str:
+def _help_section(title: str, rows: Iterable[Row], width: int) -> str:
     lines = [f"{title}:"]
     for names, text in rows:
         first = f"  {names}"
-        told = _fold(text, width - _COLUMN - 2) or [""]
-        if len(first) > _COLUMN:
+        told = _help_fold(text, width - _HELP_COLUMN - 2) or [""]
+        if len(first) > _HELP_COLUMN:
             lines.append(first)
         else:
-            lines.append(f"{first:<{_COLUMN + 2}}{told.pop(0)}".rstrip())
-        lines += [" " * (_COLUMN + 2) + line for line in told]
+            lines.append(f"{first:<{_HELP_COLUMN + 2}}{told.pop(0)}".rstrip())
+        lines += [" " * (_HELP_COLUMN + 2) + line for line in told]
     return "\n".join(lines)
 
 
-def _wrapped(text: str, width: int) -> str:
-    return "\n".join(_fold(text, width))
+def _help_wrapped(text: str, width: int) -> str:
+    return "\n".join(_help_fold(text, width))
 
 
-def _fold(text: str, width: int) -> list[str]:
+def _help_fold(text: str, width: int) -> list[str]:
     return textwrap.wrap(" ".join(text.split()), width, break_long_words=False, break_on_hyphens=False)
 
 
@@ -230,7 +234,7 @@ def takes_options(
 def _as_parameter(name: str, field: FieldInfo, option: Option) -> inspect.Parameter:
     default = field.get_default(call_default_factory=True)
     kind = _word(field, option)
-    if kind is _LIST:
+    if kind is _WORDS:
         default = None
     info = typer.Option(
         *spellings(name, option),
@@ -246,13 +250,13 @@ def _as_parameter(name: str, field: FieldInfo, option: Option) -> inspect.Parame
     )
 
 
-_LIST = list[str]
+_WORDS = list[str]
 
 
 def _word(field: FieldInfo, option: Option) -> Any:
     """The type of what the command line takes for a field; a word where the field takes one of several."""
     kind = option.word or next(iter(kinds(field)), str)
-    return _LIST if kind in (tuple, list) else kind
+    return _WORDS if kind in (tuple, list) else kind
 
 
 def _completes(words: tuple[str, ...]) -> Callable[[str], list[str]] | None:
@@ -354,7 +358,7 @@ def load_defaults(ctx: typer.Context, path: Path | None, models: Sequence[type[C
             defaults[name] = value
     for model in models:
         for name, (field, option) in model.options().items():
-            if isinstance(value := defaults.get(name), str) and _word(field, option) is _LIST:
+            if isinstance(value := defaults.get(name), str) and _word(field, option) is _WORDS:
                 defaults[name] = [value]
         mistakes += _mistakes(model, defaults)
     if mistakes:

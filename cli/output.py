@@ -262,8 +262,8 @@ class ProgressDisplay:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._stage = ""
-        self._first = self._done = 0.0
-        self._began = self._told = self._reached = clock()
+        self._first = 0.0
+        self._began = self._told = clock()
 
     def __enter__(self) -> ProgressDisplay:
         if self.output.people.is_terminal and not self.output.quiet:
@@ -276,6 +276,7 @@ class ProgressDisplay:
                 TextColumn("[dim]{task.fields[message]}", markup=True, table_column=Column(no_wrap=True, ratio=1)),
                 console=self.output.people,
                 expand=True,
+                get_time=self.clock,
             )
             self._bar.start()
         return self
@@ -304,8 +305,6 @@ class ProgressDisplay:
         if fresh:
             # A run that goes on begins in the middle: what was done before took none of the time seen here.
             self._stage, self._began, self._first = stage, self.clock(), done
-        if fresh or done != self._done:
-            self._done, self._reached = done, self.clock()
         if self._bar is None:
             self._plain(done, total, message, fresh=fresh)
             return
@@ -317,7 +316,7 @@ class ProgressDisplay:
             completed=done,
             total=total or None,
             message=shown(message).replace("[", r"\["),
-            reached=self._reached - self._began,
+            reached=self.clock() - self._began,
         )
 
     def fraction(self, stage: str) -> Callable[[float], None]:
@@ -344,6 +343,6 @@ class ProgressDisplay:
         if fresh:
             self.output.say(label + (f" ({total:.0f})" if total > 1 else ""))
             return
-        left = time_left(done - self._first, total - self._first, self._reached - self._began, now - self._reached)
+        left = time_left(done - self._first, total - self._first, now - self._began)
         parts = [amount(done, total), left, message]
         self.output.say(f"{label}: " + ", ".join(part for part in parts if part))

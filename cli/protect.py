@@ -158,12 +158,14 @@ def tell_problems(output: Output, problems: Sequence[FileProblem], *, listed: st
         output.warn(f"... and {rest} more; {listed} lists them all.")
 
 
-TILE_SIDE = 480
-MOST_SHOWN = 12
+_TILE_SIDE = 480
+_MOST_PREVIEWED = 12
 
 
 def _check_count(count: int) -> ConfigError | None:
-    return None if 1 <= count <= MOST_SHOWN else ConfigError(f"count must lie in 1..{MOST_SHOWN}, not {count}.")
+    return (
+        None if 1 <= count <= _MOST_PREVIEWED else ConfigError(f"count must lie in 1..{_MOST_PREVIEWED}, not {count}.")
+    )
 
 
 class PreviewConfig(Config):
@@ -200,21 +202,21 @@ def preview(
         budgets = {name: Budget.from_levels(levels) for name, levels in STRENGTHS.items()}
         preview = Preview(source, budgets, seed=config.seed, device=config.device)
         with ProgressDisplay(output) as progress:
-            page, shown = _page(preview, config.count, progress)
+            page, shown = _preview_page(preview, config.count, progress)
         write_atomic(config.output, page.encode("utf-8"), overwrite=is_own_page)
         output.say(f"{counted(shown, 'picture')} at three strengths: {config.output}", style="bold")
         output.say("It shows how visible the change is, not how well it protects. That is what verify is for.")
         output.result({"page": str(config.output), "pictures": shown})
 
 
-def _page(preview: Preview, count: int, progress: ProgressDisplay) -> tuple[str, int]:
+def _preview_page(preview: Preview, count: int, progress: ProgressDisplay) -> tuple[str, int]:
     """The HTML page, and how many pictures it shows. Unreadable pictures are left out."""
     from ..imaging import FLIP_MISSING, flip_available, render_page
 
     names, rows = preview.spread(count), []
     progress("preview", 0, len(names))
     for picture in preview.pictures(names):
-        rows.append(_row(picture))
+        rows.append(_preview_row(picture))
         progress("preview", len(rows), len(names))
     page = render_page(
         __package__ or "",
@@ -228,12 +230,12 @@ def _page(preview: Preview, count: int, progress: ProgressDisplay) -> tuple[str,
     return page, len(rows)
 
 
-def _row(picture: PreviewedPicture) -> dict[str, Any]:
+def _preview_row(picture: PreviewedPicture) -> dict[str, Any]:
     """One picture, unchanged and at each strength, as the page shows it."""
     from ..imaging import Budget, measure_change, measure_visibility
 
     original = picture.before
-    tiles = [_tile(original, "unchanged", "")]
+    tiles = [_preview_tile(original, "unchanged", "")]
     for name, changed in picture.after.items():
         change = measure_change(original, changed)
         seen = measure_visibility(original, changed, with_flip=True)
@@ -243,14 +245,14 @@ def _row(picture: PreviewedPicture) -> dict[str, Any]:
             f"at most {levels} of 255 levels{flip}, CIEDE2000 {seen.ciede:.1f} "
             f"(patches {seen.ciede_patches:.1f}), PSNR {change.psnr:.1f} dB, SSIM {change.ssim:.3f}"
         )
-        tiles.append(_tile(changed, name, note))
+        tiles.append(_preview_tile(changed, name, note))
     return {"name": picture.relative, "width": original.width, "height": original.height, "tiles": tiles}
 
 
-def _tile(picture: Picture, title: str, note: str) -> dict[str, str]:
+def _preview_tile(picture: Picture, title: str, note: str) -> dict[str, str]:
     """The middle of the picture at its own size: scaled down, much of the change would vanish."""
     from ..imaging import png_data_uri
 
     rgb = picture.rgb8()
-    top, left = (max(0, (side - TILE_SIDE) // 2) for side in rgb.shape[:2])
-    return {"title": title, "note": note, "uri": png_data_uri(rgb[top : top + TILE_SIDE, left : left + TILE_SIDE])}
+    top, left = (max(0, (side - _TILE_SIDE) // 2) for side in rgb.shape[:2])
+    return {"title": title, "note": note, "uri": png_data_uri(rgb[top : top + _TILE_SIDE, left : left + _TILE_SIDE])}

@@ -507,12 +507,12 @@ def tell_ranks(output: Output, result: VerificationReport) -> None:
             continue
         title = TASK_TITLES[condition.retrieval.task]
         output.say(f"{title}, in %" + (", mean ± standard deviation" if several else ""))
-        for line in _table(_rows(condition, condition.retrieval)):
+        for line in _rank_table(_rank_rows(condition, condition.retrieval)):
             output.say(f"  {line}")
         output.say()
 
 
-def _rows(condition: Condition, found: Retrieval) -> list[list[str]]:
+def _rank_rows(condition: Condition, found: Retrieval) -> list[list[str]]:
     from ..attacks.terms import ARM_WORDS
 
     rows = [["trained on", *(f"Hit@{k}" for k in found.chance), "median rank", f"left of Hit@{found.k}"]]
@@ -532,7 +532,7 @@ def _rows(condition: Condition, found: Retrieval) -> list[list[str]]:
     return rows
 
 
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+def _rank_table(rows: Sequence[Sequence[str]]) -> list[str]:
     """The first column to the left, the others to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [

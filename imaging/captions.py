@@ -4,7 +4,8 @@ In order: a text file of the same name; a ``metadata.jsonl``, ``.csv`` or ``.par
 a COCO captions file that was named; the name of the class folder in a sentence; a captioner that looks at the picture
 here. A picture that none of them has a caption for is listed, never given a generic one that nobody asked for.
 
-Readers of the files come first. Each gives what it could use and says what it could not.
+In this module: captions and class names as text; readers of the files, each of which gives what it could use and says
+what it could not; and the choice among the places.
 """
 
 from __future__ import annotations
@@ -101,14 +102,14 @@ _SIDECAR_BYTES: Final = 1 << 20
 
 
 @dataclass
-class Found:
+class FoundCaptions:
     """Captions by picture (path below the root), and what could not be used."""
 
     captions: dict[str, tuple[str, ...]] = field(default_factory=dict)
     problems: list[FileProblem] = field(default_factory=list)
 
 
-class Names:
+class PictureNames:
     """The pictures of a folder, found by the names that tables use for them.
 
     Accents are compared in their composed form: a disk may store them decomposed, as macOS once did.
@@ -155,7 +156,7 @@ def are_boxes(captions: Iterable[str]) -> bool:
     return all(_NUMBERS.fullmatch(caption) for caption in captions)
 
 
-def read_table(path: Path, folder: str, names: Names, column: str | None) -> Found:
+def read_table(path: Path, folder: str, names: PictureNames, column: str | None) -> FoundCaptions:
     """The captions of a ``metadata.jsonl``, ``metadata.csv`` or ``metadata.parquet``.
 
     Args:
@@ -164,10 +165,10 @@ def read_table(path: Path, folder: str, names: Names, column: str | None) -> Fou
         names: the pictures.
         column: the one with captions; found by its name if left out.
     """
-    found = Found()
+    found = FoundCaptions()
     relative = posixpath.join(folder, path.name)
     try:
-        for line, row in _rows(path):
+        for line, row in _table_rows(path):
             problem = row if isinstance(row, str) else _take_row(row, folder, names, column, found)
             if problem is not None:
                 found.problems.append(FileProblem(relative, f"line {line}: {problem}"))
@@ -176,7 +177,7 @@ def read_table(path: Path, folder: str, names: Names, column: str | None) -> Fou
     return found
 
 
-def _rows(path: Path) -> Iterable[tuple[int, dict[str, Any] | str]]:
+def _table_rows(path: Path) -> Iterable[tuple[int, dict[str, Any] | str]]:
     data = _bytes_of(path)
     if path.suffix.lower() == ".parquet":
         try:
@@ -207,7 +208,7 @@ def _csv_rows(text: str) -> Iterable[tuple[int, dict[str, Any] | str]]:
 
 
 def _take_row(
-    row: Mapping[str, Any], folder: str, names: Names, column: str | None, found: Found
+    row: Mapping[str, Any], folder: str, names: PictureNames, column: str | None, found: FoundCaptions
 ) -> str | None:  # fmt: skip
     """Put one row's captions where they belong; returns why that cannot be."""
     cells = [value for key, value in row.items() if is_name_column(key)]
@@ -234,7 +235,7 @@ def _take_row(
     return None
 
 
-def read_coco(path: Path, names: Names) -> Found:
+def read_coco(path: Path, names: PictureNames) -> FoundCaptions:
     """The captions of a COCO ``captions_*.json``. Pictures are found by path below the root, else by file name.
 
     Raises:
@@ -253,7 +254,7 @@ def read_coco(path: Path, names: Names) -> Found:
         if isinstance(error, TypeError):
             why = "it is JSON of another form"
         raise CaptionError(f"{path} is not a COCO captions file (images, annotations with captions): {why}.") from error
-    found = Found()
+    found = FoundCaptions()
     for name, texts in captions.items():
         exact = names.at("", name)
         pictures = [exact] if exact is not None else names.called(name)
@@ -446,7 +447,7 @@ class _Reader:
         self.problems: list[FileProblem] = []
         self.unnamed: set[str] = set()
         self.boxes = 0
-        names = Names(entry.relative for entry in scan.entries)
+        names = PictureNames(entry.relative for entry in scan.entries)
         files = [(relative, posixpath.basename(relative).lower()) for relative in scan.captions]
         self.sidecars: dict[str, list[str]] = {}
         if self._wants("sidecar"):
@@ -459,7 +460,7 @@ class _Reader:
             # The table nearest to a picture counts, so the outermost are entered first and written over.
             for relative in sorted(found, key=lambda path: path.count("/")):
                 self.tables.update(found[relative].captions)
-        self.coco = Found()
+        self.coco = FoundCaptions()
         if options.coco is not None and self._wants("coco"):
             self.coco = read_coco(options.coco, names)
             self.problems += self.coco.problems
@@ -512,7 +513,7 @@ class _Reader:
                 self.problems.append(FileProblem(path, str(error)))
         return ()
 
-    def _table(self, relative: str, names: Names) -> Found:
+    def _table(self, relative: str, names: PictureNames) -> FoundCaptions:
         found = read_table(self.root / relative, posixpath.dirname(relative), names, self.options.column)
         self.problems += found.problems
         return found

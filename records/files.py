@@ -1,13 +1,12 @@
-"""Files that appear whole or not at all, never over somebody else's, and with the same bytes for the same content; and
-one writer at a time.
+"""Files that appear whole or not at all, never over somebody else's, and with the same bytes for the same content.
 
-The lock of a writer is the system's (``flock``, ``LockFileEx``), so a file that a killed process left keeps nobody out.
-While no run is under way the file is not there, so it can never be published with what lies beside it.
+At the end, one writer at a time: a lock file beside what is written, held by the system (``flock``, ``LockFileEx``)
+and gone with its holder, so that one which a killed process left keeps nobody out. While no run is under way the lock
+file is not there, so it can never be published with what lies beside it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import json
@@ -18,8 +17,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
-
-from filelock import lock_descriptor
 
 from ..errors import ConfigError, OutputError, ResumeError
 from .places import open_own, walk
@@ -73,7 +70,7 @@ def write_atomic(path: Path, data: bytes, *, overwrite: Overwrite, private: bool
         file.write(data)
 
 
-@contextlib.contextmanager
+@contextmanager
 def atomic_file(path: Path, *, overwrite: Overwrite, private: bool = False, lasting: bool = True) -> Iterator[BinaryIO]:
     """As :func:`write_atomic`, for a file too large to hold in memory: the block writes it piece by piece.
 
@@ -103,7 +100,7 @@ def atomic_file(path: Path, *, overwrite: Overwrite, private: bool = False, last
                 os.fsync(file.fileno())
             put_in_place(temporary, path, overwrite=overwrite)
         except BaseException:
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise
         if lasting:
@@ -180,7 +177,7 @@ def sync_folder(folder: Path) -> None:
     except OSError:
         return
     try:
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -218,7 +215,7 @@ def sweep_temporaries_of(path: Path) -> int:
 def _remove(paths: Iterable[Path]) -> int:
     removed = 0
     for path in paths:
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             path.unlink()
             removed += 1
     if removed:
@@ -306,8 +303,10 @@ def _acquire(path: Path) -> BinaryIO:
 
 
 def _lock(file: BinaryIO, path: Path) -> None:
+    import filelock  # only runs that write need it
+
     try:
-        free = lock_descriptor(file.fileno(), blocking=False)
+        free = filelock.lock_descriptor(file.fileno(), blocking=False)
     except OSError as error:  # some network disks know no locks
         logger.warning("%s cannot be locked (%s): two runs at once are not noticed there", path.parent, error.strerror)
         return

@@ -1,10 +1,11 @@
 """The records of a run over a folder, its manifest, run file and report; and where they lie, in OUT or beside it.
 
-They are found by what they are and not by a note of the place, so that OUT and the folder beside it may be moved and
-renamed together, and so that somebody may move the three files from the one to the other.
-
 Beside a folder means: not in it, so that it can be published. Where it is a part of a data set, such as
 ``public/train``, what tells of it lies beside the data set, which is published as a whole: ``public-train-records``.
+What is a part of a data set is told here first, by its name.
+
+Records are found by what they are and not by a note of the place, so that OUT and the folder beside it may be moved
+and renamed together, and so that somebody may move the three files from the one to the other.
 """
 
 from __future__ import annotations

@@ -256,7 +256,7 @@ def time_left(done: float, total: float, elapsed: float, since: float = 0.0) -> 
     Args:
         done: of ``total``.
         total: all of it.
-        elapsed: seconds until ``done`` was reached.
+        elapsed: seconds until this was told.
         since: seconds since then. They count down: where a step takes minutes, the estimate would else grow until the
             next one is done.
     """

@@ -123,8 +123,10 @@ def run_grid(
     preparation = _CellPreparation(plan, store, recipes, adversaries, device, program, cache)
     begun = clock()
     until = math.inf if plan.max_minutes is None or minutes is None else begun + 60 * minutes
-    progress = _Progress(plan, conditions, _Clock(recipes, adversaries, executor.workers), step, now=clock, until=until)
-    batches = [conditions] if plan.max_minutes is None or minutes is None else [[condition] for condition in conditions]
+    batches = [conditions] if until == math.inf else [[condition] for condition in conditions]
+    planned = [[cell for c in batch for cell in cells_of(c, plan.victim_seeds)] for batch in batches]
+    timer = _Clock(recipes, adversaries, executor.workers)
+    progress = _Progress(planned, timer, executor.workers, step, now=clock, until=until)
     full, left = False, 0.0
     for number, batch in enumerate(batches):
         cells = _new_cells(batch, plan, result)
@@ -134,9 +136,9 @@ def run_grid(
         cached = {} if full else preparation.look_up(cells, staged)
         missing = [cell for cell in cells if cell not in cached]
         progress.learn(cached.values())
-        if plan.max_minutes is not None and minutes is not None and number > 0 and missing:
-            needed = progress.clock.seconds(missing)
-            full = full or clock() - begun + needed > 60 * minutes
+        if until < math.inf and number > 0 and missing:
+            needed = timer.seconds(missing)
+            full = full or clock() + needed > until
             if full:
                 reason = f"did not fit into {plan.max_minutes:g} minutes"
                 result.dropped.update({condition.id: reason for condition in batch})
@@ -147,12 +149,13 @@ def run_grid(
         result.cells.update(cached)
         result.reused.update(cached)
         progress.reuse(list(cached))
-        progress.begin(missing, executor.workers)
+        progress.begin(missing)
         for _, done in executor.run(run_cell, tasks):
             result.cells[done.cell] = done
             preparation.keep(done)
             progress.add(done)
     if full:
+        progress.end()
         untested = sum(condition.id in result.dropped for condition in conditions)
         logger.warning(
             "%s did not fit into %g minutes and %s not tested: %s would have taken about %s more.",
@@ -266,32 +269,35 @@ class _CellPreparation:
 
 
 class _Progress:
-    """Tells the caller how much of the work is done, weighted by what each training costs. What was kept is free.
+    """Tells the caller how much of the time has passed: what has, over that and what is still expected.
 
-    Trainings that are under way count with the time they have run: of two workers' first ones, which end at about the
-    same time, the first would else stand for half of what was done by then. What will not be begun, since the time is
-    over by then, does not count.
+    Trainings that are under way count with the time they have run. Conditions that the time limit will leave out do
+    not count: they are found here by the rule by which :func:`run_grid` finds them. What was kept takes no time.
     """
 
     def __init__(
         self,
-        plan: Plan,
-        conditions: Sequence[PlannedCondition],
+        batches: Sequence[Sequence[Cell]],
         clock: _Clock,
+        workers: int,
         step: Step,
         *,
         now: Callable[[], float],
         until: float,
     ) -> None:
         self.clock = clock
-        self._step, self._now, self._until = step, now, until
-        self._handed_out: Sequence[Cell] = ()
-        self._workers = 1
-        self._began: list[float] = []
+        self._workers, self._step, self._now, self._until = workers, step, now, until
+        # Cells left, batch by batch; what several batches share is trained in the first of them.
+        first = {cell: number for number in reversed(range(len(batches))) for cell in batches[number]}
+        self._left = [
+            dict.fromkeys(cell for cell in batch if first[cell] == number) for number, batch in enumerate(batches)
+        ]
+        self._count, self._reused, self._total = 0, 0, len(first)
+        self._since: float | None = None  # the preparation of the first batch is a stage of its own
+        self._shown = 0.0
+        self._handed_out: set[Cell] = set()
+        self._began: list[float] = []  # of the trainings under way
         self._waiting = 0
-        self._left = dict.fromkeys(cell for c in conditions for cell in cells_of(c, plan.victim_seeds))
-        self._done = self._shown = 0.0
-        self._count, self._reused, self._total = 0, 0, len(self._left)
 
     def learn(self, cached: Iterable[CellResult]) -> None:
         """What a kept training took is known before the first one here is done."""
@@ -299,50 +305,67 @@ class _Progress:
             self.clock.note(result)
 
     def reuse(self, cells: Sequence[Cell]) -> None:
-        for cell in cells:
-            self._left.pop(cell, None)
+        self._remove(cells)
         self._count += len(cells)
         self._reused += len(cells)
         done = f", {self._reused} of them done before" if self._reused else ""
         self._tell(f"{self._count}/{self._total} trainings{done}")
 
-    def begin(self, cells: Sequence[Cell], workers: int) -> None:
+    def begin(self, cells: Sequence[Cell]) -> None:
         """These are handed out, and as many begin as there are workers."""
-        self._handed_out, self._workers = cells, workers
-        self._began = [self._now()] * min(len(cells), workers)
+        self._handed_out = {*cells}
+        self._began = [self._now()] * min(len(cells), self._workers)
         self._waiting = len(cells) - len(self._began)
 
     def add(self, result: CellResult) -> None:
         self.clock.note(result)
         now = self._now()
-        # Workers do not say which training they began when; the one that fits best is the one that has ended.
+        # Workers do not say when they began which training: the one that fits best is the one that has ended.
         ended = min(range(len(self._began)), key=lambda i: abs(now - result.seconds - self._began[i]))
         del self._began[ended]
         if self._waiting:
             self._waiting -= 1
             self._began.append(now)
-        self._left.pop(result.cell, None)
-        self._done += result.seconds
-        self._count += 1
         cell = result.cell
+        self._remove([cell])
+        self._count += 1
         self._tell(f"{self._count}/{self._total} {cell.victim}, {cell.adversary}, {cell.arm}")
 
     def drop(self, cells: Sequence[Cell]) -> None:
-        for cell in cells:
-            if self._left.pop(cell, 1) is None:
-                self._total -= 1
+        self._total -= self._remove(cells)
+
+    def end(self) -> None:
+        """Nothing more will be begun."""
+        self._tell(f"{self._count}/{self._total} trainings")
+
+    def _remove(self, cells: Sequence[Cell]) -> int:
+        return sum(batch.pop(cell, 1) is None for cell in cells for batch in self._left)
+
+    def _seconds_left(self) -> float:
+        """Expected until the last training that will be begun is done."""
+        now = self._now()
+        end = now
+        for number, batch in enumerate(self._left):
+            cells = list(batch)
+            if not cells:
+                continue
+            work = self.clock.work(cells)
+            at_once = min(self._workers, len(cells))
+            if self._handed_out.isdisjoint(cells):
+                if number > 0 and end + work / self._workers > self._until:
+                    break
+                end += work / at_once
+            else:
+                most = 0.9 * work / len(cells)  # none is nearly done before it is
+                end += (work - sum(min(now - began, most) for began in self._began)) / at_once
+        return end - now
 
     def _tell(self, message: str) -> None:
-        now = self._now()
-        remaining = self.clock.work(list(self._left))
-        # None is nearly done before it is.
-        most = 0.9 * remaining / max(1, len(self._left))
-        begun = self.clock.work([cell for cell in self._handed_out if cell in self._left])
-        remaining = min(remaining, max(begun, self._workers * (self._until - now)))
-        whole = self._done + remaining
-        done = self._done + sum(min(now - began, most) for began in self._began)
+        if self._since is None:
+            self._since = self._now()
+        passed, left = self._now() - self._since, self._seconds_left()
         # Without a measurement nothing is known about what is left.
-        share = done / whole if whole else float(not self._left)
+        share = (passed / (passed + left) if left else 0.0) if any(self._left) else 1.0
         # Estimates get better on the way; a bar that runs backwards would only confuse.
         self._shown = max(self._shown, share)
         self._step("verify", self._shown, 1.0, message)

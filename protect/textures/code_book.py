@@ -72,7 +72,7 @@ class TextureRecipe:
             epsilon everywhere.
         soft_period: from so many px a period on the wave has soft edges, on a picture's short side.
         softness: how steep they are then: the wave is tanh(softness * cosine) / tanh(softness).
-        colour: share of blue that the tint of the class takes from the wave, 0..1; see :mod:`.tint`.
+        colour: share of blue that the tint of the class takes from the wave, 0..1; see :mod:`.wave`.
 
     Raises:
         ConfigError: a value out of range.

@@ -62,6 +62,7 @@ def test_how_a_job_is_told() -> None:
     assert standing(job, 11.0) == "Writing protected copies, 20/100"
     job.tell("write", 40, 100, "b.png", 20.0)
     assert standing(job, 20.0) == "Writing protected copies, 40/100, about 30 s left"
+    assert standing(job, 28.0) == "Writing protected copies, 40/100, about 22 s left"
     assert job.fraction == 0.4
     job.tell("fit", 0.5, 1.0, "", 30.0)
     assert standing(job, 30.0) == "Making the noise, 50 %"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 
@@ -25,3 +27,13 @@ def test_a_larger_budget_is_seen_more(tmp_path: Path, script: Any) -> None:
     assert float(subtle[0]) < float(strong[0])
     assert float(subtle[1]) < float(strong[1])
     assert float(subtle[3]) > float(strong[3])
+
+
+def test_hyper_parameters_stand_behind_the_method_and_mistakes_are_told_at_once(script: Any) -> None:
+    assert script.keywords("texture,colour=0.5")["parameters"] == {"colour": 0.5}
+    assert script.keywords(script.method_named("emn-class")) == {
+        "method": "emn", "granularity": "class", "parameters": {},
+    }  # fmt: skip
+    for wrong in ("no-such-method", "texture,colour"):
+        with pytest.raises(argparse.ArgumentTypeError):
+            script.method_named(wrong)

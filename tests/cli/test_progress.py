@@ -113,6 +113,21 @@ def test_a_bar_is_one_line_of_eighty_columns() -> None:
     assert all(len(line) <= 80 and line.lstrip()[1:].lstrip().startswith("Writing") for line in lines), lines
 
 
+def test_the_time_left_counts_down_between_two_steps() -> None:
+    output, clock = output_to_text(terminal=True), Clock()
+    output.people = Console(file=io.StringIO(), force_terminal=True, width=80)
+    with ProgressDisplay(output, clock) as progress:
+        progress("verify", 0.0, 1.0)
+        clock.now = 60
+        progress("verify", 0.25, 1.0, "1/4 trainings")
+        assert progress._bar is not None
+        for now in (60, 100, 500):
+            clock.now = now
+            progress._bar.refresh()
+    told = re.findall(r"25 %(?:  (about [^\x1b]*? left))?", shown(output))
+    assert [*dict.fromkeys(told)] == ["about 3 min 00 s left", "about 2 min 20 s left", ""]
+
+
 def test_quiet_says_nothing() -> None:
     output = output_to_text(terminal=True, quiet=True)
     with ProgressDisplay(output) as progress:

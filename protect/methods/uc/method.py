@@ -36,7 +36,7 @@ from ..recipe import CraftingRecipe, StepSize, own_surrogate, tenth_of_the_budge
 from ..registry import register_method
 from ..surrogate_training import delta_by_class
 from ..written import ResizeOperator
-from .patterns import MOST, VERSIONS, FeaturePull, GeneratorPatterns, Patterns, PixelPatterns, measure
+from .patterns import MEASURED_VERSIONS, MOST_MEASURED, FeaturePull, GeneratorPatterns, Patterns, PixelPatterns, measure
 
 Objective = Literal["labels", "features", "joint"]
 
@@ -330,7 +330,7 @@ def estimate_fit(recipe: UcRecipe, dataset: ImageSet, space: FeatureSpace, total
     count = recipe.clusters or min(default_count(total), total)
     # Pictures that were looked at while they were read cost that in reading.
     looks = min(total, count * CENTRE_IMAGES) if dataset.features is not None else total
-    seconds = look * (looks + len(VERSIONS) * min(total, MOST))
+    seconds = look * (looks + len(MEASURED_VERSIONS) * min(total, MOST_MEASURED))
     pixel, peak = 3 * dataset.resolution**2, 0
     labelled = None
     if recipe.objective != "features":

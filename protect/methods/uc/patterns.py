@@ -388,8 +388,8 @@ class FeaturePull:
         return total / total.abs().mean(dim=(1, 2, 3), keepdim=True).clamp(min=1e-20)
 
 
-VERSIONS = ("clean", "protected", "noise", "jpeg10")
-MOST = 1000
+MEASURED_VERSIONS = ("clean", "protected", "noise", "jpeg10")
+MOST_MEASURED = 1000
 """Images that are measured at most: the cost does not grow with the folder."""
 
 
@@ -420,7 +420,7 @@ def measure(
         its cluster is sent to) and the accuracy ``probe``, and ``nmi`` where there are labels.
     """
     generator = torch.Generator().manual_seed(seed)
-    index = torch.randperm(len(dataset), generator=generator)[:MOST].sort().values
+    index = torch.randperm(len(dataset), generator=generator)[:MOST_MEASURED].sort().values
     images, own = dataset.images[index].cpu(), clusters.assignment[index]
     written = WrittenCopies(dataset.to("cpu"), Budget(epsilon))
     versions: dict[str, Callable[[], Tensor]] = {

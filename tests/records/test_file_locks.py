@@ -8,10 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import filelock
 import pytest
 
 from bitterant.errors import OutputError, ResumeError
-from bitterant.records import files
 from bitterant.records.files import exclusive, holding
 
 
@@ -30,7 +30,7 @@ def test_a_lock_is_not_held_twice_when_its_file_is_replaced_under_way(
 ) -> None:
     """Between our opening and our locking of the file its holder ends and removes it, and another run may take it."""
     lock = tmp_path / ".bitterant-state.lock"
-    real, others = files.lock_descriptor, []
+    real, others = filelock.lock_descriptor, []
 
     def lock_late(descriptor: int, *, blocking: bool) -> bool:
         if not others:
@@ -40,7 +40,7 @@ def test_a_lock_is_not_held_twice_when_its_file_is_replaced_under_way(
                 assert real(others[0], blocking=False)
         return real(descriptor, blocking=blocking)
 
-    monkeypatch.setattr(files, "lock_descriptor", lock_late)
+    monkeypatch.setattr(filelock, "lock_descriptor", lock_late)
     if not next_holder:
         with exclusive(lock):
             assert lock.exists(), "what is held is not what the next run will see"
@@ -97,7 +97,7 @@ def test_a_disk_without_locks_is_written_to_all_the_same(
     def refuse(descriptor: int, *, blocking: bool) -> bool:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(files, "lock_descriptor", refuse)
+    monkeypatch.setattr(filelock, "lock_descriptor", refuse)
     with exclusive(tmp_path / "lock"):
         assert "cannot be locked" in caplog.text
     assert not list(tmp_path.iterdir())
