@@ -91,7 +91,9 @@ class Tally:
         again, and of copies that could not be marked."""
         told = self._sights.tell()
         if told:
-            told[-1] += " Look at the report before you publish; --strength subtle shows less, and hinders a trainer far less."
+            told[-1] += (
+                " Look at the report before you publish; --strength subtle shows less, and hinders a trainer far less."
+            )
         if self._faint.count:
             told.append(
                 f"{counted(self._faint.count, 'picture')} could take little or nothing of the noise, being plain, "
