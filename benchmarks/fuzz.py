@@ -235,12 +235,12 @@ def _read_report(path: Path) -> None:
 
 def _table(name: str) -> Callable[[bytes, Path], object]:
     def read(data: bytes, folder: Path) -> None:
-        from bitterant.imaging.captions import Names, read_table
+        from bitterant.imaging.captions import PictureNames, read_table
         from bitterant.imaging.tables import visit_names
 
         path = folder / name
         path.write_bytes(data)
-        read_table(path, "", Names(["a.png", "b/c.png"]), None)
+        read_table(path, "", PictureNames(["a.png", "b/c.png"]), None)
         visit_names(name, data, lambda row, value: value)
         changed = visit_names(name, data, lambda row, value: f"{value}.png")
         seen: list[str] = []
@@ -252,9 +252,9 @@ def _table(name: str) -> Callable[[bytes, Path], object]:
 
 
 def _read_captions(path: Path) -> None:
-    from bitterant.imaging.captions import Names, read_class_names, read_coco, read_sidecar
+    from bitterant.imaging.captions import PictureNames, read_class_names, read_coco, read_sidecar
 
-    for read in (read_sidecar, read_class_names, lambda path: read_coco(path, Names(["a.png", "b/a.png"]))):
+    for read in (read_sidecar, read_class_names, lambda path: read_coco(path, PictureNames(["a.png", "b/a.png"]))):
         with contextlib.suppress(BitterantError):
             read(path)
 

@@ -361,9 +361,9 @@ class _Progress:
         return end - now
 
     def _tell(self, message: str) -> None:
-        if self._since is None:
-            self._since = self._now()
-        passed, left = self._now() - self._since, self._seconds_left()
+        now = self._now()
+        self._since = now if self._since is None else self._since
+        passed, left = now - self._since, self._seconds_left()
         # Without a measurement nothing is known about what is left.
         share = (passed / (passed + left) if left else 0.0) if any(self._left) else 1.0
         # Estimates get better on the way; a bar that runs backwards would only confuse.

@@ -544,7 +544,9 @@ def test_the_bar_takes_reused_trainings_as_free(tmp_path: Path, data: Verificati
         Grid(data, tmp_path).run(cells, executor=Minutes(11))
     (tmp_path / "b").mkdir()
     clock = Minutes()
-    Grid(data, tmp_path / "b").run(cells, executor=clock, step=lambda *words: told.append(words))
+    Grid(data, tmp_path / "b").run(
+        cells, executor=clock, step=lambda *words: told.append(words), clock=lambda: clock.now
+    )
     shares = [(share, message) for stage, share, _, message in told if stage == "verify"]
     assert shares[0] == (0.0, "11/23 trainings, 11 of them done before")
     assert shares[1][1].startswith("12/23 small-cnn, last-layer:0.5, ")
