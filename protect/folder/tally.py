@@ -92,7 +92,7 @@ class Tally:
         told = self._sights.tell()
         if told:
             told[-1] += (
-                " Look at the report before you publish; --strength subtle shows less, and hinders a trainer far less."
+                " Look at the report before you publish; --strength subtle shows less, and hinders a trainer less."
             )
         if self._faint.count:
             told.append(
