@@ -59,7 +59,7 @@ class _Clock:
     """Costs in units of one small-cnn step, corrected by measured times as they come in."""
 
     def __init__(self, recipes: Mapping[str, Recipe], adversaries: Mapping[str, Adversary], workers: int) -> None:
-        self._recipes, self._adversaries, self._workers = recipes, adversaries, workers
+        self._recipes, self._adversaries, self.workers = recipes, adversaries, workers
         self._measured: dict[tuple[str, str, float], list[float]] = {}
 
     def note(self, result: CellResult) -> None:
@@ -83,11 +83,11 @@ class _Clock:
         known = {kind: sum(times) / len(times) for kind, times in self._measured.items()}
         rate = sum(known.values()) / sum(self._units(kind) for kind in known)
         kinds = [self._kind(cell) for cell in cells]
-        return sum(known.get(kind, self._units(kind) * rate) for kind in kinds) / self._workers
+        return sum(known.get(kind, self._units(kind) * rate) for kind in kinds) / self.workers
 
     def work(self, cells: Sequence[Cell]) -> float:
         """The same in seconds of all workers together."""
-        return self.seconds(cells) * self._workers
+        return self.seconds(cells) * self.workers
 
 
 def run_grid(
@@ -126,7 +126,7 @@ def run_grid(
     batches = [conditions] if until == math.inf else [[condition] for condition in conditions]
     planned = [[cell for c in batch for cell in cells_of(c, plan.victim_seeds)] for batch in batches]
     timer = _Clock(recipes, adversaries, executor.workers)
-    progress = _Progress(planned, timer, executor.workers, step, now=clock, until=until)
+    progress = _Progress(planned, timer, step, now=clock, until=until)
     full, left = False, 0.0
     for number, batch in enumerate(batches):
         cells = _new_cells(batch, plan, result)
@@ -279,14 +279,13 @@ class _Progress:
         self,
         batches: Sequence[Sequence[Cell]],
         clock: _Clock,
-        workers: int,
         step: Step,
         *,
         now: Callable[[], float],
         until: float,
     ) -> None:
         self.clock = clock
-        self._workers, self._step, self._now, self._until = workers, step, now, until
+        self._step, self._now, self._until = step, now, until
         # Cells left, batch by batch; what several batches share is trained in the first of them.
         first = {cell: number for number in reversed(range(len(batches))) for cell in batches[number]}
         self._left = [
@@ -314,7 +313,7 @@ class _Progress:
     def begin(self, cells: Sequence[Cell]) -> None:
         """These are handed out, and as many begin as there are workers."""
         self._handed_out = {*cells}
-        self._began = [self._now()] * min(len(cells), self._workers)
+        self._began = [self._now()] * min(len(cells), self.clock.workers)
         self._waiting = len(cells) - len(self._began)
 
     def add(self, result: CellResult) -> None:
@@ -350,9 +349,9 @@ class _Progress:
             if not cells:
                 continue
             work = self.clock.work(cells)
-            at_once = min(self._workers, len(cells))
+            at_once = min(self.clock.workers, len(cells))
             if self._handed_out.isdisjoint(cells):
-                if number > 0 and end + work / self._workers > self._until:
+                if number > 0 and end + self.clock.seconds(cells) > self._until:
                     break
                 end += work / at_once
             else:
