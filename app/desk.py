@@ -341,11 +341,11 @@ class Desk:
 
     def _protect_options(self) -> dict[str, Any]:
         assert self.found is not None
-        return {"source": self.found.folder, "output": self.output, "epsilon": STRENGTHS[self.strength] / 255}
+        return {"source": self.found.folder, "output": self.output, "strength": self.strength}
 
     def _shown_options(self) -> dict[str, Any]:
         assert self.found is not None
-        return {"source": self.found.folder, "levels": STRENGTHS[self.strength]}
+        return {"source": self.found.folder, "strength": self.strength}
 
     def _start(self, kind: Kind, options: dict[str, Any]) -> None:
         for other in self.jobs.values():

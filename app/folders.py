@@ -7,10 +7,10 @@ import math
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
@@ -20,7 +20,7 @@ from ..imaging import FolderScan, scan_folder
 from ..imaging.formats import format_of_file
 from ..imaging.scan import HIDDEN
 from ..protect import read_run_file
-from ..records.config import STRENGTHS, Strength
+from ..records.config import Strength, strengths_of
 from ..records.run_records import records_of
 from ..records.run_state import RunState, StateFiles
 from ..records.text import visible
@@ -206,7 +206,7 @@ def earlier_copies(folder: Path) -> list[Earlier]:
             continue
         settings = run_file.settings if run_file is not None else None if state is None else state.settings
         if settings is not None:
-            found.append(Earlier(output, run_file is not None, _strength(settings.get("epsilon"))))
+            found.append(Earlier(output, run_file is not None, _strength(settings)))
     return found[::-1]
 
 
@@ -243,10 +243,11 @@ def _empty(folder: Path) -> bool:
         return False
 
 
-def _strength(epsilon: object) -> Strength | None:
+def _strength(settings: Mapping[str, Any]) -> Strength | None:
+    epsilon, words = settings.get("epsilon"), strengths_of(str(settings.get("method")))
     if not isinstance(epsilon, float | int):
         return None
-    return next((name for name, levels in STRENGTHS.items() if math.isclose(epsilon * 255, levels)), None)
+    return next((name for name, levels in words.items() if math.isclose(epsilon * 255, levels)), None)
 
 
 def listed(names: Iterable[str], count: int) -> str:

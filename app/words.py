@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ..records.config import STRENGTHS, Strength
+from ..records.config import STRENGTHS, Strength, strengths_of
 from ..records.text import counted, duration, pace, size
 from .desk import Job, Kind, Preset
 
@@ -78,8 +78,10 @@ _GRADES: Final = {"none": "no protection", "inconclusive": "not decided"}
 
 
 def levels(strength: Strength) -> str:
-    """How far a pixel may move."""
-    return f"A pixel may move by {STRENGTHS[strength]:g} of 255 levels."
+    """How far a pixel may move, with what ``auto`` takes."""
+    textures, others = strengths_of("texture")[strength], STRENGTHS[strength]
+    apart = "" if textures == others else f", by {others:g} without class folders"
+    return f"A pixel may move by {textures:g} of 255 levels{apart}."
 
 
 def grade(name: str, complete: bool) -> str:

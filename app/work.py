@@ -22,6 +22,7 @@ from typing import Any, Final
 import numpy as np
 
 from ..errors import Interrupted, explain
+from ..records.config import Strength
 from ..records.processes import tune_allocator
 from ..records.progress import StopRequest
 
@@ -266,17 +267,17 @@ def _protect(progress: Progress, inbox: _Inbox, **options: Any) -> dict[str, Any
     return protect_folder(progress=progress, stop=inbox.stop, **options).to_json()
 
 
-def _preview(progress: Progress, inbox: _Inbox, *, source: Path, levels: float, count: int) -> dict[str, Any]:
+def _preview(progress: Progress, inbox: _Inbox, *, source: Path, strength: Strength, count: int) -> dict[str, Any]:
     """Pieces of some pictures at their own size: scaled down, much of the change would vanish."""
-    from ..imaging import Budget, Sight, difference_tile, measure_visibility, tell_sights
+    from ..imaging import Sight, difference_tile, measure_visibility, tell_sights
     from ..protect import Preview
 
-    preview = Preview(source, {"": Budget.from_levels(levels)})
+    preview = Preview(source, (strength,))
     names, shown, sights = preview.spread(count), [], []
     for picture in preview.pictures(names):
         inbox.stop.check("")
-        before, after = (_middle(side.rgb8()) for side in (picture.before, picture.after[""]))
-        seen = measure_visibility(picture.before, picture.after[""])
+        before, after = (_middle(side.rgb8()) for side in (picture.before, picture.after[strength]))
+        seen = measure_visibility(picture.before, picture.after[strength])
         sights.append(Sight(picture.relative, seen.ciede_patches, seen.ciede_flat))
         tiles = {"before": before, "after": after, "difference": difference_tile(before, after)}
         shown.append({"name": picture.relative, **{name: _file(tile, "PNG") for name, tile in tiles.items()}})
@@ -285,13 +286,12 @@ def _preview(progress: Progress, inbox: _Inbox, *, source: Path, levels: float, 
     return {"pictures": shown, "about": preview.about, "sights": tell_sights(sights), "problems": problems}
 
 
-def _look(progress: Progress, inbox: _Inbox, *, source: Path, levels: float, name: str) -> dict[str, Any]:
+def _look(progress: Progress, inbox: _Inbox, *, source: Path, strength: Strength, name: str) -> dict[str, Any]:
     """One picture, whole, at its own size."""
-    from ..imaging import Budget
     from ..protect import Preview
 
-    (picture,) = Preview(source, {"": Budget.from_levels(levels)}).pictures([name])
-    before, after = picture.before.rgb8(), picture.after[""].rgb8()
+    (picture,) = Preview(source, (strength,)).pictures([name])
+    before, after = picture.before.rgb8(), picture.after[strength].rgb8()
     height, width = before.shape[:2]
     # Not PNG: to pack a photo takes longer than all else, and it goes no further than to the browser.
     files = {side: _file(pixels, "BMP") for side, pixels in (("before", before), ("after", after))}

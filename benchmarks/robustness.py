@@ -34,6 +34,7 @@ from bitterant.attacks import verify_folder
 from bitterant.attacks.report.compare import read_report
 from bitterant.attacks.schema import VerificationReport
 from bitterant.protect import protect_folder
+from bitterant.records.config import strengths_of
 from bitterant.records.processes import tune_allocator
 
 CHEAP = (
@@ -104,7 +105,7 @@ def main() -> None:
     parser.add_argument("--resolution", nargs="*", type=int, default=None, help="of the victims; default: their own")
     parser.add_argument("--protection-seeds", type=int, default=3)
     parser.add_argument("--victim-seeds", type=int, default=2)
-    parser.add_argument("--epsilon", type=float, default=8.0)
+    parser.add_argument("--epsilon", type=float, default=None, help="in levels; default: each method's own")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=NUMBER", help="hyper-parameters of the methods")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--workers", type=int, default=None, help="processes that train; default: one a CPU, one a GPU")
@@ -131,11 +132,12 @@ def main() -> None:
         reports: dict[str, list[VerificationReport]] = {name: [] for name in args.methods}
         for number in range(args.protection_seeds):
             for name in args.methods:
-                setting = "-".join([name, f"{args.epsilon:g}", *args.set])
+                levels = args.epsilon or strengths_of(METHODS[name]["method"])["balanced"]
+                setting = "-".join([name, f"{levels:g}", *args.set])
                 copies = work / f"{setting}-{number}"
                 begun = time.perf_counter()
                 protect_folder(
-                    clean, copies, seed=number, epsilon=args.epsilon / 255, device=args.device, parameters=chosen,
+                    clean, copies, seed=number, epsilon=levels / 255, device=args.device, parameters=chosen,
                     **METHODS[name],
                 )  # fmt: skip
                 print(f"{name}, seed {number}: protected in {time.perf_counter() - begun:.1f} s", flush=True)
@@ -150,7 +152,8 @@ def main() -> None:
                     reports[name].append(report)
                     grades = ", ".join(f"{tier.tier} {tier.grade}" for tier in report.verdict.tiers)
                     print(f"  {victim}: {(time.perf_counter() - begun) / 60:.1f} min; {grades}", flush=True)
-        print(f"\n{what}, victims at {resolution} px, epsilon {args.epsilon:g}, {args.protection_seeds} protection x "
+        epsilon = f"epsilon {args.epsilon:g}" if args.epsilon else "each method's own epsilon"
+        print(f"\n{what}, victims at {resolution} px, {epsilon}, {args.protection_seeds} protection x "
               f"{args.victim_seeds} victim seeds: accuracy in per cent, mean (least-most)")  # fmt: skip
         print(table(reports), flush=True)
 

@@ -168,7 +168,7 @@ def code_book(bank: BankArgument, given: options.Given, terminal: options.Termin
         made = TextureBank.of_classes(
             known,
             key.secret,
-            budget=Budget(config.bound),
+            budget=Budget(config.bound("texture")),
             for_resolution=config.for_resolution,
             recipe=TextureRecipe(colour=config.colour),
             seed=seed,

@@ -12,16 +12,16 @@ import typer
 from .._version import __version__
 from ..errors import ConfigError
 from ..protect.request.config import ProtectConfig
-from ..records.config import STRENGTHS, Config, Device, Option, Seed, checked
+from ..records.config import Config, Device, Option, Seed, checked
 from ..records.text import counted, duration, pace, size
 from . import options
 from .boundary import guarded, prepare_torch, stopping
 from .output import Output, ProgressDisplay, after_protect, tell_next
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from ..imaging import FileProblem, Picture
+    from ..imaging import Budget, FileProblem, Picture
     from ..protect import Preview, PreviewedPicture
     from ..protect.folder.plan import Plan
     from ..protect.folder.report import RunSummary
@@ -190,7 +190,7 @@ def preview(
     """Show how visible the three strengths are on your own pictures, before you decide on one."""
     output = terminal.output
     with guarded(output, debug=terminal.debug):
-        from ..imaging import Budget, write_atomic
+        from ..imaging import write_atomic
         from ..imaging.page import is_own_page
         from ..records.files import check_free
 
@@ -199,8 +199,7 @@ def preview(
         prepare_torch()
         from ..protect import Preview
 
-        budgets = {name: Budget.from_levels(levels) for name, levels in STRENGTHS.items()}
-        preview = Preview(source, budgets, seed=config.seed, device=config.device)
+        preview = Preview(source, seed=config.seed, device=config.device)
         with ProgressDisplay(output) as progress:
             page, shown = _preview_page(preview, config.count, progress)
         write_atomic(config.output, page.encode("utf-8"), overwrite=is_own_page)
@@ -216,7 +215,7 @@ def _preview_page(preview: Preview, count: int, progress: ProgressDisplay) -> tu
     names, rows = preview.spread(count), []
     progress("preview", 0, len(names))
     for picture in preview.pictures(names):
-        rows.append(_preview_row(picture))
+        rows.append(_preview_row(picture, preview.budgets))
         progress("preview", len(rows), len(names))
     page = render_page(
         __package__ or "",
@@ -230,9 +229,9 @@ def _preview_page(preview: Preview, count: int, progress: ProgressDisplay) -> tu
     return page, len(rows)
 
 
-def _preview_row(picture: PreviewedPicture) -> dict[str, Any]:
+def _preview_row(picture: PreviewedPicture, budgets: Mapping[str, Budget]) -> dict[str, Any]:
     """One picture, unchanged and at each strength, as the page shows it."""
-    from ..imaging import Budget, measure_change, measure_visibility
+    from ..imaging import measure_change, measure_visibility
 
     original = picture.before
     tiles = [_preview_tile(original, "unchanged", "")]
@@ -240,7 +239,7 @@ def _preview_row(picture: PreviewedPicture) -> dict[str, Any]:
         change = measure_change(original, changed)
         seen = measure_visibility(original, changed, with_flip=True)
         flip = "" if seen.flip is None else f", FLIP {seen.flip:.3f}"
-        levels = Budget.from_levels(STRENGTHS[name]).whole_levels  # type: ignore[index]
+        levels = budgets[name].whole_levels
         note = (
             f"at most {levels} of 255 levels{flip}, CIEDE2000 {seen.ciede:.1f} "
             f"(patches {seen.ciede_patches:.1f}), PSNR {change.psnr:.1f} dB, SSIM {change.ssim:.3f}"

@@ -365,8 +365,20 @@ def takes(model: type[Config]) -> Callable[[_F], _F]:
 
 
 Strength = Literal["subtle", "balanced", "strong"]
-STRENGTHS: Final[dict[Strength, float]] = {"subtle": 4.0, "balanced": 8.0, "strong": 16.0}
+STRENGTHS: Final[Mapping[Strength, float]] = {"subtle": 4.0, "balanced": 8.0, "strong": 16.0}
 """How far a pixel may move, in 1/255 levels, for each word of ``--strength``."""
+
+_STRENGTHS_OF: Final[Mapping[str, Mapping[Strength, float]]] = {
+    "texture": {"subtle": 8.0, "balanced": 12.0, "strong": 16.0}
+}
+"""The same for methods whose changes the eye sees less at the same budget. At 12 levels ``texture`` is no more visible
+than ``emn`` is at 8 (FLIP .18 and .20, CIEDE2000 2.8 and 7.7: docs/which-method.md)."""
+
+
+def strengths_of(method: str) -> Mapping[Strength, float]:
+    """What the words of ``--strength`` mean with a method, in 1/255 levels."""
+    return _STRENGTHS_OF.get(method, STRENGTHS)
+
 
 FormatPolicy = Literal["lossless", "webp", "same"]
 """How files are written whose format loses something: as PNG, as lossless WebP, or in their own format."""
@@ -469,7 +481,8 @@ class BudgetConfig(Config):
     strength: Annotated[
         Strength,
         Option(
-            help="subtle, balanced or strong: a pixel may move by 4, 8 or 16 of 255 levels.",
+            help="subtle, balanced or strong: a pixel may move by 8, 12 or 16 of 255 levels with textures, by 4, 8 "
+            "or 16 with other methods.",
             metavar="WORD",
             everyday=True,
             before="epsilon",
@@ -487,15 +500,13 @@ class BudgetConfig(Config):
         ),
     ] = None
 
-    @property
-    def levels(self) -> float:
-        """The largest change of a channel, in 1/255 levels."""
-        return STRENGTHS[self.strength] if self.epsilon is None else 255 * self.epsilon
+    def bound(self, method: str) -> float:
+        """The largest change of a channel, as a fraction of the full range.
 
-    @property
-    def bound(self) -> float:
-        """The same as a fraction of the full range."""
-        return STRENGTHS[self.strength] / 255 if self.epsilon is None else self.epsilon
+        Args:
+            method: whose noise it is: what a word means depends on how much of it is seen.
+        """
+        return strengths_of(method)[self.strength] / 255 if self.epsilon is None else self.epsilon
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from ...imaging.loading import FileProblem, auto_resolution, entry_key, load_ima
 from ...imaging.perturb import Budget, add_delta
 from ...imaging.picture import Picture
 from ...imaging.scan import Entry, FolderScan, scan_source
-from ...records.config import MAX_PIXELS, Problems
+from ...records.config import MAX_PIXELS, STRENGTHS, Problems, Strength, strengths_of
 from ...records.places import sha256_file
 from ..request import FitConfig, check_fit
 from ..request.checks import choose_method
@@ -41,7 +41,7 @@ class PreviewedPicture:
     Attributes:
         relative: its path below the folder.
         before: unchanged.
-        after: by the name of the budget.
+        after: by the word for the strength.
     """
 
     relative: str
@@ -57,7 +57,7 @@ class Preview:
 
     Args:
         source: folder of pictures, or one picture. Links are followed: nothing is written to where they lead.
-        budgets: how far pixels may move, by a name of the caller's.
+        strengths: words of ``--strength``; all three if left out.
         method: as in :func:`protect_folder`.
         seed: the same seed gives the same noise.
         device: decides the working resolution alone.
@@ -65,6 +65,7 @@ class Preview:
 
     Attributes:
         method: the name of the method that a run would take.
+        budgets: how far pixels may move with it, by those words.
         real: whether the noise is of that method.
         problems: pictures that were tried and cannot be shown, so far.
 
@@ -76,7 +77,7 @@ class Preview:
     def __init__(
         self,
         source: Path | str,
-        budgets: Mapping[str, Budget],
+        strengths: Sequence[Strength] = tuple(STRENGTHS),
         *,
         method: str = "auto",
         seed: int = 0,
@@ -88,8 +89,10 @@ class Preview:
             raise FolderError(
                 f"There is no picture in {source}. Put pictures there (PNG, JPEG, WebP, TIFF, BMP, AVIF, HEIC, ...)."
             )
-        self._budgets, self._seed, self._device, self._max_pixels = dict(budgets), seed, device, max_pixels
+        self._seed, self._device, self._max_pixels = seed, device, max_pixels
         self.method = choose_method(method, self._scan)
+        levels = strengths_of(self.method)
+        self.budgets: dict[str, Budget] = {word: Budget.from_levels(levels[word]) for word in strengths}
         self.problems: list[FileProblem] = []
         self._banks = self._banks_of_names()
 
@@ -130,7 +133,7 @@ class Preview:
         for entry, noise in self._noise([known[name] for name in names]):
             try:
                 before = decode(entry.path, max_pixels=self._max_pixels, name=entry.relative)
-                after = {name: add_delta(before, noise(before, name), self._budgets[name]) for name in self._budgets}
+                after = {name: add_delta(before, noise(before, name), self.budgets[name]) for name in self.budgets}
             except ImageError as error:
                 self.problems.append(FileProblem(entry.relative, error.reason))
                 continue
@@ -143,7 +146,7 @@ class Preview:
     def _banks_of_names(self) -> dict[str, Any]:
         """Banks that a run's method makes of the names of the classes alone; none where it does not, or cannot."""
         banks = {}
-        for name, budget in self._budgets.items():
+        for name, budget in self.budgets.items():
             options = FitConfig(method=self.method, epsilon=budget.epsilon, seed=self._seed, device=self._device)
             # What is wrong with the folder is told by the run; how noise looks on it can be shown all the same.
             request = check_fit(self._scan, options, Problems()) if self._scan.labelled else None
@@ -181,7 +184,7 @@ class Preview:
             return
         banks = {
             name: create_method("noise", budget=budget, granularity="sample", seed=self._seed).fit(data)
-            for name, budget in self._budgets.items()
+            for name, budget in self.budgets.items()
         }
         for entry, key in zip(readable, data.keys, strict=True):
 

@@ -102,7 +102,7 @@ class Method(ABC, Generic[_B, _R]):
     """A way to make data unlearnable. Hyper-parameters are keyword-only; data comes with :meth:`fit`.
 
     Args:
-        budget: default 8/255, unless a preset says otherwise.
+        budget: default 8/255, with textures 12/255, unless a preset says otherwise.
         granularity: one of those that the method offers, by default the first.
         surrogate: registry name; by default the method's own.
         seed: of everything random, in 0..2**31-1.

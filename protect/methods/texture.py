@@ -18,11 +18,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, InstanceOf, ValidationInfo, field_validator
 from scipy.optimize import linear_sum_assignment
 
 from ...errors import ConfigError
-from ...imaging import ImageSet
+from ...imaging import Budget, ImageSet
+from ...records.config import strengths_of
 from ...records.secrets import RunKey, key_of_run
 from ..clusters import (
     CLUSTER_SURROGATE,
@@ -116,6 +117,8 @@ class ClassTextureRecipe(MethodRecipe):
     """Hyper-parameters of textures. The key is made of the seed where there is neither key file nor secret; with
     one, the seed makes another key."""
 
+    budget: InstanceOf[Budget] = Budget.from_levels(strengths_of("texture")["balanced"])
+    """How far a pixel may move."""
     surrogate: str = Field(default_factory=_own_surrogate)
     """In whose features clusters are found; none for ``sample``."""
     key_file: str | None = None
@@ -127,7 +130,7 @@ class ClassTextureRecipe(MethodRecipe):
     """Side in px at which a trainer is expected to look at the pictures: periods are then long enough there, as they
     always are on a picture itself."""
     floor: float = Field(default=TextureRecipe.floor, gt=0, le=1)
-    """Share of the budget on areas that mask nothing; 1 is the full budget everywhere. Pictures of less than some 72 px
+    """Share of the budget on areas that mask nothing; 1 is the full budget everywhere. Pictures of less than some 60 px
     get it everywhere."""
     colour: float = Field(default=TextureRecipe.colour, ge=0, le=1)
     """Share of the budget of blue with which a tint says the class a second time, against total variation. Pictures

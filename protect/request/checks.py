@@ -351,7 +351,7 @@ def _make_method(name: str | Method, config: FitConfig, device: str, *, labelled
     return create_method(
         name,
         surrogate=config.surrogate,
-        budget=Budget(config.bound),
+        budget=Budget(config.bound(name)),
         granularity=config.granularity or (None if labelled else cls.without_labels),
         seed=config.seed or 0,
         device=device,

@@ -29,6 +29,7 @@ from ...errors import BankError, ConfigError, ImageError, LabelError
 from ...imaging.masking import amplitude
 from ...imaging.perturb import Budget, add_delta
 from ...imaging.picture import Picture, as_picture, picture_like
+from ...records.config import strengths_of
 from ...records.files import in_stable_order, write_atomic
 from ...records.text import parse_json
 from ..batches import apply_set, one_by_one
@@ -126,7 +127,7 @@ class TextureBank:
         Args:
             names: of the classes, at least two, distinct.
             secret: the key, at least 16 bytes that nobody can guess.
-            budget: default 8/255.
+            budget: default 12/255.
             for_resolution: see :func:`code_book`.
             recipe: default as published.
             seed: noted in the bank; the key alone decides.
@@ -156,7 +157,7 @@ class TextureBank:
             classes=tuple(sorted(assigned)),
             codes=tuple(assigned[name] for name in sorted(assigned)),
             secret=secret,
-            budget=budget or Budget(8 / 255),
+            budget=budget or Budget.from_levels(strengths_of("texture")["balanced"]),
             recipe=recipe,
             tints=tuple(tints or ()),
             seed=seed,

@@ -23,7 +23,7 @@ from ...records.text import parse_json
 
 #: Frequencies of the rings, in cycles a side of the picture, for one ring, two rings, ...: each holds up to ten angles.
 RINGS: Final[tuple[tuple[float, ...], ...]] = (
-    (7.2,),
+    (6.0,),
     (6.0, 8.4),
     (5.0, 7.0, 9.8),
     (4.6, 6.4, 9.0, 12.6),

@@ -135,16 +135,16 @@ def test_a_missing_file_is_a_usage_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words", "levels"),
     [
-        ("epsilon = 16", [], 16),
-        ("epsilon = 16", ["--strength", "subtle"], 4),
-        ("epsilon = 16", ["--strength", "subtle", "--epsilon", "6"], 6),
-        ('strength = "strong"', [], 16),
-        ('strength = "strong"', ["--epsilon", "5"], 5),
-        ("", [], 8),
+        ("epsilon = 16", [], (16, 16)),
+        ("epsilon = 16", ["--strength", "subtle"], (4, 8)),
+        ("epsilon = 16", ["--strength", "subtle", "--epsilon", "6"], (6, 6)),
+        ('strength = "strong"', [], (16, 16)),
+        ('strength = "strong"', ["--epsilon", "5"], (5, 5)),
+        ("", [], (8, 12)),
     ],
 )
 def test_a_strength_that_is_typed_wins_over_an_epsilon_from_the_file(
-    tmp_path: Path, text: str, words: list[str], levels: float
+    tmp_path: Path, text: str, words: list[str], levels: tuple[int, int]
 ) -> None:
     found: list[float] = []
     tool = typer.Typer()
@@ -156,9 +156,10 @@ def test_a_strength_that_is_typed_wins_over_an_epsilon_from_the_file(
     @tool.command()
     @takes_options(BudgetConfig, from_file=True)
     def bake(given: Given, terminal: Terminal) -> None:
-        found.append(BudgetConfig.of(given).levels)
+        config = BudgetConfig.of(given)
+        found.extend(255 * config.bound(method) for method in ("emn", "texture"))
 
     (tmp_path / "settings.toml").write_text(f"[bake]\n{text}\n", encoding="utf-8")
     result = CliRunner().invoke(tool, ["bake", "--config", str(tmp_path / "settings.toml"), *words])
     assert result.exit_code == 0, result.output
-    assert found == [pytest.approx(levels)]
+    assert found == pytest.approx(levels)

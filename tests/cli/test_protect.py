@@ -40,10 +40,20 @@ def test_a_folder_is_protected_within_the_budget_and_told_in_words(run: Run, mak
     assert f"Next: bitterant inspect {src} {out}" in result.stderr  # too few to verify
 
 
-@pytest.mark.parametrize(("words", "levels"), [((), 8), (("--strength", "subtle"), 4), (("--strength", "strong"), 16)])
+@pytest.mark.parametrize(
+    ("words", "levels"),
+    [
+        (("--method", "noise"), 8),
+        (("--method", "noise", "--strength", "subtle"), 4),
+        (("--method", "noise", "--strength", "strong"), 16),
+        ((), 12),
+        (("--strength", "subtle"), 8),
+        (("--strength", "strong"), 16),
+    ],
+)
 def test_strengths_are_budgets(run: Run, make_folder: MakeFolder, words: tuple[str, ...], levels: int) -> None:
     src = make_folder(TWO)
-    assert run("protect", src, src.parent / "out", "--method", "noise", *words).exit_code == 0
+    assert run("protect", src, src.parent / "out", *words).exit_code == 0
     assert abs(read(src / "cats/000.png") - read(src.parent / "out/cats/000.png")).max() == levels
 
 

@@ -9,11 +9,8 @@ import pytest
 from PIL import Image
 
 from bitterant.errors import FolderError, UnknownNameError
-from bitterant.imaging import Budget, decode, sha256_file
+from bitterant.imaging import decode, sha256_file
 from bitterant.protect import Preview, create_method
-from bitterant.records.config import STRENGTHS
-
-BUDGETS: dict[str, Budget] = {name: Budget.from_levels(levels) for name, levels in STRENGTHS.items()}
 
 
 def folder(root: Path, *names: str, side: int = 40) -> Path:
@@ -26,15 +23,18 @@ def folder(root: Path, *names: str, side: int = 40) -> Path:
 
 def test_the_noise_of_class_folders_is_that_of_the_method(tmp_path: Path) -> None:
     root = folder(tmp_path / "src", "cats/a.png", "cats/b.png", "dogs/c.png")
-    preview = Preview(root, BUDGETS)
+    preview = Preview(root)
     assert (preview.method, preview.real) == ("texture", True)
     assert "texture" in preview.about
+    assert {name: budget.whole_levels for name, budget in preview.budgets.items()} == {
+        "subtle": 8, "balanced": 12, "strong": 16,
+    }  # fmt: skip
     shown = list(preview.pictures(["cats/b.png", "dogs/c.png"]))
     assert [picture.relative for picture in shown] == ["cats/b.png", "dogs/c.png"]
     for picture in shown:
         path = root / picture.relative
         assert (picture.before.pixels == decode(path).pixels).all()
-        for name, budget in BUDGETS.items():
+        for name, budget in preview.budgets.items():
             bank = create_method("texture", budget=budget).fit_classes(["cats", "dogs"])
             by_hand = bank.apply(picture.before.pixels, f"{path.parent.name}/{sha256_file(path)}")
             assert (picture.after[name].pixels == by_hand).all()
@@ -46,20 +46,20 @@ def test_the_noise_of_class_folders_is_that_of_the_method(tmp_path: Path) -> Non
 @pytest.mark.parametrize("names", [("a.png", "b.png"), ("a.png",), ("cats/a.png", "cats/b.png")])
 def test_a_stand_in_says_that_it_is_one(tmp_path: Path, names: tuple[str, ...]) -> None:
     """Flat folders, whose method takes a whole run; and what a run would refuse: how noise looks can be seen."""
-    preview = Preview(folder(tmp_path / "src", *names), {"": Budget.from_levels(4)})
+    preview = Preview(folder(tmp_path / "src", *names), ["subtle"], method="emn" if len(names) == 2 else "auto")
     assert not preview.real
     assert "random noise" in preview.about
     shown = list(preview.pictures(preview.spread(9)))
     assert len(shown) == len(names)
     for picture in shown:
-        change = picture.after[""].pixels.astype(int) - picture.before.pixels
+        change = picture.after["subtle"].pixels.astype(int) - picture.before.pixels
         assert abs(change).max() == 4
         assert not (change == change[..., :1]).all()
 
 
 def test_pictures_are_spread_over_the_folder(tmp_path: Path) -> None:
     root = folder(tmp_path / "src", *(f"cats/{i}.png" for i in range(8)), "dogs/x.png", side=4)
-    preview = Preview(root, BUDGETS)
+    preview = Preview(root)
     assert preview.spread(3) == ["cats/1.png", "cats/4.png", "cats/7.png"]
     assert len(preview.spread(100)) == 9
 
@@ -68,7 +68,7 @@ def test_what_cannot_be_shown_is_told(tmp_path: Path) -> None:
     root = folder(tmp_path / "src", "cats/a.png", "dogs/b.png")
     (root / "cats/broken.png").write_bytes(b"no picture")
     Image.new("RGB", (2, 2)).save(root / "dogs/tiny.png")
-    preview = Preview(root, BUDGETS)
+    preview = Preview(root)
     shown = [picture.relative for picture in preview.pictures(preview.spread(9))]
     assert shown == ["cats/a.png", "dogs/b.png"]
     assert {problem.relative for problem in preview.problems} == {"cats/broken.png", "dogs/tiny.png"}
@@ -77,9 +77,9 @@ def test_what_cannot_be_shown_is_told(tmp_path: Path) -> None:
     with pytest.raises(FolderError, match=r"no picture cats/none\.png"):
         list(preview.pictures(["cats/none.png"]))
     with pytest.raises(FolderError, match="no picture in"):
-        Preview(empty(tmp_path), BUDGETS)
+        Preview(empty(tmp_path))
     with pytest.raises(UnknownNameError):
-        Preview(root, BUDGETS, method="emm")
+        Preview(root, method="emm")
 
 
 def empty(tmp_path: Path) -> Path:

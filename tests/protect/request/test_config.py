@@ -62,7 +62,7 @@ def test_everything_wrong_is_noted_and_the_rest_can_be_checked() -> None:
 def test_numbers_of_numpy_and_paths_as_text_are_taken() -> None:
     config = ProtectConfig.of({"seed": np.int64(3), "epsilon": np.float32(8 / 255), "bank": "a/b"})
     assert (config.seed, type(config.seed), config.bank) == (3, int, Path("a/b"))
-    assert config.levels == pytest.approx(8)
+    assert config.bound("emn") == pytest.approx(8 / 255)
 
 
 def test_the_words_of_the_command_line_ask_for_the_same() -> None:

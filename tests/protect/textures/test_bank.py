@@ -82,7 +82,7 @@ def test_apply_takes_arrays_and_tensors_and_keys_or_names() -> None:
     digest = hashlib.sha256(image.transpose(2, 0, 1).tobytes()).hexdigest()
     out = made.apply(image, f"dogs/{digest}")
     assert out.dtype == np.uint8
-    assert 0 < np.abs(out.astype(int) - image).max() <= 8
+    assert 0 < np.abs(out.astype(int) - image).max() <= 12
     assert np.array_equal(made.apply(image, "dogs"), out), "the digest of the pixels, where that of a file is not told"
     tensor = torch.from_numpy(image).permute(2, 0, 1).float() / 255
     assert torch.equal(made.apply(tensor, "dogs").mul(255).round().byte().permute(1, 2, 0), torch.from_numpy(out))
@@ -94,7 +94,7 @@ def test_apply_takes_arrays_and_tensors_and_keys_or_names() -> None:
             made.apply(wrong, "dogs")  # type: ignore[arg-type]
     grey = made.apply(image[:, :, :1], "dogs")
     assert grey.shape == (24, 32, 1)
-    assert 0 < np.abs(grey.astype(int) - image[:, :, :1]).max() <= 8
+    assert 0 < np.abs(grey.astype(int) - image[:, :, :1]).max() <= 12
 
 
 def test_key_content_and_class_each_change_the_texture() -> None:
@@ -132,9 +132,9 @@ def test_a_picture_too_small_is_an_error_of_that_picture(height: int, width: int
 
 
 def test_small_pictures_get_longer_periods() -> None:
-    """A wave of 7.2 cycles would have 4.4 px on 32: it is drawn with 5.2, which have 6.15."""
+    """A wave of 6 cycles would have 5.3 px on 32: it is drawn with 5.2, which have 6.15."""
     made = bank(recipe=TextureRecipe(frequency_jitter=0.0, angle_jitter=0.0, spread=0.0))
-    for side, cycles in ((24, 24 / 6.15), (32, 32 / 6.15), (48, 7.2), (200, 7.2)):
+    for side, cycles in ((24, 24 / 6.15), (32, 32 / 6.15), (48, 6.0), (200, 6.0)):
         plain = Picture(np.full((side, side, 3), 128, np.uint8))
         power = np.abs(np.fft.fft2(made.levels_on(plain, "cats/1")[..., 0], s=(512, 512))) ** 2
         power[0, 0] = 0

@@ -30,9 +30,9 @@ def apart(one: Code, two: Code) -> float:
 
 
 def test_ten_classes_share_one_ring() -> None:
-    assert code_book(10) == tuple((Wave(7.2, angle),) for angle in (4.5, 13.5, 22.5, 31.5, 40.5, 49.5, 58.5, 67.5,
+    assert code_book(10) == tuple((Wave(6.0, angle),) for angle in (4.5, 13.5, 22.5, 31.5, 40.5, 49.5, 58.5, 67.5,
                                                                       76.5, 85.5))  # fmt: skip
-    assert code_book(2) == ((Wave(7.2, 22.5),), (Wave(7.2, 67.5),))
+    assert code_book(2) == ((Wave(6.0, 22.5),), (Wave(6.0, 67.5),))
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_rings_are_opened_one_by_one_and_filled_evenly(count: int, rings: int) -
 
 def test_rings_by_number_of_classes() -> None:
     found = {count: sorted({code[0].cycles for code in code_book(count)}) for count in (10, 20, 30, 40)}
-    assert found == {10: [7.2], 20: [6.0, 8.4], 30: [5.0, 7.0, 9.8], 40: [4.6, 6.4, 9.0, 12.6]}
+    assert found == {10: [6.0], 20: [6.0, 8.4], 30: [5.0, 7.0, 9.8], 40: [4.6, 6.4, 9.0, 12.6]}
 
 
 @pytest.mark.parametrize("count", range(2, 61))
