@@ -5,7 +5,7 @@ best that any of them brings the trainer is the worst case. What the eye sees is
 their own size, a sample of class folders protected with the same method and budget: CIEDE2000, FLIP and SSIM, medians.
 Trainings are kept in one folder; a run that was stopped goes on.
 
-    python benchmarks/frontier.py --photos PHOTOS --epsilons 4 8 16
+    python benchmarks/frontier.py --photos PHOTOS --epsilons 4 8 12 16
     python benchmarks/frontier.py --photos PHOTOS --epsilons 4 8 --methods texture,colour=0.5 texture,colour=1
     python benchmarks/frontier.py --photos PHOTOS --methods texture --epsilons 8 --images 150 --tests 100 \\
         --adversaries grayscale --sample 20
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--images", type=int, default=3000)
     parser.add_argument("--tests", type=int, default=1000)
     parser.add_argument("--methods", nargs="*", type=method_named, default=["texture", "emn-class"])
-    parser.add_argument("--epsilons", nargs="*", type=float, default=[4.0, 8.0, 16.0], help="levels of 255")
+    parser.add_argument("--epsilons", nargs="*", type=float, default=[4.0, 8.0, 12.0, 16.0], help="levels of 255")
     parser.add_argument("--adversaries", nargs="*", default=list(ADVERSARIES))
     parser.add_argument("--victims", nargs="*", default=["small-cnn"])
     parser.add_argument("--seeds", type=int, default=1, help="of the victims")

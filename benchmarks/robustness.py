@@ -68,8 +68,9 @@ def table(reports: dict[str, list[VerificationReport]]) -> str:
     lines = ["| victim | adversary | clean | " + " | ".join(reports) + " |", "|---|---|---|" + "---|" * len(reports)]
     worst: dict[str, tuple[float, str]] = {}
     for name, condition in conditions.items():
-        # The clean pictures are the same for every protection seed; its trainings count once.
-        clean = accuracies([next(iter(reports.values()))[0]], name, "clean")
+        # The clean pictures are the same for every protection seed and method: the trainings of one report count.
+        each = (accuracies([report], name, "clean") for group in reports.values() for report in group)
+        clean = next(filter(None, each), [])
         row = []
         for method, group in reports.items():
             values = accuracies(group, name, "protected")

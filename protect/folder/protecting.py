@@ -295,7 +295,8 @@ def protect_folder(
         output: OUT; new, empty, or begun by an earlier call. It may not be, contain or lie in SRC.
         method: name of a method, ``"auto"``, or a method object (which then brings its own budget, surrogate and seed).
         granularity: ``"sample"`` or ``"class"``; the method's default if left out.
-        strength: ``"subtle"``, ``"balanced"`` or ``"strong"``: 4, 8 or 16 levels of 255.
+        strength: ``"subtle"``, ``"balanced"`` or ``"strong"``: 8, 12 or 16 levels of 255 with
+            textures, 4, 8 or 16 with other methods.
         epsilon: largest change of any channel of any pixel, as a fraction of the full range; wins over ``strength``.
         surrogate: the protector's model; the method's default if left out.
         resolution: working resolution R in pixels, 16 to 1024; ``"auto"`` takes the side that pictures share up to 96,
