@@ -1,8 +1,9 @@
 """All of CIFAR-10 on one GPU: what cheap steps and adversarial training bring back, beside the published rows.
 
-Each arm (clean, ``texture``, ``texture`` with ``colour=1``, ``emn``) meets each adversary; a victim is trained from
-scratch on every pair for a stated number of epochs and tested on all clean test pictures, changed as its trainer
-changes the training pictures. Data and augmentation live on the device, in bfloat16 where that pays, channels last.
+Each arm (clean, ``texture`` at its default of 12 levels and at 8, ``emn`` at 8) meets each adversary; a victim is
+trained from scratch on every pair for a stated number of epochs and tested on all clean test pictures, changed as its
+trainer changes the training pictures. Data and augmentation live on the device, in bfloat16 where that pays, channels
+last.
 ``none`` is looked at after every epoch and has a row for its best one, chosen with the test answers; all else is judged
 at the end.
 
@@ -47,13 +48,15 @@ from resnet9 import ResNet9
 from rows import Row, kept_rows
 from torch import Tensor, nn
 
+from bitterant.records.config import strengths_of
+
 if TYPE_CHECKING:
     from bitterant.attacks.adversaries import Adversary
     from bitterant.protect.textures import TextureBank
     from bitterant.surrogates import Objective, Recipe
 
-TEXTURES: dict[str, dict[str, float]] = {"texture": {}, "texture-colour": {"colour": 1.0}}
-"""Hyper-parameters of the arms that are textures."""
+TEXTURES = {"texture": strengths_of("texture")["balanced"], "texture-8": 8.0}
+"""Levels of the arms that are textures: the default, and the budget of the published rows."""
 
 ARMS = ("clean", *TEXTURES, "emn")
 ADVERSARIES = (
@@ -209,7 +212,7 @@ class Pictures:
     def protect(self, arms: Iterable[str]) -> None:
         """Make the arms: textures by the processes, while this one crafts ``emn`` on the device."""
         begun = time.perf_counter()
-        blocks = {arm: self._textures(**more) for arm, more in TEXTURES.items() if arm in arms}
+        blocks = {arm: self._textures(levels) for arm, levels in TEXTURES.items() if arm in arms}
         if "emn" in arms:
             from crafting import protected_by
 
@@ -219,17 +222,16 @@ class Pictures:
         for arm, waiting in blocks.items():
             made = np.concatenate([block() for block in waiting])
             most = int(np.abs(made.astype(np.int16) - self._dataset.images.numpy()).max())
-            if most > self._args.epsilon:
+            if most > TEXTURES[arm]:
                 raise SystemExit(f"{arm}: over budget: {most} levels")
             np.save(self._folder / f"{arm}.npy", made)
             print(f"{arm}: there after {time.perf_counter() - begun:.1f} s", flush=True)
 
-    def _textures(self, **more: float) -> list[Callable[[], np.ndarray]]:
+    def _textures(self, levels: float) -> list[Callable[[], np.ndarray]]:
         from bitterant.imaging import Budget
         from bitterant.protect import create_method
 
-        budget = Budget.from_levels(self._args.epsilon)
-        method = create_method("texture", seed=self._seed, budget=budget, device="cpu", **more)  # type: ignore[arg-type]
+        method = create_method("texture", seed=self._seed, budget=Budget.from_levels(levels), device="cpu")
         bank, dataset = method.fit(self._dataset), self._dataset
         return [
             self._pool.submit(textured, bank, dataset.images[rows].numpy(), dataset.keys[rows])
@@ -387,8 +389,12 @@ def device_name(device: torch.device) -> str:
 
 def cells_of(args: argparse.Namespace) -> list[Cell]:
     """All cells in order of importance."""
-    size = f"{args.images}-{args.tests}-{args.epsilon:g}-{args.epochs:g}-{args.batch_size}-{args.device}"
-    settings = {arm: f"{size}-{emn_setting(args)}" if arm == "emn" else size for arm in args.arms}
+    size = f"{args.images}-{args.tests}-{args.epochs:g}-{args.batch_size}-{args.device}"
+    crafted = {
+        "emn": f"-{args.epsilon:g}-{emn_setting(args)}",
+        **{arm: f"-{levels:g}" for arm, levels in TEXTURES.items()},
+    }
+    settings = {arm: size + crafted.get(arm, "") for arm in args.arms}
     return [
         Cell(setting=settings[arm], victim=victim, arm=arm, adversary=adversary, seed=seed)
         for seed in range(args.seeds)
@@ -448,6 +454,7 @@ def told(args: argparse.Namespace, cells: list[Cell], rows: dict[str, Row], miss
     )
     parts = [
         f"{args.images:,} CIFAR-10 pictures (JPEG copy), {args.tests:,} clean tests, epsilon {args.epsilon:g}, "
+        f"texture {TEXTURES['texture']:g}, "
         f"{args.epochs:g} epochs in batches of {args.batch_size}, {args.seeds} seed{'s' * (args.seeds > 1)}, on "
         f"{', '.join(devices)}: accuracy on clean test pictures in per cent. fast-adversarial:N: one signed step "
         "within N levels from a random start.",
@@ -514,7 +521,7 @@ def parsed(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--epochs", type=float, default=10.0)
     parser.add_argument("--batch-size", type=int, default=512)
-    parser.add_argument("--epsilon", type=float, default=8.0)
+    parser.add_argument("--epsilon", type=float, default=8.0, help="of emn, in levels")
     parser.add_argument("--emn-images", type=int, default=5000, help="that its patterns are fitted to")
     parser.add_argument("--emn-rounds", type=int, default=30, help="at most, of an attempt")
     parser.add_argument("--emn-attempts", type=int, default=1, help="0: without the self-check")

@@ -18,7 +18,7 @@ else
 fi
 python3 benchmarks/gpu_tables.py --data $data --device $device --minutes "$(left 10)" --work $work \
   "${tables[@]}" >$work/tables.log 2>&1 & gpu=($!)
-for more in "--set colour=1" ""; do
+for more in "" "--epsilon 8"; do
   OMP_NUM_THREADS=1 nice -n 10 timeout "$seconds" python3 benchmarks/robustness.py --data $data --work $work/small \
     --methods texture $more --victims small-cnn --device cpu --workers 10 "${cells[@]}"
 done >$work/small-cnn.log 2>&1 & cpu=$!
@@ -27,7 +27,7 @@ if [ "$size" != small ]; then # speed is measured with the GPU to itself
 fi
 python3 benchmarks/gpu_robustness.py --data $data --device $device --workers 6 --work $work --minutes "$(left 15)" \
   "${robust[@]}" >$work/robust.log 2>&1 & gpu+=($!)
-for more in "--set colour=1" ""; do
+for more in "" "--epsilon 8"; do
   timeout "$seconds" python3 benchmarks/robustness.py --data $data --work $work/convmixer \
     --methods texture $more --victims convmixer --device $device --workers 3 "${cells[@]}"
 done >$work/convmixer.log 2>&1 & conv=$!

@@ -13,7 +13,7 @@ import torch
 
 from bitterant.attacks.adversaries import transforms
 
-ARMS = ("clean", "texture", "texture-colour", "emn")
+ARMS = ("clean", "texture", "texture-8", "emn")
 
 
 @pytest.fixture
