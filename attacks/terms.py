@@ -86,12 +86,12 @@ SMALL_CLEAN_SHARE = 0.01
 """Share of the pictures that a trainer of class W2 has clean, at most."""
 
 REPORTED_RADII = (4.0, 8.0)
-"""Radii of adversarial training, in levels, that a worst case of class W3 should rest on."""
+"""Radii of adversarial training, in levels, that a worst case of class W3 should rest on, besides a larger budget."""
 
 TRAINER_MEANINGS: dict[TrainerClass, str] = {
     "W1": "no clean pictures, no trained weights, at most three times the compute of a plain training",
     "W2": "at most 1 % clean pictures",
-    "W3": "adversarial training, at any radius; 4 and 8 levels are the ones to report",
+    "W3": "adversarial training, at any radius; 4 and 8 levels, and a larger budget, are the ones to report",
     "W4": "pretrained weights",
     "W5": "leaked pairs: originals beside their protected copies",
     "W1+": "outside the classes: as W1, with more than three times the compute",

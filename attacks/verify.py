@@ -445,7 +445,7 @@ def _verify(data: VerificationData, request: Request, context: _Context, *, minu
         reused_cells=sum(cell.cell in grid.reused for cell in cells),
         conditions=tuple(conditions),
         mixing=mix_points(conditions),
-        trainers=trainer_results(conditions),
+        trainers=trainer_results(conditions, stealth.budget_levels),
         gates=tuple(gates),
         verdict=verdict,
     )

@@ -277,23 +277,24 @@ def _headline(plan: Plan, tiers: Sequence[TierVerdict], weakest: TierVerdict, by
     return f"{sentence[0].upper()}{sentence[1:]}.{tail}{f' Not tested: {missing}.' if missing else ''}"
 
 
-def trainer_results(conditions: Sequence[Condition]) -> tuple[TrainerResult, ...]:
+def trainer_results(conditions: Sequence[Condition], budget_levels: float | None = None) -> tuple[TrainerResult, ...]:
     """The worst case of every class, in their order; what was dropped or set aside never counts as survived.
 
     Args:
         conditions: all of them, after :func:`bitterant.attacks.evaluation.gates.set_aside`.
+        budget_levels: by how many levels of 255 the copies may differ; ``None`` where nobody says.
     """
     return tuple(
-        _result(trainer, [condition for condition in conditions if condition.trainer == trainer])
+        _result(trainer, [condition for condition in conditions if condition.trainer == trainer], budget_levels)
         for trainer in TRAINER_CLASSES
     )
 
 
-def _result(trainer: TrainerClass, members: Sequence[Condition]) -> TrainerResult:
+def _result(trainer: TrainerClass, members: Sequence[Condition], budget_levels: float | None) -> TrainerResult:
     tested = [condition for condition in members if condition.status == "ok"]
     untested = [f"{condition.id}: {condition.reason}" for condition in members if condition.status != "ok"]
     if trainer == "W3" and members:
-        untested += _other_radii(members)
+        untested += _other_radii(members, budget_levels)
     cases = [_case(condition, *found) for condition in tested for found in condition.readings.items()]
     return TrainerResult(
         trainer=trainer,
@@ -327,12 +328,16 @@ def _most(cases: Sequence[WorstCase]) -> WorstCase | None:
     return max(cases, key=lambda case: (case.accuracy.estimate, case.moment == "final"), default=None)
 
 
-def _other_radii(members: Sequence[Condition]) -> list[str]:
-    """The radii that a worst case of adversarial training should rest on and that nobody tried."""
+def _other_radii(members: Sequence[Condition], budget_levels: float | None) -> list[str]:
+    """The radii that a worst case of adversarial training should rest on and that nobody tried.
+
+    A budget above them is one more: below it, adversarial training need not undo the protection.
+    """
     tried = {condition.adversary.partition(":")[2] for condition in members}
+    beyond = () if budget_levels is None or budget_levels <= max(REPORTED_RADII) else (budget_levels,)
     return [
         f"adversarial training at {radius:g} levels: not asked for"
-        for radius in REPORTED_RADII
+        for radius in (*REPORTED_RADII, *beyond)
         if f"{radius:g}" not in tried
     ]
 

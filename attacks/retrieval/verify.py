@@ -469,7 +469,7 @@ def judge_trial(
         separability=separability,
         cells=() if trial is None else tuple(_record(plan, row) for row in trial.scores),
         conditions=tuple(conditions),
-        trainers=trainer_results(conditions),
+        trainers=trainer_results(conditions, copies.stealth.budget_levels),
         gates=tuple(in_order(gates)),
         verdict=verdict,
     )

@@ -39,8 +39,8 @@ def condition(adversary: str, trainer: Any = "W1", *, crafting: Any = "seen", **
     return Condition(**{**values, **changes})
 
 
-def results(*conditions: Condition) -> dict[str, TrainerResult]:
-    found = trainer_results(conditions)
+def results(*conditions: Condition, budget_levels: float | None = None) -> dict[str, TrainerResult]:
+    found = trainer_results(conditions, budget_levels)
     assert tuple(result.trainer for result in found) == TRAINER_CLASSES
     return {result.trainer: result for result in found}
 
@@ -84,16 +84,18 @@ def test_what_was_not_run_or_does_not_count_was_not_survived() -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "missing"),
+    ("names", "budget", "missing"),
     [
-        (("adversarial:4", "fast-adversarial:8"), []),
-        (("fast-adversarial:8",), ["4"]),
-        (("adversarial:16",), ["4", "8"]),
-        ((), []),  # nothing of the class was asked for, which is told otherwise
+        (("adversarial:4", "fast-adversarial:8"), 8.0, []),
+        (("fast-adversarial:8",), None, ["4"]),
+        (("adversarial:16",), 16.0, ["4", "8"]),
+        (("adversarial:4", "fast-adversarial:8"), 12.0, ["12"]),
+        ((), 12.0, []),  # nothing of the class was asked for, which is told otherwise
     ],
 )
-def test_radii_that_nobody_tried_are_told(names: tuple[str, ...], missing: list[str]) -> None:
-    found = results(condition("none", final=0.2), *(condition(name, "W3", final=0.4) for name in names))["W3"]
+def test_radii_that_nobody_tried_are_told(names: tuple[str, ...], budget: float | None, missing: list[str]) -> None:
+    conditions = (condition("none", final=0.2), *(condition(name, "W3", final=0.4) for name in names))
+    found = results(*conditions, budget_levels=budget)["W3"]
     assert found.untested == tuple(f"adversarial training at {radius} levels: not asked for" for radius in missing)
 
 
