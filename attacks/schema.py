@@ -13,10 +13,11 @@ from .terms import Arm, Crafting, Fit, Metric, Readout, Task, Tier, TrainerClass
 SCHEMA_VERSION = 7
 """7 takes in the verifications with captions, which had a shape of their own."""
 
-RULE_VERSION = "v4"
+RULE_VERSION = "v5"
 """v2 graded balanced accuracy and mixing too; v3 adds the gate G4, equivalence, and wider intervals for small tests; v4
 tests each condition of a tier at the full level, leaves moments chosen with the test answers ungraded, calls open only
-what no grade is shown for, and lets G1 and G2 fail by one-sided bounds."""
+what no grade is shown for, and lets G1 and G2 fail by one-sided bounds; v5 lets noise cost more where the protected
+pictures cost several times as much beyond it (G2)."""
 
 Basis = Literal["accuracy", "balanced accuracy"]
 Grade = Literal["strong", "moderate", "weak", "none", "inconclusive", "not graded", "not tested"]
@@ -417,7 +418,7 @@ class Verdict(Part):
         headline: one sentence that names the weakest tested tier.
     """
 
-    rule: Literal["v4"] = RULE_VERSION
+    rule: Literal["v5"] = RULE_VERSION
     valid: bool
     graded: bool
     headline: str
@@ -471,6 +472,7 @@ class Rule(Part):
         times_guessing: G1, where captions or pictures are ranked: a clean victim has learned enough, too, that is right
             so many times as often as guessing.
         noise_margin: G2: accuracy that random noise of the same size may cost. It fails where the lower bound is more.
+        times_noise: G2: it is a doubt only where the protected pictures surely cost so many times as much beyond that.
         fitted_share: G3: least training accuracy of the protected arm over that of the clean arm.
         shuffled_errors: G4: standard errors that the lower bound lies below the accuracy.
         shuffled_margin: G4: how much of the way from chance to perfect a victim may come that was trained with shuffled
@@ -482,10 +484,11 @@ class Rule(Part):
         equivalence_margin: a marginal value that is shown to be within this of nothing is worthless.
     """
 
-    version: Literal["v4"] = RULE_VERSION
+    version: Literal["v5"] = RULE_VERSION
     learned_share: float
     times_guessing: float
     noise_margin: float
+    times_noise: float
     fitted_share: float
     shuffled_margin: float
     shuffled_errors: float

@@ -178,10 +178,12 @@ def _noise_harmless(condition: Condition, decisive: bool, *, several_seeds: bool
     # 5 points apart. Where harm is only likely that is a doubt, and a grade may come from it only if the protected
     # pictures surely cost more than the noise: else a placebo would get one. One seed knows nothing of the spread
     # between trainings, so there all of it is a doubt.
-    harmful = bounds.lower > RULE.noise_margin
+    # Noise of 12 levels spoils drawings of fine lines. Where the protected pictures surely cost many times as much
+    # beyond it, it is not noise that does the harm, which no placebo can show: beyond itself it costs nothing.
+    beyond = 0.0 if condition.beyond_noise is None else condition.beyond_noise.lower
+    harmful = bounds.lower > RULE.noise_margin and beyond < RULE.times_noise * loss.estimate
     doubt = loss.estimate > RULE.noise_margin
-    placebo = condition.beyond_noise is None or condition.beyond_noise.lower <= 0
-    spared = several_seeds and (_speaks_against(condition) if harmful else doubt and placebo)
+    spared = several_seeds and (_speaks_against(condition) if harmful else doubt and beyond <= 0)
     status = "fail" if harmful and several_seeds and not spared else ("warn" if doubt or harmful else "pass")
     return Gate(
         id="G2",
@@ -191,7 +193,7 @@ def _noise_harmless(condition: Condition, decisive: bool, *, several_seeds: bool
         decisive=decisive,
         spared=spared,
         value=f"costs {100 * loss.estimate:.1f} points ({100 * bounds.lower:.1f} to {100 * bounds.upper:.1f})",
-        threshold=f"at most {100 * RULE.noise_margin:.0f} points",
+        threshold=f"at most {100 * RULE.noise_margin:.0f} points, or a fifth of the harm",
     )
 
 

@@ -29,6 +29,8 @@ RULE = Rule(
     # A CLIP from scratch, on as few pictures as people have, ranks far above guessing and is far from always right.
     times_guessing=3.0,
     noise_margin=0.05,
+    # Then noise does at most a fifth of the harm.
+    times_noise=4.0,
     fitted_share=0.9,
     shuffled_margin=0.1,
     # One training of two classes moves by more than two of them too often: about one in eight.

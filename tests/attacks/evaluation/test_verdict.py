@@ -383,6 +383,17 @@ def test_g2_wants_noise_to_be_harmless(estimate: float, low: float, seeds: int, 
     assert gates_of(condition(noise_loss=loss), seeds=seeds)["G2", "small-cnn/none"].status == status
 
 
+@pytest.mark.parametrize(("beyond", "status"), [(0.0, "fail"), (0.35, "fail"), (0.36, "warn"), (0.7, "warn")])
+def test_noise_may_do_a_fifth_of_the_harm(beyond: float, status: str) -> None:
+    first = condition(
+        noise_loss=Estimate(estimate=0.09, low=0.06, high=0.12), beyond_noise=Bounds(lower=beyond, upper=0.8)
+    )
+    gate = gates_of(first)["G2", "small-cnn/none"]
+    assert (gate.status, gate.spared) == (status, False)
+    (after,) = set_aside(plan_for(first), [first], [gate])
+    assert status == "fail" or after.status == "ok"
+
+
 @pytest.mark.parametrize(("beyond", "status"), [(-0.01, "set aside"), (0.01, "ok")])
 def test_where_noise_may_do_harm_a_grade_has_to_be_better_than_that_of_a_placebo(beyond: float, status: str) -> None:
     first = condition(
