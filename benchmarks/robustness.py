@@ -9,6 +9,8 @@ brings a trainer.
     python benchmarks/robustness.py --methods texture --images 3000
     python benchmarks/robustness.py --methods texture emn-class --photos CLOTHING/train --tests-from CLOTHING/test \\
         --resolution 64 112
+    python benchmarks/robustness.py --methods uc texture-cluster --photos CLOTHING/train --tests-from CLOTHING/test \\
+        --resolution 64 --adversaries jpeg:10 grayscale
     python benchmarks/robustness.py --methods texture --images 150 --tests 100 --protection-seeds 1 --victim-seeds 1 \\
         --victims small-cnn --adversaries jpeg:10
 
@@ -28,7 +30,7 @@ from pathlib import Path
 from typing import Literal
 
 from cifar import DEFAULT_FILE, Cifar
-from standard_table import METHODS
+from standard_table import METHODS as OF_CLASSES
 
 from bitterant.attacks import verify_folder
 from bitterant.attacks.report.compare import read_report
@@ -36,6 +38,8 @@ from bitterant.attacks.schema import VerificationReport
 from bitterant.protect import protect_folder
 from bitterant.records.config import strengths_of
 from bitterant.records.processes import tune_allocator
+
+METHODS = {**OF_CLASSES, "texture-cluster": {"method": "texture", "granularity": "cluster"}}
 
 CHEAP = (
     "early-stop", "grayscale", "jpeg:10", "jpeg:30", "jpeg:75", "webp:30", "blur:1", "median", "down-up:0.5",
