@@ -59,7 +59,7 @@ ICON: Final = (
 
 STRENGTH_WORDS: Final[Mapping[Strength, str]] = {
     "subtle": "Subtle: hardest to see, hinders least.",
-    "balanced": "Balanced: seen on smooth skies and skin if you look for it.",
+    "balanced": "Balanced: seen on plain areas such as skies and drawings, hardly elsewhere.",
     "strong": "Strong: plainly seen on smooth areas, hinders most.",
 }
 PRESET_WORDS: Final[Mapping[Preset, str]] = {
