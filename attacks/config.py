@@ -69,7 +69,7 @@ _STANDARD = (
     *_QUICK, *_LABELS_AND_MIXING,
     "jpeg:75", "bit-depth:2", "blur:1", "down-up:0.5", "sharpen-lowpass:0.5", "jpeg:random",
     "webp:30", "median", "crop-resize:0.875",
-    "trivial-augment", "cutmix", "mixup", "cutout", "fast-adversarial:8", "tv:0.1", "nlm:12",
+    "trivial-augment", "cutmix", "mixup", "cutout", "rotate:30", "fast-adversarial:8", "tv:0.1", "nlm:12",
     "bandstop:4-9", "lowpass:8", "coin:2", "equalize", "compose:grayscale+jpeg:10",
     "last-layer:0.01", "recover:0.1", "ueraser",
 )  # fmt: skip
@@ -79,7 +79,7 @@ _FULL = (
     "adversarial:4", "adversarial:8", "ueraser:max", "ueraser:jpeg",
     "freeze-early:efficientnet-lite0", "fine-tune:efficientnet-lite0",
     "linear-probe:clip:ViT-B-32/openai", "knn:clip:ViT-B-32/openai", "simclr:0.1", "simclr:1",
-    "whiten", "whiten:channels", "down-up:0.25", "rotate:30", "staged",
+    "whiten", "whiten:channels", "down-up:0.25", "staged",
     "noise-denoise:16", "few-denoise:0.04", "few-denoise:0.01",
     "adversarial:2", "adversarial:6", "adversarial:16", "fast-adversarial:4",
     "dvae:1", "pairs:500",

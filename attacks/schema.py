@@ -472,7 +472,8 @@ class Rule(Part):
         times_guessing: G1, where captions or pictures are ranked: a clean victim has learned enough, too, that is right
             so many times as often as guessing.
         noise_margin: G2: accuracy that random noise of the same size may cost. It fails where the lower bound is more.
-        times_noise: G2: it is a doubt only where the protected pictures surely cost so many times as much beyond that.
+        times_noise: G2: noise that costs more is a doubt and no failure where protected pictures surely cost so many
+            times as much beyond it.
         fitted_share: G3: least training accuracy of the protected arm over that of the clean arm.
         shuffled_errors: G4: standard errors that the lower bound lies below the accuracy.
         shuffled_margin: G4: how much of the way from chance to perfect a victim may come that was trained with shuffled

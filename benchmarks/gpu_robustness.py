@@ -454,7 +454,7 @@ def told(args: argparse.Namespace, cells: list[Cell], rows: dict[str, Row], miss
     )
     parts = [
         f"{args.images:,} CIFAR-10 pictures (JPEG copy), {args.tests:,} clean tests, epsilon {args.epsilon:g}, "
-        f"texture {TEXTURES['texture']:g}, "
+        f"{', '.join(f'{arm} {levels:g}' for arm, levels in TEXTURES.items())}, "
         f"{args.epochs:g} epochs in batches of {args.batch_size}, {args.seeds} seed{'s' * (args.seeds > 1)}, on "
         f"{', '.join(devices)}: accuracy on clean test pictures in per cent. fast-adversarial:N: one signed step "
         "within N levels from a random start.",

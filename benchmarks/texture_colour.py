@@ -27,9 +27,12 @@ from bitterant.attacks.adversaries import create_adversary
 from bitterant.attacks.adversaries.learning import PlainTraining, TrainingJob
 from bitterant.attacks.training import victim_recipe
 from bitterant.attacks.training.victims import victim_seed
-from bitterant.imaging import ImageSet
+from bitterant.imaging import Budget, ImageSet
 from bitterant.protect.methods.texture import Texture
 from bitterant.records.processes import tune_allocator
+
+LEVELS = 8.0
+"""A pixel may move by: the budget at which tints were chosen."""
 
 ADVERSARIES = ("none", "tv:0.1", "grayscale", "jpeg:10", "down-up:0.5", "bit-depth:2", "projection", "mixup", "nlm:12")
 
@@ -50,7 +53,7 @@ class Training:
     @property
     def id(self) -> str:
         about = f"{self.images} {self.tests} {self.scale:g} {self.seed}"
-        return f"{self.copy} {self.adversary} {self.victim} {about}"
+        return f"{self.copy} {self.adversary} {self.victim} {about} {LEVELS:g}"
 
 
 @lru_cache(maxsize=1)
@@ -67,7 +70,7 @@ def copies(copy: str, data: Path, images: int, tests: int) -> np.ndarray:
     clean, *_ = pictures(data, images, tests)
     if copy == "clean":
         return clean.images.numpy()
-    bank = Texture(colour=float(copy), seed=0).fit(clean)
+    bank = Texture(colour=float(copy), seed=0, budget=Budget.from_levels(LEVELS)).fit(clean)
     return bank.apply_set(clean.images, clean.keys).numpy()
 
 

@@ -43,7 +43,7 @@ _TEXTURE: Final = 0.115 * 3
 _SOFTNESS: Final = 3.0
 #: Yang et al.: the share of the smaller of two kinds of masking that the other already contains.
 _OVERLAP: Final = 0.3
-#: The change, in levels, that has to be masked for a map of 1: the usual budget.
+#: The change, in levels, that has to be masked for a map of 1.
 _FULL: Final = 8.0
 
 _REACH: Final = 2  # of Chou and Li's 5 x 5 filters

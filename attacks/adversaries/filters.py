@@ -115,7 +115,7 @@ class NonLocalMeans(Adversary):
     """Non-local means on all three colours together.
 
     Args:
-        parameter: strength in levels of 255, 1 to 100; 12 where left out, one and a half times the usual budget.
+        parameter: strength in levels of 255, 1 to 100; 12 where left out.
 
     Raises:
         ConfigError: it is no number in that range.

@@ -339,7 +339,7 @@ class Dvae(Adversary):
 REMOVER_STRIDE = 4
 REMOVER_WIDTH, REMOVER_DEEP_WIDTH = 48, 64
 REMOVER_SCALE = 8.0 / 255.0
-"""The network counts in units of the usual budget."""
+"""The network counts in units of 8 levels."""
 
 
 class Remover(nn.Module):

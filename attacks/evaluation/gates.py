@@ -179,7 +179,7 @@ def _noise_harmless(condition: Condition, decisive: bool, *, several_seeds: bool
     # pictures surely cost more than the noise: else a placebo would get one. One seed knows nothing of the spread
     # between trainings, so there all of it is a doubt.
     # Noise of 12 levels spoils drawings of fine lines. Where the protected pictures surely cost many times as much
-    # beyond it, it is not noise that does the harm, which no placebo can show: beyond itself it costs nothing.
+    # beyond it, the noise is not what does the harm. No placebo can pass so: it costs nothing beyond itself.
     beyond = 0.0 if condition.beyond_noise is None else condition.beyond_noise.lower
     harmful = bounds.lower > RULE.noise_margin and beyond < RULE.times_noise * loss.estimate
     doubt = loss.estimate > RULE.noise_margin

@@ -331,15 +331,14 @@ def _most(cases: Sequence[WorstCase]) -> WorstCase | None:
 def _other_radii(members: Sequence[Condition], budget_levels: float | None) -> list[str]:
     """The radii that a worst case of adversarial training should rest on and that nobody tried.
 
-    A budget above them is one more: below it, adversarial training need not undo the protection.
+    A larger budget is one more, or any radius above it: below it, adversarial training need not undo the protection.
     """
-    tried = {condition.adversary.partition(":")[2] for condition in members}
-    beyond = () if budget_levels is None or budget_levels <= max(REPORTED_RADII) else (budget_levels,)
-    return [
-        f"adversarial training at {radius:g} levels: not asked for"
-        for radius in (*REPORTED_RADII, *beyond)
-        if f"{radius:g}" not in tried
-    ]
+    names = (condition.adversary.partition(":")[2] for condition in members)
+    tried = {float(name) for name in names if name.replace(".", "", 1).isdecimal()}
+    missing = [radius for radius in REPORTED_RADII if radius not in tried]
+    if budget_levels is not None and budget_levels > max((*REPORTED_RADII, *tried)):
+        missing.append(budget_levels)
+    return [f"adversarial training at {radius:g} levels: not asked for" for radius in missing]
 
 
 FEW_TEST_IMAGES = 1000

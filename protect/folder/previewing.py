@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import FolderError, ImageError
+from ...errors import FolderError, ImageError, UnknownNameError
 from ...imaging.codec import decode
 from ...imaging.loading import FileProblem, auto_resolution, entry_key, load_image_set
 from ...imaging.perturb import Budget, add_delta
@@ -71,7 +71,7 @@ class Preview:
 
     Raises:
         FolderError: there is no picture.
-        UnknownNameError: there is no such method.
+        UnknownNameError: there is no such method or strength.
     """
 
     def __init__(
@@ -92,6 +92,8 @@ class Preview:
         self._seed, self._device, self._max_pixels = seed, device, max_pixels
         self.method = choose_method(method, self._scan)
         levels = strengths_of(self.method)
+        if unknown := [str(word) for word in strengths if word not in levels]:
+            raise UnknownNameError("strength", unknown[0], list(levels))
         self.budgets: dict[str, Budget] = {word: Budget.from_levels(levels[word]) for word in strengths}
         self.problems: list[FileProblem] = []
         self._banks = self._banks_of_names()

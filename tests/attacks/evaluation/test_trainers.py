@@ -90,6 +90,7 @@ def test_what_was_not_run_or_does_not_count_was_not_survived() -> None:
         (("fast-adversarial:8",), None, ["4"]),
         (("adversarial:16",), 16.0, ["4", "8"]),
         (("adversarial:4", "fast-adversarial:8"), 12.0, ["12"]),
+        (("adversarial:4", "adversarial:8", "adversarial:16"), 12.0, []),
         ((), 12.0, []),  # nothing of the class was asked for, which is told otherwise
     ],
 )

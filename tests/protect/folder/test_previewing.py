@@ -80,6 +80,8 @@ def test_what_cannot_be_shown_is_told(tmp_path: Path) -> None:
         Preview(empty(tmp_path))
     with pytest.raises(UnknownNameError):
         Preview(root, method="emm")
+    with pytest.raises(UnknownNameError, match="balanced"):
+        Preview(root, ["weak"])  # type: ignore[list-item]
 
 
 def empty(tmp_path: Path) -> Path:
