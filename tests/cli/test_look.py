@@ -141,7 +141,7 @@ def test_preview_shows_each_picture_four_times_and_promises_nothing(run: Run, ma
     assert json.loads(result.stdout)["pictures"] == 3
     html = page.read_text(encoding="utf-8")
     assert html.count('src="data:image/png;base64,') == 3 * 4
-    for words in ("at most 4 of 255", "at most 8 of 255", "at most 16 of 255", "not how well it protects"):
+    for words in ("at most 8 of 255", "at most 12 of 255", "at most 16 of 255", "not how well it protects"):
         assert words in html
     assert html.count("CIEDE2000 ") >= 3 * 3
     assert html.count(", FLIP 0.") == (3 * 3 if flip_available() else 0)

@@ -63,7 +63,8 @@ def content_with_little(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def fit(name: str, granularity: str, options: dict[str, Any], dataset: ImageSet, **more: Any) -> Any:
     """A ``Bank`` of perturbations, or a ``TextureBank``, which has none stored."""
-    method = create_method(name, granularity=granularity, device="cpu", **{**options, **more})  # type: ignore[arg-type]
+    told = {"budget": Budget(8 / 255), **options, **more}
+    method = create_method(name, granularity=granularity, device="cpu", **told)  # type: ignore[arg-type]
     return method.fit(dataset)
 
 
