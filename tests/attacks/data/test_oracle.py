@@ -99,6 +99,7 @@ def test_every_kind_of_method_serves_as_its_own_oracle(
         Image.fromarray(images[row].transpose(1, 2, 0)).save(place / f"{row:06d}.png")
     protect_folder(clean, protected, method=method, seed=900_000 - 1, device="cpu", **options)
     stated = stated_protection(json.loads((protected / "bitterant-run.json").read_text()), protected)
+    assert stated is not None
     commands: list[list[str]] = []
 
     def here(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
