@@ -137,7 +137,8 @@ def main() -> None:
         reports: dict[str, list[VerificationReport]] = {name: [] for name in args.methods}
         for number in range(args.protection_seeds):
             for name in args.methods:
-                levels = args.epsilon or strengths_of(METHODS[name]["method"])["balanced"]
+                usual = strengths_of(METHODS[name]["method"])["balanced"]
+                levels = usual if args.epsilon is None else args.epsilon
                 setting = "-".join([name, f"{levels:g}", *args.set])
                 copies = work / f"{setting}-{number}"
                 begun = time.perf_counter()

@@ -23,7 +23,6 @@ from scipy.optimize import linear_sum_assignment
 
 from ...errors import ConfigError
 from ...imaging import Budget, ImageSet
-from ...records.config import strengths_of
 from ...records.secrets import RunKey, key_of_run
 from ..clusters import (
     CLUSTER_SURROGATE,
@@ -35,6 +34,7 @@ from ..clusters import (
     in_content_order,
 )
 from ..textures import TextureBank, TextureRecipe
+from ..textures.bank import DEFAULT_BUDGET
 from ..textures.code_book import LEAST_RESOLUTION, MOST_CLASSES, Code, check_resolution, code_book
 from ..textures.wave import TINTS, energies, natural_tints, small_brightness
 from .base import FitContext, FitEstimate, FitProgress, Method, ProgressCallback
@@ -117,7 +117,7 @@ class ClassTextureRecipe(MethodRecipe):
     """Hyper-parameters of textures. The key is made of the seed where there is neither key file nor secret; with
     one, the seed makes another key."""
 
-    budget: InstanceOf[Budget] = Budget.from_levels(strengths_of("texture")["balanced"])
+    budget: InstanceOf[Budget] = DEFAULT_BUDGET
     """How far a pixel may move."""
     surrogate: str = Field(default_factory=_own_surrogate)
     """In whose features clusters are found; none for ``sample``."""

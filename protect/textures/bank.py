@@ -37,6 +37,9 @@ from ..cluster_index import ClusterIndex, unassigned
 from .code_book import LEAST_SIDE, MOST_CLASSES, Code, TextureRecipe, Wave, assign_codes, scale_for
 from .wave import check_tints, deal_tints, draw_waves, is_soft, row_blocks, texture, tint
 
+DEFAULT_BUDGET: Final = Budget.from_levels(strengths_of("texture")["balanced"])
+"""How far a pixel may move where nothing else is asked for."""
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -157,7 +160,7 @@ class TextureBank:
             classes=tuple(sorted(assigned)),
             codes=tuple(assigned[name] for name in sorted(assigned)),
             secret=secret,
-            budget=budget or Budget.from_levels(strengths_of("texture")["balanced"]),
+            budget=budget or DEFAULT_BUDGET,
             recipe=recipe,
             tints=tuple(tints or ()),
             seed=seed,
