@@ -26,6 +26,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Iterable
+from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
@@ -89,10 +90,18 @@ def table(reports: dict[str, list[VerificationReport]]) -> str:
 
 
 def finished(work: Path) -> dict[str, list[VerificationReport]]:
-    """The reports under ``work``, by the folder of their method and setting."""
+    """The reports under ``work``, by the folder of their method and setting.
+
+    What several reports of one copy, victim and resolution hold, as they do the naive trainer, counts once.
+    """
     found: dict[str, list[VerificationReport]] = {}
+    told: set[tuple[Path, str, str]] = set()
     for file in sorted(work.rglob("report.json")):
-        found.setdefault(file.parent.parent.name, []).append(read_report(file))
+        report = read_report(file)
+        of = file.parent.parent, file.parent.name.rpartition("-")[0]
+        fresh = [each for each in report.conditions if (*of, each.id) not in told]
+        told.update((*of, each.id) for each in fresh)
+        found.setdefault(of[0].name, []).append(report.model_copy(update={"conditions": fresh}))
     return found
 
 
@@ -132,6 +141,8 @@ def main() -> None:
     else:
         work, clean, test = args.work / args.photos.resolve().parent.name, args.photos, args.tests_from
         what = f"photos in {args.photos.resolve().parent.name}"
+    # Another list of adversaries is another report; the trainings that both need are shared.
+    listed = sha256(repr((args.adversaries, args.victim_seeds)).encode()).hexdigest()[:8]
     sides: list[int | Literal["auto"]] = args.resolution or ["auto"]
     for resolution in sides:
         reports: dict[str, list[VerificationReport]] = {name: [] for name in args.methods}
@@ -151,7 +162,7 @@ def main() -> None:
                     begun = time.perf_counter()
                     report = verify_folder(
                         clean, copies, test=test, cells=args.work / "cells", victims=[victim], preset="quick",
-                        report=work / "reports" / setting / f"{number}-{victim}-{resolution}",
+                        report=work / "reports" / setting / f"{number}-{victim}-{resolution}-{listed}",
                         adversaries=args.adversaries, seeds=args.victim_seeds, resolution=resolution,
                         device=args.device, workers=args.workers,
                     )  # fmt: skip

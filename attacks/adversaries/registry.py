@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ...errors import ConfigError, UnknownNameError
 from ...plugins import PlugIns, adding_classes, origin_of
 from ..terms import TIERS, Crafting, Pixels, TrainerClass
-from .augmentation import CutMix, Cutout, Mixup, Rotate, TrivialAugment, UEraser
+from .augmentation import CutMix, Cutout, Mixup, ResizedCrop, Rotate, TrivialAugment, UEraser
 from .base import Adversary
 from .denoising import CleanSubsetDenoise, NoiseDenoise, Purify
 from .filters import BandStop, Coin, GaussianBlur, LowPass, Median, NonLocalMeans, SharpenLowPass, TotalVariation
@@ -188,7 +188,7 @@ for _cls in (
     Jpeg, Webp, Grayscale, BitDepth, DownUp, GaussianBlur, Median, CenterCropResize, SharpenLowPass,
     LowPass, BandStop, Equalize, Whiten, Coin, Compose,
     Cutout, Mixup, CutMix, TrivialAugment, UEraser, FastAdversarialTraining, AdversarialTraining,
-    Rotate, Staged, NoiseDenoise, CleanSubsetDenoise,
+    Rotate, ResizedCrop, Staged, NoiseDenoise, CleanSubsetDenoise,
     OrthogonalProjection, TotalVariation, NonLocalMeans, Purify,
     ValidatedStop, LastLayer, Recover, LinearProbe, NearestNeighbours, FineTune, FreezeEarly, SimClr,
     Superclass, Regroup, Finer, Mix,

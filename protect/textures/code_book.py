@@ -1,9 +1,11 @@
 """The code book: which waves stand for which class, and every number that shapes them. A bank carries those it was made
 with.
 
-A code is one wave, or two that cross. Codes differ in the direction of their waves, and where one ring of directions is
-full, in their period: both survive what trainers do to brightness. Phases would not, and colours go with the first
-grayscale. Beyond six rings, codes are pairs of waves.
+A code is one wave, or two that cross. Codes differ in the period of their waves, and in the direction: both survive
+what trainers do to brightness. Phases would not, and colours go with the first grayscale. A trainer who turns pictures
+mixes directions that are close, and one who enlarges parts of them mixes periods that are close. So a book has as many
+periods as are told apart, and few directions, far from each other: upright and level where that is enough. Beyond ten
+directions of each of six periods, codes are pairs of waves.
 """
 
 from __future__ import annotations
@@ -21,15 +23,18 @@ from ...errors import BankError, ConfigError
 from ...records.secrets import derive
 from ...records.text import parse_json
 
-#: Frequencies of the rings, in cycles a side of the picture, for one ring, two rings, ...: each holds up to ten angles.
+#: Frequencies of the rings, in cycles a side of the picture, for one ring, two rings, ... Codes of one ring differ in
+#: their direction.
 RINGS: Final[tuple[tuple[float, ...], ...]] = (
-    (6.0,),
-    (6.0, 8.4),
-    (5.0, 7.0, 9.8),
-    (4.6, 6.4, 9.0, 12.6),
-    (4.4, 5.9, 8.0, 10.8, 14.6),
+    (4.6,),
+    (3.7, 5.7),
+    (3.3, 4.6, 6.4),
+    (3.1, 4.1, 5.3, 7.0),
+    (3.0, 3.75, 4.7, 5.8, 7.1),
     (4.2, 5.5, 7.1, 9.2, 12.0, 15.6),
 )
+#: A ring is opened for every two classes up to the fifth, and the sixth where five rings are full.
+_ANGLES_AT_FIRST: Final = 2
 ANGLES_A_RING: Final = 10
 #: Classes that get one wave each; where there are more, each gets two that cross.
 MOST_SINGLE: Final = ANGLES_A_RING * len(RINGS)
@@ -130,15 +135,16 @@ class TextureRecipe:
 #: Smallest side in px that a book can be scaled for.
 LEAST_RESOLUTION = 16
 
-#: Squares of the distance of two neighbours in the book, on the log-polar plane of frequencies: a ring is 1.3 times the
-#: next, which is 1.7 times as far as the 9 degrees from angle to angle. Whole numbers, so that all machines agree.
+#: Squares of the distance of two neighbours among six full rings, on the log-polar plane of frequencies: a ring is 1.3
+#: times the one before, which is 1.7 times as far as the 10 degrees from angle to angle. Whole numbers, so that all
+#: machines agree.
 _RING_STEP, _ANGLE_STEP = 3, 1
 #: Two waves of one code are at least so far apart: closer ones would beat instead of cross.
 _LEAST_INSIDE = 12
 
 
 class Wave(NamedTuple):
-    """A wave over a picture: cycles a side, and the direction it runs in, in degrees between 0 and 90.
+    """A wave over a picture: cycles a side, and the direction it runs in, in degrees from 0 to 90.
 
     The sign of the direction is left open, since a trainer's mirroring swaps it.
     """
@@ -219,12 +225,12 @@ def assign_codes(
 
 
 def _single(count: int) -> tuple[Code, ...]:
-    """One wave each, spread evenly over as few rings as hold them."""
-    rings = RINGS[math.ceil(count / ANGLES_A_RING) - 1]
+    """One wave each: few directions on many rings."""
+    opened = max(min(math.ceil(count / _ANGLES_AT_FIRST), len(RINGS) - 1), math.ceil(count / ANGLES_A_RING))
     codes = []
-    for number, cycles in enumerate(rings):
-        angles = count // len(rings) + (number < count % len(rings))
-        codes += [(Wave(cycles, (index + 0.5) * 90.0 / angles),) for index in range(angles)]
+    for number, cycles in enumerate(RINGS[opened - 1]):
+        angles = count // opened + (number < count % opened)
+        codes += [(Wave(cycles, index * 90.0 / (angles - 1) if angles > 1 else 45.0),) for index in range(angles)]
     return tuple(codes)
 
 

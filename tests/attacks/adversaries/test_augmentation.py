@@ -14,10 +14,12 @@ from bitterant.attacks.adversaries.augmentation import (
     CutMixObjective,
     CutoutObjective,
     MixupObjective,
+    ResizedCropObjective,
     RotateObjective,
     TrivialAugmentObjective,
     UEraserObjective,
     boxes,
+    resized_crops,
     rotated,
     strong_augment,
     trivial_augment,
@@ -37,6 +39,7 @@ ALL: list[tuple[str, Objective]] = [
     ("mixup", MixupObjective()),
     ("cutmix", CutMixObjective()),
     ("rotate", RotateObjective()),
+    ("resized-crop", ResizedCropObjective()),
     ("trivial", TrivialAugmentObjective()),
     ("ueraser", UEraserObjective()),
     ("ueraser:jpeg", UEraserObjective(versions=2, jpeg=True)),
@@ -216,3 +219,31 @@ def test_each_picture_of_a_batch_is_turned_by_its_own_angle_within_the_limit() -
     assert max(angles) > 20
     assert min(angles) < -20
     assert create_adversary("rotate:15").learner() == PlainTraining(RotateObjective(15.0))
+
+
+def test_resized_crops_are_rectangles_within_the_picture_of_the_drawn_area_and_shape() -> None:
+    """On a picture whose values are its coordinates, what is seen says where it was taken from."""
+    place = (torch.arange(WIDE) + 0.5) / WIDE
+    batch = torch.zeros(300, 3, WIDE, WIDE)
+    batch[:, 0], batch[:, 1] = place, place[:, None]
+    found = resized_crops(batch, 0.25, torch.Generator().manual_seed(0))
+    middle = slice(2, WIDE - 2)  # within half a pixel of the border the values of a ramp are reflected
+    across, down = found[:, 0, WIDE // 2, middle], found[:, 1, middle, WIDE // 2]
+    assert torch.allclose(across.diff(n=2), torch.zeros(1), atol=1e-5), "evenly enlarged"
+    assert torch.allclose(down.diff(n=2), torch.zeros(1), atol=1e-5)
+    width, height = (line.diff().mean(1) * WIDE for line in (across, down))
+    left, top = across[:, 0] - 2.5 * width / WIDE, down[:, 0] - 2.5 * height / WIDE
+    assert float(torch.stack([left, top]).min()) > -1e-4
+    assert float(torch.stack([left + width, top + height]).max()) < 1 + 1e-4
+    area, ratio = width * height, width / height
+    assert 0.24 < float(area.min()) < 0.3
+    assert 0.9 < float(area.max()) <= 1.001
+    assert 0.74 < float(ratio.min()) < 0.8
+    assert 1.25 < float(ratio.max()) < 1.34
+    assert 0.55 < float(area.mean()) < 0.65
+    assert float((left / (1 - width).clamp(min=0.05)).std()) > 0.2, "at places of their own"
+
+
+def test_the_least_area_is_the_adversarys() -> None:
+    assert create_adversary("resized-crop:0.08").learner() == PlainTraining(ResizedCropObjective(0.08))
+    assert create_adversary("resized-crop").name == "resized-crop:0.25"

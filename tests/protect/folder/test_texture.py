@@ -74,7 +74,7 @@ def test_protect_is_fit_and_apply(kit: Any) -> None:
     run_file = json.loads((kit.root / "one/bitterant-run.json").read_text())
     assert run_file["settings"]["resolution"] is None
     assert run_file["fit"]["texture"] == {
-        "classes": 3, "rings": [6.0], "codes": "3 waves", "for_resolution": None,
+        "classes": 3, "rings": [3.7, 5.7], "codes": "3 waves", "for_resolution": None,
         "dealt": "against what nature gives the classes",
     }  # fmt: skip
 

@@ -19,7 +19,7 @@ from bitterant.errors import BankError, ConfigError
 from bitterant.imaging import Budget, ImageSet, Picture, add_delta
 from bitterant.protect import TextureBank, load_bank
 from bitterant.protect.methods.texture import Texture, assign_tints
-from bitterant.protect.textures import TextureRecipe
+from bitterant.protect.textures import TextureRecipe, code_book
 from bitterant.protect.textures.code_book import Wave
 from bitterant.protect.textures.wave import COURSES, TINTS, courses, deal_tints, natural_tints, tint
 
@@ -163,7 +163,8 @@ def test_a_fit_gives_a_bank_with_tints_and_the_file_keeps_them(tmp_path: Path) -
 
 def test_a_bank_without_tints_is_what_it_was(tmp_path: Path) -> None:
     made = bank(recipe=TextureRecipe(), budget=Budget(8 / 255))
-    made = replace(made, codes=tuple((Wave(7.2, code[0].angle),) for code in made.codes))
+    book = code_book(10)  # of an earlier version: one frequency, ten directions
+    made = replace(made, codes=tuple((Wave(7.2, 4.5 + 9 * book.index(code)),) for code in made.codes))
     made.save(tmp_path / "bank")
     with safe_open(tmp_path / "bank", framework="np") as handle:
         metadata = handle.metadata()
