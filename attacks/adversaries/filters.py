@@ -325,17 +325,19 @@ MIN_CYCLES, MAX_CYCLES = 0.5, 512.0
 """A DCT has steps of half a cycle; no picture we work on has more than 512 cycles to a side."""
 
 
-def radii(side: int) -> Tensor:
-    """Radial frequency of each coefficient of a 2-D DCT, float32 ``[side, side]``, in cycles per picture.
+def frequencies(side: int) -> Tensor:
+    """Frequencies of the coefficients along an axis of a DCT, float32 ``[side]``, in cycles per picture.
 
-    The k-th cosine of an axis makes k / 2 cycles from one edge of the picture to the other.
+    The k-th cosine makes k / 2 cycles from one edge of the picture to the other.
     """
-    cycles = torch.arange(side, dtype=torch.float32) / 2
-    return torch.hypot(cycles[:, None], cycles[None, :])
+    return torch.arange(side, dtype=torch.float32) / 2
 
 
-class _Radial(Adversary):
-    """Keeps some radial frequencies of the DCT of each colour, and drops the others.
+_HALF_A_CYCLE = 0.5
+
+
+class _Spectral(Adversary):
+    """Keeps some coefficients of the DCT of each colour, and drops the others.
 
     A DCT sees the picture continued by its mirror image: unlike in an FFT the left edge does not meet the right one,
     so that nothing rings along the borders. Brightness (0 cycles) always stays. All three colours are treated alike,
@@ -345,22 +347,26 @@ class _Radial(Adversary):
     tier = "transforms"
 
     @abstractmethod
-    def _kept(self, radius: Tensor) -> Tensor:
-        """Which coefficients stay, bool, by their radial frequency in cycles per picture."""
+    def _kept(self, down: Tensor, across: Tensor) -> Tensor:
+        """Which coefficients stay, bool, by their frequencies over the height and the width, in cycles per picture."""
+
+    def _mask(self, side: int) -> Tensor:
+        cycles = frequencies(side)
+        return self._kept(cycles[:, None], cycles[None, :])
 
     def check(self, resolution: int) -> str | None:
-        if bool(self._kept(radii(resolution)).all()):
+        if bool(self._mask(resolution).all()):
             # A preset goes on without it: no ConfigError, which would end the verification.
             raise SetupError(f"{self.name} changes nothing: pictures of {resolution} px have no such frequencies.")
         return None
 
     def transform(self, images: Pixels) -> Pixels:
         side = images.shape[-1]
-        cosines, kept = dct_matrix(side), self._kept(radii(side)).float()
+        cosines, kept = dct_matrix(side), self._mask(side).float()
         return in_blocks(images, lambda batch, _: cosines.T @ ((cosines @ batch @ cosines.T) * kept) @ cosines)
 
 
-class LowPass(_Radial):
+class LowPass(_Spectral):
     """Keeps the frequencies up to a radius.
 
     Args:
@@ -387,11 +393,11 @@ class LowPass(_Radial):
     def phrase(self) -> str:
         return f"a trainer who keeps only waves of up to {self.radius:g} cycles per picture"
 
-    def _kept(self, radius: Tensor) -> Tensor:
-        return radius <= self.radius
+    def _kept(self, down: Tensor, across: Tensor) -> Tensor:
+        return torch.hypot(down, across) <= self.radius
 
 
-class BandStop(_Radial):
+class BandStop(_Spectral):
     """Drops the frequencies between two radii, both included.
 
     The adaptive adversary of textures: who knows the method knows the band it writes in, and needs no key to empty it.
@@ -418,5 +424,45 @@ class BandStop(_Radial):
     def phrase(self) -> str:
         return f"a trainer who removes waves of {self.low:g} to {self.high:g} cycles per picture"
 
-    def _kept(self, radius: Tensor) -> Tensor:
+    def _kept(self, down: Tensor, across: Tensor) -> Tensor:
+        radius = torch.hypot(down, across)
         return (radius < self.low) | (radius > self.high)
+
+
+class Destripe(_Spectral):
+    """Drops what runs in one direction as straight stripes do, and in the direction across it.
+
+    The adaptive adversary of waves of few directions. Without a tilt it takes the mean of every row and every column
+    out of each picture, but for the picture's own mean: an old way to rid scans and satellite pictures of stripes.
+
+    Args:
+        parameter: the direction, in degrees from level or upright, 0 to 45, to both sides; 0 where left out.
+
+    Raises:
+        ConfigError: it is no number in that range.
+    """
+
+    prefix = "destripe"
+    source = "ours: adaptive, knows the directions of a method and not its key"
+    description = (
+        "straight stripes removed, level and upright (destripe:15 sets by how many degrees they are tilted, 0)"
+    )
+
+    def __init__(self, parameter: str | None = None) -> None:
+        self.degrees = real_number(self.prefix, parameter, default=0.0, least=0.0, most=45.0)
+
+    @property
+    def name(self) -> str:
+        return f"destripe:{self.degrees:g}"
+
+    @property
+    def phrase(self) -> str:
+        tilted = f", tilted by {self.degrees:g} degrees" if self.degrees else ""
+        return f"a trainer who removes level and upright stripes{tilted}"
+
+    def _kept(self, down: Tensor, across: Tensor) -> Tensor:
+        sine, cosine = math.sin(math.radians(self.degrees)), math.cos(math.radians(self.degrees))
+        # Stripes over the whole picture fill half a cycle to either side of a line through the origin. A DCT folds the
+        # two signs of a tilt onto one.
+        beside = torch.minimum((across * sine - down * cosine).abs(), (across * cosine - down * sine).abs())
+        return (beside >= _HALF_A_CYCLE) | (torch.hypot(down, across) == 0)

@@ -10,7 +10,17 @@ from ..terms import TIERS, Crafting, Pixels, TrainerClass
 from .augmentation import CutMix, Cutout, Mixup, ResizedCrop, Rotate, TrivialAugment, UEraser
 from .base import Adversary
 from .denoising import CleanSubsetDenoise, NoiseDenoise, Purify
-from .filters import BandStop, Coin, GaussianBlur, LowPass, Median, NonLocalMeans, SharpenLowPass, TotalVariation
+from .filters import (
+    BandStop,
+    Coin,
+    Destripe,
+    GaussianBlur,
+    LowPass,
+    Median,
+    NonLocalMeans,
+    SharpenLowPass,
+    TotalVariation,
+)
 from .objectives import AdversarialTraining, FastAdversarialTraining, Staged
 from .prior import FineTune, FreezeEarly, LastLayer, LinearProbe, NearestNeighbours, Recover, SimClr
 from .purifiers import Dvae, LeakedPairs
@@ -186,7 +196,7 @@ class Compose(Adversary):
 for _cls in (
     NoAdversary, EarlyStop,
     Jpeg, Webp, Grayscale, BitDepth, DownUp, GaussianBlur, Median, CenterCropResize, SharpenLowPass,
-    LowPass, BandStop, Equalize, Whiten, Coin, Compose,
+    LowPass, BandStop, Destripe, Equalize, Whiten, Coin, Compose,
     Cutout, Mixup, CutMix, TrivialAugment, UEraser, FastAdversarialTraining, AdversarialTraining,
     Rotate, ResizedCrop, Staged, NoiseDenoise, CleanSubsetDenoise,
     OrthogonalProjection, TotalVariation, NonLocalMeans, Purify,

@@ -4,8 +4,8 @@ with.
 A code is one wave, or two that cross. Codes differ in the period of their waves, and in the direction: both survive
 what trainers do to brightness. Phases would not, and colours go with the first grayscale. A trainer who turns pictures
 mixes directions that are close, and one who enlarges parts of them mixes periods that are close. So a book has as many
-periods as are told apart, and few directions, far from each other: upright and level where that is enough. Beyond ten
-directions of each of six periods, codes are pairs of waves.
+periods as are told apart, and few directions, far from each other: nearly upright and nearly level where that is
+enough. Beyond ten directions of each of six periods, codes are pairs of waves.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ RINGS: Final[tuple[tuple[float, ...], ...]] = (
 #: A ring is opened for every two classes up to the fifth, and the sixth where five rings are full.
 _ANGLES_AT_FIRST: Final = 2
 ANGLES_A_RING: Final = 10
+#: In degrees. Level and upright stripes are gone with the mean of every row and column.
+_LEAST_TILT: Final = 10.0
 #: Classes that get one wave each; where there are more, each gets two that cross.
 MOST_SINGLE: Final = ANGLES_A_RING * len(RINGS)
 MOST_CLASSES: Final = 1000
@@ -136,7 +138,7 @@ class TextureRecipe:
 LEAST_RESOLUTION = 16
 
 #: Squares of the distance of two neighbours among six full rings, on the log-polar plane of frequencies: a ring is 1.3
-#: times the one before, which is 1.7 times as far as the 10 degrees from angle to angle. Whole numbers, so that all
+#: times the one before, which is 1.7 times as far as the 9 degrees from angle to angle. Whole numbers, so that all
 #: machines agree.
 _RING_STEP, _ANGLE_STEP = 3, 1
 #: Two waves of one code are at least so far apart: closer ones would beat instead of cross.
@@ -225,12 +227,14 @@ def assign_codes(
 
 
 def _single(count: int) -> tuple[Code, ...]:
-    """One wave each: few directions on many rings."""
+    """One wave each: few directions on many rings, none of them quite level or upright."""
     opened = max(min(math.ceil(count / _ANGLES_AT_FIRST), len(RINGS) - 1), math.ceil(count / ANGLES_A_RING))
     codes = []
     for number, cycles in enumerate(RINGS[opened - 1]):
         angles = count // opened + (number < count % opened)
-        codes += [(Wave(cycles, index * 90.0 / (angles - 1) if angles > 1 else 45.0),) for index in range(angles)]
+        first = min(_LEAST_TILT, 45.0 / angles)
+        step = (90.0 - 2 * first) / max(angles - 1, 1)
+        codes += [(Wave(cycles, first + index * step if angles > 1 else 45.0),) for index in range(angles)]
     return tuple(codes)
 
 

@@ -10,7 +10,7 @@ import scipy.stats
 import torch
 
 from bitterant.attacks.adversaries import create_adversary
-from bitterant.attacks.adversaries.filters import dct_matrix, denoise_nlm, denoise_tv, low_pass, offsets, radii
+from bitterant.attacks.adversaries.filters import dct_matrix, denoise_nlm, denoise_tv, frequencies, low_pass, offsets
 from bitterant.errors import ConfigError, SetupError
 
 from .conftest import SIDE, grating, left, photo, picture
@@ -127,10 +127,28 @@ def test_the_band_stop_treats_chroma_as_it_does_luminance(channels: tuple[float,
     assert left("bandstop", grating(6), channels) < 0.1
 
 
+@pytest.mark.parametrize("tilt", [0, 15, 30])
+@pytest.mark.parametrize("turned", [0, 90])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_stripes_of_its_directions_are_removed_and_no_others(tilt: int, turned: int, sign: int) -> None:
+    name = f"destripe:{tilt}"
+    assert left(name, grating(6, degrees=turned + sign * tilt, phase=0.7)) < (0.01 if tilt == 0 else 0.35)
+    assert left(name, grating(6, degrees=turned + sign * (tilt + 15), phase=0.7)) > 0.8
+    assert left(name, grating(6, degrees=turned + sign * (tilt - 15), phase=0.7)) > 0.8
+
+
+def test_without_a_tilt_the_means_of_rows_and_columns_go() -> None:
+    images = photo(2).astype(float)
+    level = images.mean((2, 3), keepdims=True)
+    expected = images - (images.mean(2, keepdims=True) - level) - (images.mean(3, keepdims=True) - level)
+    after = create_adversary("destripe").transform(photo(2))
+    assert np.abs(after - expected.clip(0, 255)).max() <= 0.51
+
+
 def test_brightness_survives_every_filter() -> None:
     flat = np.full((1, 3, 32, 32), 17, dtype=np.uint8)
     flat[:, 1] = 200
-    for name in ("bandstop:0.5-512", "lowpass:0.5", "lowpass:8"):
+    for name in ("bandstop:0.5-512", "lowpass:0.5", "lowpass:8", "destripe:0", "destripe:30"):
         assert (create_adversary(name).transform(flat) == flat).all()
 
 
@@ -149,7 +167,7 @@ def test_borders_do_not_ring() -> None:
 def test_filters_are_those_of_the_dct(side: int) -> None:
     images = photo(2, side)
     cycles = np.array([[np.sqrt((u / 2) ** 2 + (v / 2) ** 2) for u in range(side)] for v in range(side)])
-    assert np.allclose(radii(side).numpy(), cycles)
+    assert np.allclose(torch.hypot(frequencies(side)[:, None], frequencies(side)).numpy(), cycles)
     spectrum = np.asarray(scipy.fft.dctn(images / 255, axes=(2, 3), norm="ortho"))
     for name, kept in (("lowpass:5", cycles <= 5), ("bandstop:2-4.5", (cycles < 2) | (cycles > 4.5))):
         expected = 255 * np.asarray(scipy.fft.idctn(spectrum * kept, axes=(2, 3), norm="ortho"))
@@ -160,7 +178,7 @@ def test_filters_are_those_of_the_dct(side: int) -> None:
 def test_the_low_pass_removes_noise_above_its_radius() -> None:
     high = np.random.default_rng(0).normal(size=(32, 32))
     spectrum = np.asarray(scipy.fft.dctn(high, norm="ortho"))
-    spectrum[radii(32).numpy() <= 8] = 0
+    spectrum[torch.hypot(frequencies(32)[:, None], frequencies(32)).numpy() <= 8] = 0
     noise = 12 * np.asarray(scipy.fft.idctn(spectrum, norm="ortho"))
     below = create_adversary("lowpass:8").transform(photo())
     noisy = np.rint(below + noise).clip(0, 255).astype(np.uint8)

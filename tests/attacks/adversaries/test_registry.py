@@ -45,7 +45,7 @@ def test_presets_name_adversaries_that_exist_and_quick_stays_as_it_was() -> None
     for preset in PRESETS.values():
         made = create_adversaries(preset.adversaries)
         assert len(made) == len(preset.adversaries) + 1, f"{preset.name} names one twice"
-    added = {"bandstop:4-9", "coin:2", "equalize", "compose:grayscale+jpeg:10", "lowpass:8"}
+    added = {"bandstop:4-9", "destripe:0", "coin:2", "equalize", "compose:grayscale+jpeg:10", "lowpass:8"}
     assert added <= set(PRESETS["standard"].adversaries)
     assert not added & set(PRESETS["quick"].adversaries)
     assert set(PRESETS["standard"].adversaries) <= set(PRESETS["full"].adversaries)
