@@ -50,10 +50,10 @@ class Stripes(Method):
 
 # --8<-- [start:adversary]
 @register_adversary
-class Destripe(Adversary):
+class TakeMeans(Adversary):
     """Takes the mean of every row and of every column out of each picture."""
 
-    prefix = "destripe"
+    prefix = "means"
     tier = "transforms"
     source = "this script"
     description = "the mean of every row and column taken out"
@@ -88,7 +88,7 @@ def compare(train: ImageSet, test: ImageSet, cells: Path) -> None:
             test,
             preset="smoke",  # one seed: figures without a grade
             victims=["small-cnn"],
-            adversaries=["destripe"],
+            adversaries=["means"],
             cells=cells,  # trainings on the clean pictures are shared by the two
             workers=1,  # other processes do not know an adversary that is registered here
         )
