@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 from ..attacks.beside import report_beside
 from ..errors import BitterantError, FolderError
 from ..records.config import STRENGTHS, Strength
-from ..records.run_records import records_of
+from ..records.run_file import records_of
 from ..records.text import STAGE_LABELS, amount, quoted, time_left
 from .folders import Earlier, Found, earlier_copies, free_beside, free_output, survey, typed_folder
 from .work import Worker

@@ -21,7 +21,7 @@ from ..imaging.formats import format_of_file
 from ..imaging.scan import HIDDEN
 from ..protect import read_run_file
 from ..records.config import Strength, strengths_of
-from ..records.run_records import records_of
+from ..records.run_file import records_of
 from ..records.run_state import RunState, StateFiles
 from ..records.text import visible
 

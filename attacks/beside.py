@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..records.run_records import beside, data_set_of
+from ..records.run_file import beside, data_set_of
 
 
 def report_beside(protected: Path, cells: Path | None = None) -> tuple[Path | None, Path | None]:

@@ -185,7 +185,7 @@ def _pairs(before: Path, after: Path, output: Output) -> tuple[list[_Pair], list
 def _renamed(folder: Path, output: Output) -> dict[str, str]:
     """Source name to output name, where ``folder`` was written by bitterant; otherwise that is told."""
     from ..records.manifest import open_manifest
-    from ..records.run_records import find_records, where_looked
+    from ..records.run_file import find_records, where_looked
 
     records = find_records(folder)
     if records is None:

@@ -57,7 +57,7 @@ def tell_file_issues(output: Output, result: VerificationReport) -> None:
 def tell_missing_records(output: Output, result: VerificationReport, protected: Path) -> None:
     """Say so where nothing was found of the run that made the copies, and where it was looked for."""
     if result.protection is None:
-        from ..records.run_records import find_records, where_looked
+        from ..records.run_file import find_records, where_looked
 
         paired = "" if find_records(protected) else ", and they were paired with the originals by their names alone"
         output.say(

@@ -19,7 +19,7 @@ from ..errors import FolderError
 from ..records.files import TEMPORARY_PREFIX
 from ..records.manifest import HIDDEN
 from ..records.on_disk import Names, Rows, Table, as_blob
-from ..records.run_records import RECORD_NAMES, part_of
+from ..records.run_file import RECORD_NAMES, part_of
 from ..records.run_state import STATE_PREFIX
 from ..records.text import counted, counted_of, some
 from .formats import EXTENSIONS, MAX_FILE_BYTES

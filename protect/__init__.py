@@ -12,8 +12,7 @@ from .._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from ..records.manifest import MANIFEST_NAME, ManifestRow, read_manifest
-    from ..records.run_file import RUN_FILE_NAME, RunFile, read_run_file
-    from ..records.run_records import REPORT_NAME
+    from ..records.run_file import REPORT_NAME, RUN_FILE_NAME, RunFile, read_run_file
     from .bank import Bank, load_bank
     from .datasets import Protect, ProtectedDataset
     from .folder import (
@@ -130,8 +129,7 @@ __getattr__, __dir__ = lazy_exports(
         "methods.ranks": ("several_processes",),
         ".records.manifest": ("MANIFEST_NAME", "ManifestRow", "read_manifest"),
         "folder.report": ("FitSummary", "RunSummary"),
-        ".records.run_file": ("RUN_FILE_NAME", "RunFile", "read_run_file"),
-        ".records.run_records": ("REPORT_NAME",),
+        ".records.run_file": ("REPORT_NAME", "RUN_FILE_NAME", "RunFile", "read_run_file"),
         "streams": ("StreamPlan", "StreamSummary", "apply_stream"),
         "textures": ("TextureBank",),
     },

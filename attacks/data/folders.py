@@ -13,7 +13,7 @@ import torch
 from ...errors import FolderError, LabelError
 from ...imaging import Entry, FolderScan, ImageSet, auto_resolution, load_image_set
 from ...records.places import identity_of, lies_in
-from ...records.run_records import find_records, where_looked
+from ...records.run_file import find_records, where_looked
 from ..facts import FolderFacts, PairIssue
 from ..terms import enough_to_hold_out, fewest_for_groups, fewest_of_a_class
 from .checking import FileCheck, check_files, describe_files, digest_of

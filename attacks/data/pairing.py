@@ -16,7 +16,7 @@ from typing import Any
 from ...errors import FolderError, LabelError
 from ...imaging import Entry, FolderScan, scan_folder
 from ...records.places import open_regular, sha256_file
-from ...records.run_records import records_of
+from ...records.run_file import records_of
 from ...records.text import parse_json, read_json
 from ..facts import PairIssue, Protection
 

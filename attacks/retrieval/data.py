@@ -20,7 +20,7 @@ from ...errors import CaptionError, ConfigError, FolderError
 from ...imaging import Entry, FolderScan, ImageSet, load_image_set
 from ...imaging.captions import CaptionOptions, CaptionSet, read_captions
 from ...records.places import lies_in
-from ...records.run_records import where_looked
+from ...records.run_file import where_looked
 from ..data.checking import FileCheck, StealthFile, check_files, describe_files, summarise_stealth
 from ..data.pairing import (
     Pair,

@@ -23,8 +23,7 @@ from ...records.manifest import ManifestRow, count_statuses, open_manifest
 from ...records.on_disk import Names
 from ...records.places import lies_in, read_regular, sha256_file
 from ...records.progress import ProgressCallback, StopRequest, silent
-from ...records.run_file import RunFile, Shard, Timing
-from ...records.run_records import RecordsPlace, RunRecords, records_of
+from ...records.run_file import RecordsPlace, RunFile, RunRecords, Shard, Timing, records_of
 from ...records.run_state import InputRecord, StateFiles, explain_settings, plan_hash
 from ...records.threads import ordered_map
 from ..request.checks import OutputPlace

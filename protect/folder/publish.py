@@ -29,7 +29,7 @@ from ...records.files import TEMPORARY_PREFIX, exclusive, sweep_temporaries, syn
 from ...records.manifest import ManifestRow, count_statuses
 from ...records.places import lies_in, read_regular
 from ...records.progress import ProgressCallback, StopRequest, silent
-from ...records.run_records import find_records
+from ...records.run_file import find_records
 from ...records.run_state import StateFiles
 from ...records.text import counted, some
 from ..request import check_writable

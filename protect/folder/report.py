@@ -17,8 +17,7 @@ from ...records.text import counted
 
 if TYPE_CHECKING:
     from ...records.manifest import ManifestRow
-    from ...records.run_file import RunFile
-    from ...records.run_records import RecordsPlace, RunRecords
+    from ...records.run_file import RecordsPlace, RunFile, RunRecords
     from .session import Session
     from .tally import Figure, Figures, Tally
 

@@ -18,8 +18,16 @@ from ...records.manifest import ManifestLog, ManifestRow, ManifestWriter, open_m
 from ...records.on_disk import Names, Table, as_blob
 from ...records.places import open_regular, sha256_file
 from ...records.progress import ProgressCallback, StopRequest
-from ...records.run_file import RunFile, read_run_file
-from ...records.run_records import REPORT_NAME, RecordsPlace, RunRecords, records_beside, records_of, where_looked
+from ...records.run_file import (
+    REPORT_NAME,
+    RecordsPlace,
+    RunFile,
+    RunRecords,
+    read_run_file,
+    records_beside,
+    records_of,
+    where_looked,
+)
 from ...records.run_state import (
     InputRecord,
     Journal,

@@ -24,7 +24,7 @@ from ...imaging.shards import is_parquet_name, is_tar_name
 from ...records.config import Problems, WeightsPolicy
 from ...records.files import holding
 from ...records.places import lies_in, sha256_file
-from ...records.run_records import RunRecords, find_records
+from ...records.run_file import RunRecords, find_records
 from ...records.run_state import StateFiles
 from ...records.secrets import new_secret
 from ...records.stores import as_url, is_url, masked

@@ -36,8 +36,7 @@ from ...records.config import (
     reading,
 )
 from ...records.processes import available_cpus
-from ...records.run_file import Shard
-from ...records.run_records import RecordsPlace
+from ...records.run_file import RecordsPlace, Shard
 from ...records.text import parse_json, quoted
 from ..methods.table import METHODS
 

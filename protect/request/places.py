@@ -13,7 +13,7 @@ from ...imaging.page import is_own_page
 from ...imaging.scan import is_own_file
 from ...records.files import TEMPORARY_PREFIX
 from ...records.places import identity_of, lies_in, walk
-from ...records.run_records import RECORD_NAMES, REPORT_NAME, RecordsPlace, RunRecords, find_records
+from ...records.run_file import RECORD_NAMES, REPORT_NAME, RecordsPlace, RunRecords, find_records
 from ...records.run_state import StateFiles
 from ...records.stores import as_url, is_url, masked
 from ...records.text import some

@@ -13,7 +13,7 @@ from bitterant import protect_folder
 from bitterant.app.folders import complete, earlier_copies, free_output, places, subfolders, survey, typed_folder
 from bitterant.errors import FolderError
 from bitterant.imaging import scan_folder
-from bitterant.records.run_records import RecordsPlace
+from bitterant.records.run_file import RecordsPlace
 
 MakePictures = Callable[..., Path]
 

@@ -17,7 +17,7 @@ from bitterant.attacks.data.folders import _check_order
 from bitterant.protect.folder import run as run_module
 from bitterant.protect.folder.session import Session
 from bitterant.records.files import write_atomic
-from bitterant.records.run_records import RECORD_NAMES, RecordsPlace
+from bitterant.records.run_file import RECORD_NAMES, RecordsPlace
 
 Run = Callable[..., Result]
 MakeFolder = Callable[..., Path]

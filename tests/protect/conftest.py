@@ -15,8 +15,8 @@ from torch import Tensor
 
 from bitterant.imaging import ImageSet
 from bitterant.protect.methods.base import FitContext, Method
-from bitterant.protect.methods.self_check import SelfCheck
-from bitterant.records.run_records import records_of
+from bitterant.protect.methods.minimization import SelfCheck
+from bitterant.records.run_file import records_of
 
 
 @pytest.fixture(autouse=True)

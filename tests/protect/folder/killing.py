@@ -26,7 +26,7 @@ from bitterant.protect.bank import Bank
 from bitterant.protect.folder import protect_folder, run, writing
 from bitterant.protect.methods.base import FitContext, Method
 from bitterant.records.manifest import ManifestWriter
-from bitterant.records.run_records import RecordsPlace
+from bitterant.records.run_file import RecordsPlace
 from bitterant.records.run_state import StateFiles
 
 STEPS = 3

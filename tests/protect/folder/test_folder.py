@@ -28,8 +28,7 @@ from bitterant.protect.folder import apply_folder, fit_folder, protect_folder, r
 from bitterant.protect.methods import create_method
 from bitterant.records import places
 from bitterant.records.manifest import MANIFEST_NAME
-from bitterant.records.run_file import RUN_FILE_NAME
-from bitterant.records.run_records import REPORT_NAME
+from bitterant.records.run_file import REPORT_NAME, RUN_FILE_NAME
 from bitterant.records.run_state import STATE_PREFIX
 
 NOISE: dict[str, Any] = {"method": "noise", "device": "cpu", "resolution": 16}

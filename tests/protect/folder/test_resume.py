@@ -17,7 +17,7 @@ from bitterant.errors import ConfigError, Interrupted, ResumeError
 from bitterant.protect.folder import apply_folder, fit_folder, protect_folder
 from bitterant.protect.folder import run as run_module
 from bitterant.records.progress import StopRequest, interruptible
-from bitterant.records.run_records import records_of
+from bitterant.records.run_file import records_of
 from bitterant.records.run_state import (
     InputRecord,
     Journal,

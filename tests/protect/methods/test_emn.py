@@ -15,8 +15,8 @@ from bitterant.imaging import Budget, ImageSet
 from bitterant.protect import ErrorMinimizing, FitProgress
 from bitterant.protect.methods import stages
 from bitterant.protect.methods.checkpoint import Checkpoint
+from bitterant.protect.methods.minimization import CheckResult, SelfCheck
 from bitterant.protect.methods.pgd import RandomCropFlip, input_gradient
-from bitterant.protect.methods.self_check import CheckResult, SelfCheck
 from bitterant.protect.methods.surrogate_training import SurrogateTrainer, crop_padding
 from bitterant.records.run_state import StateFiles
 from bitterant.surrogates import create_surrogate, train_classifier

@@ -20,7 +20,7 @@ from bitterant.imaging import ImageSet
 from bitterant.protect import ErrorMinimizing
 from bitterant.protect.methods import checkpoint
 from bitterant.protect.methods import stages
-from bitterant.protect.methods.self_check import CheckResult, SelfCheck
+from bitterant.protect.methods.minimization import CheckResult, SelfCheck
 
 # Nothing is computed: what is looked at is what the fit holds.
 stages.pgd_min = lambda frozen, images, labels, delta, **options: delta.add_(0.001)

@@ -17,8 +17,8 @@ from PIL import Image
 from bitterant.protect import ErrorMinimizing, FitProgress
 from bitterant.protect.bank import Bank, load_bank
 from bitterant.protect.methods import checkpoint
+from bitterant.protect.methods.minimization import SelfCheck
 from bitterant.protect.methods.ranks import _COMPUTE, Message, _Leader, ranks
-from bitterant.protect.methods.self_check import SelfCheck
 
 pytest.importorskip("lightning_fabric")
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the signals are those of POSIX")
@@ -56,7 +56,7 @@ from pathlib import Path
 from bitterant.errors import ConfigError, FitError
 from bitterant.protect import BayesErrorAscent
 from bitterant.protect.methods import checkpoint, ranks
-from bitterant.protect.methods.self_check import SelfCheck
+from bitterant.protect.methods.minimization import SelfCheck
 
 checkpoint.Checkpoint.due = lambda self, important=False: True
 SelfCheck.__init__.__kwdefaults__["steps"] = 20

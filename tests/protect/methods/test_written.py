@@ -14,8 +14,8 @@ from PIL import Image
 from bitterant.imaging import Budget, ImageSet, add_delta, decode, encode, load_image_set, scan_folder, squash
 from bitterant.imaging.image_set import Writable
 from bitterant.protect import BayesErrorAscent, ErrorMinimizing, protect_folder
+from bitterant.protect.methods.minimization import SelfCheck
 from bitterant.protect.methods.pgd import class_gradient, gradient_sums, pgd_min
-from bitterant.protect.methods.self_check import SelfCheck
 from bitterant.protect.methods.written import WrittenCopies
 from bitterant.surrogates import FrozenSurrogate, create_surrogate, recipe_for, train_classifier
 

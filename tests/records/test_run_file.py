@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bitterant.records.manifest import ManifestRow
-from bitterant.records.run_records import RECORD_NAMES, RunRecords, find_records, records_of, where_looked
+from bitterant.records.run_file import RECORD_NAMES, RunRecords, find_records, records_of, where_looked
 from bitterant.records.run_state import StateFiles
 
 PICTURE = b"a picture"
