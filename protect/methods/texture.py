@@ -132,6 +132,9 @@ class ClassTextureRecipe(MethodRecipe):
     floor: float = Field(default=TextureRecipe.floor, gt=0, le=1)
     """Share of the budget on areas that mask nothing; 1 is the full budget everywhere. Pictures of less than some 60 px
     get it everywhere."""
+    bend: float = Field(default=TextureRecipe.bend, ge=0, le=10)
+    """By how many radians of its phase a wave with soft edges swings to and fro along its crest; 0 for straight waves, which
+    can be taken out along their direction."""
     colour: float = Field(default=TextureRecipe.colour, ge=0, le=1)
     """Share of the budget of blue with which a tint says the class a second time, against total variation. Pictures
     without colour stay without."""
@@ -192,7 +195,7 @@ class Texture(Method[TextureBank, ClassTextureRecipe]):
             raise ConfigError("texture forms clusters only with --granularity cluster. Add it, or leave clusters out.")
         check_resolution(recipe.for_resolution)
         self.clusters, self.for_resolution = recipe.clusters, recipe.for_resolution
-        self.shape = TextureRecipe(floor=recipe.floor, colour=recipe.colour)
+        self.shape = TextureRecipe(floor=recipe.floor, bend=recipe.bend, colour=recipe.colour)
         key_file = None if recipe.key_file is None else Path(recipe.key_file)
         self._key = key_of_run(key_file, recipe.secret, recipe.seed, purpose=self.name)
 

@@ -297,6 +297,8 @@ class TextureBank:
         parts: tuple[object, ...] = (self.classes, self.codes, self.budget, self.recipe)
         if self.tints:
             parts += (self.recipe.colour, self.tints)
+        if self.recipe.bend:
+            parts += ("bend", self.recipe.bend)
         digest = hmac.new(self.secret, repr(parts).encode("utf-8", "backslashreplace"), hashlib.sha256)
         if self.clusters is not None:
             digest.update(f"{self.surrogate_sha256} {self.resolution} {self.clusters.feature_size}".encode())

@@ -60,8 +60,13 @@ _RANGES: Final[tuple[tuple[str, float, float], ...]] = (
     ("angle_jitter", 0.0, 90.0),
     ("soft_period", 0.0, 1e6),
     ("softness", 0.1, 100.0),
+    ("bend", 0.0, 10.0),
     ("colour", 0.0, 1.0),
 )
+
+
+#: Numbers that earlier banks do not have, and what they are there.
+_LATER: Final = {"bend": 0.0, "colour": 0.0}
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,7 @@ class TextureRecipe:
             epsilon everywhere.
         soft_period: from so many px a period on the wave has soft edges, on a picture's short side.
         softness: how steep they are then: the wave is tanh(softness * cosine) / tanh(softness).
+        bend: such a wave swings by so many radians of its phase, to and fro once along a crest over the picture's side.
         colour: share of blue that the tint of the class takes from the wave, 0..1; see :mod:`.wave`.
 
     Raises:
@@ -94,7 +100,9 @@ class TextureRecipe:
     floor: float = 0.8
     soft_period: float = 10.0
     softness: float = 2.5
-    colour: float = field(default=0.0, repr=False)  # a bank's digest, made of this, names tints where it has some
+    # Not in the repr, of which a bank's digest is made; where there is some, its digest names it.
+    bend: float = field(default=1.5, repr=False)
+    colour: float = field(default=0.0, repr=False)
 
     def __post_init__(self) -> None:
         if not all(math.isfinite(getattr(self, part.name)) for part in fields(self)):
@@ -106,11 +114,8 @@ class TextureRecipe:
                 raise ConfigError(f"{name} {getattr(self, name):g} of a texture is outside {least:g}..{most:g}.")
 
     def to_dict(self) -> dict[str, float]:
-        """The numbers by name; ``colour`` only where there is some, as before there was any."""
-        found = asdict(self)
-        if not self.colour:
-            del found["colour"]
-        return found
+        """The numbers by name; those that came later only where they are not 0, as before there were any."""
+        return {name: value for name, value in asdict(self).items() if value or name not in _LATER}
 
     def to_json(self) -> str:
         """For the bank file."""
@@ -127,11 +132,11 @@ class TextureRecipe:
         """
         found = parse_json(text)
         known = {part.name for part in fields(cls)}
-        if not isinstance(found, dict) or {"colour", *found} != known:
+        if not isinstance(found, dict) or {*_LATER, *found} != known:
             raise BankError("the numbers of its textures are not those that this bitterant knows")
         if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in found.values()):
             raise BankError("the numbers of its textures are no numbers")
-        return cls(**{**found, "side": int(found["side"])})
+        return cls(**{**_LATER, **found, "side": int(found["side"])})
 
 
 #: Smallest side in px that a book can be scaled for.

@@ -52,11 +52,13 @@ class DrawnWave:
         cycles: a side.
         angle: in radians, between 0 and a right angle.
         phase: in radians.
+        swing: where along a crest a bent wave begins to swing, in radians of that.
     """
 
     cycles: float
     angle: float
     phase: float = 0.0
+    swing: float = 0.0
 
 
 def draw_waves(
@@ -74,12 +76,13 @@ def draw_waves(
     drawn = []
     for number, wave in enumerate(code):
         digest = derive(secret, f"wave:{number}:{content}")
-        stray = [int.from_bytes(digest[8 * i : 8 * i + 8], "big") / 2**63 - 1.0 for i in range(3)]
+        stray = [int.from_bytes(digest[8 * i : 8 * i + 8], "big") / 2**63 - 1.0 for i in range(4)]
         drawn.append(
             DrawnWave(
                 wave.cycles * scale * (1.0 + recipe.frequency_jitter * stray[0]),
                 math.radians(wave.angle + recipe.angle_jitter * stray[1]),
                 recipe.spread * stray[2],
+                math.pi * stray[3],
             )
         )
     return tuple(drawn)
@@ -147,15 +150,16 @@ class Envelope:
     down: float
 
 
-def envelope(small: np.ndarray, wave: DrawnWave, recipe: TextureRecipe) -> Envelope:
+def envelope(small: np.ndarray, wave: DrawnWave, recipe: TextureRecipe, bend: float = 0.0) -> Envelope:
     """What a picture has of a wave, under the sign of the angle that it has more of, and the plain wave added.
 
     Args:
         small: float ``[h, w]``, brightness.
         wave: of the class.
         recipe: the window, and how much plain wave.
+        bend: by so many radians of the phase it swings along a crest.
     """
-    return _envelope(_row_spectra(small), wave, recipe)
+    return _envelope(_row_spectra(small), wave, recipe, bend)
 
 
 def _row_spectra(small: np.ndarray) -> np.ndarray:
@@ -165,7 +169,7 @@ def _row_spectra(small: np.ndarray) -> np.ndarray:
     return np.fft.fft(levels[:, _mirrored(small.shape[1])], axis=1)
 
 
-def _envelope(spectra: np.ndarray, wave: DrawnWave, recipe: TextureRecipe) -> Envelope:
+def _envelope(spectra: np.ndarray, wave: DrawnWave, recipe: TextureRecipe, bend: float) -> Envelope:
     height, width = len(spectra), (spectra.shape[1] + 1) // 2  # a row of odd length grows by one less than itself
     top, left = height // 2, width // 2
     across, down = wave.cycles * math.cos(wave.angle), wave.cycles * math.sin(wave.angle)
@@ -186,6 +190,11 @@ def _envelope(spectra: np.ndarray, wave: DrawnWave, recipe: TextureRecipe) -> En
     values += recipe.carrier_level * (mean / abs(mean) if abs(mean) > _NOTHING else 1.0)
     if wave.phase:
         values *= complex(math.cos(wave.phase), math.sin(wave.phase))
+    if bend:
+        # Places along a crest, in sides of the picture: at right angles to the way the wave runs.
+        along = _middles(height)[:, None] * (across / wave.cycles) - _middles(width) * (sign * down / wave.cycles)
+        turns = bend * np.sin(2.0 * math.pi * along + wave.swing)
+        values *= np.cos(turns) + 1j * np.sin(turns)
     return Envelope(values, across, sign * down)
 
 
@@ -228,6 +237,7 @@ def texture(
 
     Where a period of the wave has few pixels, it is -1 and +1 only: the most that the budget admits. Where it has many,
     the eye would follow those edges, so the wave passes from the one to the other: :attr:`TextureRecipe.softness`.
+    There it is bent, too: on a plain area it would be straight, and what is straight can be taken out (``destripe``).
 
     Args:
         pixels: uint8 or uint16 ``[H, W, 1 or 3]``, at least 8 px a side.
@@ -241,9 +251,10 @@ def texture(
     height, width = pixels.shape[:2]
     small = small_brightness(pixels, recipe.side, white=white)
     spectra = _row_spectra(small)
-    parts = [part for wave in waves for part in _parts(_envelope(spectra, wave, recipe), height, width)]
-    low, high, share = _taps(small.shape[0], height)
     soft = is_soft(waves, recipe, min(height, width))
+    bend = recipe.bend if soft else 0.0
+    parts = [part for wave in waves for part in _parts(_envelope(spectra, wave, recipe, bend), height, width)]
+    low, high, share = _taps(small.shape[0], height)
     result = np.empty((height, width), dtype=np.float32)
     for block in row_blocks(height, width):
         near, far = low[block], high[block]
