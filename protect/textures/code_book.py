@@ -84,7 +84,8 @@ class TextureRecipe:
             epsilon everywhere.
         soft_period: from so many px a period on the wave has soft edges, on a picture's short side.
         softness: how steep they are then: the wave is tanh(softness * cosine) / tanh(softness).
-        bend: such a wave swings by so many radians of its phase, to and fro once along a crest over the picture's side.
+        bend: of such a wave the plain part swings by so many radians of its phase, to and fro once along a crest over
+            the picture's side.
         colour: share of blue that the tint of the class takes from the wave, 0..1; see :mod:`.wave`.
 
     Raises:
@@ -101,7 +102,7 @@ class TextureRecipe:
     soft_period: float = 10.0
     softness: float = 2.5
     # Not in the repr, of which a bank's digest is made; where there is some, its digest names it.
-    bend: float = field(default=1.5, repr=False)
+    bend: float = field(default=2.0, repr=False)
     colour: float = field(default=0.0, repr=False)
 
     def __post_init__(self) -> None:

@@ -157,7 +157,7 @@ def envelope(small: np.ndarray, wave: DrawnWave, recipe: TextureRecipe, bend: fl
         small: float ``[h, w]``, brightness.
         wave: of the class.
         recipe: the window, and how much plain wave.
-        bend: by so many radians of the phase it swings along a crest.
+        bend: by so many radians of its phase the plain wave swings along a crest.
     """
     return _envelope(_row_spectra(small), wave, recipe, bend)
 
@@ -187,14 +187,16 @@ def _envelope(spectra: np.ndarray, wave: DrawnWave, recipe: TextureRecipe, bend:
     values = field * _carrier(height, -sign * down)[:, None]
     values *= _carrier(width, -across)
     mean = complex(np.add.reduce(values, axis=None)) / values.size
-    values += recipe.carrier_level * (mean / abs(mean) if abs(mean) > _NOTHING else 1.0)
-    if wave.phase:
-        values *= complex(math.cos(wave.phase), math.sin(wave.phase))
+    plain = recipe.carrier_level * (mean / abs(mean) if abs(mean) > _NOTHING else 1.0)
     if bend:
         # Places along a crest, in sides of the picture: at right angles to the way the wave runs.
         along = _middles(height)[:, None] * (across / wave.cycles) - _middles(width) * (sign * down / wave.cycles)
         turns = bend * np.sin(2.0 * math.pi * along + wave.swing)
-        values *= np.cos(turns) + 1j * np.sin(turns)
+        values += plain * np.cos(turns) + (1j * plain) * np.sin(turns)
+    else:
+        values += plain
+    if wave.phase:
+        values *= complex(math.cos(wave.phase), math.sin(wave.phase))
     return Envelope(values, across, sign * down)
 
 
@@ -237,7 +239,7 @@ def texture(
 
     Where a period of the wave has few pixels, it is -1 and +1 only: the most that the budget admits. Where it has many,
     the eye would follow those edges, so the wave passes from the one to the other: :attr:`TextureRecipe.softness`.
-    There it is bent, too: on a plain area it would be straight, and what is straight can be taken out (``destripe``).
+    There the plain wave is bent, too: what is straight can be taken out along its direction (``destripe``).
 
     Args:
         pixels: uint8 or uint16 ``[H, W, 1 or 3]``, at least 8 px a side.

@@ -162,7 +162,7 @@ def test_a_fit_gives_a_bank_with_tints_and_the_file_keeps_them(tmp_path: Path) -
 
 
 def test_a_bank_without_tints_is_what_it_was(tmp_path: Path) -> None:
-    made = bank(recipe=TextureRecipe(), budget=Budget(8 / 255))
+    made = bank(recipe=TextureRecipe(bend=0.0), budget=Budget(8 / 255))
     book = code_book(10)  # of an earlier version: one frequency, ten directions
     made = replace(made, codes=tuple((Wave(7.2, 4.5 + 9 * book.index(code)),) for code in made.codes))
     made.save(tmp_path / "bank")

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from bitterant.attacks.adversaries import create_adversary
 from bitterant.protect.methods.texture import natural_contents
 from bitterant.protect.textures import TextureRecipe, Wave, code_book
 from bitterant.protect.textures import wave as module
@@ -41,7 +42,9 @@ def draw(seed: int, height: int, width: int, *, dtype: type = np.uint8, channels
     return pixels[..., :channels].astype(dtype)
 
 
-def slow_envelope(small: np.ndarray, wave: DrawnWave, recipe: TextureRecipe) -> tuple[np.ndarray, float]:
+def slow_envelope(
+    small: np.ndarray, wave: DrawnWave, recipe: TextureRecipe, bend: float = 0.0
+) -> tuple[np.ndarray, float]:
     """Fourier sums written out: the envelope, and the sign of the angle."""
     height, width = small.shape
     levels = np.pad(small - small.mean(), ((height // 2,) * 2, (width // 2,) * 2), mode="reflect")
@@ -65,17 +68,21 @@ def slow_envelope(small: np.ndarray, wave: DrawnWave, recipe: TextureRecipe) -> 
         found.append((field, np.exp(2j * np.pi * (across * u + down * v[:, None])), sign))
     field, carrier, sign = max(found, key=lambda one: float((np.abs(one[0]) ** 2).sum()))
     values = field / carrier
-    values = values + recipe.carrier_level * values.mean() / abs(values.mean())
+    along = v[:, None] * math.cos(wave.angle) - u * sign * math.sin(wave.angle)
+    swing = np.exp(1j * bend * np.sin(2 * np.pi * along + wave.swing))
+    values = values + recipe.carrier_level * values.mean() / abs(values.mean()) * swing
     return values * cmath.exp(1j * wave.phase), sign
 
 
-def slow_texture(pixels: np.ndarray, waves: tuple[DrawnWave, ...], recipe: TextureRecipe) -> np.ndarray:
+def slow_texture(
+    pixels: np.ndarray, waves: tuple[DrawnWave, ...], recipe: TextureRecipe, bend: float = 0.0
+) -> np.ndarray:
     """Before the sign or the soft edge is taken; pixel by pixel."""
     height, width = pixels.shape[:2]
     small = small_brightness(pixels, recipe.side).astype(np.float64)
     result = np.zeros((height, width))
     for wave in waves:
-        values, sign = slow_envelope(small, wave, recipe)
+        values, sign = slow_envelope(small, wave, recipe, bend)
         values = values / np.abs(values)
         for y in range(height):
             for x in range(width):
@@ -96,11 +103,12 @@ def slow_texture(pixels: np.ndarray, waves: tuple[DrawnWave, ...], recipe: Textu
 @pytest.mark.parametrize("angle", [4.5, 49.5, 85.5])
 def test_the_envelope_is_that_of_the_definition(height: int, width: int, angle: float) -> None:
     small = luma_601(draw(3, height, width))
-    wave = DrawnWave(5.6, math.radians(angle), 0.2)
-    found = envelope(small, wave, RECIPE)
-    values, sign = slow_envelope(small.astype(np.float64), wave, RECIPE)
-    assert math.copysign(1, found.down) == sign
-    np.testing.assert_allclose(found.values, values, atol=1e-3)
+    wave = DrawnWave(5.6, math.radians(angle), 0.2, 1.1)
+    for bend in (0.0, 1.7):
+        found = envelope(small, wave, RECIPE, bend)
+        values, sign = slow_envelope(small.astype(np.float64), wave, RECIPE, bend)
+        assert math.copysign(1, found.down) == sign
+        np.testing.assert_allclose(found.values, values, atol=1e-3)
 
 
 @pytest.mark.parametrize(("height", "width", "count"), [(32, 32, 10), (24, 40, 10), (90, 70, 10), (70, 32, 100)])
@@ -121,7 +129,7 @@ def test_large_pictures_have_soft_edges_and_small_ones_hard(count: int) -> None:
     pixels = draw(5, 72, 60)
     waves = draw_waves(code_book(count)[5], recipe, SECRET, "a", 0.5)
     highest = max(wave.cycles for wave in waves)
-    slow, found = slow_texture(pixels, waves, recipe), texture(pixels, waves, recipe)
+    slow, found = slow_texture(pixels, waves, recipe, recipe.bend), texture(pixels, waves, recipe)
     assert 4.0 * highest < 60
     np.testing.assert_allclose(found, np.clip(np.tanh(2.5 * slow) / math.tanh(2.5), -1, 1), atol=2e-3)
     hard = TextureRecipe(soft_period=60.1 / highest)
@@ -194,6 +202,25 @@ def test_a_plain_picture_gets_the_plain_wave() -> None:
     assert np.array_equal(found[sure], np.sign(wave[sure]))
 
 
+def test_a_bent_wave_outlasts_what_takes_straight_ones_out() -> None:
+    """Of the texture of a plain picture; that of a small one has hard edges, and is not bent."""
+    plain = np.full((160, 160, 3), 128, np.uint8)
+    code = code_book(10)[4]
+    left = {}
+    for bend in (0.0, 2.0):
+        recipe = TextureRecipe(bend=bend, angle_jitter=0.0)
+        levels = 12 * texture(plain, draw_waves(code, recipe, SECRET, "a"), recipe)
+        copy = np.rint(128 + np.repeat(levels[None, None], 3, axis=1)).astype(np.uint8)
+        after = create_adversary("destripe:10").transform(copy).astype(float)
+        left[bend] = after.std() / copy.astype(float).std()
+        assert np.array_equal(
+            texture(plain[:40, :40], plain_waves(code), recipe),
+            texture(plain[:40, :40], plain_waves(code), TextureRecipe(bend=0.0)),
+        )
+    assert left[0.0] < 0.4
+    assert left[2.0] > 0.8
+
+
 @given(seed=st.integers(0, 99), height=st.integers(24, 80), width=st.integers(24, 80), code=st.integers(0, 9))
 @settings(max_examples=40, deadline=None)
 def test_mirroring_stays_within_the_class(seed: int, height: int, width: int, code: int) -> None:
@@ -212,7 +239,8 @@ def test_what_is_drawn_stays_in_its_bounds_and_depends_on_key_and_content() -> N
         cycles = np.array([one[place].cycles / wave.cycles for one in drawn])
         turns = np.degrees([one[place].angle for one in drawn]) - wave.angle
         phases = np.array([one[place].phase for one in drawn])
-        for values, middle, reach in ((cycles, 1.0, 0.04), (turns, 0.0, 1.0), (phases, 0.0, 0.3)):
+        swings = np.array([one[place].swing for one in drawn])
+        for values, middle, reach in ((cycles, 1.0, 0.04), (turns, 0.0, 1.0), (phases, 0.0, 0.3), (swings, 0.0, np.pi)):
             assert np.abs(values - middle).max() <= reach + 1e-9
             assert np.abs(values - middle).max() > 0.9 * reach
             assert abs(values.mean() - middle) < 0.2 * reach
