@@ -85,7 +85,7 @@ class TextureRecipe:
         soft_period: from so many px a period on the wave has soft edges, on a picture's short side.
         softness: how steep they are then: the wave is tanh(softness * cosine) / tanh(softness).
         bend: of such a wave the plain part swings by so many radians of its phase, to and fro once along a crest over
-            the picture's side.
+            the picture's side, unless that is shorter than ``side``.
         colour: share of blue that the tint of the class takes from the wave, 0..1; see :mod:`.wave`.
 
     Raises:

@@ -239,7 +239,8 @@ def texture(
 
     Where a period of the wave has few pixels, it is -1 and +1 only: the most that the budget admits. Where it has many,
     the eye would follow those edges, so the wave passes from the one to the other: :attr:`TextureRecipe.softness`.
-    There the plain wave is bent, too: what is straight can be taken out along its direction (``destripe``).
+    There, but for thumbnails, which are followed closely, the plain wave is bent, too: what is straight can be taken
+    out along its direction (``destripe``).
 
     Args:
         pixels: uint8 or uint16 ``[H, W, 1 or 3]``, at least 8 px a side.
@@ -254,7 +255,7 @@ def texture(
     small = small_brightness(pixels, recipe.side, white=white)
     spectra = _row_spectra(small)
     soft = is_soft(waves, recipe, min(height, width))
-    bend = recipe.bend if soft else 0.0
+    bend = recipe.bend if soft and min(height, width) >= recipe.side else 0.0
     parts = [part for wave in waves for part in _parts(_envelope(spectra, wave, recipe, bend), height, width)]
     low, high, share = _taps(small.shape[0], height)
     result = np.empty((height, width), dtype=np.float32)
