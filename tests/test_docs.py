@@ -338,9 +338,7 @@ def test_the_reference_names_what_is_exported(name: str) -> None:
 
 RESULTS = sections(DOCS / "results.md")
 COLUMNS = {
-    "texture --strength strong": "texture, 16 levels",
     "texture": "texture",
-    "texture --strength subtle": "texture, 8 levels",
     "emn": "emn-class",
     "uc": "uc",
     "beo": "beo",
