@@ -71,7 +71,7 @@ _STANDARD = (
     "webp:30", "median", "crop-resize:0.875",
     "trivial-augment", "cutmix", "mixup", "cutout", "rotate:30", "resized-crop:0.25", "fast-adversarial:8",
     "tv:0.1", "nlm:12",
-    "bandstop:4-9", "destripe:0", "destripe:10", "lowpass:8", "coin:2", "equalize", "compose:grayscale+jpeg:10",
+    "bandstop:2-8", "destripe:0", "destripe:10", "lowpass:8", "coin:2", "equalize", "compose:grayscale+jpeg:10",
     "last-layer:0.01", "recover:0.1", "ueraser",
 )  # fmt: skip
 _FULL = (

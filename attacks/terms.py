@@ -107,7 +107,7 @@ CRAFTING_MEANINGS: dict[Crafting, str] = {
     "held-out": "kept out of the making and tuning of bitterant's protections; other tools may have known it",
 }
 
-HELD_OUT = frozenset({"webp", "median", "coin", "bandstop", "dvae"})
+HELD_OUT = frozenset({"webp", "median", "bandstop", "dvae"})
 """Prefixes of the adversaries that no protection is made or tuned against.
 
 Fixed before crafting: whoever uses one of them in a method, or to choose its settings, takes it out of this list.

@@ -61,7 +61,7 @@ TEXTURES = {"texture": strengths_of("texture")["balanced"], "texture-8": 8.0}
 ARMS = ("clean", *TEXTURES, "emn")
 ADVERSARIES = (
     "none", "grayscale", "jpeg:10", "projection", "fast-adversarial:8", "blur:1", "cutmix", "fast-adversarial:4",
-    "tv:0.1",
+    "tv:0.1", "destripe:10", "rotate:30",
 )  # fmt: skip
 """In order of importance."""
 

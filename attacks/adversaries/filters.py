@@ -403,7 +403,8 @@ class BandStop(_Spectral):
     The adaptive adversary of textures: who knows the method knows the band it writes in, and needs no key to empty it.
 
     Args:
-        parameter: the radii in cycles per picture, ``A-B`` with 0.5 <= A < B <= 512; ``4-9`` where left out.
+        parameter: the radii in cycles per picture, ``A-B`` with 0.5 <= A < B <= 512; ``2-8`` where left out, in
+            which the textures of up to ten classes lie.
 
     Raises:
         ConfigError: it is no such pair.
@@ -411,10 +412,10 @@ class BandStop(_Spectral):
 
     prefix = "bandstop"
     source = "ours: adaptive, knows the band of a method and not its key"
-    description = "a band of frequencies removed (bandstop:4-9 sets it in cycles per picture, 4-9 if left out)"
+    description = "a band of frequencies removed (bandstop:4-9 sets it in cycles per picture, 2-8 if left out)"
 
     def __init__(self, parameter: str | None = None) -> None:
-        self.low, self.high = real_range(self.prefix, parameter, default=(4.0, 9.0), least=MIN_CYCLES, most=MAX_CYCLES)
+        self.low, self.high = real_range(self.prefix, parameter, default=(2.0, 8.0), least=MIN_CYCLES, most=MAX_CYCLES)
 
     @property
     def name(self) -> str:

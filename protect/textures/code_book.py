@@ -36,8 +36,9 @@ RINGS: Final[tuple[tuple[float, ...], ...]] = (
 #: A ring is opened for every two classes up to the fifth, and the sixth where five rings are full.
 _ANGLES_AT_FIRST: Final = 2
 ANGLES_A_RING: Final = 10
-#: In degrees. Level and upright stripes are gone with the mean of every row and column.
-_LEAST_TILT: Final = 10.0
+#: In degrees, where a ring has at most four directions. Level and upright stripes are gone with the mean of every row
+#: and column; the tilt makes up half a cycle of three over the picture's side.
+_TILT: Final = 10.0
 #: Classes that get one wave each; where there are more, each gets two that cross.
 MOST_SINGLE: Final = ANGLES_A_RING * len(RINGS)
 MOST_CLASSES: Final = 1000
@@ -85,7 +86,7 @@ class TextureRecipe:
         soft_period: from so many px a period on the wave has soft edges, on a picture's short side.
         softness: how steep they are then: the wave is tanh(softness * cosine) / tanh(softness).
         bend: of such a wave the plain part swings by so many radians of its phase, to and fro once along a crest over
-            the picture's side, unless that is shorter than ``side``.
+            the picture's side; not on pictures whose short side has fewer px than ``side``.
         colour: share of blue that the tint of the class takes from the wave, 0..1; see :mod:`.wave`.
 
     Raises:
@@ -238,7 +239,7 @@ def _single(count: int) -> tuple[Code, ...]:
     codes = []
     for number, cycles in enumerate(RINGS[opened - 1]):
         angles = count // opened + (number < count % opened)
-        first = min(_LEAST_TILT, 45.0 / angles)
+        first = min(_TILT, 45.0 / angles)
         step = (90.0 - 2 * first) / max(angles - 1, 1)
         codes += [(Wave(cycles, first + index * step if angles > 1 else 45.0),) for index in range(angles)]
     return tuple(codes)

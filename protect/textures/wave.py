@@ -239,7 +239,7 @@ def texture(
 
     Where a period of the wave has few pixels, it is -1 and +1 only: the most that the budget admits. Where it has many,
     the eye would follow those edges, so the wave passes from the one to the other: :attr:`TextureRecipe.softness`.
-    There, but for thumbnails, which are followed closely, the plain wave is bent, too: what is straight can be taken
+    There the plain wave is bent, too, except on thumbnails, which are followed closely: what is straight can be taken
     out along its direction (``destripe``).
 
     Args:

@@ -76,7 +76,7 @@ ROWS: dict[str, Row] = {
     "fast-adversarial": Row("fast-adversarial:8", wrong=("", "0", "99", "x")),
     "adversarial": Row("adversarial:8", written=("4.0", "4"), wrong=("", "0", "99", "x")),
     "rotate": Row("rotate:30", written=("15.0", "15"), wrong=("", "0", "181", "x")),
-    "resized-crop": Row("resized-crop:0.25", written=("0.50", "0.5"), wrong=("", "0", "1", "x")),
+    "resized-crop": Row("resized-crop:0.25", written=("0.50", "0.5"), wrong=("", "0", "0.8", "x")),
     "staged": Row("staged"),
     "noise-denoise": Row("noise-denoise:16", wrong=("", "0", "65", "x")),
     "few-denoise": Row("few-denoise:0.04", "few-denoise:0.5", wrong=SHARES),
