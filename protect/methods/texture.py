@@ -133,8 +133,8 @@ class ClassTextureRecipe(MethodRecipe):
     """Share of the budget on areas that mask nothing; 1 is the full budget everywhere. Pictures of less than some 60 px
     get it everywhere."""
     bend: float = Field(default=TextureRecipe.bend, ge=0, le=10)
-    """By how many radians of its phase a wave with soft edges swings to and fro along its crest, on pictures of 64 px or
-    more; 0 for straight waves, which can be taken out along their direction."""
+    """By how many radians of its phase a wave with soft edges swings to and fro along its crest, on pictures of 64
+    px or more; 0 for straight waves, which can be taken out along their direction."""
     colour: float = Field(default=TextureRecipe.colour, ge=0, le=1)
     """Share of the budget of blue with which a tint says the class a second time, against total variation. Pictures
     without colour stay without."""

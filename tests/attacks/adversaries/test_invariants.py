@@ -62,7 +62,7 @@ ROWS: dict[str, Row] = {
     "crop-resize": Row("crop-resize:0.875", wrong=("", "0.4", "1", "x", "nan")),
     "sharpen-lowpass": Row("sharpen-lowpass:0.5", wrong=("", "0", "1.1", "x")),
     "lowpass": Row("lowpass:8", "lowpass:4", written=("5.0", "5"), wrong=("", "0", "x", "inf", "nan")),
-    "bandstop": Row("bandstop:4-9", "bandstop:2-4", written=("4-9.50", "4-9.5"), wrong=("", "9-4", "4", "0-9", "x-9")),
+    "bandstop": Row("bandstop:2-8", "bandstop:2-4", written=("4-9.50", "4-9.5"), wrong=("", "9-4", "4", "0-9", "x-9")),
     "destripe": Row("destripe:0", written=("15.0", "15"), wrong=("", "-1", "46", "x")),
     "equalize": Row("equalize"),
     "whiten": Row("whiten", written=("channels", "channels"), wrong=("", "zca")),
