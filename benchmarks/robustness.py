@@ -23,6 +23,7 @@ lie under ``--work``:
 from __future__ import annotations
 
 import argparse
+import re
 import statistics
 import time
 from collections.abc import Iterable
@@ -98,7 +99,7 @@ def finished(work: Path) -> dict[str, list[VerificationReport]]:
     told: set[tuple[Path, str, str]] = set()
     for file in sorted(work.rglob("report.json")):
         report = read_report(file)
-        of = file.parent.parent, file.parent.name.rpartition("-")[0]
+        of = file.parent.parent, re.sub("-[0-9a-f]{8}$", "", file.parent.name)  # names of before had no list
         fresh = [each for each in report.conditions if (*of, each.id) not in told]
         told.update((*of, each.id) for each in fresh)
         found.setdefault(of[0].name, []).append(report.model_copy(update={"conditions": fresh}))

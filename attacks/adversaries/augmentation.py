@@ -168,6 +168,13 @@ class CutMix(Adversary):
         return PlainTraining(CutMixObjective())
 
 
+def _sampled(batch: Tensor, across: list[Tensor], down: list[Tensor]) -> Tensor:
+    """Pictures ``[B, 3, R, R]``, each through an affine map (two rows of three ``[B]``); bilinear, mirrored outside."""
+    maps = torch.stack([torch.stack(across, 1), torch.stack(down, 1)], 1)
+    grid = F.affine_grid(maps, list(batch.shape), align_corners=False)
+    return F.grid_sample(batch, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+
+
 def rotated(batch: Tensor, degrees: Tensor) -> Tensor:
     """Pictures ``[B, 3, R, R]`` turned counter-clockwise about their middle, bilinear; corners reflect the inside.
 
@@ -176,9 +183,7 @@ def rotated(batch: Tensor, degrees: Tensor) -> Tensor:
     """
     angles = degrees.to(batch.device) * (math.pi / 180)
     cosine, sine, zero = angles.cos(), angles.sin(), torch.zeros_like(angles)
-    turns = torch.stack([torch.stack([cosine, -sine, zero], 1), torch.stack([sine, cosine, zero], 1)], 1)
-    grid = F.affine_grid(turns, list(batch.shape), align_corners=False)
-    return F.grid_sample(batch, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    return _sampled(batch, [cosine, -sine, zero], [sine, cosine, zero])
 
 
 @dataclass(frozen=True)
@@ -243,10 +248,8 @@ def resized_crops(batch: Tensor, least: float, generator: torch.Generator) -> Te
     ratio = ((2 * draws[1] - 1) * math.log(4 / 3)).exp()
     width, height = (area * ratio).sqrt().clamp(max=1.0), (area / ratio).sqrt().clamp(max=1.0)
     zero = torch.zeros_like(width)
-    across = torch.stack([width, zero, (2 * draws[2] - 1) * (1 - width)], 1)
-    down = torch.stack([zero, height, (2 * draws[3] - 1) * (1 - height)], 1)
-    grid = F.affine_grid(torch.stack([across, down], 1), list(batch.shape), align_corners=False)
-    return F.grid_sample(batch, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    left, top = (2 * draws[2] - 1) * (1 - width), (2 * draws[3] - 1) * (1 - height)
+    return _sampled(batch, [width, zero, left], [zero, height, top])
 
 
 @dataclass(frozen=True)
