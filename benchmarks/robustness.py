@@ -36,7 +36,7 @@ from standard_table import METHODS as OF_CLASSES
 
 from bitterant.attacks import verify_folder
 from bitterant.attacks.report.compare import read_report
-from bitterant.attacks.schema import VerificationReport
+from bitterant.attacks.schema import Condition, VerificationReport
 from bitterant.protect import protect_folder
 from bitterant.records.config import strengths_of
 from bitterant.records.processes import tune_allocator
@@ -93,16 +93,25 @@ def table(reports: dict[str, list[VerificationReport]]) -> str:
 def finished(work: Path) -> dict[str, list[VerificationReport]]:
     """The reports under ``work``, by the folder of their method and setting.
 
-    What several reports of one copy, victim and resolution hold, as they do the naive trainer, counts once.
+    What several reports of one copy, victim and resolution hold, as they do the naive trainer, counts once: where it
+    was trained most often.
     """
+    reports = {file: read_report(file) for file in sorted(work.rglob("report.json"))}
+
+    def trainings(condition: Condition) -> int:
+        return max((len(arm.accuracies) for arm in condition.arms.values()), default=0)
+
+    best: dict[tuple[Path, str, str], tuple[int, Path]] = {}
+    for file, report in reports.items():
+        copy = re.sub("-[0-9a-f]{8}$", "", file.parent.name)  # names of before had no list
+        for each in report.conditions:
+            place = file.parent.parent, copy, each.id
+            best[place] = max(best.get(place, (0, file)), (trainings(each), file), key=lambda known: known[0])
+    chosen = {(file, name) for (_, _, name), (_, file) in best.items()}
     found: dict[str, list[VerificationReport]] = {}
-    told: set[tuple[Path, str, str]] = set()
-    for file in sorted(work.rglob("report.json")):
-        report = read_report(file)
-        of = file.parent.parent, re.sub("-[0-9a-f]{8}$", "", file.parent.name)  # names of before had no list
-        fresh = [each for each in report.conditions if (*of, each.id) not in told]
-        told.update((*of, each.id) for each in fresh)
-        found.setdefault(of[0].name, []).append(report.model_copy(update={"conditions": fresh}))
+    for file, report in reports.items():
+        kept = [each for each in report.conditions if (file, each.id) in chosen]
+        found.setdefault(file.parent.parent.name, []).append(report.model_copy(update={"conditions": kept}))
     return found
 
 
@@ -170,7 +179,7 @@ def main() -> None:
                     reports[name].append(report)
                     grades = ", ".join(f"{tier.tier} {tier.grade}" for tier in report.verdict.tiers)
                     print(f"  {victim}: {(time.perf_counter() - begun) / 60:.1f} min; {grades}", flush=True)
-        epsilon = f"epsilon {args.epsilon:g}" if args.epsilon else "each method's own epsilon"
+        epsilon = f"epsilon {args.epsilon:g}" if args.epsilon is not None else "each method's own epsilon"
         print(f"\n{what}, victims at {resolution} px, {epsilon}, {args.protection_seeds} protection x "
               f"{args.victim_seeds} victim seeds: accuracy in per cent, mean (least-most)")  # fmt: skip
         print(table(reports), flush=True)

@@ -97,7 +97,10 @@ def main() -> None:
     tune_allocator()
     adversaries = args.adversaries
     if args.without:
-        adversaries = [name for name in adversaries or PRESETS[args.preset].adversaries if name not in args.without]
+        listed = adversaries or PRESETS[args.preset].adversaries
+        if unknown := set(args.without).difference(listed):
+            parser.error(f"--without {' '.join(sorted(unknown))}: not among {' '.join(listed)}")
+        adversaries = [name for name in listed if name not in args.without]
     cifar = Cifar(args.data)
     work = args.work / f"{args.images}-{args.seed}"
     clean = cifar.write_folder(work / "clean", *cifar.train(args.seed, args.images))

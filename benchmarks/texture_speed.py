@@ -1,9 +1,9 @@
 """What the textures cost: against decoding and encoding the same files with Pillow, in one run, on one thread.
 
 Four parts: Pillow with what a run promises of each file (written beside its place, synced, renamed, read back, decoded
-again), which is as little as any tool can take that promises it; the textures alone (decode, draw, add, encode); a whole
-``protect_folder`` (which also hashes, writes each file whole and synced, reads it back, decodes it again, and measures
-budget, PSNR, SSIM and CIEDE2000); and the fit. Each is timed several times, in turn; printed are medians and ratios.
+again), the least that any tool takes that promises it; the textures alone (decode, draw, add, encode); a whole
+``protect_folder`` (which also hashes, and measures budget, PSNR, SSIM and CIEDE2000); and the fit. Each is timed
+several times, in turn; printed are medians and ratios.
 
     python benchmarks/texture_speed.py --images 3000
     python benchmarks/texture_speed.py --photos CLOTHING/train --repeats 1

@@ -398,3 +398,10 @@ def test_figures_that_are_repeated_are_the_same(
     for row in rows:
         for mine, theirs in zip(here, there, strict=True):
             assert figure(row[mine]) == figure(worst[row[0]][theirs]), (row[0], mine)
+
+
+def test_the_faq_has_the_figures_of_the_results() -> None:
+    worst = {row[0]: row for row in RESULTS["Worst case of each method"]}["`texture`"]
+    answer = (ROOT / "docs/faq.md").read_text(encoding="utf-8").split("## Does it stop AI?")[1].split("\n## ")[0]
+    told = re.findall(r"(\d+) %\s(?:right\s)?instead\sof\s(\d+)\s%", answer)
+    assert told == [tuple(map(str, figure(worst[column]))) for column in (1, 2, 6)]

@@ -248,8 +248,8 @@ def resized_crops(batch: Tensor, least: float, generator: torch.Generator) -> Te
     ratio = ((2 * draws[1] - 1) * math.log(4 / 3)).exp()
     width, height = (area * ratio).sqrt().clamp(max=1.0), (area / ratio).sqrt().clamp(max=1.0)
     zero = torch.zeros_like(width)
-    left, top = (2 * draws[2] - 1) * (1 - width), (2 * draws[3] - 1) * (1 - height)
-    return _sampled(batch, [width, zero, left], [zero, height, top])
+    aside, below = (2 * draws[2] - 1) * (1 - width), (2 * draws[3] - 1) * (1 - height)  # of the middle
+    return _sampled(batch, [width, zero, aside], [zero, height, below])
 
 
 @dataclass(frozen=True)
@@ -298,7 +298,7 @@ class ResizedCrop(Adversary):
 
     @property
     def phrase(self) -> str:
-        return f"a trainer who enlarges random parts of them, down to {self.least:.0%} of the area"
+        return f"a trainer who enlarges random parts of them, down to {100 * self.least:.0f} % of the area"
 
     def learner(self) -> Learner:
         return PlainTraining(ResizedCropObjective(self.least))

@@ -446,7 +446,7 @@ class Destripe(_Spectral):
     prefix = "destripe"
     source = "ours: adaptive, knows the directions of a method and not its key"
     description = (
-        "straight stripes removed, level and upright (destripe:15 sets by how many degrees they are tilted, 0)"
+        "level and upright stripes removed (destripe:15 sets by how many degrees they are tilted, 0 if left out)"
     )
 
     def __init__(self, parameter: str | None = None) -> None:

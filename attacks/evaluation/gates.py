@@ -193,7 +193,7 @@ def _noise_harmless(condition: Condition, decisive: bool, *, several_seeds: bool
         decisive=decisive,
         spared=spared,
         value=f"costs {100 * loss.estimate:.1f} points ({100 * bounds.lower:.1f} to {100 * bounds.upper:.1f})",
-        threshold=f"at most {100 * RULE.noise_margin:.0f} points, or {1 / (1 + RULE.times_noise):.0%} of the harm",
+        threshold=f"at most {100 * RULE.noise_margin:.0f} points, or {100 / (1 + RULE.times_noise):.0f} % of the harm",
     )
 
 

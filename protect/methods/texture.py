@@ -130,8 +130,8 @@ class ClassTextureRecipe(MethodRecipe):
     """Side in px at which a trainer is expected to look at the pictures: periods are then long enough there, as they
     always are on a picture itself."""
     floor: float = Field(default=TextureRecipe.floor, gt=0, le=1)
-    """Share of the budget on areas that mask nothing; 1 is the full budget everywhere. Pictures of less than some 60 px
-    get it everywhere."""
+    """Share of the budget on areas that mask nothing; 1 is the full budget everywhere, as where a period of the wave
+    has fewer than ten pixels: on pictures below 30 to 74 px, depending on the class."""
     bend: float = Field(default=TextureRecipe.bend, ge=0, le=10)
     """By how many radians of its phase a wave with soft edges swings to and fro along its crest, on pictures of 64
     px or more; 0 for straight waves, which can be taken out along their direction."""

@@ -1,9 +1,9 @@
 """The saved product of ``texture``: which code belongs to which class, and the key that textures are drawn with.
 
-File format (version 1, or 2 with tints): one safetensors file. Tensor ``waves`` holds float64 ``[K, 2, 2]``: two waves
-a class, each as cycles a side and degrees, the second 0 where a class has but one; ``secret`` holds the bytes of the
-key; ``tints``, in version 2, int64 ``[K]``: number of the tint of each class. All else is string metadata. A bank of
-clusters also holds the arrays of :class:`ClusterIndex`. Never a pickle.
+File format (version 1; 2 with tints; 3 with bent waves, with or without tints): one safetensors file. Tensor ``waves``
+holds float64 ``[K, 2, 2]``: two waves a class, each as cycles a side and degrees, the second 0 where a class has but
+one; ``secret`` holds the bytes of the key; ``tints``, where there are some, int64 ``[K]``: number of the tint of each
+class. All else is string metadata. A bank of clusters also holds the arrays of :class:`ClusterIndex`. Never a pickle.
 Whoever holds it can compute the textures and take them off again.
 """
 
@@ -45,8 +45,9 @@ if TYPE_CHECKING:
 
 
 FORMAT: Final = "bitterant-texture-bank"
-#: The second also holds tints. A bank without is written in the first, which older programs read.
-_VERSIONS: Final = ("1", "2")
+#: The second may hold tints, the third bent waves, too. Each bank is written in the first that holds it, which the most
+#: programs read.
+_VERSIONS: Final = ("1", "2", "3")
 _Image = TypeVar("_Image", "Tensor", np.ndarray, Image.Image)
 _Images = TypeVar("_Images", "Tensor", np.ndarray)
 
@@ -248,7 +249,8 @@ class TextureBank:
             blue += share * tint(picture.pixels, number, self.recipe, soft=soft, white=picture.full_range)
             np.clip(blue, -1.0, 1.0, out=blue)  # shares of 1 may add up to a little more
         levels *= np.float32(self.budget.levels)
-        # A thumbnail is no place for masking: its few pixels are all busy, and whoever looks at it enlarges it.
+        # Where a period has few pixels there is no place for masking: they are all busy, and whoever looks at such a
+        # picture enlarges it.
         if self.recipe.floor < 1.0 and soft:
             for rows in row_blocks(picture.height, picture.width):
                 weights = amplitude(picture.pixels, floor=self.recipe.floor, rows=rows, white=picture.full_range)
@@ -314,7 +316,7 @@ class TextureBank:
             waves[row, : len(code)] = code
         metadata = {
             "format": FORMAT,
-            "version": _VERSIONS[bool(self.tints)],
+            "version": _VERSIONS[2 if self.recipe.bend else bool(self.tints)],
             "method": self.method,
             "granularity": self.granularity,
             "epsilon": repr(self.budget.epsilon),
@@ -355,11 +357,11 @@ class TextureBank:
                 version = metadata.get("version")
                 if version not in _VERSIONS:
                     raise BankError(
-                        f"{path} has texture bank format {version}; this bitterant reads {' and '.join(_VERSIONS)}. "
+                        f"{path} has texture bank format {version}; this bitterant reads {', '.join(_VERSIONS)}. "
                         f"It was written by bitterant {metadata.get('tool_version', '?')}."
                     )
                 waves, secret = handle.get_tensor("waves"), handle.get_tensor("secret")
-                tints = handle.get_tensor("tints") if version == _VERSIONS[True] else np.empty(0, np.int64)
+                tints = handle.get_tensor("tints") if "tints" in handle.keys() else np.empty(0, np.int64)  # noqa: SIM118
                 granularity = metadata["granularity"]
                 clusters = None
                 if granularity == "cluster":

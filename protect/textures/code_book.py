@@ -37,7 +37,7 @@ RINGS: Final[tuple[tuple[float, ...], ...]] = (
 _ANGLES_AT_FIRST: Final = 2
 ANGLES_A_RING: Final = 10
 #: In degrees, where a ring has at most four directions. Level and upright stripes are gone with the mean of every row
-#: and column; the tilt makes up half a cycle of three over the picture's side.
+#: and column; tilted, a wave of three cycles also runs half a cycle along its stripes.
 _TILT: Final = 10.0
 #: Classes that get one wave each; where there are more, each gets two that cross.
 MOST_SINGLE: Final = ANGLES_A_RING * len(RINGS)

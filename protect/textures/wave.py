@@ -52,7 +52,7 @@ class DrawnWave:
         cycles: a side.
         angle: in radians, between 0 and a right angle.
         phase: in radians.
-        swing: where along a crest a bent wave begins to swing, in radians of that.
+        swing: phase of a bent wave's swing along a crest, in radians.
     """
 
     cycles: float

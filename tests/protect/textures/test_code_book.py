@@ -59,7 +59,8 @@ def test_turning_by_thirty_degrees_leaves_up_to_ten_classes_apart() -> None:
     """Two waves of a ring, each turned by up to 30 degrees and mirrored, never run in the same direction."""
     for count in range(2, 11):
         for angles in rings_of(count).values():
-            assert all(abs(one - two) >= 60 for one, two in combinations(angles, 2))
+            for one, two in combinations(angles, 2):  # each under both signs; 180 degrees are the same direction
+                assert min(abs(one - two), one + two, 180 - one - two) >= 60
 
 
 @pytest.mark.parametrize("count", range(2, 61))

@@ -157,8 +157,12 @@ def test_a_fit_gives_a_bank_with_tints_and_the_file_keeps_them(tmp_path: Path) -
     again = load_bank(tmp_path / "bank")
     assert again == made
     assert again.digest() == made.digest()
-    with safe_open(tmp_path / "bank", framework="np") as handle:
-        assert handle.metadata()["version"] == "2"
+    straight = Texture(colour=1.0, bend=0.0).fit(data)
+    straight.save(tmp_path / "straight")
+    assert load_bank(tmp_path / "straight") == straight
+    for name, version in (("bank", "3"), ("straight", "2")):
+        with safe_open(tmp_path / name, framework="np") as handle:
+            assert handle.metadata()["version"] == version
 
 
 def test_a_bank_without_tints_is_what_it_was(tmp_path: Path) -> None:
