@@ -106,7 +106,8 @@ def finished(work: Path) -> dict[str, list[VerificationReport]]:
         copy = re.sub("-[0-9a-f]{8}$", "", file.parent.name)  # names of before had no list
         for each in report.conditions:
             place = file.parent.parent, copy, each.id
-            best[place] = max(best.get(place, (0, file)), (trainings(each), file), key=lambda known: known[0])
+            if place not in best or trainings(each) > best[place][0]:
+                best[place] = trainings(each), file
     chosen = {(file, name) for (_, _, name), (_, file) in best.items()}
     found: dict[str, list[VerificationReport]] = {}
     for file, report in reports.items():

@@ -165,6 +165,16 @@ def test_a_fit_gives_a_bank_with_tints_and_the_file_keeps_them(tmp_path: Path) -
             assert handle.metadata()["version"] == version
 
 
+def test_a_bent_bank_that_was_written_as_the_first_format_is_read(tmp_path: Path) -> None:
+    made = bank(recipe=TextureRecipe())
+    made.save(tmp_path / "bank")
+    with safe_open(tmp_path / "bank", framework="np") as handle:
+        metadata, tensors = handle.metadata(), {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+    assert metadata["version"] == "3"
+    save_file(tensors, tmp_path / "bank", {**metadata, "version": "1"})
+    assert TextureBank.load(tmp_path / "bank") == made
+
+
 def test_a_bank_without_tints_is_what_it_was(tmp_path: Path) -> None:
     made = bank(recipe=TextureRecipe(bend=0.0), budget=Budget(8 / 255))
     book = code_book(10)  # of an earlier version: one frequency, ten directions
