@@ -241,7 +241,7 @@ def train_classifier(
         device: where to train.
         objective: what to minimise instead of the cross-entropy of the batch.
         after_step: called after each step of the optimiser, before anybody looks at the model; may change its weights.
-        progress: called with the share done after each curve point.
+        progress: called with the share done, about a hundred times.
 
     Returns:
         The result; a non-finite loss ends the training early with ``finite=False``.
@@ -268,6 +268,7 @@ def train_classifier(
     hits = torch.zeros((), device=device)
     seen, finite = 0, True
     mean_loss = float("nan")
+    beat = max(1, recipe.steps // 100)
     batches = _epochs(len(images), recipe, padding, generator, device)
     history: list[Tensor] = []
     # Dropout and drop path draw from the global generators: without this a training would depend on what the same
@@ -309,8 +310,8 @@ def train_classifier(
                 loss_sum.zero_()
                 hits.zero_()
                 seen = 0
-                if progress is not None:
-                    progress(step / recipe.steps)
+            if progress is not None and (step % beat == 0 or step == recipe.steps):
+                progress(step / recipe.steps)
     fitted = predict_logits(model, images).argmax(1) == labels.cpu()
     return TrainingResult(
         steps=step,

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any, Final
 
 import torch
@@ -23,7 +24,8 @@ from pydantic import Field
 from torch import Tensor
 
 from ...imaging import Budget, ImageSet
-from ...surrogates import create_surrogate, now, recipe_for, train_classifier
+from ...surrogates import create_surrogate, now, recipe_for, surrogate_spec, train_classifier
+from ...surrogates.registry import SurrogateSpec
 from .base import FitContext, FitEstimate
 from .checkpoint import State, part_of, run_resumable
 from .pgd import gradient_sums
@@ -72,6 +74,53 @@ class CheckResult:
         return {**asdict(self), "residual": round(self.residual, 4), "conclusive": self.conclusive}
 
 
+@dataclass(frozen=True)
+class CheckWork:
+    """What a self-check costs, in passes of one image through its victim, the way back counted as two.
+
+    Attributes:
+        copies: to write the copies that the victim trains on. A pass of ``small-cnn`` takes a CPU about as long as
+            reading, changing and shrinking a picture with as many pixels does.
+        victim: to train one victim. A first check trains two, of which the clean one serves the others.
+    """
+
+    copies: float
+    victim: float
+
+    def of(self, attempt: int) -> float:
+        """All of the check after this attempt."""
+        return self.copies + self.victim * (2 if attempt == 0 else 1)
+
+
+@dataclass(frozen=True)
+class FitWork:
+    """What the parts of a fit are expected to cost, in units of equal time: the measure of its progress.
+
+    Attributes:
+        stages: of one attempt.
+        check: its self-check; ``None`` without.
+        attempts: how many are allowed.
+    """
+
+    stages: tuple[float, ...]
+    check: CheckWork | None
+    attempts: int
+
+    def of(self, attempt: int) -> float:
+        """One attempt with its check."""
+        return sum(self.stages) + (0.0 if self.check is None else self.check.of(attempt))
+
+    def share(self, attempt: int, done: float) -> float:
+        """Of the whole fit, when so much of an attempt is done.
+
+        Nobody knows how many attempts it will take. The geometric mean of the least and the most that are still
+        possible is never off by more than the root of their ratio, which for three is below two.
+        """
+        expected = math.sqrt((attempt + 1) * self.attempts)
+        before = 0.0 if attempt == 0 else self.of(0) + (attempt - 1) * self.of(1)
+        return (before + done) / (self.of(0) + (expected - 1) * self.of(1))
+
+
 class SelfCheck:
     """Estimates what is still learnable from perturbations under way.
 
@@ -108,8 +157,21 @@ class SelfCheck:
             return False
         return len(labels[self._train].unique()) > 1 and len(labels[self._held_out].unique()) > 1
 
+    @property
+    def work(self) -> CheckWork:
+        """What it costs."""
+        side = self._dataset.resolution
+        height, width = self._dataset.native_size or (side, side)
+        victim = self._steps * min(recipe_for(VICTIM).batch_size, len(self._train))
+        return CheckWork(copies=len(self._train) * max(1.0, height * width / side**2), victim=3.0 * victim)
+
     def __call__(
-        self, delta_of: Callable[[Tensor], Tensor], *, attempt: int, clean_accuracy: float | None = None
+        self,
+        delta_of: Callable[[Tensor], Tensor],
+        *,
+        attempt: int,
+        clean_accuracy: float | None = None,
+        tell: Callable[[float], None] | None = None,
     ) -> CheckResult:
         """Run the check.
 
@@ -118,12 +180,21 @@ class SelfCheck:
                 units of the full range. The victim trains on what the writer makes of them.
             attempt: varies the victim's seed, so that one lucky victim cannot pass every attempt.
             clean_accuracy: of an earlier check on the same data, to save the clean training.
+            tell: called along the way with what is done, in the passes of :attr:`work`.
         """
         labels = self._dataset.labels
         assert labels is not None
-        jobs = [self._job(self._written(self._train, delta_of), attempt=attempt)]
+        work = self.work
+
+        def within(begin: float, passes: float) -> Callable[[float], None] | None:
+            return None if tell is None else lambda share: tell(begin + share * passes)
+
+        copies = self._written(self._train, delta_of, within(0.0, work.copies))
+        jobs = [(*self._job(copies, attempt=attempt), within(work.copies, work.victim))]
         if clean_accuracy is None:
-            jobs.append(self._job(self._dataset.images[self._train], attempt=0))
+            # Another process trains it at the same time, and tells nobody.
+            alone = within(work.copies + work.victim, work.victim) if ranks().size == 1 else None
+            jobs.append((*self._job(self._dataset.images[self._train], attempt=0), alone))
         (accuracy, fitted), *clean = ranks().map(_train_victim, jobs)
         if clean_accuracy is None:
             clean_accuracy, _ = clean[0]
@@ -154,6 +225,7 @@ def _train_victim(
     seed: int,
     steps: int,
     device: torch.device,
+    progress: Callable[[float], None] | None,
 ) -> tuple[float, float]:
     """Accuracy on the test images and on its own."""
     victim = create_surrogate(VICTIM, num_classes=classes, resolution=images.shape[-1], seed=seed)
@@ -167,6 +239,7 @@ def _train_victim(
         test_labels=test_labels,
         evals=1,
         device=device,
+        progress=progress,
     )
     assert result.predictions is not None
     return float((result.predictions == test_labels).float().mean()), result.train_accuracy
@@ -410,9 +483,10 @@ class MinimizationFit:
                 self.state = stage.start() if isinstance(stage, ClassStage) else stage.start(None)
             while not stage.done(self.made, self.error):
                 seed = self.recipe.derived_seed(self.attempt, self.stage + 1, self.made)
-                where = (self.stage + self.made / stage.rounds) / len(stages)
+                begin, rounds = sum(self.work.stages[: self.stage]), _expected(stage.rounds, self.recipe.paper)
+                share = min(self.made, rounds - 1) / rounds
                 label = f"{stage.name}, round {self.made + 1} of at most {stage.rounds}"
-                tell = self._within(where, stage.rounds * len(stages), label)
+                tell = self._within(begin + share * self.work.stages[self.stage], stage.passes * self._cost, label)
                 tell(0.0)
                 record = stage.run_round(self.made, self.state, trainer, torch.Generator().manual_seed(seed), tell)
                 self.made, self.error = self.made + 1, record.error
@@ -432,24 +506,37 @@ class MinimizationFit:
         return lambda index: lookup(index.to(self.recipe.device))
 
     def _self_check(self) -> CheckResult:
-        self._tell(self.attempt, 0.9, "self-check: training a fresh victim")
+        begin, message = sum(self.work.stages), "self-check: training a fresh victim"
+        self._tell(begin, message)
         known = self.checks[0]["clean_accuracy"] if self.checks else None
-        result = self.check(self._delta_of(self.state["delta"]), attempt=self.attempt, clean_accuracy=known)
+        result = self.check(
+            self._delta_of(self.state["delta"]), attempt=self.attempt, clean_accuracy=known,
+            tell=lambda passes: self._tell(begin + passes, message),
+        )  # fmt: skip
         self.checks.append({"attempt": self.attempt, **result.to_json()})
         return result
 
-    def _within(self, begin: float, parts: int, message: str) -> Callable[[float], None]:
-        """What reports the share of a piece of work that takes one of so many parts of an attempt."""
-        return lambda share: self._tell(self.attempt, begin + share / parts, message)
+    @property
+    def _cost(self) -> float:
+        """Of a pass through the surrogate, in those through the victim of the self-check."""
+        spec = surrogate_spec(self.recipe.surrogate)
+        return SurrogateSpec.cost if spec is None else spec.cost
 
-    def _tell(self, attempt: int, share: float, message: str) -> None:
-        attempts = max(1, self.recipe.attempts)
-        prefix = f"attempt {attempt + 1} of at most {attempts}: " if attempt else ""
-        # Nobody knows how many attempts it will take. The geometric mean of the least and the most that are still
-        # possible is never off by more than the root of their ratio, which for three is below two.
-        expected = math.sqrt((attempt + 1) * attempts)
-        done = share * (0.9 if self.recipe.attempts else 1.0)
-        self.context.tell("fit", (attempt + done) / expected, prefix + message)
+    @cached_property
+    def work(self) -> FitWork:
+        """What the fit is expected to cost."""
+        recipe = self.recipe
+        stages = (_expected(s.rounds, recipe.paper) * s.passes * self._cost for s in self._stages())
+        check = self.check.work if recipe.attempts and self.check.possible else None
+        return FitWork(tuple(stages), check, max(1, recipe.attempts))
+
+    def _within(self, begin: float, work: float, message: str) -> Callable[[float], None]:
+        """What reports the share of a piece of work that begins here in an attempt."""
+        return lambda share: self._tell(begin + share * work, message)
+
+    def _tell(self, done: float, message: str) -> None:
+        prefix = f"attempt {self.attempt + 1} of at most {self.work.attempts}: " if self.attempt else ""
+        self.context.tell("fit", self.work.share(self.attempt, done), prefix + message)
 
     def state_dict(self) -> State:
         """Perturbations, surrogate and the best attempt so far, and where in which attempt this is."""

@@ -81,6 +81,17 @@ class Stage:
     tint: TintBound | None
     paper: bool
 
+    @property
+    def passes(self) -> float:
+        """What a round costs, in passes of one image through the surrogate: the way back to the input counts as one
+        more, that to the weights as another."""
+        return self._training
+
+    @property
+    def _training(self) -> float:
+        """Of these, what the surrogate's own steps cost."""
+        return 3.0 * self.surrogate_steps * min(self.batch_size, len(self.dataset))
+
     def crop(self, seed: int) -> RandomCropFlip | None:
         """Random crops and flips for one block, or none."""
         if not self.through_crops:
@@ -161,6 +172,12 @@ class ClassStage(Stage):
 
     name = "class-wise"
 
+    @property
+    def passes(self) -> float:
+        classes, images = len(self.dataset.classes), len(self.dataset)
+        swept = self.subset * images if self.paper else self.updates * self.per_class * classes
+        return super().passes + 2 * swept + min(swept, images)  # at the end the surrogate is tested on them
+
     def start(self) -> dict[str, Tensor]:
         """Zero patterns ``delta`` and zero ``momentum``, both ``[K, 3, R, R]``."""
         side = self.dataset.resolution
@@ -179,7 +196,7 @@ class ClassStage(Stage):
         labels, delta = self._labels(), state["delta"]
         patterns = delta_by_class(delta, labels, self.resize, self.dataset.writable)
         loss = trainer.steps(self.surrogate_steps, patterns, generator)
-        tell(0.4)
+        tell(self._training / self.passes)
         crew, stage, frozen = self._crew(trainer)
         if self.paper:
             parts = list(self._stratified(generator).split(self.batch_size))
@@ -203,7 +220,7 @@ class ClassStage(Stage):
                 delta.sub_(self.step_size * state["momentum"].sign()).clamp_(-self.epsilon, self.epsilon)
                 if self.tint is not None:
                     delta.copy_(self.tint(delta, self.epsilon))
-        tell(0.9)
+        tell((self._training + 2 * sum(map(len, parts))) / self.passes)
         tested, seen = torch.cat(parts).unique(), self._arrived(delta)
         blocks = self._blocks(tested, 2 * self.block)  # nothing is kept for a way back
         wrong = crew.map(stage.count_wrong, ((frozen, *block.carrying(seen)) for block in blocks))
@@ -305,6 +322,12 @@ class SampleStage(Stage):
 
     name = "sample-wise"
 
+    @property
+    def passes(self) -> float:
+        # Most images are right after a step, and are then left alone.
+        moved = self.steps if self.skip_below == 0 else 1 + 0.25 * (self.steps - 1)
+        return super().passes + (2 * moved + 1) * len(self.dataset)
+
     def start(self, patterns: Tensor | None) -> dict[str, Tensor]:
         """``delta`` ``[N, 3, R, R]``: each image's class pattern, or zero. Half precision, which is exact to a
         hundredth of a level; the paper's in single."""
@@ -336,7 +359,7 @@ class SampleStage(Stage):
         for done, (index, (moved, missed)) in enumerate(zip(blocks, crew.map(stage.moved, jobs), strict=True), start=1):
             delta[index] = moved
             wrong = wrong + missed
-            tell(0.1 + 0.8 * done / len(blocks))
+            tell((self._training + done / len(blocks) * (self.passes - self._training)) / self.passes)
         return RoundRecord(self.name, number, loss, int(wrong) / count)
 
     def moved(self, surrogate: FrozenSurrogate, index: Tensor, delta: Tensor, seed: int) -> tuple[Tensor, Tensor]:

@@ -145,13 +145,16 @@ class WrittenCopies:
     def __init__(self, dataset: ImageSet, budget: Budget) -> None:
         self._dataset, self._budget, self._resize = dataset, budget, ResizeOperator.of(dataset)
 
-    def __call__(self, rows: Tensor, delta_of: Callable[[Tensor], Tensor]) -> Tensor:
+    def __call__(
+        self, rows: Tensor, delta_of: Callable[[Tensor], Tensor], tell: Callable[[float], None] | None = None
+    ) -> Tensor:
         """The copies of some images.
 
         Args:
             rows: positions int64 ``[B]``.
             delta_of: positions ``[b]`` -> perturbations ``[b, 3, R, R]`` as a bank holds them, in units of the full
                 range.
+            tell: called along the way with the share done.
 
         Returns:
             uint8 ``[B, 3, R, R]`` on the CPU.
@@ -163,12 +166,13 @@ class WrittenCopies:
                 part = rows[places]
                 levels = self._budget.quantise(self._budget.project(delta_of(part).float().cpu()))
                 copies[places] = self._in_memory(part, levels)
-                if self._dataset.origins is None:
-                    continue
-                origins = [self._dataset.origins[row] for row in part.tolist()]
-                for place, copy in zip(places.tolist(), pool.map(self._on_disk, origins, levels), strict=True):
-                    if copy is not None:
-                        copies[place] = torch.from_numpy(copy).permute(2, 0, 1)
+                if self._dataset.origins is not None:
+                    origins = [self._dataset.origins[row] for row in part.tolist()]
+                    for place, copy in zip(places.tolist(), pool.map(self._on_disk, origins, levels), strict=True):
+                        if copy is not None:
+                            copies[place] = torch.from_numpy(copy).permute(2, 0, 1)
+                        if tell is not None:
+                            tell(place / len(rows))
         return copies
 
     def _in_memory(self, rows: Tensor, levels: Tensor) -> Tensor:

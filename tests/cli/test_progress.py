@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import io
 import re
-from types import SimpleNamespace
-from typing import Any, cast
 
 import pytest
 from rich.console import Console
 
 from bitterant.cli.output import Output, ProgressDisplay
-from bitterant.protect.methods.minimization import MinimizationFit
 from bitterant.records.text import duration, pace
 
 
@@ -72,23 +69,6 @@ def test_what_was_done_before_the_start_took_no_time() -> None:
         clock.now = 20
         progress("fit", 0.6, 1.0, "round 6")
     assert shown(output).splitlines()[-1] == "Making the noise: 60 %, about 1 min 20 s left, round 6"
-
-
-@pytest.mark.parametrize("needed", [1, 2, 3])
-def test_time_left_counts_further_attempts(needed: int) -> None:
-    """Nobody knows how many will be needed; from a third of the run on, the time in all is right within a factor of
-    two."""
-    told: list[float] = []
-    fit = MinimizationFit.__new__(MinimizationFit)
-    fit.recipe = cast(Any, SimpleNamespace(attempts=3))
-    fit.context = cast(Any, SimpleNamespace(tell=lambda stage, fraction, message: told.append(fraction)))
-    steps = 100
-    for attempt in range(needed):
-        for step in range(steps):
-            fit._tell(attempt, step / steps / 0.9, "")
-    for elapsed, fraction in enumerate(told, start=1):
-        if elapsed >= len(told) / 3 and elapsed < len(told):
-            assert len(told) / 2 <= elapsed / fraction <= 2 * len(told)
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bitterant.errors import ConfigError
 from bitterant.imaging import Budget, ImageSet
@@ -115,7 +116,7 @@ class TestClosedLoop:
         """Make the self-check return these residuals in turn; returns the list of attempts it was called with."""
         calls: list[int] = []
 
-        def scripted(self: SelfCheck, delta_of: object, *, attempt: int, clean_accuracy: float | None = None):
+        def scripted(self: SelfCheck, delta_of: object, *, attempt: int, **rest: object) -> CheckResult:
             calls.append(attempt)
             return CheckResult(0.25 + 0.5 * residuals[attempt], 0.75, 0.25, 1.0, 100)
 
@@ -147,6 +148,39 @@ class TestClosedLoop:
         nothing = check(lambda index: torch.zeros(len(index), 3, 16, 16), attempt=0)
         assert nothing.conclusive
         assert nothing.residual > 0.7
+
+    @pytest.mark.parametrize("needed", [1, 2, 3])
+    @pytest.mark.parametrize("granularity", ["class", "sample"])
+    def test_the_time_in_all_is_right_within_a_factor_of_two(
+        self, granularity: Literal["class", "sample"], needed: int, faint: ImageSet, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """From the first twentieth on, although nobody knows how many attempts it will take. The clock counts what the
+        networks compute: pictures on their way forward, back to the input, and back to the weights."""
+        clock, told, check = 0, list[tuple[int, float]](), SelfCheck.__call__
+
+        def scripted(self: SelfCheck, *of: Any, **options: Any) -> CheckResult:
+            found = check(self, *of, **options)
+            left = 0.0 if options["attempt"] + 1 == needed else 0.5
+            return replace(found, clean_accuracy=1.0, chance=0.0, protected_accuracy=left)
+
+        def count(module: nn.Module, inputs: tuple[Tensor, ...], output: object) -> None:
+            nonlocal clock
+            if isinstance(module, nn.Conv2d) and module.in_channels == 3:
+                back = 2 if module.weight.requires_grad else int(inputs[0].requires_grad)
+                clock += len(inputs[0]) * (1 + back * torch.is_grad_enabled())
+
+        monkeypatch.setattr(SelfCheck, "__call__", scripted)
+        monkeypatch.setitem(SelfCheck.__init__.__kwdefaults__, "steps", 40)  # type: ignore[arg-type]
+        method = ErrorMinimizing(granularity=granularity, rounds=5, attempts=3, device="cpu")
+        hook = nn.modules.module.register_module_forward_hook(count)
+        try:
+            method.fit(faint, progress=lambda step: told.append((clock, step.fraction)))
+        finally:
+            hook.remove()
+        estimates = [passed / share for passed, share in told if share and passed > 0.05 * clock]
+        assert clock / 2 <= min(estimates)
+        assert max(estimates) <= 2 * clock
+        assert max(now - before for (before, _), (now, _) in pairwise(told)) < 0.1 * clock
 
     def test_too_few_images_are_said_not_guessed(self, tiny: ImageSet) -> None:
         pair = tiny.select([0, 1])
