@@ -187,7 +187,8 @@ class SelfCheck:
         work = self.work
 
         def within(begin: float, passes: float) -> Callable[[float], None] | None:
-            return None if tell is None else lambda share: tell(begin + share * passes)
+            told = tell  # a name of its own: what is asked of an argument is forgotten within a function
+            return None if told is None else lambda share: told(begin + share * passes)
 
         copies = self._written(self._train, delta_of, within(0.0, work.copies))
         jobs = [(*self._job(copies, attempt=attempt), within(work.copies, work.victim))]
