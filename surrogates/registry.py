@@ -270,6 +270,12 @@ def surrogate_spec(name: str) -> SurrogateSpec | None:
     return _SPECS.get(_split_file(name)[0].partition("/")[0])
 
 
+def step_cost(name: str) -> float:
+    """Rough cost of a training step, in those of ``small-cnn``."""
+    spec = surrogate_spec(name)
+    return SurrogateSpec.cost if spec is None else spec.cost
+
+
 def recipe_for(name: str, **changes: object) -> Recipe:
     """How a network is trained from scratch; keyword arguments replace fields.
 

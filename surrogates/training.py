@@ -241,7 +241,7 @@ def train_classifier(
         device: where to train.
         objective: what to minimise instead of the cross-entropy of the batch.
         after_step: called after each step of the optimiser, before anybody looks at the model; may change its weights.
-        progress: called with the share done, about a hundred times.
+        progress: called with the share done, a hundred times or more where there are as many steps.
 
     Returns:
         The result; a non-finite loss ends the training early with ``finite=False``.

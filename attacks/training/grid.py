@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...records.text import counted
-from ...surrogates import Recipe
+from ...surrogates import Recipe, step_cost
 from ..adversaries import Adversary
 from ..data import Step
 from ..own_victims import find_victim
@@ -20,7 +20,6 @@ from .cache import CellCache, CellKeys, Identity
 from .cells import Cell, CellResult, CellTask, run_cell
 from .executor import Executor
 from .store import ArrayStore
-from .victims import step_cost
 
 logger = logging.getLogger(__name__)
 

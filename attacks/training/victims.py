@@ -26,7 +26,6 @@ from ...surrogates import (
     surrogate_names,
     surrogate_spec,
 )
-from ...surrogates.registry import SurrogateSpec
 from ..own_victims import Victim, find_victim, own_victims
 
 EPOCHS = 12.0
@@ -200,12 +199,6 @@ def victim_recipe(name: str, images: int, *, scale: float = 1.0, epochs: float |
     own = find_victim(name)
     recipe = recipe_for(name) if own is None or own.recipe is None else own.recipe
     return fit_recipe(recipe, images, scale=scale, epochs=epochs)
-
-
-def step_cost(name: str) -> float:
-    """Rough cost of a training step, in those of ``small-cnn``."""
-    spec = surrogate_spec(name)
-    return SurrogateSpec.cost if spec is None else spec.cost
 
 
 def victim_seed(seed: int, index: int) -> int:

@@ -24,8 +24,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ...imaging import Budget, ImageSet
-from ...surrogates import create_surrogate, now, recipe_for, surrogate_spec, train_classifier
-from ...surrogates.registry import SurrogateSpec
+from ...surrogates import create_surrogate, now, recipe_for, step_cost, train_classifier
 from .base import FitContext, FitEstimate
 from .checkpoint import State, part_of, run_resumable
 from .pgd import gradient_sums
@@ -171,7 +170,7 @@ class SelfCheck:
         *,
         attempt: int,
         clean_accuracy: float | None = None,
-        tell: Callable[[float], None] | None = None,
+        tell: Callable[[float], None] = lambda passes: None,
     ) -> CheckResult:
         """Run the check.
 
@@ -186,12 +185,11 @@ class SelfCheck:
         assert labels is not None
         work = self.work
 
-        def within(begin: float, passes: float) -> Callable[[float], None] | None:
-            told = tell  # a name of its own: what is asked of an argument is forgotten within a function
-            return None if told is None else lambda share: told(begin + share * passes)
+        def within(begin: float, passes: float) -> Callable[[float], None]:
+            return lambda share: tell(begin + share * passes)
 
         copies = self._written(self._train, delta_of, within(0.0, work.copies))
-        jobs = [(*self._job(copies, attempt=attempt), within(work.copies, work.victim))]
+        jobs: list[tuple[Any, ...]] = [(*self._job(copies, attempt=attempt), within(work.copies, work.victim))]
         if clean_accuracy is None:
             # Another process trains it at the same time, and tells nobody.
             alone = within(work.copies + work.victim, work.victim) if ranks().size == 1 else None
@@ -484,10 +482,10 @@ class MinimizationFit:
                 self.state = stage.start() if isinstance(stage, ClassStage) else stage.start(None)
             while not stage.done(self.made, self.error):
                 seed = self.recipe.derived_seed(self.attempt, self.stage + 1, self.made)
-                begin, rounds = sum(self.work.stages[: self.stage]), _expected(stage.rounds, self.recipe.paper)
-                share = min(self.made, rounds - 1) / rounds
-                label = f"{stage.name}, round {self.made + 1} of at most {stage.rounds}"
-                tell = self._within(begin + share * self.work.stages[self.stage], stage.passes * self._cost, label)
+                rounds = _expected(stage.rounds, self.recipe.paper)
+                each = self.work.stages[self.stage] / rounds
+                begin = sum(self.work.stages[: self.stage]) + min(self.made, rounds - 1) * each
+                tell = self._within(begin, each, f"{stage.name}, round {self.made + 1} of at most {stage.rounds}")
                 tell(0.0)
                 record = stage.run_round(self.made, self.state, trainer, torch.Generator().manual_seed(seed), tell)
                 self.made, self.error = self.made + 1, record.error
@@ -517,17 +515,11 @@ class MinimizationFit:
         self.checks.append({"attempt": self.attempt, **result.to_json()})
         return result
 
-    @property
-    def _cost(self) -> float:
-        """Of a pass through the surrogate, in those through the victim of the self-check."""
-        spec = surrogate_spec(self.recipe.surrogate)
-        return SurrogateSpec.cost if spec is None else spec.cost
-
     @cached_property
     def work(self) -> FitWork:
         """What the fit is expected to cost."""
         recipe = self.recipe
-        stages = (_expected(s.rounds, recipe.paper) * s.passes * self._cost for s in self._stages())
+        stages = (_expected(s.rounds, recipe.paper) * s.passes * step_cost(recipe.surrogate) for s in self._stages())
         check = self.check.work if recipe.attempts and self.check.possible else None
         return FitWork(tuple(stages), check, max(1, recipe.attempts))
 

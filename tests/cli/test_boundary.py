@@ -7,6 +7,8 @@ import json
 import logging
 import os
 import signal
+import subprocess
+import sys
 import time
 import warnings
 
@@ -35,6 +37,20 @@ CASES = [
     (ModuleNotFoundError("No module named 'timm'", name="timm"), 3),
     (RuntimeError("operator torchvision::nms does not exist"), 3),
 ]
+
+
+@pytest.mark.parametrize(
+    ("given", "spins"), [({}, "2000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None")]
+)
+def test_threads_spin_for_a_short_time_where_nobody_says_otherwise(given: dict[str, str], spins: str) -> None:
+    """Of libgomp, which reads it when torch is loaded; in a process of its own, since torch is loaded here."""
+    code = "import os; from bitterant.cli.boundary import prepare_torch; prepare_torch(); print(os.environ.get(NAME))"
+    kept = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    found = subprocess.run(
+        [sys.executable, "-c", code.replace("NAME", "'GOMP_SPINCOUNT'")],
+        env={**kept, **given}, capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    assert found.stdout.split() == [spins]
 
 
 @pytest.mark.parametrize(("error", "code"), CASES, ids=lambda value: type(value).__name__)

@@ -17,8 +17,8 @@ from bitterant.attacks.request import plan_conditions, resolve_request
 from bitterant.attacks.schema import Plan
 from bitterant.attacks.training.cells import Cell, CellResult, CellTask
 from bitterant.attacks.training.grid import GridResult, cells_of, run_grid
-from bitterant.attacks.training.victims import step_cost
 from bitterant.imaging import ImageSet
+from bitterant.surrogates import step_cost
 
 from .conftest import ADVERSARIES, TINY, store_in
 

@@ -14,7 +14,6 @@ from bitterant.attacks.training.victims import (
     epochs_of,
     fit_recipe,
     published_recipe,
-    step_cost,
     training_steps,
     victim_names,
     victim_recipe,
@@ -23,6 +22,7 @@ from bitterant.errors import ConfigError, UnknownNameError
 from bitterant.surrogates import (
     Recipe,
     recipe_for,
+    step_cost,
     surrogate_family,
     surrogate_names,
     surrogate_spec,
