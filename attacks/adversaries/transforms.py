@@ -14,32 +14,86 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from ...records.processes import available_cpus
+from ...records.threads import ordered_map
 from ...surrogates.arithmetic import one_thread
 from ..terms import Arm, Pixels
 from .base import Adversary, Material, one_of, real_number, whole_number
 
 BLOCK = 256
+"""Pictures of 32 px that are changed at once; of larger pictures as many as have no more pixels."""
+_BLOCK_SIDE = 32
+
+
+def block_workers() -> int:
+    """Threads that change pictures: as many as torch computes with, at most one for each CPU the process may use.
+
+    One where a caller has asked torch for one thread, as processes that share a machine do.
+    """
+    return max(1, min(available_cpus(), torch.get_num_threads()))
+
+
+def map_blocks(
+    images: Pixels, change: Callable[[Pixels, int], Pixels], *, size: int = BLOCK, workers: int | None = None
+) -> Pixels:
+    """Change uint8 pictures block by block, several blocks at a time; memory stays small.
+
+    Each block is computed by one thread with one thread of torch, so the result does not depend on how many there are.
+    After an error in a block, or Ctrl-C, no block is begun any more; those under way are waited for, and what was
+    raised is raised here.
+
+    Args:
+        images: uint8 ``[N, 3, R, R]``.
+        change: ``(uint8 [B, 3, R, R], position of the first) -> the same shape``; called in any of the threads, without
+            gradients, and must not write to what it is given. What is done to a picture may depend on its position, but
+            on no other picture.
+        size: pictures a block, for pictures of 32 px; larger ones come in smaller blocks, down to one picture.
+        workers: threads; :func:`block_workers` where left out.
+
+    Returns:
+        uint8 ``[N, 3, R, R]``.
+    """
+    result = np.empty(images.shape, dtype=np.uint8)
+    size = max(1, min(size, size * _BLOCK_SIDE**2 // (images.shape[-1] * images.shape[-2])))
+    starts = range(0, len(images), size)
+    workers = min(block_workers() if workers is None else workers, len(starts))
+
+    def work(start: int) -> None:
+        with torch.no_grad():  # which holds for one thread alone
+            result[start : start + size] = change(images[start : start + size], start)
+
+    def work_beside(start: int) -> None:
+        torch.set_num_threads(1)  # in some versions each thread has a number of its own
+        work(start)
+
+    with one_thread("cpu"):
+        if workers <= 1:
+            for start in starts:
+                work(start)
+        else:
+            for _ in ordered_map(work_beside, starts, workers=workers):
+                pass
+    return result
 
 
 def in_blocks(images: Pixels, change: Callable[[Tensor, int], Tensor], *, size: int = BLOCK) -> Pixels:
-    """Apply an operation on tensors to uint8 pictures; memory stays small, and results do not depend on the machine.
+    """Apply an operation on tensors to uint8 pictures, as :func:`map_blocks`.
 
     Args:
         images: uint8 ``[N, 3, R, R]``.
         change: ``(float32 [B, 3, R, R] in [0, 1], position of the first) -> the same shape``; what leaves [0, 1] is
             clipped.
-        size: pictures a block.
+        size: as there.
 
     Returns:
         uint8 ``[N, 3, R, R]``, rounded to the nearest level.
     """
-    result = np.empty(images.shape, dtype=np.uint8)
-    with one_thread("cpu"), torch.no_grad():
-        for start in range(0, len(images), size):
-            batch = torch.from_numpy(np.array(images[start : start + size])).float().div_(255.0)
-            changed = change(batch, start).clamp(0, 1).mul(255.0).round()
-            result[start : start + size] = changed.to(torch.uint8).numpy()
-    return result
+
+    def on_tensors(block: Pixels, start: int) -> Pixels:
+        changed = change(torch.from_numpy(np.array(block)).float().div_(255.0), start)
+        return changed.clamp(0, 1).mul(255.0).round().to(torch.uint8).numpy()
+
+    return map_blocks(images, on_tensors, size=size)
 
 
 class Grayscale(Adversary):
@@ -55,13 +109,13 @@ class Grayscale(Adversary):
         return "a trainer who turns them gray first"
 
     def transform(self, images: Pixels) -> Pixels:
-        result = np.empty_like(images)
-        for start in range(0, len(images), BLOCK):
+        def change(block: Pixels, _: int) -> Pixels:
             # The fixed-point weights that Pillow uses for RGB -> L, so that users can repeat it with any tool.
-            red, green, blue = (images[start : start + BLOCK, channel].astype(np.uint32) for channel in range(3))
+            red, green, blue = (block[:, channel].astype(np.uint32) for channel in range(3))
             luma = (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16
-            result[start : start + BLOCK] = luma.astype(np.uint8)[:, None]
-        return result
+            return luma.astype(np.uint8)[:, None].repeat(3, axis=1)
+
+        return map_blocks(images, change)
 
 
 def equalized(images: Pixels) -> Pixels:
@@ -102,10 +156,7 @@ class Equalize(Adversary):
         return "a trainer who equalises their histograms"
 
     def transform(self, images: Pixels) -> Pixels:
-        result = np.empty_like(images)
-        for start in range(0, len(images), BLOCK):
-            result[start : start + BLOCK] = equalized(np.asarray(images[start : start + BLOCK]))
-        return result
+        return map_blocks(images, lambda block, _: equalized(np.asarray(block)))
 
 
 WHITENED_MEAN, WHITENED_STD = 0.5, 0.22
@@ -204,6 +255,14 @@ _QUALITY_SEED = 0x1BE9
 """The n-th picture has the same random quality in every arm, in every run."""
 
 
+def recoded(picture: Pixels, file_format: str, quality: int) -> Pixels:
+    """What Pillow reads back of a picture that it wrote, uint8 ``[3, R, R]``."""
+    stream = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(picture.transpose(1, 2, 0))).save(stream, format=file_format, quality=quality)
+    with Image.open(stream, formats=(file_format,)) as decoded:
+        return np.asarray(decoded).transpose(2, 0, 1)
+
+
 class _Codec(Adversary):
     """Encodes and decodes every picture at the working resolution."""
 
@@ -216,15 +275,13 @@ class _Codec(Adversary):
         """The quality of each picture."""
 
     def transform(self, images: Pixels) -> Pixels:
-        result = np.empty_like(images)
-        for row, (picture, quality) in enumerate(zip(images, self._qualities(len(images)), strict=True)):
-            stream = io.BytesIO()
-            Image.fromarray(np.ascontiguousarray(picture.transpose(1, 2, 0))).save(
-                stream, format=self.file_format, quality=int(quality)
-            )
-            with Image.open(stream) as decoded:
-                result[row] = np.asarray(decoded.convert("RGB")).transpose(2, 0, 1)
-        return result
+        qualities = self._qualities(len(images)).tolist()
+
+        def change(block: Pixels, start: int) -> Pixels:
+            rows = zip(block, qualities[start : start + len(block)], strict=True)
+            return np.stack([recoded(picture, self.file_format, quality) for picture, quality in rows])
+
+        return map_blocks(images, change)
 
 
 class Jpeg(_Codec):

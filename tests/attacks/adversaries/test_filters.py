@@ -85,6 +85,26 @@ def test_total_variation_falls_and_the_mean_stays() -> None:
         assert energy(longer + step) > energy(longer)
 
 
+def test_total_variation_is_the_iteration_of_chambolle() -> None:
+    """Equation 9 of the paper, pixel by pixel and each picture for itself."""
+    batch = torch.from_numpy(smooth(2, 6)).float() / 255
+    weight, iterations = 0.1, 3
+    found = denoise_tv(batch, weight, iterations=iterations).numpy()
+    for given, expected in zip(batch.numpy().reshape(-1, 6, 6), found.reshape(-1, 6, 6), strict=True):
+        p, result = np.zeros((2, 6, 6)), given.astype(float)
+        for _ in range(iterations):
+            for y, x in np.ndindex(6, 6):
+                step = (
+                    result[y + 1, x] - result[y, x] if y < 5 else 0.0,
+                    result[y, x + 1] - result[y, x] if x < 5 else 0.0,
+                )
+                p[:, y, x] = (p[:, y, x] - 0.25 * np.array(step)) / (1 + 0.25 / weight * np.hypot(*step))
+            for y, x in np.ndindex(6, 6):
+                above, left_of = p[0, y - 1, x] if y else 0.0, p[1, y, x - 1] if x else 0.0
+                result[y, x] = given[y, x] + above + left_of - p[:, y, x].sum()
+        assert np.allclose(result, expected, atol=1e-5)
+
+
 def test_non_local_means_is_the_mean_of_what_looks_alike() -> None:
     batch = torch.from_numpy(smooth(1, 9)).float() / 255
     strength, patch, search = 0.1, 1, 2

@@ -14,7 +14,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from bitterant.attacks.adversaries import Adversary, adversary_classes, create_adversaries, create_adversary
+from bitterant.attacks.adversaries import (
+    Adversary,
+    adversary_classes,
+    create_adversaries,
+    create_adversary,
+    transforms,
+)
 from bitterant.attacks.adversaries.denoising import _tiny
 from bitterant.attacks.adversaries.learning import PlainTraining
 from bitterant.attacks.adversaries.registry import changes_only_pictures
@@ -238,6 +244,23 @@ def test_what_changes_pictures_treats_each_for_itself(place: Path, data: Verific
         assert (alone.shape, alone.dtype) == (data.clean.shape, np.uint8), prefix
         assert (alone[2] == beside[2]).all(), prefix
         assert (alone != data.clean).any() == changes_only_pictures(cls), prefix
+
+
+def test_threads_and_blocks_change_nothing(
+    place: Path, data: VerificationData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same bytes from any number of threads, and however many pictures they take at once."""
+    changing = [prefix for prefix, cls in adversary_classes().items() if cls.transform is not Adversary.transform]
+    assert len(changing) > 15
+    drawn = create_adversary("jpeg:random")  # another quality for each picture
+    for adversary in (*(runnable(prefix, place) for prefix in changing), drawn):
+        with monkeypatch.context() as patch:
+            patch.setattr(transforms, "block_workers", lambda: 1)
+            expected = adversary.transform(data.clean)  # of all pictures at once
+            for workers, side in ((1, 2), (2, 2), (5, 2), (2, 3), (5, 1)):
+                patch.setattr(transforms, "block_workers", lambda workers=workers: workers)
+                patch.setattr(transforms, "_BLOCK_SIDE", side)  # blocks of 1 to 9 of the 24 pictures
+                assert (adversary.transform(data.clean) == expected).all(), (adversary.name, workers, side)
 
 
 @pytest.mark.parametrize("prefix", [name for name in NO_NETWORK if name != "projection"])  # weights are fitted in order

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
 import io
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -12,10 +15,15 @@ import scipy.stats
 import torch
 from PIL import Image
 
-from bitterant.attacks.adversaries import (
-    create_adversary,
+from bitterant.attacks.adversaries import create_adversary, transforms
+from bitterant.attacks.adversaries.transforms import (
+    block_workers,
+    equalized,
+    in_blocks,
+    map_blocks,
+    whitened,
 )
-from bitterant.attacks.adversaries.transforms import equalized, whitened
+from bitterant.attacks.terms import Pixels
 
 from .conftest import grating, left, photo
 
@@ -23,6 +31,92 @@ from .conftest import grating, left, photo
 @pytest.fixture
 def images() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (5, 3, 16, 16), dtype=np.uint8)
+
+
+def test_blocks_are_changed_at_the_same_time_and_come_in_their_places() -> None:
+    together = threading.Barrier(3, timeout=60)
+
+    def change(block: Pixels, start: int) -> Pixels:
+        together.wait()  # passes only where three are here at once
+        assert torch.get_num_threads() == 1
+        assert not torch.is_grad_enabled()
+        return block + np.uint8(start)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        after = map_blocks(np.zeros((12, 3, 32, 32), dtype=np.uint8), change, size=2, workers=3)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert after[:, 0, 0, 0].tolist() == [0, 0, 2, 2, 4, 4, 6, 6, 8, 8, 10, 10]
+    assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize(("side", "pictures"), [(16, 8), (32, 8), (64, 2), (224, 1)])
+def test_blocks_of_larger_pictures_hold_fewer(side: int, pictures: int) -> None:
+    seen: list[int] = []
+
+    def change(block: Pixels, _: int) -> Pixels:
+        seen.append(len(block))
+        return block
+
+    map_blocks(np.zeros((8, 3, side, side), dtype=np.uint8), change, size=8, workers=1)
+    assert seen == [pictures] * (8 // pictures)
+
+
+def test_as_many_threads_as_torch_has_change_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transforms, "available_cpus", lambda: 3)
+    for threads, expected in ((1, 1), (2, 2), (8, 3)):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        assert block_workers() == expected
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_an_error_in_a_block_is_raised_as_it_is_and_ends_the_work(workers: int) -> None:
+    begun: list[int] = []
+
+    def change(batch: torch.Tensor, start: int) -> torch.Tensor:
+        begun.append(start)
+        if start == 3:
+            raise ValueError("the fourth picture is not to be had")
+        return batch
+
+    threads = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transforms, "block_workers", lambda: workers)
+        with pytest.raises(ValueError, match="the fourth picture"):
+            in_blocks(np.zeros((200, 3, 32, 32), dtype=np.uint8), change, size=1)
+    assert len(begun) < 40
+    assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+@pytest.mark.parametrize("where", ["in the thread", "in the main thread"])
+def test_ctrl_c_ends_the_work_at_once(where: str, workers: int) -> None:
+    begun: list[int] = []
+
+    def change(block: Pixels, start: int) -> Pixels:
+        begun.append(start)
+        if start == 5:
+            if where == "in the thread":
+                raise KeyboardInterrupt
+            _thread.interrupt_main()
+        time.sleep(0.005)
+        return block
+
+    threads, running = torch.get_num_threads(), threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        map_blocks(np.zeros((2000, 3, 32, 32), dtype=np.uint8), change, size=1, workers=workers)
+    count = len(begun)
+    assert count < 100
+    assert torch.get_num_threads() == threads
+    time.sleep(0.05)
+    assert len(begun) == count, "nothing goes on behind the back of the caller"
+    deadline = time.monotonic() + 30
+    while threading.active_count() > running and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threading.active_count() <= running
 
 
 def test_grayscale_is_the_luma_of_pillow(images: np.ndarray) -> None:
