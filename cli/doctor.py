@@ -170,6 +170,7 @@ def _check_weights() -> Check:
 def _check_clip() -> Check:
     """Which CLIPs could be used at once, and how to come by one."""
     from ..surrogates.clip import clip_weights_on_disk
+    from ..surrogates.weights import is_whole
 
     remedy = (
         "--surrogate clip:ViT-B-32/openai --allow-download fetches some; without network, copy the file here and name "
@@ -181,6 +182,12 @@ def _check_clip() -> Check:
         return Check("CLIP weights", "note", "open_clip is not installed", str(error).rpartition(". ")[2])
     if not found:
         return Check("CLIP weights", "note", "none on this machine", remedy)
+    broken = {name: file for name, file in found.items() if not is_whole(file)}
+    if broken:
+        usable = [name for name in found if name not in broken]
+        detail = f"damaged: {', '.join(broken)}" + (f"; on this machine: {', '.join(usable)}" if usable else "")
+        files = ", ".join(str(file) for file in dict.fromkeys(broken.values()))
+        return Check("CLIP weights", "note", detail, f"Remove {files} and fetch it again with --allow-download.")
     return Check("CLIP weights", "ok", f"on this machine: {', '.join(found)}; others: --allow-download")
 
 

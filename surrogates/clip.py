@@ -143,16 +143,15 @@ def find_clip_weights(name: str, weights: WeightsPolicy) -> Path | None:
     return file
 
 
-def clip_weights_on_disk() -> tuple[str, ...]:
-    """Names ``clip:ARCH/TAG`` whose weights lie in the hub's cache on this machine; fetches nothing.
+def clip_weights_on_disk() -> dict[str, Path]:
+    """Names ``clip:ARCH/TAG`` whose weights lie in the hub's cache on this machine, with the file; fetches nothing.
 
     Raises:
         SetupError: open_clip is not installed.
     """
     open_clip = _open_clip()
-    return tuple(
-        f"clip:{arch}/{tag}" for arch, tag in open_clip.list_pretrained() if _cached(open_clip, arch, tag) is not None
-    )
+    found = {(arch, tag): _cached(open_clip, arch, tag) for arch, tag in open_clip.list_pretrained()}
+    return {f"clip:{arch}/{tag}": file for (arch, tag), file in found.items() if file is not None}
 
 
 def build_clip(name: str, *, num_classes: int, weights: WeightsPolicy) -> ClipSurrogate:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import pickle
+import zipfile
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -21,6 +22,23 @@ from ..errors import WeightsError
 
 _log = logging.getLogger(__name__)
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "net")
+
+
+def is_whole(file: Path) -> bool:
+    """Whether a file of weights looks unbroken: by its length and its table of contents, without reading the tensors.
+
+    A download that was cut short lacks its end, which is where both formats are checked.
+    """
+    try:
+        if file.suffix == ".safetensors":
+            with safe_open(file, framework="pt"):
+                return True
+        with file.open("rb") as stream:
+            begin = stream.read(2)
+    except (OSError, SafetensorError):
+        return False
+    # Files of torch are zip archives, whose table stands at the end; very old ones are one pickle.
+    return zipfile.is_zipfile(file) if begin == b"PK" else bool(begin)
 
 
 def load_state(path: Path) -> dict[str, Tensor]:

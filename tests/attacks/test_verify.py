@@ -436,3 +436,42 @@ def test_labellings_share_the_minutes_of_the_call(
     )  # fmt: skip
     assert len(report.labellings) == len(given) == 2
     assert given == [5.0, 6.0]
+
+
+@pytest.mark.parametrize("preset", ["quick", "standard"])
+def test_the_plan_has_the_seeds_of_the_preset(
+    monkeypatch: pytest.MonkeyPatch, train_set: ImageSet, test_set: ImageSet, plant: Plant, preset: str
+) -> None:
+    """And stops there: nothing is trained."""
+    plans: list[Plan] = []
+
+    real = verify._plan  # pyright: ignore[reportPrivateUsage]
+
+    def kept(*args: Any) -> Plan:
+        plans.append(real(*args))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(verify, "_plan", kept)
+    with pytest.raises(KeyboardInterrupt):
+        verify_sets(train_set, plant(train_set), test_set, preset=preset, epsilon=8 / 255, workers=1)
+    (plan,) = plans
+    assert len(set(plan.victim_seeds)) == {"quick": 3, "standard": 5}[preset] == PRESETS[preset].seeds
+
+
+def test_what_victims_are_trained_in_is_in_plan_report_and_keys(folders: Path) -> None:
+    found: dict[str, VerificationReport] = {}
+    for precision in ("float32", "bfloat16", "auto"):
+        found[precision] = verify_folder(
+            folders / "clean", folders / "copy", test=folders / "test", report=folders / precision,
+            cells=folders / "kept", victims=["small-cnn"], adversaries=["early-stop"], seeds=1, preset="smoke",
+            precision=precision, epochs=1, epsilon=8 / 255, workers=1,
+        )  # fmt: skip
+        plan = json.loads((folders / precision / "plan.json").read_text())
+        chosen = found[precision].plan.precision["small-cnn"]["precision"]
+        assert precision in ("auto", chosen)
+        assert plan["precision"]["small-cnn"]["precision"] == chosen
+        assert plan["recipes"]["small-cnn"]["precision"] == chosen
+        assert json.loads((folders / precision / "report.json").read_text())["plan"]["precision"] == plan["precision"]
+    assert found["float32"].reused_cells == 0
+    assert found["bfloat16"].reused_cells == 0, "another precision is another training"
+    assert found["auto"].reused_cells == len(found["auto"].cells), "what was chosen counts, not how"

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
+import torch
 from PIL import Image
 from typer.testing import Result
 
@@ -177,8 +179,63 @@ def test_doctor_knows_the_mismatched_pair(run: Run, monkeypatch: pytest.MonkeyPa
     assert "matching pair" in result.stderr
 
 
+class TestClipWeights:
+    """What ``doctor`` says of the weights of CLIP, with a cache of the hub that the test fills."""
+
+    ROW = "clip:ViT-B-32/laion2b_s34b_b79k"
+
+    @pytest.fixture(autouse=True)
+    def cache(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        pytest.importorskip("open_clip", reason="open_clip is not installed: pip install 'bitterant[clip]'")
+
+        def cached(repo: str, name: str) -> str | None:
+            file = tmp_path / repo.replace("/", "--") / name
+            return str(file) if file.is_file() else None
+
+        monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", cached)
+
+    def file(self, folder: Path, content: bytes) -> Path:
+        file = folder / "laion--CLIP-ViT-B-32-laion2B-s34B-b79K/open_clip_model.safetensors"
+        file.parent.mkdir()
+        file.write_bytes(content)
+        return file
+
+    @staticmethod
+    def row(run: Run) -> dict[str, str]:
+        result = run("doctor", "--json")
+        assert result.exit_code == 0
+        (found,) = [check for check in json.loads(result.stdout)["checks"] if check["name"] == "CLIP weights"]
+        return found
+
+    def test_none(self, run: Run) -> None:
+        row = self.row(run)
+        assert (row["status"], row["detail"]) == ("note", "none on this machine")
+        assert "--allow-download" in row["remedy"]
+        assert "--weights FILE" in row["remedy"]
+
+    def test_some(self, run: Run, tmp_path: Path) -> None:
+        self.file(tmp_path, safetensors.torch.save({"a": torch.zeros(3)}))
+        row = self.row(run)
+        assert row["status"] == "ok"
+        assert row["detail"] == f"on this machine: {self.ROW}; others: --allow-download"
+
+    @pytest.mark.parametrize("kept", [0, 5, -4])
+    def test_a_file_that_was_cut_short(self, run: Run, tmp_path: Path, kept: int) -> None:
+        file = self.file(tmp_path, safetensors.torch.save({"a": torch.zeros(3)})[:kept])
+        row = self.row(run)
+        assert (row["status"], row["detail"]) == ("note", f"damaged: {self.ROW}")
+        assert str(file) in row["remedy"]
+        assert "--allow-download" in row["remedy"]
+
+    def test_without_open_clip(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "open_clip", None)
+        row = self.row(run)
+        assert (row["status"], row["detail"]) == ("note", "open_clip is not installed")
+        assert "bitterant[clip]" in row["remedy"]
+
+
 @pytest.mark.parametrize(
-    ("torch", "vision", "requires", "fits"),
+    ("ours", "vision", "requires", "fits"),
     [
         ("2.15.0+cu132", "0.29.2+cu132", ["numpy", "torch (>=2.14.0)"], True),
         ("2.13.0+cpu", "0.29.2+cpu", ["torch>=2.14.0"], False),
@@ -188,8 +245,8 @@ def test_doctor_knows_the_mismatched_pair(run: Run, monkeypatch: pytest.MonkeyPa
         ("2.15.0", "0.29.2", [], True),
     ],
 )
-def test_which_versions_fit(torch: str, vision: str, requires: list[str], fits: bool) -> None:
-    assert (doctor.pair_problem(torch, vision, requires) is None) is fits
+def test_which_versions_fit(ours: str, vision: str, requires: list[str], fits: bool) -> None:
+    assert (doctor.pair_problem(ours, vision, requires) is None) is fits
 
 
 def test_names_that_are_no_text_are_told_without_a_crash(make_folder: MakeFolder, tmp_path: Path) -> None:

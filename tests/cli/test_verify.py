@@ -273,3 +273,11 @@ def test_a_report_is_kept_beside_the_copies_and_never_written_over(
     assert [s["cells"] for s in seen[2:4]] == [begun / "cells"] * 2
     assert "will be replaced" in warned.stderr
     assert run("verify", "a", "out", "--report", "r", "--no-report").exit_code == 2
+
+
+@pytest.mark.parametrize("word", ["half", "float16", "BFLOAT16", ""])
+def test_a_precision_that_does_not_exist_is_refused(run: Run, word: str) -> None:
+    result = run("verify", "a", "b", "--precision", word)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"error: There is no precision named {word!r}.")
+    assert result.stderr.endswith("Known: auto, bfloat16, float32.\n")

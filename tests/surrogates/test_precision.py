@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import timm
 import torch
@@ -12,13 +14,14 @@ from bitterant.surrogates import (
     add_rows,
     choose_precision,
     create_surrogate,
+    now,
     own_randomness,
     uniform,
 )
 from bitterant.surrogates.arithmetic import LEAST_AGREEMENT, sign_agreement
 from bitterant.surrogates.freezing import fold_batch_norms
 
-CPU = torch.device("cpu")
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 
 class Knife(nn.Module):
@@ -55,6 +58,28 @@ def test_the_signs_of_the_gradient_decide(fast: None, difference: float, name: s
     assert (found.agreement >= LEAST_AGREEMENT) == (name == "bfloat16")
     assert found.to_json()["sign_agreement"] == round(found.agreement, 4)
     assert choose_precision(Knife(difference), CPU, resolution=8) == found, "the pictures are always the same"
+
+
+@pytest.mark.parametrize("agreement", [0.9499, 0.95, 1.0])
+def test_a_gpu_has_the_same_rule(fast: None, monkeypatch: pytest.MonkeyPatch, agreement: float) -> None:
+    asked: list[torch.device] = []
+
+    def measured(model: nn.Module, device: torch.device, resolution: int) -> float:
+        asked.append(device)
+        return agreement
+
+    monkeypatch.setattr("bitterant.surrogates.arithmetic.sign_agreement", measured)
+    here, there = (choose_precision(Knife(1.0), device, resolution=8) for device in (CPU, GPU))
+    assert here == there
+    assert here.bf16 == (agreement >= LEAST_AGREEMENT)
+    assert asked == [CPU, GPU], "each measures on itself"
+
+
+def test_a_gpu_without_bfloat16_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation)
+    found = choose_precision(Knife(1.0), GPU, resolution=8)
+    assert (found.name, found.agreement) == ("float32", None)
+    assert "cuda" in found.reason
 
 
 def test_what_was_asked_for_is_done_and_measured(fast: None) -> None:
@@ -146,3 +171,32 @@ def test_sums_of_rows_and_draws() -> None:
     assert total.tolist() == [[4, 5, 6], [1, 1, 1], [16, 19, 22]]
     drawn = uniform((2, 3), torch.Generator().manual_seed(4), CPU)
     assert torch.equal(drawn, torch.rand(2, 3, generator=torch.Generator().manual_seed(4)))
+
+
+class OnGpu(torch.Tensor):
+    """A tensor that says it is on a GPU, where ``index_add_`` adds in no fixed order."""
+
+    @property
+    def device(self) -> torch.device:  # type: ignore[override]
+        return GPU
+
+    def index_add_(self, *args: object, **options: object) -> torch.Tensor:
+        raise AssertionError("no order is promised")
+
+
+def test_sums_of_rows_have_an_order_on_a_gpu() -> None:
+    rows = torch.arange(12.0).view(4, 3)
+    total = add_rows(torch.ones(3, 3).as_subclass(OnGpu), torch.tensor([2, 0, 2, 2]), rows)
+    assert total.tolist() == [[4, 5, 6], [1, 1, 1], [16, 19, 22]]
+
+
+@pytest.mark.parametrize(("device", "waits"), [("cpu", []), ("cuda:1", ["cuda:1"]), ("mps", ["mps"])])
+def test_the_clock_is_read_when_the_device_is_done(
+    monkeypatch: pytest.MonkeyPatch, device: str, waits: list[str]
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda which: told.append(str(which)))
+    monkeypatch.setattr(torch.mps, "synchronize", lambda: told.append("mps"))
+    monkeypatch.setattr(time, "perf_counter", lambda: told.append("clock") or 7.0)
+    assert now(device) == 7.0
+    assert told == [*waits, "clock"]
