@@ -411,6 +411,7 @@ class MinimizationFit:
         """``[M, 3, R, R]`` in units of the full range: those of the attempt that left least to learn."""
         run_resumable(self, self.context.checkpoint)
         ranks().forget()
+        self.context.given_away = True
         if self.state:
             return self.state["delta"]
         assert self.best is not None
@@ -625,8 +626,8 @@ def estimate_fit(recipe: MinimizationRecipe, dataset: ImageSet, total: int) -> F
         seconds += 300 * training
     pixel = 3 * dataset.resolution**2
     rows = total if recipe.granularity == "sample" else classes
-    # Half precision now and a byte for the best attempt; at the end beside them the levels of the bank.
-    return FitEstimate(seconds=seconds, peak_bytes=rows * pixel * (6 if paper else 4) + 512 * pixel * 64)
+    # Half precision and a byte for the best attempt before; the paper's in single, and at the end the levels of the bank.
+    return FitEstimate(seconds=seconds, peak_bytes=rows * pixel * (6 if paper else 3) + 512 * pixel * 64)
 
 
 def _expected(rounds: int, paper: bool) -> int:
