@@ -104,6 +104,7 @@ def tell_plan(output: Output, plan: Plan) -> None:
                 if plan.resolution is not None
                 else []
             ),
+            *([("training", plan.schedule)] if plan.schedule else []),
             ("size", f"{size(plan.bytes_in)} now, about {size(plan.bytes_out)} protected"),
             ("time", _planned_time(plan)),
             ("memory", f"about {size(plan.peak_bytes)} at most"),

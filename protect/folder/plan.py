@@ -107,6 +107,7 @@ class Plan:
         sampled: how many pictures were measured.
         problems: pictures of the sample that cannot be read.
         warnings: what the user should know.
+        schedule: how long the surrogate is trained where that is bounded, for people; empty where nothing is to say.
     """
 
     source: Path
@@ -125,6 +126,7 @@ class Plan:
     sampled: int
     problems: list[FileProblem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    schedule: str = ""
 
     @property
     def method(self) -> str:
@@ -164,6 +166,7 @@ _PLAIN = (
     "peak_bytes",
     "sampled",
     "warnings",
+    "schedule",
 )
 
 
@@ -189,13 +192,13 @@ def make_plan(
         dataset, readable, problems, read_each = _measure_reading(request, options, workers)
         progress("plan", 1, 3, "the first steps of the fit")
         estimate = request.method.estimate(dataset, total)
-        seconds, peak = estimate.seconds, estimate.peak_bytes
+        seconds, peak, schedule = estimate.seconds, estimate.peak_bytes, estimate.schedule
         noise = _random_noise(request.resolution, request.method.budget)
         picked = _within(spread(readable, _WRITE_SAMPLE), _WRITE_PIXELS)
     else:
         picked = readable = _within(_pick(scan.entries, _WRITE_SAMPLE), _WRITE_PIXELS)
         problems, read_each = [], _measure_hashing(picked)
-        (seconds, noise), peak = _measure_names(request), 0
+        (seconds, noise), peak, schedule = _measure_names(request), 0, ""
     progress("plan", 2, 3, "writing")
     rehearsal = _rehearse(picked, noise, request.method.budget, options, workers)
     if request.resolution is None:
@@ -231,6 +234,7 @@ def make_plan(
         sampled=len(readable) + len(problems),
         problems=problems,
         warnings=[*request.warnings, *_output_warnings(output, bytes_out)],
+        schedule=schedule,
     )
 
 

@@ -59,10 +59,15 @@ class FitProgress:
 
 @dataclass(frozen=True)
 class FitEstimate:
-    """What a fit will cost: wall seconds, and peak bytes of tensors beyond the image set."""
+    """What a fit will cost: wall seconds, and peak bytes of tensors beyond the image set.
+
+    Attributes:
+        schedule: for people, how long the surrogate is trained where that is bounded; empty where nothing is to say.
+    """
 
     seconds: float
     peak_bytes: int
+    schedule: str = ""
 
 
 ProgressCallback = Callable[[FitProgress], None]

@@ -626,7 +626,7 @@ def estimate_fit(recipe: MinimizationRecipe, dataset: ImageSet, total: int) -> F
         seconds += 300 * training
     pixel = 3 * dataset.resolution**2
     rows = total if recipe.granularity == "sample" else classes
-    # Half precision and a byte for the best attempt before; the paper's in single, and at the end the levels of the bank.
+    # Half precision and a byte for the best attempt; the paper's in single, and at the end beside it the bank's levels.
     return FitEstimate(seconds=seconds, peak_bytes=rows * pixel * (6 if paper else 3) + 512 * pixel * 64)
 
 

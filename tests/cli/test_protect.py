@@ -162,6 +162,15 @@ def test_a_class_with_a_single_picture_is_protected_with_a_warning(run: Run, mak
     assert abs(read(src / "emu/000.png") - read(src.parent / "out/emu/000.png")).max() > 0
 
 
+def test_a_dry_run_tells_how_long_the_surrogate_is_trained(run: Run, make_folder: MakeFolder) -> None:
+    src = make_folder({"cats": 6, "dogs": 6})
+    result = run("protect", src, src.parent / "out", "--method", "beo", "--resolution", "16", "--dry-run", "--json")
+    assert result.exit_code == 0
+    (told,) = [line for line in result.stderr.splitlines() if line.split()[:1] == ["training"]]
+    assert "30 steps (30 epochs) first, up to 1,500 in all while the surrogate is underfit" in told
+    assert json.loads(result.stdout)["schedule"] in told
+
+
 def test_a_dry_run_tells_the_plan_and_writes_nothing(run: Run, make_folder: MakeFolder) -> None:
     src = make_folder(TWO)
     before = sorted(src.parent.rglob("*"))

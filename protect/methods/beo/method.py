@@ -53,9 +53,12 @@ CLEAN_TARGET = 0.1
 BATCH_SIZE = 128
 _PEAK, _FLOOR = 0.1, 0.02
 _PAPER_DECAY = 0.01  # of AdamW, torch's default
-_MOST_STEPS = 4000  # of the planned first training, whatever the size of the folder
-_LEAST_CAP = 1500  # small folders need steps, not epochs
-_ROUND_STEPS = 200  # of the continued training in a round: linear cost would be paid again in every round
+MOST_STEPS = 4000
+"""Of the planned first training, whatever the size of the folder."""
+LEAST_CAP = 1500
+"""Steps that a first training may at least take while it is underfit: small folders need steps, not epochs."""
+ROUND_STEPS = 200
+"""Of the continued training in a round, at most: a cost that grows with the folder would be paid in every round."""
 
 
 @dataclass(frozen=True)
@@ -160,10 +163,10 @@ class BeoRecipe(CraftingRecipe):
         epoch = -(-count // BATCH_SIZE)
         if self.paper:
             return Training(blocks=self.first_epochs, most=self.first_epochs, steps=epoch)
-        planned = min(self.first_epochs * epoch, _MOST_STEPS)
+        planned = min(self.first_epochs * epoch, MOST_STEPS)
         steps = max(10, -(-planned // 10))
         blocks = -(-planned // steps)
-        return Training(blocks=blocks, most=max(3 * blocks, -(-_LEAST_CAP // steps)), steps=steps)
+        return Training(blocks=blocks, most=max(3 * blocks, -(-LEAST_CAP // steps)), steps=steps)
 
     def learning_rate(self, block: int, plan: Training) -> float:
         """That of a block: a half cosine from .1 over the planned ones; ours ends at .02 and stays there."""
@@ -172,7 +175,21 @@ class BeoRecipe(CraftingRecipe):
 
     def round_steps(self, count: int) -> int:
         """Optimiser steps of the continued training in one round on ``count`` images."""
-        return min(self.epochs * -(-count // BATCH_SIZE), _ROUND_STEPS)
+        return min(self.epochs * -(-count // BATCH_SIZE), ROUND_STEPS)
+
+    def schedule(self, count: int) -> str:
+        """For people: how long the surrogate is trained on ``count`` images, and where that is cut short."""
+        plan = self.training(count)
+        steps = plan.blocks * plan.steps
+        first = f"{steps:,} steps ({self.first_epochs} epochs"
+        if self.paper:
+            return f"{first}) from scratch in every round"
+        epoch = -(-count // BATCH_SIZE)
+        cut = f" would be {self.first_epochs * epoch:,}" if self.first_epochs * epoch > MOST_STEPS else ""
+        often = "first" if not self.restart_every else f"from scratch every {self.restart_every} rounds"
+        more = f"{first}{cut}) {often}, up to {plan.most * plan.steps:,} in all while the surrogate is underfit"
+        cut = f" would be {self.epochs * epoch:,}" if self.epochs * epoch > ROUND_STEPS else ""
+        return f"{more}, and {self.round_steps(count):,} ({self.epochs} epochs{cut}) in every other round"
 
     @property
     def round_rate(self) -> float:
@@ -430,6 +447,7 @@ class BeoFit:
             "surrogate": recipe.surrogate,
             "surrogate_source": self.trainer.model.source,
             "stop_rule": f"{recipe.rounds} rounds",
+            "surrogate_training": "none, its body is fixed" if self._frozen_body else recipe.schedule(points),
             "references": "every image against every other" if exact else "a bank of references drawn every round",
             "known_clean_images": points - len(self.dataset),
             "trainings": self.trainings,
@@ -577,7 +595,8 @@ class BayesErrorAscent(Method[Bank, BeoRecipe]):
         references = total if exact else BANK_SIZE
         held = 3 * min(total, recipe.estimate_images) * pixel
         kept = total * pixel * ((6 if recipe.paper else 4) + 8 * bool(stepper.moments))
-        return FitEstimate(seconds=seconds, peak_bytes=kept + max(BATCH * pixel * 64 + references * 512 * 24, held))
+        peak = kept + max(BATCH * pixel * 64 + references * 512 * 24, held)
+        return FitEstimate(seconds=seconds, peak_bytes=peak, schedule="" if fixed else recipe.schedule(total))
 
 
 def _seconds_a_step(trainer: SurrogateTrainer, copies: Copies, generator: torch.Generator) -> float:

@@ -30,6 +30,7 @@ from bitterant.protect.methods.beo.cross_fit import (
     random_noise,
     stratified_halves,
 )
+from bitterant.protect.methods.beo.method import LEAST_CAP, MOST_STEPS, ROUND_STEPS
 from bitterant.protect.methods.beo.posterior import Scaling, bayes_errors, kernel_posterior
 from bitterant.protect.methods.checkpoint import Checkpoint
 from bitterant.protect.methods.pgd import RandomCropFlip
@@ -406,6 +407,36 @@ class TestFit:
         assert adam.peak_bytes - many.peak_bytes == 8 * 50_000 * 3 * 16 * 16
         pair = tiny.select([0, 1])
         assert BayesErrorAscent(**options).estimate(pair, 1000).seconds > 0
+        assert "4,000 steps (30 epochs would be 11,730) first" in many.schedule
+
+    @pytest.mark.parametrize(
+        ("count", "told"),
+        [
+            (500, "120 steps (30 epochs) first, up to 1,500 in all while the surrogate is underfit, and 8 (2"),
+            (12_800, "3,000 steps (30 epochs) first, up to 9,000 in all while the surrogate is underfit, and 200"),
+            (12_801, "and 200 (2 epochs would be 202) in every other round"),
+            (17_100, "4,000 steps (30 epochs would be 4,020) first, up to 12,000 in all"),
+        ],
+    )
+    def test_the_bounds_of_training_are_told(self, count: int, told: str) -> None:
+        recipe = BayesErrorAscent(device="cpu").recipe
+        assert told in recipe.schedule(count)
+        plan = recipe.training(count)
+        assert f"{plan.blocks * plan.steps:,} steps" in recipe.schedule(count)
+        assert f"{recipe.round_steps(count):,} (2 epochs" in recipe.schedule(count)
+        page = (Path(__file__).parents[3] / "docs/methods/beo.md").read_text(encoding="utf-8")
+        assert f"at most {MOST_STEPS:,} steps" in page
+        assert f"to three times as many or {LEAST_CAP:,} steps" in page
+        assert f"at most {ROUND_STEPS} steps" in page
+
+    def test_the_paper_has_no_bounds(self) -> None:
+        told = BayesErrorAscent(preset="paper", device="cpu").recipe.schedule(50_000)
+        assert told == "11,730 steps (30 epochs) from scratch in every round"
+
+    def test_the_report_tells_how_long_the_surrogate_was_trained(self, tiny: ImageSet) -> None:
+        method = BayesErrorAscent(**{**QUICK, "rounds": 1})
+        report = method.fit(tiny).report
+        assert report["surrogate_training"] == method.recipe.schedule(len(tiny))
 
 
 class TestRefusals:
