@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,9 +16,9 @@ from ...errors import FolderError, LabelError
 from ...imaging import Entry, FolderScan, ImageSet, auto_resolution, load_image_set
 from ...records.places import identity_of, lies_in
 from ...records.run_file import find_records, where_looked
-from ..facts import FolderFacts, PairIssue
+from ..facts import FolderFacts, PairIssue, Protection, Stealth
 from ..terms import enough_to_hold_out, fewest_for_groups, fewest_of_a_class
-from .checking import FileCheck, check_files, describe_files, digest_of
+from .checking import FileCheck, StealthFile, check_files, describe_files, digest_of, summarise_stealth
 from .pairing import (
     Pair,
     pair_folders,
@@ -48,6 +50,107 @@ _ENOUGH = (
     "in a folder that --test names"
 )
 """What takes a verification of class folders past every check of numbers."""
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Two folders, file by file.
+
+    Attributes:
+        clean, protected: the scans.
+        pairs: originals with their copies, in the order of ``clean``.
+        issues: what did not fit.
+    """
+
+    clean: FolderScan
+    protected: FolderScan
+    pairs: tuple[Pair, ...]
+    issues: tuple[PairIssue, ...]
+
+
+@dataclass(frozen=True)
+class CopyCheck:
+    """What decoding the pairs showed, and what the run file in PROTECTED says.
+
+    Attributes:
+        pairs: those that could be compared.
+        files: how far each of them is from its original, decoded at full size.
+        issues: files that do not fit, those found in pairing first.
+        folders: what kind of files the two sides are.
+        budget_levels: the bound that was promised in 1/255, if it is known.
+        budget_source: who promised it.
+        protection: what the run file says; ``None`` without one.
+    """
+
+    pairs: tuple[Pair, ...]
+    files: tuple[StealthFile, ...]
+    issues: tuple[PairIssue, ...]
+    folders: dict[Literal["clean", "protected"], FolderFacts]
+    budget_levels: float | None
+    budget_source: str
+    protection: Protection | None
+
+    @property
+    def noise_levels(self) -> float:
+        """Amplitude of the noise arm in 1/255."""
+        return placebo_levels([file.distances.linf_levels for file in self.files], self.budget_levels)
+
+    @cached_property
+    def stealth(self) -> Stealth:
+        """How visible the change is, over all files, and which of them broke the bound."""
+        return summarise_stealth(self.files, budget_levels=self.budget_levels, budget_source=self.budget_source)
+
+
+def pair_copies(clean: FolderScan, protected: FolderScan) -> Paired:
+    """Match originals and copies, by the manifest in PROTECTED and else by their paths.
+
+    Raises:
+        FolderError: the two are one folder or were swapped, or nothing in them belongs together.
+    """
+    before, after = clean.root, protected.root
+    if identity_of(before) == identity_of(after):
+        raise FolderError(
+            f"CLEAN and PROTECTED are the same folder: {before}. Give the originals first, then the copies."
+        )
+    _check_order(before, after)
+    pairs, issues = pair_folders(clean, protected, read_manifest_rows(after))
+    if not pairs:
+        raise FolderError(
+            f"No file in {after} belongs to one in {before}. The copies must have the paths of the originals "
+            "(another extension does no harm), or PROTECTED must still have its bitterant-manifest.jsonl, which was "
+            f"looked for in {where_looked(after)}."
+        )
+    return Paired(clean, protected, tuple(pairs), tuple(issues))
+
+
+def check_copies(paired: Paired, *, epsilon: float | None, step: Step, lpips: LpipsFound = NO_LPIPS) -> CopyCheck:
+    """Decode every pair at full size and compare.
+
+    Args:
+        paired: the pairs.
+        epsilon: the promised bound in (0, 1]; without it, what the run file in PROTECTED says.
+        step: told the stage ``compare``, files done and of all.
+        lpips: the network for the learned distance.
+    """
+    step("compare", 0, len(paired.pairs), "")
+    found = check_files(
+        paired.pairs,
+        workers=_threads(),
+        lpips=lpips.lpips,
+        progress=lambda done, total: step("compare", done, total, ""),
+    )
+    root = paired.protected.root
+    run = read_run_settings(root)
+    budget, source = stated_budget(epsilon, run)
+    return CopyCheck(
+        pairs=found.pairs,
+        files=found.files,
+        issues=(*paired.issues, *found.issues),
+        folders=_folder_facts(found),
+        budget_levels=budget,
+        budget_source=source,
+        protection=stated_protection(run, root),
+    )
 
 
 def load_folders(clean: Path, protected: Path, **options: Any) -> VerificationData:
@@ -85,54 +188,37 @@ def load_labellings(
         pseudo_labellings = _pseudo_labellings(clean_scan)
     scan = scan_labelled if pseudo_labellings == (None,) else scan_pictures
     protected_scan = scan(protected, "PROTECTED")
-    if identity_of(clean) == identity_of(protected):
-        raise FolderError(
-            f"CLEAN and PROTECTED are the same folder: {clean}. Give the originals first, then the copies."
-        )
-    _check_order(clean, protected)
     test_scan = None
     if test is not None:
         others = {"CLEAN": clean, "PROTECTED": protected}
-        test_scan = _scan_test(test, clean_scan if pseudo_labellings == (None,) else None, others)
-    pairs, found = pair_folders(clean_scan, protected_scan, read_manifest_rows(protected))
-    if not pairs:
+        test_scan = scan_test(test, clean_scan if pseudo_labellings == (None,) else None, others)
+    paired = pair_copies(clean_scan, protected_scan)
+    copies = check_copies(paired, epsilon=epsilon, step=step, lpips=lpips)
+    if not copies.pairs:
+        first = copies.issues[len(paired.issues)]
         raise FolderError(
-            f"No file in {protected} belongs to one in {clean}. The copies must have the paths of the originals "
-            "(another extension does no harm), or PROTECTED must still have its bitterant-manifest.jsonl, which was "
-            f"looked for in {where_looked(protected)}."
-        )
-    threads = max(1, min(8, os.cpu_count() or 1))
-    step("compare", 0, len(pairs), "")
-    check = check_files(
-        pairs, workers=threads, lpips=lpips.lpips, progress=lambda done, total: step("compare", done, total, "")
-    )
-    if not check.pairs:
-        first = check.issues[0]
-        raise FolderError(
-            f"None of the {len(pairs)} files in {protected} can be compared with its original in {clean}. The first is "
-            f"{first.path}: {first.detail}. Check that both paths are right, or protect the pictures again."
+            f"None of the {len(paired.pairs)} files in {protected} can be compared with its original in {clean}. The "
+            f"first is {first.path}: {first.detail}. Check that both paths are right, or protect the pictures again."
         )
     side = auto_resolution(clean_scan, device_type) if resolution == "auto" else resolution
-    loader = _Loader(side, threads, step, 2 * len(check.pairs) + (len(test_scan.entries) if test_scan else 0))
-    pairs, before, after = loader.pairs(clean_scan, protected_scan, list(check.pairs))
-    tested = None if test_scan is None else loader.load(test_scan, list(test_scan.entries), "untestable")
-    run = read_run_settings(protected)
-    budget, budget_source = stated_budget(epsilon, run)
+    loader = PictureLoader(side, step, 2 * len(copies.pairs) + (len(test_scan.entries) if test_scan else 0))
+    pairs, before, after = loader.pairs(paired, copies.pairs)
+    tested = None if test_scan is None else loader.load(test_scan, test_scan.entries, "untestable")
     made, problem = [], None
     for pseudo_labelling in pseudo_labellings:
         try:
             made.append(
                 _Labelled(clean, test, clean_scan.classes, pairs, before, after, tested, seed).data(
                     pseudo_labelling,
-                    [*found, *check.issues, *loader.problems],
+                    [*copies.issues, *loader.problems],
                     torch.device(device_type),
-                    files=check.files,
+                    files=copies.files,
                     roots=(clean, protected),
-                    noise_levels=placebo_levels([file.distances.linf_levels for file in check.files], budget),
-                    budget_levels=budget,
-                    budget_source=budget_source,
-                    protection=stated_protection(run, protected),
-                    folders=_folder_facts(check),
+                    noise_levels=copies.noise_levels,
+                    budget_levels=copies.budget_levels,
+                    budget_source=copies.budget_source,
+                    protection=copies.protection,
+                    folders=copies.folders,
                     lpips=lpips,
                 )
             )
@@ -191,15 +277,12 @@ class _Labelled:
             tested = None if tested is None else _with_labels(tested, labeller, classes)
         if tested is None:
             train, held_out = stratified_split(before.keys, label_array(before.labels).tolist(), seed=self.seed)
-            tested, source = before.select(held_out), "split"
+            tested, source, where = before.select(held_out), "split", "held out for the test"
             names = [pairs[i].clean.relative for i in held_out]
-            # The same picture may lie in CLEAN twice, as a PNG and as a BMP.
-            twins = pixel_twins(before.images[train], self.after.images[train], tested.images)
-            issues = [*issues, *(_leak(pairs[train[i]], "held out for the test") for i in sorted(twins))]
-            train = [row for i, row in enumerate(train) if i not in twins]
         else:
-            train, leaked = _external_test(tested, before, self.after, pairs)
-            issues, source = [*issues, *leaked], "folder"
+            train, source, where = range(len(before)), "folder", "in the test folder"
+        train, leaked = leave_out_tested(train, pairs, before, self.after, tested, where)
+        issues = [*issues, *leaked]
         _check_enough(before, train, tested, self.clean, self.test, issues)
         train_before = before.select(train)
         train_names = [pairs[i].clean.relative for i in train]
@@ -230,34 +313,48 @@ def _folder_facts(check: FileCheck) -> dict[Literal["clean", "protected"], Folde
     return {name: facts for name, facts in sides.items() if facts is not None}  # type: ignore[misc]
 
 
-class _Loader:
-    """Loads parts of scans at one resolution and tells the progress of all of them together."""
+def _threads() -> int:
+    return max(1, min(8, os.cpu_count() or 1))
 
-    def __init__(self, resolution: int, threads: int, step: Step, total: int) -> None:
-        self.resolution, self.threads, self.step, self.total = resolution, threads, step, total
+
+class PictureLoader:
+    """Loads parts of scans at one resolution and tells the progress of all of them together.
+
+    Args:
+        resolution: side R in px.
+        step: told the stage ``read``, files done and of all.
+        total: number of files that will be loaded.
+        with_labels: whether sets of class folders get labels.
+
+    Attributes:
+        problems: files that could not be read so far.
+    """
+
+    def __init__(self, resolution: int, step: Step, total: int, *, with_labels: bool = True) -> None:
+        self.resolution, self.step, self.total, self.with_labels = resolution, step, total, with_labels
         self.done = 0
         self.problems: list[PairIssue] = []
 
     def load(
-        self, scan: FolderScan, entries: list[Entry], kind: Literal["unreadable", "untestable"] = "unreadable"
+        self, scan: FolderScan, entries: Sequence[Entry], kind: Literal["unreadable", "untestable"] = "unreadable"
     ) -> tuple[ImageSet, list[Entry]]:
+        """Load some of the files of a scan; the entries of those that could be read, in their order."""
         base = self.done
         images, kept, problems = load_image_set(
             replace(scan, entries=tuple(entries)),
             self.resolution,
-            workers=self.threads,
+            workers=_threads(),
             progress=lambda done, total: self.step("read", base + done, self.total, ""),
+            with_labels=self.with_labels,
         )
         self.done = base + len(entries)
         self.problems += [PairIssue(kind=kind, path=p.relative, detail=p.reason) for p in problems]
         return images, kept
 
-    def pairs(
-        self, clean: FolderScan, protected: FolderScan, pairs: list[Pair]
-    ) -> tuple[list[Pair], ImageSet, ImageSet]:
+    def pairs(self, paired: Paired, pairs: Sequence[Pair]) -> tuple[list[Pair], ImageSet, ImageSet]:
         """Both sides in the order of ``pairs``, less the pairs of which one side could not be read this time."""
-        before, kept_before = self.load(clean, [pair.clean for pair in pairs])
-        after, kept_after = self.load(protected, [pair.protected for pair in pairs])
+        before, kept_before = self.load(paired.clean, [pair.clean for pair in pairs])
+        after, kept_after = self.load(paired.protected, [pair.protected for pair in pairs])
         rows_before = {entry.relative: row for row, entry in enumerate(kept_before)}
         rows_after = {entry.relative: row for row, entry in enumerate(kept_after)}
         whole = [p for p in pairs if p.clean.relative in rows_before and p.protected.relative in rows_after]
@@ -268,8 +365,18 @@ class _Loader:
         )
 
 
-def _scan_test(test: Path, clean: FolderScan | None, others: dict[str, Path]) -> FolderScan:
-    """The test folder; with the classes of ``clean`` where that has some."""
+def scan_test(test: Path, clean: FolderScan | None, others: dict[str, Path]) -> FolderScan:
+    """The test folder; with the classes of ``clean`` where that is given.
+
+    Args:
+        test: its path.
+        clean: CLEAN, where it has class folders.
+        others: CLEAN and PROTECTED by name.
+
+    Raises:
+        FolderError: it is missing, empty, or part of another folder, or the other way round.
+        LabelError: its classes are not those of CLEAN.
+    """
     for name, folder in others.items():
         if lies_in(test, folder) or lies_in(folder, test):
             raise FolderError(
@@ -291,20 +398,34 @@ def _scan_test(test: Path, clean: FolderScan | None, others: dict[str, Path]) ->
     return scan
 
 
-def _external_test(
-    tested: ImageSet, before: ImageSet, after: ImageSet, pairs: list[Pair]
+def leave_out_tested(
+    train: Sequence[int], pairs: Sequence[Pair], before: ImageSet, after: ImageSet, tested: ImageSet, where: str
 ) -> tuple[list[int], list[PairIssue]]:
-    """The training positions whose file or pixels are not among the test pictures, and what was left out."""
-    hashes = {key.rsplit("/", 1)[-1] for key in tested.keys}
+    """The training pictures whose file or pixels are not among the test pictures.
+
+    The same picture may lie in CLEAN twice, as a PNG and as a BMP: then it may be trained on and held out.
+
+    Args:
+        train: rows that could be trained on.
+        pairs, before, after: both sides of the pairs, row by row.
+        tested: the test pictures.
+        where: where these are, for the issues.
+
+    Returns:
+        The rows to train on, and an issue for each that is left out.
+    """
+    hashes = {sha256_of(key) for key in tested.keys}
     twins = pixel_twins(before.images, after.images, tested.images)
-    leaked = [i for i, key in enumerate(before.keys) if key.rsplit("/", 1)[-1] in hashes or i in twins]
-    train = sorted(set(range(len(before))) - set(leaked))
-    return train, [_leak(pairs[i], "in the test folder") for i in leaked]
-
-
-def _leak(pair: Pair, where: str) -> PairIssue:
+    leaked = [row for row in train if row in twins or sha256_of(before.keys[row]) in hashes]
+    gone = set(leaked)
     detail = f"the very same picture is {where}; it is left out of training"
-    return PairIssue(kind="leaked", path=pair.clean.relative, detail=detail)
+    issues = [PairIssue(kind="leaked", path=pairs[row].clean.relative, detail=detail) for row in leaked]
+    return [row for row in train if row not in gone], issues
+
+
+def sha256_of(key: str) -> str:
+    """The hash of the file in the key of a picture, which may name the class too."""
+    return key.rsplit("/", 1)[-1]
 
 
 def _check_order(clean: Path, protected: Path) -> None:

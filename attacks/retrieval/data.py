@@ -1,15 +1,11 @@
-"""Captioned pictures from folders: what is trained on in two versions, and clean ones to ask about afterwards.
-
-Which copy belongs to which picture, and how far it is from it, is measured on what is on disk.
-"""
+"""Captioned pictures from folders: what is trained on in two versions, and clean ones to ask about afterwards."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,23 +13,13 @@ import torch
 from torch import Tensor
 
 from ...errors import CaptionError, ConfigError, FolderError
-from ...imaging import Entry, FolderScan, ImageSet, load_image_set
+from ...imaging import Entry, FolderScan, ImageSet
 from ...imaging.captions import CaptionOptions, CaptionSet, read_captions
-from ...records.places import lies_in
-from ...records.run_file import where_looked
-from ..data.checking import FileCheck, StealthFile, check_files, describe_files, summarise_stealth
-from ..data.pairing import (
-    Pair,
-    pair_folders,
-    read_manifest_rows,
-    read_run_settings,
-    scan_pictures,
-    stated_budget,
-    stated_protection,
-)
-from ..data.sets import Step, near_issues, pixel_twins
+from ..data.folders import Paired, PictureLoader, leave_out_tested, scan_test, sha256_of
+from ..data.pairing import Pair
+from ..data.sets import Step, near_issues
 from ..data.splits import stratified_split
-from ..facts import FolderFacts, PairIssue, Protection, Stealth
+from ..facts import PairIssue
 
 _FEWEST = 2
 """Pictures to train on, and to test on, below which there is nothing to tell apart."""
@@ -91,100 +77,6 @@ class CaptionedSet:
         )
 
 
-@dataclass(frozen=True)
-class Paired:
-    """Two folders, file by file.
-
-    Attributes:
-        clean, protected: the scans.
-        pairs: originals with their copies, in the order of ``clean``.
-        issues: what did not fit.
-    """
-
-    clean: FolderScan
-    protected: FolderScan
-    pairs: tuple[Pair, ...]
-    issues: tuple[PairIssue, ...]
-
-
-@dataclass(frozen=True)
-class CopyCheck:
-    """What decoding the pairs showed.
-
-    Attributes:
-        pairs: those that could be compared.
-        files: how far each of them is from its original, decoded at full size.
-        issues: files that do not fit, those found in pairing included.
-        stealth: all files together, and which of them broke the bound.
-        protection: what the run file says; ``None`` without one.
-        folders: what kind of files the two sides are.
-    """
-
-    pairs: tuple[Pair, ...]
-    files: tuple[StealthFile, ...]
-    issues: tuple[PairIssue, ...]
-    stealth: Stealth
-    protection: Protection | None
-    folders: dict[Literal["clean", "protected"], FolderFacts] = field(default_factory=dict)
-
-
-def apart(one: Path, what: str, other: Path, whose: str) -> None:
-    """Raise where two folders are one or lie one in the other.
-
-    Raises:
-        FolderError: they do.
-    """
-    if lies_in(one, other) or lies_in(other, one):
-        raise FolderError(f"{what}, {one}, and {whose}, {other}, are one folder or lie one in the other.")
-
-
-def pair_copies(clean: Path, protected: Path) -> Paired:
-    """Match originals and copies, by the manifest in PROTECTED and else by their paths.
-
-    Raises:
-        FolderError: a folder is missing, empty or part of the other, or nothing in them belongs together.
-    """
-    before, after = scan_pictures(clean, "CLEAN"), scan_pictures(protected, "PROTECTED")
-    apart(clean, "CLEAN", protected, "PROTECTED")
-    pairs, issues = pair_folders(before, after, read_manifest_rows(protected))
-    if not pairs:
-        raise FolderError(
-            f"No file in {protected} belongs to one in {clean}. The copies must have the paths of the originals "
-            "(another extension does no harm), or PROTECTED must still have its bitterant-manifest.jsonl, which was "
-            f"looked for in {where_looked(protected)}."
-        )
-    return Paired(before, after, tuple(pairs), tuple(issues))
-
-
-def check_copies(paired: Paired, *, epsilon: float | None, step: Step) -> CopyCheck:
-    """Decode every pair at full size and compare.
-
-    Args:
-        paired: the pairs.
-        epsilon: the promised bound in (0, 1]; without it, what the run file in PROTECTED says.
-        step: told the stage ``compare``, files done and of all.
-    """
-    pairs = paired.pairs
-    step("compare", 0, len(pairs), "")
-    threads = max(1, min(8, os.cpu_count() or 1))
-    found = check_files(pairs, workers=threads, progress=lambda done, total: step("compare", done, total, ""))
-    run = read_run_settings(paired.protected.root)
-    budget, source = stated_budget(epsilon, run)
-    return CopyCheck(
-        pairs=found.pairs,
-        files=found.files,
-        issues=(*paired.issues, *found.issues),
-        stealth=summarise_stealth(found.files, budget_levels=budget, budget_source=source),
-        protection=stated_protection(run, paired.protected.root),
-        folders=_describe_sides(found),
-    )
-
-
-def _describe_sides(found: FileCheck) -> dict[Literal["clean", "protected"], FolderFacts]:
-    clean, protected = describe_files(found.clean), describe_files(found.protected)
-    return {} if clean is None or protected is None else {"clean": clean, "protected": protected}
-
-
 def name_some(names: Sequence[str], most: int = 3) -> str:
     """The first few names, and how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
@@ -221,7 +113,7 @@ class RetrievalData:
     def test_sha256(self) -> str:
         """Over the files of the test pictures and their captions, in no order."""
         lines = sorted(
-            json.dumps([_sha256(key), *texts]) for key, texts in zip(self.test.keys, self.test.captions, strict=True)
+            json.dumps([sha256_of(key), *texts]) for key, texts in zip(self.test.keys, self.test.captions, strict=True)
         )
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
@@ -252,14 +144,7 @@ def read_test_folder(test: Path, clean: Path, protected: Path, options: CaptionO
         FolderError: it is missing, empty, or part of CLEAN or PROTECTED, or the other way round.
         CaptionError: a picture has no caption.
     """
-    scan = scan_pictures(test, "The test folder")
-    for name, folder in (("CLEAN", clean), ("PROTECTED", protected)):
-        try:
-            apart(test, "The test folder", folder, name)
-        except FolderError as error:
-            raise FolderError(
-                f"{error} A CLIP must be tested on pictures it was not trained on: give others, or leave --test out."
-            ) from None
+    scan = scan_test(test, None, {"CLEAN": clean, "PROTECTED": protected})
     try:
         return TestFolder(scan, read_captions(scan, options, suggest_fallback=False))
     except CaptionError as error:
@@ -267,8 +152,7 @@ def read_test_folder(test: Path, clean: Path, protected: Path, options: CaptionO
 
 
 def load_pictures(
-    clean: FolderScan,
-    protected: FolderScan,
+    paired: Paired,
     pairs: Sequence[Pair],
     captions: CaptionSet,
     test: TestFolder | None,
@@ -283,8 +167,7 @@ def load_pictures(
     class folders, every class gives its part.
 
     Args:
-        clean: CLEAN.
-        protected: PROTECTED.
+        paired: the two folders.
         pairs: originals and copies, whole files of the same size.
         captions: of the originals.
         test: pictures to test on.
@@ -296,82 +179,39 @@ def load_pictures(
         FolderError: there are too few pictures to train on or to test on.
         CaptionError: all of them have the same caption.
     """
-    loader = _Loader(resolution, step, 2 * len(pairs) + (len(test.scan.entries) if test else 0))
-    before, kept_before = loader.load(clean, [pair.clean for pair in pairs])
-    after, kept_after = loader.load(protected, [pair.protected for pair in pairs])
-    # Files that were whole a moment ago can be gone by now.
-    row_before = {entry.relative: row for row, entry in enumerate(kept_before)}
-    row_after = {entry.relative: row for row, entry in enumerate(kept_after)}
-    whole = [p for p in pairs if p.clean.relative in row_before and p.protected.relative in row_after]
-    before = before.select([row_before[pair.clean.relative] for pair in whole])
-    after = after.select([row_after[pair.protected.relative] for pair in whole])
+    count = 2 * len(pairs) + (len(test.scan.entries) if test else 0)
+    loader = PictureLoader(resolution, step, count, with_labels=False)
+    whole, before, after = loader.pairs(paired, pairs)
     ours = [pair.clean for pair in whole]
     if test is None:
         train, held_out = _split(before, ours, captions, seed)
-        kept = [ours[row] for row in held_out]
-        tested = _captioned(before.select(held_out), kept, captions)
-        same = pixel_twins(before.images[train], after.images[train], tested.images)
-        leaked, where = [train[row] for row in sorted(same)], "held out for the test"
+        images, kept, texts = before.select(held_out), [ours[row] for row in held_out], captions
+        where = "held out for the test"
     else:
-        images, kept = loader.load(test.scan, list(test.scan.entries), "untestable")
-        tested = _captioned(images, kept, test.captions)
-        hashes = {_sha256(key) for key in images.keys}
-        same = pixel_twins(before.images, after.images, images.images)
-        leaked = [row for row, key in enumerate(before.keys) if _sha256(key) in hashes or row in same]
-        train, where = list(range(len(before))), "in the test folder"
-    gone = set(leaked)
-    train = [row for row in train if row not in gone]
-    detail = f"the very same picture is {where}; it is left out of training"
-    issues = [PairIssue(kind="leaked", path=ours[row].relative, detail=detail) for row in leaked]
-    _check_enough(len(train), len(tested.keys), len(leaked), clean.root, own_test=test is not None)
+        images, kept = loader.load(test.scan, test.scan.entries, "untestable")
+        train, texts, where = range(len(before)), test.captions, "in the test folder"
+    train, issues = leave_out_tested(train, whole, before, after, images, where)
+    tested = _captioned(images, kept, texts)
+    _check_enough(len(train), len(tested.keys), len(issues), paired.clean.root, own_test=test is not None)
     learned = _captioned(before.select(train), [ours[row] for row in train], captions)
     for what, pictures in (("trained", learned), ("tested", tested)):
         _check_telling(pictures, what)
     names, test_names = ([entry.relative for entry in part] for part in ([ours[row] for row in train], kept))
-    issues += near_issues(learned.images.numpy(), names, tested.images.numpy(), test_names)
+    near = near_issues(learned.images.numpy(), names, tested.images.numpy(), test_names)
     return RetrievalData(
         train=learned,
         protected=after.select(train).images,
         test=tested,
         test_source="split" if test is None else "folder",
-        issues=(*issues, *loader.problems),
+        issues=(*issues, *near, *loader.problems),
     )
-
-
-class _Loader:
-    """Loads parts of scans at one resolution and tells the progress of all of them together."""
-
-    def __init__(self, resolution: int, step: Step, total: int) -> None:
-        self.resolution, self.step, self.total = resolution, step, total
-        self.threads = max(1, min(8, os.cpu_count() or 1))
-        self.done = 0
-        self.problems: list[PairIssue] = []
-
-    def load(
-        self, scan: FolderScan, entries: list[Entry], kind: Literal["unreadable", "untestable"] = "unreadable"
-    ) -> tuple[ImageSet, list[Entry]]:
-        base = self.done
-        images, kept, problems = load_image_set(
-            replace(scan, entries=tuple(entries)),
-            self.resolution,
-            workers=self.threads,
-            progress=lambda done, total: self.step("read", base + done, self.total, ""),
-            with_labels=False,
-        )
-        self.done = base + len(entries)
-        self.problems += [PairIssue(kind=kind, path=p.relative, detail=p.reason) for p in problems]
-        return images, kept
 
 
 def _split(images: ImageSet, entries: Sequence[Entry], captions: CaptionSet, seed: int) -> tuple[list[int], list[int]]:
     by_class = "class" in captions.sources
     labels = [(entry.label or 0) if by_class else 0 for entry in entries]
-    keys = list(images.keys) if by_class else [_sha256(key) for key in images.keys]
+    keys = list(images.keys) if by_class else [sha256_of(key) for key in images.keys]
     return stratified_split(keys, labels, seed=seed)
-
-
-def _sha256(key: str) -> str:
-    return key.rsplit("/", 1)[-1]
 
 
 def _captioned(images: ImageSet, entries: Sequence[Entry], captions: CaptionSet) -> CaptionedSet:

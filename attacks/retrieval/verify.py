@@ -20,13 +20,16 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ...errors import FolderError
 from ...imaging import Budget, auto_resolution
 from ...imaging.captions import CaptionOptions, CaptionSet
+from ...records.places import lies_in
 from ...records.progress import ProgressCallback, silent
 from ...surrogates import resolve_device
 from ..config import RetrievalConfig
 from ..data import StealthFile, Step
-from ..data.sets import placebo_levels
+from ..data.folders import CopyCheck, check_copies, pair_copies
+from ..data.pairing import scan_pictures
 from ..evaluation import (
     FAILURES,
     RULE,
@@ -64,16 +67,7 @@ from ..statistics import ALPHA, bootstrap_accuracies, sufficient_draws
 from ..terms import Arm, Task
 from ..training import Cell
 from ..training.victims import victim_seed
-from .data import (
-    CopyCheck,
-    RetrievalData,
-    check_copies,
-    load_pictures,
-    name_some,
-    pair_copies,
-    read_paired_captions,
-    read_test_folder,
-)
+from .data import RetrievalData, load_pictures, name_some, read_paired_captions, read_test_folder
 from .training import ARM_NAMES, KS, ArmScores, ClipRecipe, RetrievalReport, create_clip_victim, retrieval_trial
 
 logger = logging.getLogger(__name__)
@@ -165,7 +159,13 @@ def verify_retrieval(
     if epsilon is not None:
         Budget(epsilon)
     torch_device = resolve_device(device)
-    paired = pair_copies(clean, protected)
+    before, after = scan_pictures(clean, "CLEAN"), scan_pictures(protected, "PROTECTED")
+    if lies_in(clean, protected) or lies_in(protected, clean):
+        raise FolderError(
+            f"CLEAN, {clean}, and PROTECTED, {protected}, are one folder or lie one in the other. Give the originals "
+            "first, then the copies."
+        )
+    paired = pair_copies(before, after)
     check_places(folder, None, REPORT_FILES["retrieval"], (clean, protected, test))
     texts = read_paired_captions(paired.clean, paired.pairs, options)
     tests = None if test is None else read_test_folder(test, clean, protected, test_captions or options)
@@ -175,13 +175,11 @@ def verify_retrieval(
     copies = check_copies(paired, epsilon=epsilon, step=step)
     data: RetrievalData | None = None
     if not decisive_failures(check_data(copies.stealth, copies.issues, copies.protection, 0)):
-        data = load_pictures(
-            paired.clean, paired.protected, copies.pairs, texts, tests, resolution=side, seed=seed, step=step
-        )
+        data = load_pictures(paired, copies.pairs, texts, tests, resolution=side, seed=seed, step=step)
     trained = 0 if data is None else len(data.train.keys)
     chosen = recipe or _recipe_for(victim, trained)
     chosen = chosen if epochs is None else replace(chosen, epochs=epochs)
-    noise_levels = placebo_levels([file.distances.linf_levels for file in copies.files], copies.stealth.budget_levels)
+    noise_levels = copies.noise_levels
     plan = plan_retrieval(data, victim, chosen, seeds=seeds, seed=seed, side=side, noise_levels=noise_levels)
     if folder is not None:
         write_plan(folder, plan)
@@ -197,7 +195,7 @@ def verify_retrieval(
     notes += [f"epsilon={epsilon:g}"] if epsilon is not None else []
     notes += ["a recipe of its own, see plan.json"] if recipe is not None else []
     command = asked.model_copy(update={"resolution": side}).command(clean, protected, notes)
-    pictures = _Pictures(copies.files, (clean, protected), noise_levels, copies.stealth.budget_levels, data)
+    pictures = _Pictures(copies.files, (clean, protected), noise_levels, copies.budget_levels, data)
     sample = None if data is None else choose_sample(pictures, seed=seed)
     powers = None if sample is None else measure_powers(sample)
     result = judge_trial(

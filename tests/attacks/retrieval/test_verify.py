@@ -316,6 +316,8 @@ class TestBadInput:
         for path in list(same.glob("*.png")):
             path.rename(same / f"other-{path.name}")
         self.refuse(FolderError, "No file in .* belongs to one in", clean, same)
+        (clean / "bitterant-manifest.jsonl").write_text("{}\n", encoding="utf-8")
+        self.refuse(FolderError, "seem to be swapped", clean, same)
 
     def test_captions(self, places: Path) -> None:
         clean, same = places / "clean", places / "same"
