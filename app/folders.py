@@ -7,7 +7,7 @@ import math
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -248,9 +248,3 @@ def _strength(settings: Mapping[str, Any]) -> Strength | None:
     if not isinstance(epsilon, float | int):
         return None
     return next((name for name, levels in words.items() if math.isclose(epsilon * 255, levels)), None)
-
-
-def listed(names: Iterable[str], count: int) -> str:
-    """Some names of ``count``, for a line."""
-    shown = list(names)
-    return ", ".join(shown) + (", ..." if count > len(shown) else "")

@@ -10,10 +10,9 @@ from fastapi.responses import FileResponse
 from nicegui import run, ui
 
 from ..records.config import STRENGTHS
-from ..records.text import counted, visible
+from ..records.text import counted, some, visible
 from . import words
 from .desk import LIGHT, PRESETS, Desk, Kind
-from .folders import listed
 from .parts import (
     Choice,
     PathField,
@@ -196,8 +195,8 @@ class _Page:
         kinds = ", ".join(f"{count} {name}" for name, count in found.formats.items())
         rows = [("formats", kinds)]
         if found.classes:
-            some = [f"{name} ({count})" for name, count in list(found.classes.items())[:SHOWN_CLASSES]]
-            rows.append(("classes", listed(some, len(found.classes))))
+            classes = (f"{name} ({count})" for name, count in found.classes.items())
+            rows.append(("classes", some(classes, SHOWN_CLASSES)))
         if found.copied:
             rows.append(("copied as they are", f"{found.copied} captions and label maps"))
         facts(rows)
@@ -211,7 +210,8 @@ class _Page:
                 button("Go to those copies", desk.take_earlier, plain=True)
         if found.left_out:
             with more(f"{sum(item.count for item in found.left_out)} left out, and why"):
-                items([f"{item.count}: {item.reason} ({listed(item.names, item.count)})" for item in found.left_out])
+                told = ((item, some(item.names, total=item.count)) for item in found.left_out)
+                items([f"{item.count}: {item.reason} ({names})" for item, names in told])
 
     # ------------------------------------------------------------------ 2 how strong
     def _strength_step(self) -> None:

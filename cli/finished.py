@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from ..errors import ConfigError
 from ..protect.request.config import RecordsConfig
 from ..records.config import Config, Option, checked
+from ..records.text import some_counted
 from . import options
 from .boundary import guarded, prepare_torch, stopping
 from .output import Output, ProgressDisplay, shown
@@ -363,7 +364,6 @@ def _as_json(value: Any) -> Any:
 
 
 _SHOWN_LEFT = 10
-_NAMED = 3
 
 
 @options.takes_options()
@@ -404,8 +404,7 @@ def _tell_published(output: Output, summary: PublishSummary) -> None:
         reasons.setdefault(item.reason, []).append(item.name)
     first = list(reasons.items())[:_SHOWN_LEFT]
     for reason, names in first:
-        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-        output.say(f"left behind: {', '.join(names[:_NAMED])}{more} ({reason})")
+        output.say(f"left behind: {some_counted(names)} ({reason})")
     rest = len(summary.left) - sum(len(names) for _, names in first)
     if rest:
         output.say(f"... and {rest} more; --json lists them all.")

@@ -13,7 +13,7 @@ from .._version import __version__
 from ..errors import ConfigError
 from ..protect.request.config import ProtectConfig
 from ..records.config import Config, Device, Option, Seed, checked
-from ..records.text import counted, duration, pace, size
+from ..records.text import counted, duration, pace, size, some
 from . import options
 from .boundary import guarded, prepare_torch, stopping
 from .output import Output, ProgressDisplay, after_protect, tell_next
@@ -151,8 +151,7 @@ def tell_problems(output: Output, problems: Sequence[FileProblem], *, listed: st
         reasons.setdefault(problem.reason, []).append(problem.relative)
     shown = list(reasons.items())[:SHOWN_PROBLEMS]
     for reason, names in shown:
-        more = ", ..." if len(names) > NAMED_PROBLEMS else ""
-        files = names[0] if len(names) == 1 else f"{len(names)} files ({', '.join(names[:NAMED_PROBLEMS])}{more})"
+        files = names[0] if len(names) == 1 else f"{len(names)} files ({some(names, NAMED_PROBLEMS)})"
         output.warn(f"{files}: {reason}")
     rest = len(problems) - sum(len(names) for _, names in shown)
     if rest:

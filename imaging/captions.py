@@ -23,7 +23,7 @@ from typing import Any, Final, Literal, get_args
 
 from ..errors import CaptionError, ImageError, SetupError, UnknownNameError
 from ..records.places import open_regular
-from ..records.text import counted, counted_of, parse_json
+from ..records.text import counted, counted_of, parse_json, some, some_counted
 from .loading import FileProblem
 from .scan import CAPTION_NAMES, CAPTION_SUFFIXES, LOOSE, Entry, FolderScan
 from .tables import csv_delimiter, is_name_column, read_parquet
@@ -520,14 +520,14 @@ class _Reader:
 
 
 def _say_missing(scan: FolderScan, missing: list[str], reader: _Reader, *, suggest_fallback: bool) -> str:
-    names = ", ".join(missing[:_LISTED]) + (f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else "")
-    text = f"{counted_of(len(missing), len(scan.entries), 'picture', 'has', 'have')} no caption: {names}."
+    count = counted_of(len(missing), len(scan.entries), "picture", "has", "have")
+    text = f"{count} no caption: {some_counted(missing, _LISTED)}."
     if reader.unnamed:
-        folders = ", ".join(sorted(reader.unnamed)[:3])
+        folders = some(sorted(reader.unnamed))
         text += f" Folder names such as {folders} are ids: give their names with --class-names FILE."
     if reader.problems:
-        some = "; ".join(f"{problem.relative}: {problem.reason}" for problem in reader.problems[:3])
-        text += f" Caption files with faults: {len(reader.problems)} ({some})."
+        faults = (f"{problem.relative}: {problem.reason}" for problem in reader.problems)
+        text += f" Caption files with faults: {len(reader.problems)} ({some(faults, joint='; ')})."
     last = ', or choose one caption for all of them: --fallback-caption "a photo".' if suggest_fallback else "."
     return (
         f"{text} Put a text file NAME.txt beside each picture, or a metadata.jsonl, or sort the pictures into class "

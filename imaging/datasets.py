@@ -22,6 +22,7 @@ from ..errors import ConfigError, FolderError, ImageError, LabelError
 from ..records.config import MAX_PIXELS
 from ..records.manifest import image_key
 from ..records.places import read_regular, sha256_file
+from ..records.text import some, some_counted
 from .codec import decode, read_header
 from .image_set import ImageSet, Writable
 from .loading import auto_resolution, load_image_set, median_size
@@ -70,8 +71,7 @@ def read_folder(
         scan, side, workers=workers, progress=progress, with_labels=labels, max_pixels=max_pixels
     )
     if problems:
-        told = "; ".join(f"{problem.relative}: {problem.reason}" for problem in problems[:_SHOWN])
-        told += f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        told = some_counted([f"{problem.relative}: {problem.reason}" for problem in problems], _SHOWN, joint="; ")
         if not len(found):
             raise FolderError(f"None of the {len(problems)} pictures in {path} can be read. {told}")
         if strict:
@@ -587,4 +587,4 @@ def _kinds(item: Sequence[Any]) -> str:
 
 
 def _listed(names: Sequence[Any]) -> str:
-    return ", ".join(str(name) for name in names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "") or "none"
+    return some(map(str, names), _SHOWN) or "none"

@@ -12,6 +12,7 @@ from ..errors import BankError, ConfigError, LabelError
 from ..imaging import Picture, add_delta, image_key
 from ..imaging.datasets import Column, DatasetReader, Label, class_of, find_places, label_of
 from ..imaging.picture import as_picture, is_tensor, picture_like
+from ..records.text import some
 from .bank import Bank
 from .textures import TextureBank
 
@@ -200,8 +201,8 @@ def _check_classes(bank: Bank | TextureBank, classes: Sequence[str]) -> None:
     known = bank.classes if isinstance(bank, TextureBank) else bank.keys
     if not set(known) & set(classes):
         raise BankError(
-            f"The bank knows the classes {', '.join(known[:5])}, and the data set has others: "
-            f"{', '.join(classes[:5])}. Where they are the same under other names, give the bank's in the order of the "
+            f"The bank knows the classes {some(known, 5)}, and the data set has others: "
+            f"{some(classes, 5)}. Where they are the same under other names, give the bank's in the order of the "
             "labels: classes=[...]."
         )
 

@@ -18,7 +18,7 @@ import math
 import re
 import shlex
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -68,10 +68,23 @@ def counted_of(count: int, total: int, thing: str, does: str, do: str) -> str:
     return f"{count} of {counted(total, thing)} {does if count == 1 else do}"
 
 
-def some(names: Iterable[str], most: int = 3) -> str:
-    """The first of some names, and dots where there are more: ``a, b, c, ...``."""
+def some(names: Iterable[str], most: int = 3, *, total: int = 0, joint: str = ", ") -> str:
+    """The first of some names, and dots where there are more: ``a, b, c, ...``.
+
+    Args:
+        names: all of them, or the first.
+        most: how many are told.
+        total: how many there are, where ``names`` are the first only.
+        joint: what stands between two.
+    """
     first = list(islice(names, most + 1))
-    return ", ".join(first[:most]) + (", ..." if len(first) > most else "")
+    return joint.join([*first[:most], *(["..."] if max(total, len(first)) > most else [])])
+
+
+def some_counted(names: Collection[str], most: int = 3, *, joint: str = ", ") -> str:
+    """The first of some names, and how many more there are: ``a, b, c and 2 more``. Arguments as in :func:`some`."""
+    more = f"{joint.strip(' ,')} and {len(names) - most} more" if len(names) > most else ""
+    return joint.join(islice(names, most)) + more
 
 
 def spread(items: Sequence[_Item], most: int) -> list[_Item]:

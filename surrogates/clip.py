@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError, SetupError, UnknownNameError, WeightsError
 from ..records.config import WeightsPolicy
+from ..records.text import some_counted
 from .base import Surrogate
 from .weights import load_state
 
@@ -221,6 +222,5 @@ def _load(model: nn.Module, path: Path) -> None:
     problems = [f"missing {k}" for k in missing] + [f"another shape of {k}" for k in wrong]
     problems += [f"left over {k}" for k in left_over]
     if problems:
-        shown = "; ".join(problems[:4]) + (f"; and {len(problems) - 4} more" if len(problems) > 4 else "")
-        raise WeightsError(f"{path} does not fit this architecture: {shown}.")
+        raise WeightsError(f"{path} does not fit this architecture: {some_counted(problems, 4, joint='; ')}.")
     model.load_state_dict({key: value for key, value in state.items() if key in own}, strict=False)

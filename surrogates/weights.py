@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..errors import WeightsError
+from ..records.text import some_counted
 
 _log = logging.getLogger(__name__)
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "net")
@@ -95,8 +96,7 @@ def load_weights(net: nn.Module, path: Path) -> tuple[str, ...]:
         if k in state and k not in head and state[k].shape != own[k].shape
     ]
     if problems:
-        shown = "; ".join(problems[:4]) + (f"; and {len(problems) - 4} more" if len(problems) > 4 else "")
-        raise WeightsError(f"{path} does not fit this architecture: {shown}.")
+        raise WeightsError(f"{path} does not fit this architecture: {some_counted(problems, 4, joint='; ')}.")
     net.load_state_dict({k: v for k, v in state.items() if k not in fresh}, strict=False)
     if fresh:
         _log.info("%s: the head is of another size and starts fresh (%s)", path, ", ".join(fresh))

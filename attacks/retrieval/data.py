@@ -15,6 +15,7 @@ from torch import Tensor
 from ...errors import CaptionError, ConfigError, FolderError
 from ...imaging import Entry, FolderScan, ImageSet
 from ...imaging.captions import CaptionOptions, CaptionSet, read_captions
+from ...records.text import some_counted
 from ..data.folders import Paired, PictureLoader, leave_out_tested, scan_test, sha256_of
 from ..data.pairing import Pair
 from ..data.sets import Step, near_issues
@@ -75,11 +76,6 @@ class CaptionedSet:
         return CaptionedSet(
             self.images[list(rows)], tuple(self.captions[row] for row in rows), tuple(self.keys[row] for row in rows)
         )
-
-
-def name_some(names: Sequence[str], most: int = 3) -> str:
-    """The first few names, and how many more there are."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 @dataclass(frozen=True)
@@ -234,6 +230,6 @@ def _check_telling(pictures: CaptionedSet, what: str) -> None:
     texts, own = pictures.answers()
     if bool(own.all()):
         raise CaptionError(
-            f"All {len(pictures.keys)} pictures that are {what} on have the same captions ({name_some(texts)}): there "
-            "is nothing to tell them apart by. Describe them one by one."
+            f"All {len(pictures.keys)} pictures that are {what} on have the same captions ({some_counted(texts)}): "
+            "there is nothing to tell them apart by. Describe them one by one."
         )

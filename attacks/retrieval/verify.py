@@ -25,6 +25,7 @@ from ...imaging import Budget, auto_resolution
 from ...imaging.captions import CaptionOptions, CaptionSet
 from ...records.places import lies_in
 from ...records.progress import ProgressCallback, silent
+from ...records.text import some_counted
 from ...surrogates import resolve_device
 from ..config import RetrievalConfig
 from ..data import StealthFile, Step
@@ -67,7 +68,7 @@ from ..statistics import ALPHA, bootstrap_accuracies, sufficient_draws
 from ..terms import Arm, Task
 from ..training import Cell
 from ..training.victims import victim_seed
-from .data import RetrievalData, load_pictures, name_some, read_paired_captions, read_test_folder
+from .data import RetrievalData, load_pictures, read_paired_captions, read_test_folder
 from .training import ARM_NAMES, KS, ArmScores, ClipRecipe, RetrievalReport, create_clip_victim, retrieval_trial
 
 logger = logging.getLogger(__name__)
@@ -518,7 +519,7 @@ def _about_captions(
     notes = [text for found in captions for text in found.warnings]
     faults = [f"{problem.relative}: {problem.reason}" for found in captions for problem in found.problems]
     if faults:
-        notes.append(f"{len(faults)} captions could not be used ({name_some(faults)}).")
+        notes.append(f"{len(faults)} captions could not be used ({some_counted(faults)}).")
     if data is None:
         return notes
     counts = Counter(text for several in data.test.captions for text in set(several))

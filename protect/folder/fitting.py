@@ -33,7 +33,7 @@ from ...records.run_state import (
     explain_settings,
     plan_hash,
 )
-from ...records.text import read_json
+from ...records.text import read_json, some
 from ..bank_file import made_for, open_bank
 from ..request import FitFolderConfig, Request, check_bank_place, check_fit, check_source
 from ..request.config import FitFolderKeywords
@@ -115,7 +115,7 @@ def read_inputs(
             patience=patience_with(progress, limit),
         )
     if not entries:
-        reasons = "; ".join(f"{problem.relative}: {problem.reason}" for problem in problems[:3])
+        reasons = some((f"{problem.relative}: {problem.reason}" for problem in problems), joint="; ")
         raise FolderError(f"None of the {len(problems)} pictures in {scan.root} could be read ({reasons}).")
     if request.captions is not None:
         told = request.captions

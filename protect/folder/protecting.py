@@ -17,6 +17,7 @@ from ...records.config import Problems, takes
 from ...records.on_disk import Table
 from ...records.progress import ProgressCallback, StopRequest, silent
 from ...records.run_state import InputRecord
+from ...records.text import some
 from ..bank_file import open_bank
 from ..request import (
     ApplyConfig,
@@ -217,10 +218,9 @@ def _class_for(scan: FolderScan, bank: Bank | TextureBank, asked: str | None) ->
     if asked is None and known and not scan.labelled:
         if len(known) == 1:
             return known[0]
-        names = ", ".join(known[:3]) + (", ..." if len(known) > 3 else "")
         raise BankError(
-            f"What lies in {scan.root} has no class folders, and the bank goes by {len(known)} classes: {names}. Say "
-            "which one it is with --class NAME (in Python: class_name=), or put the pictures into class folders."
+            f"What lies in {scan.root} has no class folders, and the bank goes by {len(known)} classes: {some(known)}. "
+            "Say which one it is with --class NAME (in Python: class_name=), or put the pictures into class folders."
         )
     if asked is None:
         return None

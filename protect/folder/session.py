@@ -37,7 +37,7 @@ from ...records.run_state import (
     explain_inputs,
     explain_settings,
 )
-from ...records.text import counted
+from ...records.text import counted, some
 from ..request.config import RecordsConfig
 from ..request.places import (
     foreign_records,
@@ -244,7 +244,7 @@ class Session:
         if wrong:
             raise ResumeError(
                 f"{counted(len(wrong), 'file')} of the manifest, now missing or changed in {self.output}: "
-                f"{', '.join(wrong[:3])}{', ...' if len(wrong) > 3 else ''}. {_START_AGAIN}"
+                f"{some(wrong)}. {_START_AGAIN}"
             )
 
     def check_foreign(self, planned: Callable[[], Container[str]] = tuple) -> None:
@@ -332,7 +332,7 @@ class Session:
     def _refuse(self, foreign: Names) -> None:
         if foreign:
             first = foreign.table.ask("SELECT name FROM rows ORDER BY name LIMIT 3")
-            names = ", ".join(os.fsdecode(name) for (name,) in first) + (", ..." if len(foreign) > 3 else "")
+            names = some((os.fsdecode(name) for (name,) in first), total=len(foreign))
             looked = f"No records of a run lie in {where_looked(self.output)}. " if self.fresh else ""
             raise ResumeError(
                 f"{self.output} holds {counted(len(foreign), 'file')} that bitterant did not write: {names}. "

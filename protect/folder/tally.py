@@ -20,7 +20,7 @@ from ...imaging.visibility import Sight, Sights
 from ...records.manifest import ManifestRow, all_statuses
 from ...records.on_disk import Table
 from ...records.run_file import Quantiles, Stealth
-from ...records.text import counted
+from ...records.text import counted, some
 from .writing import UNMARKED
 
 #: Share of the budget that the root mean square of a change must reach, or the picture is called hardly protected.
@@ -126,10 +126,10 @@ class _Named:
 
     @property
     def first(self) -> str:
-        return f"{self._names[0]}{', ...' if self.count > 1 else ''}"
+        return some(self._names, 1)
 
     def __str__(self) -> str:
-        return f"{', '.join(self._names)}{', ...' if self.count > _NAMED else ''}"
+        return some(self._names, total=self.count)
 
 
 def _size(row: ManifestRow) -> float:

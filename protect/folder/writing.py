@@ -41,6 +41,7 @@ from ...records.manifest import ManifestRow
 from ...records.on_disk import Names, Table, as_blob
 from ...records.places import StillThere, read_regular
 from ...records.run_state import InputRecord, Journal
+from ...records.text import some_counted
 from ...records.threads import Attempt
 from .inputs import Job, NoiseStore
 
@@ -552,10 +553,9 @@ def table_warnings(output: Path, tables: Sequence[ManifestRow], rows: Iterable[M
         except (CaptionError, SetupError, OSError):
             continue
         if missing:
-            told = [*missing.values()][:_SHOWN]
-            more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
             warnings.append(
-                f"{row.source} names {len(missing)} files that the output lacks: {', '.join(told)}{more}. A program "
-                "that loads the table will stop there: take these rows out, or mend the pictures and run again."
+                f"{row.source} names {len(missing)} files that the output lacks: "
+                f"{some_counted(missing.values(), _SHOWN)}. A program that loads the table will stop there: take these "
+                "rows out, or mend the pictures and run again."
             )
     return warnings

@@ -28,7 +28,7 @@ from ...records.run_file import RunRecords, find_records
 from ...records.run_state import StateFiles
 from ...records.secrets import new_secret
 from ...records.stores import as_url, is_url, masked
-from ...records.text import counted
+from ...records.text import counted, some
 from .config import FitConfig, ShareConfig
 from .places import (
     OUTPUT,
@@ -507,8 +507,8 @@ def check_labels(scan: FolderScan, method: Method) -> None:
         raise LabelError(
             f"The method {method.name} needs at least {method.least_images_a_class} pictures of every class, and "
             f"{len(small)} of {len(scan.classes)} class folders "
-            f"{'holds' if len(small) == 1 else 'hold'} fewer: {', '.join(small[:3])}"
-            f"{', ...' if len(small) > 3 else ''}. Add pictures to them, or leave them out."
+            f"{'holds' if len(small) == 1 else 'hold'} fewer: {some(small)}. "
+            "Add pictures to them, or leave them out."
         )
 
 
@@ -533,10 +533,9 @@ def single_picture_warning(scan: FolderScan) -> str | None:
     single = [name for name in scan.classes if sizes[name] == 1]
     if not single:
         return None
-    names = ", ".join(single[:3]) + (", ..." if len(single) > 3 else "")
     return (
         f"{len(single)} of {counted(len(scan.classes), 'class folder')} {'holds' if len(single) == 1 else 'hold'} a "
-        f"single picture ({names}). "
+        f"single picture ({some(single)}). "
         "A trainer learns little from one picture anyway, and nothing can be tested on it."
     )
 

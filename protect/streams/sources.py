@@ -25,7 +25,7 @@ from ...records.config import FormatPolicy
 from ...records.manifest import HIDDEN
 from ...records.places import lies_in
 from ...records.stores import Item, LocalStore, RemoteStore, Store, is_url, masked, open_store, why_unsafe
-from ...records.text import counted
+from ...records.text import counted, some
 from ..request.places import overlap_problem
 
 Kind = Literal["pictures", "tar", "parquet"]
@@ -206,7 +206,7 @@ def _chosen(store: Store, pattern: str, shown: str, only: Kind | None) -> Source
     if missing:
         raise ConfigError(
             f"{shown} stands for {counted(len(names), 'object')}, of which {len(missing)} are not there: "
-            f"{', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}."
+            f"{some(missing)}."
         )
     return _sorted(store, found.values(), chosen="**" not in pattern, shown=shown, only=only)
 

@@ -27,7 +27,7 @@ from ...records.files import check_free, write_atomic
 from ...records.places import lies_in, sha256_file
 from ...records.progress import ProgressCallback, StopRequest, silent
 from ...records.secrets import opaque_id, seed_of
-from ...records.text import counted
+from ...records.text import counted, some
 from ...records.threads import ordered_map
 from ..request import check_source
 from ..request.config import default_workers
@@ -237,9 +237,9 @@ def ask_for_folder(
         )
         pictures[name] = MappedPicture(entry.relative, sha256, *size, caption.source)
     if emptied:
-        names = ", ".join(emptied[:_LISTED]) + (", ..." if len(emptied) > _LISTED else "")
         raise CaptionError(
-            f"Without names and numbers nothing is left of {counted(len(emptied), 'caption')}: {names}. Reword them."
+            f"Without names and numbers nothing is left of {counted(len(emptied), 'caption')}: "
+            f"{some(emptied, _LISTED)}. Reword them."
         )
     if not rows:
         raise FolderError(f"None of the pictures in {source} can be read: {unreadable[0].reason}.")

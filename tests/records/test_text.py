@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitterant.records.text import MOST_LEVELS, parse_json, parse_toml, read_json, visible
+from bitterant.records.text import MOST_LEVELS, parse_json, parse_toml, read_json, some, some_counted, visible
 
 JOINERS = "\u200c\u200d"
 
@@ -37,6 +37,15 @@ def test_escapes_say_what_was_there() -> None:
 def test_what_is_shown_stays_so_and_can_be_written(text: str) -> None:
     assert visible(visible(text)) == visible(text)
     assert len(visible(text).encode()) >= len(text)
+
+
+def test_of_many_names_the_first_are_told() -> None:
+    names = ["a", "b", "c", "d", "e"]
+    assert (some(names), some(names[:3]), some([])) == ("a, b, c, ...", "a, b, c", "")
+    assert some(iter(names), 4, joint="; ") == "a; b; c; d; ..."
+    assert (some(names[:3], total=5), some(names[:2], total=2)) == ("a, b, c, ...", "a, b")
+    assert (some_counted(names), some_counted(names, 5)) == ("a, b, c and 2 more", "a, b, c, d, e")
+    assert some_counted(names, joint="; ") == "a; b; c; and 2 more"
 
 
 DAMAGED = {
