@@ -11,8 +11,8 @@ from .._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .adversaries import Adversary, adversary_names, create_adversary, register_adversary
-    from .config import PRESETS, Preset
-    from .own_victims import Victim, register_victim
+    from .config import PRESETS
+    from .own_victims import register_victim
     from .retrieval import verify_retrieval
     from .schema import VerificationReport
     from .training import victim_names
@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PRESETS",
     "Adversary",
-    "Preset",
     "VerificationReport",
-    "Victim",
     "adversary_names",
     "create_adversary",
     "register_adversary",
@@ -39,8 +37,8 @@ __getattr__, __dir__ = lazy_exports(
     {
         "adversaries": ("Adversary", "adversary_names", "create_adversary", "register_adversary"),
         "retrieval": ("verify_retrieval",),
-        "own_victims": ("Victim", "register_victim"),
-        "config": ("PRESETS", "Preset"),
+        "own_victims": ("register_victim",),
+        "config": ("PRESETS",),
         "schema": ("VerificationReport",),
         "training": ("victim_names",),
         "verify": ("verify_folder", "verify_sets"),

@@ -10,26 +10,24 @@ from typing import TYPE_CHECKING
 
 from .._lazy import lazy_exports
 from ..records.config import MAX_PIXELS
-from ..records.files import sweep_temporaries, sweep_temporaries_of, write_atomic
+from ..records.files import sweep_temporaries_of, write_atomic
 from ..records.manifest import image_key
 from ..records.places import sha256_file
-from .codec import Header, decode, read_header
+from .codec import decode, read_header
 from .encoding import encode, output_name, resolve_output_names
-from .formats import EXTENSIONS
 from .loading import FeatureExtractor, FileProblem, auto_resolution, common_size, entry_key, load_image_set
 from .masking import amplitude, masking_map
 from .metadata import Metadata, apply_metadata_policy
 from .page import difference_tile, png_data_uri, render_page, thumbnail
 from .perturb import Budget, Change, add_delta, measure_change, squash, upsample_delta
 from .picture import Picture
-from .scan import Entry, FolderScan, SkippedPath, scan_folder, scan_source
-from .visibility import FLIP_MISSING, Sight, Sights, Visibility, flip_available, measure_visibility, tell_sights
+from .scan import Entry, FolderScan, scan_folder, scan_source
+from .visibility import FLIP_MISSING, Sight, Visibility, flip_available, measure_visibility, tell_sights
 
 if TYPE_CHECKING:
     from .image_set import Features, ImageSet
 
 __all__ = [
-    "EXTENSIONS",
     "FLIP_MISSING",
     "MAX_PIXELS",
     "Budget",
@@ -39,13 +37,10 @@ __all__ = [
     "Features",
     "FileProblem",
     "FolderScan",
-    "Header",
     "ImageSet",
     "Metadata",
     "Picture",
     "Sight",
-    "Sights",
-    "SkippedPath",
     "Visibility",
     "add_delta",
     "amplitude",
@@ -71,7 +66,6 @@ __all__ = [
     "scan_source",
     "sha256_file",
     "squash",
-    "sweep_temporaries",
     "sweep_temporaries_of",
     "tell_sights",
     "thumbnail",

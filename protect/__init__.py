@@ -12,18 +12,14 @@ from .._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from ..records.manifest import MANIFEST_NAME, ManifestRow, read_manifest
-    from ..records.run_file import REPORT_NAME, RUN_FILE_NAME, RunFile, read_run_file
+    from ..records.run_file import RunFile, read_run_file
     from .bank import Bank, load_bank
     from .datasets import Protect, ProtectedDataset
     from .folder import (
-        Plan,
         Preview,
         PreviewedPicture,
-        ProgressCallback,
-        StopRequest,
         apply_folder,
         fit_folder,
-        interruptible,
         merge_folders,
         protect_folder,
         publish_folder,
@@ -32,7 +28,6 @@ if TYPE_CHECKING:
     from .methods import (
         BayesErrorAscent,
         ErrorMinimizing,
-        FitEstimate,
         FitProgress,
         Method,
         RandomNoise,
@@ -50,26 +45,20 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MANIFEST_NAME",
-    "REPORT_NAME",
-    "RUN_FILE_NAME",
     "Bank",
     "BayesErrorAscent",
     "ErrorMinimizing",
-    "FitEstimate",
     "FitProgress",
     "FitSummary",
     "ManifestRow",
     "Method",
-    "Plan",
     "Preview",
     "PreviewedPicture",
-    "ProgressCallback",
     "Protect",
     "ProtectedDataset",
     "RandomNoise",
     "RunFile",
     "RunSummary",
-    "StopRequest",
     "StreamPlan",
     "StreamSummary",
     "TextToUnlearnable",
@@ -80,7 +69,6 @@ __all__ = [
     "apply_stream",
     "create_method",
     "fit_folder",
-    "interruptible",
     "load_bank",
     "merge_folders",
     "method_class",
@@ -99,14 +87,10 @@ __getattr__, __dir__ = lazy_exports(
         "bank": ("Bank", "load_bank"),
         "datasets": ("Protect", "ProtectedDataset"),
         "folder": (
-            "Plan",
             "Preview",
             "PreviewedPicture",
-            "ProgressCallback",
-            "StopRequest",
             "apply_folder",
             "fit_folder",
-            "interruptible",
             "merge_folders",
             "protect_folder",
             "publish_folder",
@@ -114,7 +98,6 @@ __getattr__, __dir__ = lazy_exports(
         "methods": (
             "BayesErrorAscent",
             "ErrorMinimizing",
-            "FitEstimate",
             "FitProgress",
             "Method",
             "RandomNoise",
@@ -129,7 +112,7 @@ __getattr__, __dir__ = lazy_exports(
         "methods.ranks": ("several_processes",),
         ".records.manifest": ("MANIFEST_NAME", "ManifestRow", "read_manifest"),
         "folder.report": ("FitSummary", "RunSummary"),
-        ".records.run_file": ("REPORT_NAME", "RUN_FILE_NAME", "RunFile", "read_run_file"),
+        ".records.run_file": ("RunFile", "read_run_file"),
         "streams": ("StreamPlan", "StreamSummary", "apply_stream"),
         "textures": ("TextureBank",),
     },

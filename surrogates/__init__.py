@@ -15,7 +15,6 @@ from .base import Surrogate, class_losses, class_scores
 from .clip import ClipSurrogate
 from .freezing import FrozenSurrogate
 from .registry import (
-    Ensemble,
     check_surrogate,
     check_weights,
     create_surrogate,
@@ -38,13 +37,12 @@ from .training import (
     take_batch,
     train_classifier,
 )
-from .weights import load_state, load_weights
+from .weights import load_state
 
 __all__ = [
     "ChosenPrecision",
     "ClipSurrogate",
     "CurvePoint",
-    "Ensemble",
     "FrozenSurrogate",
     "Objective",
     "Precision",
@@ -62,7 +60,6 @@ __all__ = [
     "draw_crops",
     "epoch_order",
     "load_state",
-    "load_weights",
     "now",
     "own_randomness",
     "pad_images",

@@ -3,7 +3,6 @@
 from .data import CaptionedSet
 from .training import (
     ARM_NAMES,
-    CLIP_VICTIMS,
     ArmScores,
     ClipRecipe,
     ClipVictim,
@@ -16,7 +15,6 @@ from .verify import verify_retrieval
 
 __all__ = [
     "ARM_NAMES",
-    "CLIP_VICTIMS",
     "ArmScores",
     "CaptionedSet",
     "ClipRecipe",

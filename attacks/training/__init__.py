@@ -1,13 +1,11 @@
 """Training the victims: one recipe for all arms, a grid of cells, and who runs them."""
 
-from ...surrogates.probes import check_features
 from .cache import CellCache
 from .cells import Cell, CellResult
 from .executor import Executor, SerialExecutor, executor_for, processor_name
 from .grid import GridResult, cells_of, run_grid
-from .store import ArrayStore, Inputs, temporary_folder_problem
+from .store import ArrayStore, temporary_folder_problem
 from .victims import (
-    PUBLISHED,
     PrecisionTask,
     check_victim,
     create_victim,
@@ -15,7 +13,6 @@ from .victims import (
     find_precision,
     fit_recipe,
     published_recipe,
-    training_steps,
     victim_family,
     victim_names,
     victim_recipe,
@@ -23,18 +20,15 @@ from .victims import (
 )
 
 __all__ = [
-    "PUBLISHED",
     "ArrayStore",
     "Cell",
     "CellCache",
     "CellResult",
     "Executor",
     "GridResult",
-    "Inputs",
     "PrecisionTask",
     "SerialExecutor",
     "cells_of",
-    "check_features",
     "check_victim",
     "create_victim",
     "epochs_of",
@@ -45,7 +39,6 @@ __all__ = [
     "published_recipe",
     "run_grid",
     "temporary_folder_problem",
-    "training_steps",
     "victim_family",
     "victim_names",
     "victim_recipe",

@@ -1,22 +1,18 @@
 """Whole folders: protect one, fit a bank to one, apply a bank to one. Streaming, and resumable after any kill."""
 
-from ...records.progress import ProgressCallback, StopRequest, interruptible
+from ...records.progress import StopRequest
 from .fitting import fit_folder
 from .merging import merge_folders
-from .plan import Plan
 from .previewing import Preview, PreviewedPicture
 from .protecting import apply_folder, protect_folder
 from .publish import publish_folder
 
 __all__ = [
-    "Plan",
     "Preview",
     "PreviewedPicture",
-    "ProgressCallback",
     "StopRequest",
     "apply_folder",
     "fit_folder",
-    "interruptible",
     "merge_folders",
     "protect_folder",
     "publish_folder",

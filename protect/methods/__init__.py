@@ -8,13 +8,13 @@ from ..._lazy import lazy_exports
 from .table import METHODS
 
 if TYPE_CHECKING:
-    from .base import FitContext, FitEstimate, FitProgress, Method
+    from .base import FitContext, FitProgress, Method
     from .beo import BayesErrorAscent
     from .beo.method import BeoRecipe
     from .emn import ErrorMinimizing
     from .minimization import MinimizationRecipe
     from .noise import RandomNoise
-    from .recipe import CraftingRecipe, MethodRecipe
+    from .recipe import MethodRecipe
     from .registry import create_method, method_class, method_names, method_origin, register_method
     from .t2ue import TextToUnlearnable
     from .t2ue.method import T2ueRecipe
@@ -27,10 +27,8 @@ __all__ = [
     "BayesErrorAscent",
     "BeoRecipe",
     "ClassTextureRecipe",
-    "CraftingRecipe",
     "ErrorMinimizing",
     "FitContext",
-    "FitEstimate",
     "FitProgress",
     "Method",
     "MethodRecipe",
@@ -51,12 +49,12 @@ __all__ = [
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
-        "base": ("FitContext", "FitEstimate", "FitProgress", "Method"),
+        "base": ("FitContext", "FitProgress", "Method"),
         "registry": ("create_method", "method_class", "method_names", "method_origin", "register_method"),
         **{module: (name,) for module, name in METHODS.values()},
         "beo.method": ("BeoRecipe",),
         "minimization": ("MinimizationRecipe",),
-        "recipe": ("CraftingRecipe", "MethodRecipe"),
+        "recipe": ("MethodRecipe",),
         "t2ue.method": ("T2ueRecipe",),
         "texture": ("ClassTextureRecipe", "Texture"),
         "uc.method": ("UcRecipe",),

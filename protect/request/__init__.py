@@ -11,14 +11,13 @@ from ..._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .checks import Request, check_bank_place, check_fit, check_source, check_write
-    from .config import ApplyConfig, FitConfig, FitFolderConfig, MetadataPolicy, ProtectConfig, WriteConfig
+    from .config import ApplyConfig, FitConfig, FitFolderConfig, ProtectConfig, WriteConfig
     from .places import check_writable
 
 __all__ = [
     "ApplyConfig",
     "FitConfig",
     "FitFolderConfig",
-    "MetadataPolicy",
     "ProtectConfig",
     "Request",
     "WriteConfig",
@@ -33,7 +32,7 @@ __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         "checks": ("Request", "check_bank_place", "check_fit", "check_source", "check_write"),
-        "config": ("ApplyConfig", "FitConfig", "FitFolderConfig", "MetadataPolicy", "ProtectConfig", "WriteConfig"),
+        "config": ("ApplyConfig", "FitConfig", "FitFolderConfig", "ProtectConfig", "WriteConfig"),
         "places": ("check_writable",),
     },
 )

@@ -10,24 +10,19 @@ from .source import embedded_folder, load_source
 
 if TYPE_CHECKING:
     from .data import CaptionPairs
-    from .generator import LatentNoiseGenerator, NoiseGenerator, NoiseOutput, SSANoiseGenerator
-    from .pipeline import T2UEOutput, T2UEPipeline, TextEmbedder
-    from .training import NoiseMeasures, TrainProgress, TrainRecipe, TrainReport, measure_noise, train_t2ue
+    from .generator import LatentNoiseGenerator, SSANoiseGenerator
+    from .pipeline import T2UEPipeline, TextEmbedder
+    from .training import TrainProgress, TrainRecipe, measure_noise, train_t2ue
 
 __all__ = [
     "CaptionPairs",
     "LatentNoiseGenerator",
-    "NoiseGenerator",
-    "NoiseMeasures",
-    "NoiseOutput",
     "SSANoiseGenerator",
-    "T2UEOutput",
     "T2UEPipeline",
     "TextEmbedder",
     "TextToUnlearnable",
     "TrainProgress",
     "TrainRecipe",
-    "TrainReport",
     "embedded_folder",
     "load_source",
     "measure_noise",
@@ -38,8 +33,8 @@ __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         "data": ("CaptionPairs",),
-        "generator": ("LatentNoiseGenerator", "NoiseGenerator", "NoiseOutput", "SSANoiseGenerator"),
-        "pipeline": ("T2UEOutput", "T2UEPipeline", "TextEmbedder"),
-        "training": ("NoiseMeasures", "TrainProgress", "TrainRecipe", "TrainReport", "measure_noise", "train_t2ue"),
+        "generator": ("LatentNoiseGenerator", "SSANoiseGenerator"),
+        "pipeline": ("T2UEPipeline", "TextEmbedder"),
+        "training": ("TrainProgress", "TrainRecipe", "measure_noise", "train_t2ue"),
     },
 )
