@@ -128,8 +128,6 @@ class SelfCheck:
         budget: what perturbations are rounded within.
         seed: of the split, the victims and their training.
         device: where to train.
-        max_images: trained on at most; keeps the check at seconds for any folder.
-        max_held_out: tested on at most.
         steps: optimiser steps of each victim.
     """
 
@@ -140,12 +138,10 @@ class SelfCheck:
         *,
         seed: int,
         device: torch.device,
-        max_images: int = 2000,
-        max_held_out: int = 500,
         steps: int = 300,
     ) -> None:
         self._dataset, self._seed, self._device, self._steps = dataset, seed, device, steps
-        self._train, self._held_out = _split(dataset, seed, max_images, max_held_out)
+        self._train, self._held_out = _split(dataset, seed)
         self._written = WrittenCopies(dataset, budget)
 
     @property
@@ -244,14 +240,19 @@ def _train_victim(
     return float((result.predictions == test_labels).float().mean()), result.train_accuracy
 
 
-def _split(dataset: ImageSet, seed: int, max_images: int, max_held_out: int) -> tuple[Tensor, Tensor]:
+_MOST_TRAINED: Final = 2000
+_MOST_HELD_OUT: Final = 500
+"""Images that a self-check trains on and tests on at most: it takes seconds, however large the folder is."""
+
+
+def _split(dataset: ImageSet, seed: int) -> tuple[Tensor, Tensor]:
     """A stratified 30 % held out, every class with at least two images on both sides."""
     labels = dataset.labels
     if labels is None:
         return torch.arange(0), torch.arange(0)
     generator = torch.Generator().manual_seed(seed)
-    share_train = min(1.0, max_images / max(1, len(labels)))
-    share_held = min(0.3, max_held_out / max(1, len(labels)))
+    share_train = min(1.0, _MOST_TRAINED / max(1, len(labels)))
+    share_held = min(0.3, _MOST_HELD_OUT / max(1, len(labels)))
     train, held = [], []
     for label in range(len(dataset.classes)):
         own = (labels == label).nonzero().flatten()

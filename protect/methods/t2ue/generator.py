@@ -21,7 +21,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
@@ -33,7 +32,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.utils.outputs import BaseOutput
 from torch import Tensor, nn
 
-from ....errors import ConfigError, WeightsError
+from ....errors import ConfigError
 
 _DIRECTIONS = ((1, 0), (0, 1), (1, 1), (1, -1))
 
@@ -361,28 +360,6 @@ class LatentNoiseGenerator(NoiseGenerator):
         self.last = nn.Conv2d(3, 3, 3, padding=1)
         nn.init.dirac_(self.last.weight)
         nn.init.zeros_(cast(Tensor, self.last.bias))
-
-    @classmethod
-    def from_folders(cls, unet: Path, decoder: Path, **config: Any) -> LatentNoiseGenerator:
-        """With a pretrained network and autoencoder, both saved by diffusers in local folders.
-
-        Raises:
-            WeightsError: they cannot be read, or the network takes text of another length or other latents.
-        """
-        try:
-            net = UNet2DConditionModel.from_pretrained(str(unet), local_files_only=True)
-            tiny = AutoencoderTiny.from_pretrained(str(decoder), local_files_only=True)
-        except (OSError, ValueError, KeyError) as error:
-            raise WeightsError(f"The generator cannot be made of {unet} and {decoder}: {error}") from error
-        net, tiny = cast(UNet2DConditionModel, net), cast(AutoencoderTiny, tiny)
-        wide = cast(Any, net.config).cross_attention_dim
-        if cast(Any, net.config).in_channels != _LATENT_CHANNELS or wide != config.get("text_dim", wide):
-            raise WeightsError(
-                f"{unet} takes text of length {wide}, or other latents than {_LATENT_CHANNELS} channels."
-            )
-        made = cls(**{"text_dim": wide, **config})
-        made.unet, made.decoder = net, tiny.decoder
-        return made
 
     @property
     def native_size(self) -> int:

@@ -134,12 +134,6 @@ class TrainRecipe:
         """JSON-safe."""
         return asdict(self)
 
-    @property
-    def kind(self) -> Literal["surrogate", "learner", "both"]:
-        if self.surrogate_weight == 0:
-            return "learner"
-        return "both" if self.learner_weight else "surrogate"
-
 
 def contrastive_loss(images: Tensor, texts: Tensor, scale: Tensor | float, groups: Tensor | None = None) -> Tensor:
     """Symmetric InfoNCE (equation 4 of the paper): each picture must find its text, and back.

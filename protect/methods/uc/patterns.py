@@ -401,7 +401,6 @@ def measure(
     epsilon: float,
     *,
     seed: int,
-    tell: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
     """Measure on an evenly drawn part of the images.
 
@@ -412,7 +411,6 @@ def measure(
         delta_of: positions ``[B]`` -> their perturbations ``[B, 3, R, R]`` as the bank will hold them.
         epsilon: the budget, of the random noise beside them, too.
         seed: of the draw, the noise and the probe's split.
-        tell: called with the share that is done.
 
     Returns:
         JSON-safe: ``images``, ``clusters``, ``sizes``, for each of ``clean``, ``protected``, ``noise`` and ``jpeg10``
@@ -429,11 +427,7 @@ def measure(
         "noise": lambda: _noisy(images, epsilon, generator),
         "jpeg10": lambda: _compressed(images),
     }
-    features: dict[str, Tensor] = {}
-    for number, (name, make) in enumerate(versions.items()):
-        features[name] = space.of(make())
-        if tell is not None:
-            tell((number + 1) / len(versions))
+    features = {name: space.of(make()) for name, make in versions.items()}
     goal, at_first = targets(len(clusters.centres))[own], nearest(features["clean"], clusters.centres)
     train = torch.rand(len(index), generator=generator) < 0.6
     labels = own if dataset.labels is None else dataset.labels[index.to(dataset.labels.device)].cpu()
