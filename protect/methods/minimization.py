@@ -275,6 +275,8 @@ _BUSY_PIXELS: Final = 1 << 21
 class MinimizationRecipe(CraftingRecipe):
     """Hyper-parameters of error minimisation, and what is built from them."""
 
+    seed_places = (1009, 1009, 10007)  # attempt, stage, round
+
     step_size: StepSize = Field(default_factory=tenth_of_the_budget)
     """Alpha of the class stage, in units of the full range; default epsilon / 10, as in the paper."""
     surrogate_steps: int = Field(default=10, ge=1)
@@ -365,11 +367,6 @@ class MinimizationRecipe(CraftingRecipe):
             model, dataset.images, dataset.labels, batch_size=self.batch_size, augment=not self.paper,
             clamp=not self.paper, precision=self.precision,
         )  # fmt: skip
-
-    def derived_seed(self, attempt: int, stage: int, number: int) -> int:
-        """The seed of one round: a round that is done again is the same round."""
-        # torch takes 64 bits; a seed of 31 would need 65.
-        return (((self.seed * 1009 + attempt) * 1009 + stage) * 10007 + number) % 2**63
 
 
 MinimizationRecipe.presets = {

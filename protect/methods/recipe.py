@@ -172,6 +172,8 @@ class CraftingRecipe(MethodRecipe):
     precision: Precision = "auto"
     """``float32``, ``bfloat16`` or ``auto``; the paper preset computes in float32."""
 
+    seed_places: ClassVar[tuple[int, ...]]
+
     @field_validator("precision")
     @classmethod
     def _as_in_the_paper(cls, precision: Precision, info: ValidationInfo) -> Precision:
@@ -185,6 +187,17 @@ class CraftingRecipe(MethodRecipe):
     def paper(self) -> bool:
         """Whether this is the published schedule."""
         return self.preset == "paper"
+
+    def derived_seed(self, *numbers: int) -> int:
+        """The seed of one piece of work: what is done again is done alike.
+
+        Args:
+            numbers: which piece, one number for each of ``seed_places``, below which they lie.
+        """
+        seed = self.seed
+        for number, place in zip(numbers, self.seed_places, strict=True):
+            seed = seed * place + number
+        return seed % 2**63  # torch takes 64 bits; a seed of 31 would need 65
 
 
 def _within_the_budget(size: float, info: ValidationInfo) -> float:

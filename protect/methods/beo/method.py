@@ -102,6 +102,8 @@ def _digest(clean: ImageSet | None) -> str | None:
 class BeoRecipe(CraftingRecipe):
     """Hyper-parameters of Bayes-error ascent, and what is built from them."""
 
+    seed_places = (10007, 101, 10007)  # round, stage, block
+
     kind: Kind = "max"
     """``max``: raise one minus the largest posterior, whose optimum is ambiguity. ``true``: one minus that of the own
     label."""
@@ -224,10 +226,6 @@ class BeoRecipe(CraftingRecipe):
             chosen[member.name] = found
             frozen.append(FrozenSurrogate(member, bf16=found.bf16, features=True))
         return frozen, chosen
-
-    def derived_seed(self, number: int, stage: int, block: int) -> int:
-        """The seed of one piece of work: what is done again is done alike."""
-        return (((self.seed * 10007 + number) * 101 + stage) * 10007 + block) % 2**63
 
 
 BeoRecipe.presets = {

@@ -48,6 +48,8 @@ def _own_objective(told: Mapping[str, Any]) -> Objective:
 class UcRecipe(CraftingRecipe):
     """Hyper-parameters of Unlearnable Clusters."""
 
+    seed_places = (1009, 1_000_003)  # stage, round
+
     surrogate: str = CLUSTER_SURROGATE
     """Whose features are used, with ImageNet weights by default; in the paper preset ``resnet50/IMAGENET1K_V1``.
     ``a+b``: an ensemble."""
@@ -106,10 +108,6 @@ class UcRecipe(CraftingRecipe):
             device=self.device, weights=self.weights.without_file(), precision=self.precision,
             step_size=self.step_size, rounds=self.rounds, attempts=self.attempts,
         )  # fmt: skip
-
-    def derived_seed(self, stage: int, number: int) -> int:
-        """The seed of one round: a round that is done again is the same round."""
-        return ((self.seed * 1009 + stage) * 1_000_003 + number) % 2**63
 
 
 UcRecipe.presets = {
