@@ -30,7 +30,7 @@ check: $(STAMP) ## Lint, formatting and types
 docs: $(STAMP) ## Build the documentation into build/site; broken links are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
-bench: $(STAMP) ## Measure the speed of the noise sweep (needs the CIFAR-10 file named in the script)
+bench: $(STAMP) ## Measure the speed of the noise sweep (BITTERANT_CIFAR names the file of CIFAR-10, see docs/measurements.md)
 	$(BIN)/python benchmarks/emn_speed.py
 
 figures: $(STAMP) ## Draw the documentation's picture anew from bitterant-demo

@@ -6,6 +6,7 @@ The copy we measure on was compressed once at quality 75: figures are relative, 
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,26 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-DEFAULT_FILE = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "cifar10_jpeg.npz"
+_VARIABLE = "BITTERANT_CIFAR"
+DEFAULT_FILE = Path(os.environ[_VARIABLE]) if os.environ.get(_VARIABLE) else None
+"""What ``--data`` is where it is left out."""
 
 
 class Cifar:
     """Draws reproducible subsets: subset ``s`` is the first ``n`` of a permutation of the training or test part, each
-    with a seed of its own. The parts are as large as the file says: 50,000 and 10,000, or less in a trial."""
+    with a seed of its own. The parts are as large as the file says: 50,000 and 10,000, or less in a trial.
 
-    def __init__(self, file: Path = DEFAULT_FILE) -> None:
+    Raises:
+        SystemExit: there is no such file, with what to do about it.
+    """
+
+    def __init__(self, file: Path | None = DEFAULT_FILE) -> None:
+        if file is None or not file.is_file():
+            missing = "No file of CIFAR-10 was named." if file is None else f"There is no file {file}."
+            raise SystemExit(
+                f"{missing} Give one with --data, or set {_VARIABLE}: an npz file of JPEG bytes, with blob, offsets, "
+                "y_train, y_test and classes."
+            )
         with np.load(file, allow_pickle=False) as data:
             self._blob = data["blob"].tobytes()
             self._offsets = data["offsets"]
