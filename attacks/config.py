@@ -23,6 +23,7 @@ from ..records.config import (
     Resolution,
     Seed,
     WeightsConfig,
+    WeightsKeywords,
     at_least,
     check_executor,
     checked,
@@ -32,6 +33,7 @@ from ..records.config import (
 )
 
 if TYPE_CHECKING:
+    from ..imaging.captions import CaptionOptions
     from ..surrogates import Recipe
 
     AnyRecipe = Recipe
@@ -430,6 +432,17 @@ class RetrievalConfig(WeightsConfig, CaptionsConfig):
         Option(help="The COCO captions of --test.", metavar="FILE", default="those of --coco"),
     ] = None
 
+    def caption_options(self) -> CaptionOptions:
+        """Where captions of CLEAN are.
+
+        Raises:
+            CaptionError: the file of class names cannot be used.
+        """
+        from ..imaging.captions import CaptionOptions, read_class_names
+
+        names = {} if self.class_names is None else read_class_names(self.class_names)
+        return CaptionOptions(source=self.source, column=self.column, coco=self.coco, class_names=names)
+
     def command(self, clean: Path, protected: Path, notes: Sequence[str] = ()) -> str:
         """The command line that asks for the same.
 
@@ -471,3 +484,21 @@ class VerifyFolderKeywords(VerifyKeywords, total=False):
 
     test: Path | str | None
     resolution: int | Literal["auto"]
+
+
+class RetrievalKeywords(WeightsKeywords, total=False):
+    """Fields of :class:`RetrievalConfig`, for type checkers."""
+
+    test: Path | str | None
+    report: Path | str | None
+    victim: str
+    seeds: int
+    epochs: int | None
+    resolution: int | Literal["auto"]
+    seed: int
+    device: str
+    source: str
+    column: str | None
+    coco: Path | str | None
+    class_names: Path | str | None
+    test_coco: Path | str | None

@@ -461,34 +461,10 @@ def verify(
     with guarded(output, debug=terminal.debug, stopped="Stopped. Nothing was decided; the same command starts over."):
         config = RetrievalConfig.of(given)
         prepare_torch()
-        from dataclasses import replace
-
         from .. import attacks
-        from ..imaging.captions import CaptionOptions, read_class_names
 
-        captions = CaptionOptions(
-            source=config.source,
-            column=config.column,
-            coco=config.coco,
-            class_names={} if config.class_names is None else read_class_names(config.class_names),
-        )
         with ProgressDisplay(output) as progress:
-            result = attacks.verify_retrieval(
-                clean,
-                protected,
-                test=config.test,
-                captions=captions,
-                test_captions=None if config.test_coco is None else replace(captions, coco=config.test_coco),
-                report=config.report,
-                victim=config.victim,
-                seeds=config.seeds,
-                epochs=config.epochs,
-                resolution=config.resolution,
-                seed=config.seed,
-                device=config.device,
-                **config.fetching(),
-                progress=progress,
-            )
+            result = attacks.verify_retrieval(clean, protected, **dict(config), progress=progress)
         tell_ranks(output, result)
         tell_verdict(output, result, config.report)
         tell_file_issues(output, result)

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +23,12 @@ from numpy.typing import NDArray
 from ...errors import FolderError
 from ...imaging import Budget, auto_resolution
 from ...imaging.captions import CaptionOptions, CaptionSet
+from ...records.config import takes
 from ...records.places import lies_in
 from ...records.progress import ProgressCallback, silent
 from ...records.text import some_counted
 from ...surrogates import resolve_device
-from ..config import RetrievalConfig
+from ..config import RetrievalConfig, RetrievalKeywords
 from ..data import StealthFile, Step
 from ..data.folders import CopyCheck, check_copies, pair_copies
 from ..data.pairing import scan_pictures
@@ -89,25 +90,17 @@ _TASKS: dict[Task, str] = {
 _SOURCE = "Radford et al. 2021 (arXiv 2103.00020)"
 
 
+@takes(RetrievalConfig)
 def verify_retrieval(
     clean: Path | str,
     protected: Path | str,
     *,
-    test: Path | str | None = None,
     captions: CaptionOptions | None = None,
     test_captions: CaptionOptions | None = None,
-    report: Path | str | None = None,
-    victim: str = "clip-small",
-    seeds: int = 3,
-    epochs: int | None = None,
     recipe: ClipRecipe | None = None,
-    resolution: int | Literal["auto"] = "auto",
-    seed: int = 0,
-    device: str = "auto",
     epsilon: float | None = None,
-    weights: Path | None = None,
-    allow_download: bool = False,
     progress: ProgressCallback | None = None,
+    **options: Unpack[RetrievalKeywords],
 ) -> VerificationReport:
     """Train a CLIP on captioned pictures as they were, on their copies, and on random noise of the same size.
 
@@ -119,7 +112,9 @@ def verify_retrieval(
         protected: their copies; paired by the manifest in it, else by relative path. Captions in it are not read.
         test: clean captioned pictures to test on. Without it a fifth of ``clean`` is held out, and its copies take no
             part in training.
-        captions: where captions of ``clean`` are, see :class:`CaptionOptions`.
+        source, column, coco, class_names: where captions of ``clean`` are, as of the command.
+        test_coco: the COCO captions of ``test``; by default those of ``coco``.
+        captions: where captions of ``clean`` are, instead of these, see :class:`CaptionOptions`.
         test_captions: where those of ``test`` are; as ``captions`` if left out.
         report: folder for ``plan.json`` (written before the first training), ``report.json``, ``report.html``,
             ``stealth.csv`` and ``ranks.npz``; without it nothing is written.
@@ -146,20 +141,14 @@ def verify_retrieval(
     """
     begun = time.perf_counter()
     clean, protected = Path(clean), Path(protected)
-    test, folder = (None if path is None else Path(path) for path in (test, report))
     step: Step = progress or silent
-    options = captions or CaptionOptions()
-    asked = RetrievalConfig.of(
-        {
-            "test": test, "report": folder, "victim": victim, "seeds": seeds, "epochs": epochs,
-            "resolution": resolution, "seed": seed, "device": device, "source": options.source,
-            "column": options.column, "coco": options.coco, "weights": weights, "allow_download": allow_download,
-            "test_coco": None if test_captions is None or test_captions.coco == options.coco else test_captions.coco,
-        }
-    )  # fmt: skip
+    config = RetrievalConfig.of({**options, **_told(captions, test_captions)})
+    where = captions or config.caption_options()
+    test_where = test_captions or (where if config.test_coco is None else replace(where, coco=config.test_coco))
+    test, folder, seed = config.test, config.report, config.seed
     if epsilon is not None:
         Budget(epsilon)
-    torch_device = resolve_device(device)
+    torch_device = resolve_device(config.device)
     before, after = scan_pictures(clean, "CLEAN"), scan_pictures(protected, "PROTECTED")
     if lies_in(clean, protected) or lies_in(protected, clean):
         raise FolderError(
@@ -168,34 +157,38 @@ def verify_retrieval(
         )
     paired = pair_copies(before, after)
     check_places(folder, None, REPORT_FILES["retrieval"], (clean, protected, test))
-    texts = read_paired_captions(paired.clean, paired.pairs, options)
-    tests = None if test is None else read_test_folder(test, clean, protected, test_captions or options)
-    side = auto_resolution(paired.clean, torch_device.type) if resolution == "auto" else resolution
+    texts = read_paired_captions(paired.clean, paired.pairs, where)
+    tests = None if test is None else read_test_folder(test, clean, protected, test_where)
+    side = config.resolution
+    if side == "auto":
+        side = auto_resolution(paired.clean, torch_device.type)
     # What cannot be built is told before files are compared and trained on for hours.
-    create_clip_victim(victim, resolution=side, seed=0, weights=asked.policy)
+    create_clip_victim(config.victim, resolution=side, seed=0, weights=config.policy)
     copies = check_copies(paired, epsilon=epsilon, step=step)
     data: RetrievalData | None = None
     if not decisive_failures(check_data(copies.stealth, copies.issues, copies.protection, 0)):
         data = load_pictures(paired, copies.pairs, texts, tests, resolution=side, seed=seed, step=step)
     trained = 0 if data is None else len(data.train.keys)
-    chosen = recipe or _recipe_for(victim, trained)
-    chosen = chosen if epochs is None else replace(chosen, epochs=epochs)
+    chosen = recipe or _recipe_for(config.victim, trained)
+    chosen = chosen if config.epochs is None else replace(chosen, epochs=config.epochs)
     noise_levels = copies.noise_levels
-    plan = plan_retrieval(data, victim, chosen, seeds=seeds, seed=seed, side=side, noise_levels=noise_levels)
+    plan = plan_retrieval(
+        data, config.victim, chosen, seeds=config.seeds, seed=seed, side=side, noise_levels=noise_levels
+    )
     if folder is not None:
         write_plan(folder, plan)
     trial: RetrievalReport | None = None
     if data is not None:
-        _warn_of_few(trained, victim)
+        _warn_of_few(trained, config.victim)
         trial = retrieval_trial(
-            data.train, data.protected, data.test, victim=victim, recipe=chosen, seeds=seeds, seed=seed,
-            noise_levels=noise_levels, device=torch_device, weights=asked.policy,
+            data.train, data.protected, data.test, victim=config.victim, recipe=chosen, seeds=config.seeds, seed=seed,
+            noise_levels=noise_levels, device=torch_device, weights=config.policy,
             progress=lambda name, share: step("verify", share, 1.0, name),
         )  # fmt: skip
-    notes = ["class names of its own"] if options.class_names else []
+    notes = ["class names of its own"] if captions is not None and captions.class_names else []
     notes += [f"epsilon={epsilon:g}"] if epsilon is not None else []
     notes += ["a recipe of its own, see plan.json"] if recipe is not None else []
-    command = asked.model_copy(update={"resolution": side}).command(clean, protected, notes)
+    command = config.model_copy(update={"resolution": side}).command(clean, protected, notes)
     pictures = _Pictures(copies.files, (clean, protected), noise_levels, copies.budget_levels, data)
     sample = None if data is None else choose_sample(pictures, seed=seed)
     powers = None if sample is None else measure_powers(sample)
@@ -215,6 +208,16 @@ def verify_retrieval(
         write_report(folder, result, pictures, tables, powers, captions=shown)
         step("report", 1, 1, "")
     return result
+
+
+def _told(captions: CaptionOptions | None, test_captions: CaptionOptions | None) -> dict[str, Any]:
+    """What the command line has words for, of captions that are given as objects."""
+    told: dict[str, Any] = {}
+    if captions is not None:
+        told = {"source": captions.source, "column": captions.column, "coco": captions.coco}
+    if test_captions is not None and test_captions.coco != told.get("coco"):
+        told["test_coco"] = test_captions.coco
+    return told
 
 
 def plan_retrieval(

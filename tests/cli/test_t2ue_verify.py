@@ -15,6 +15,7 @@ from PIL import Image
 from typer.testing import Result
 
 from bitterant import attacks
+from bitterant.attacks.config import RetrievalConfig
 
 Run = Callable[..., Result]
 WORDS = ("black", "white", "red", "green", "blue", "gray", "wide", "flat")
@@ -173,11 +174,11 @@ def test_options_go_in(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert (seen["clean"], seen["protected"], seen["test"]) == (Path("a"), Path("b"), Path("t"))
     assert (seen["victim"], seen["seeds"], seen["epochs"], seen["resolution"]) == ("scratch:RN50", 2, 7, 32)
     assert (seen["seed"], seen["device"], seen["weights"], seen["allow_download"]) == (5, "cpu", weights, True)
-    captions = seen["captions"]
+    assert seen["report"] is None
+    assert seen["test_coco"] == Path("b.json")
+    captions = RetrievalConfig.of({name: seen[name] for name in RetrievalConfig.model_fields}).caption_options()
     assert (captions.source, captions.coco, captions.column) == ("coco", Path("a.json"), "words")
     assert captions.class_names == {"n01440764": "tench"}
-    assert seen["test_captions"].coco == Path("b.json")
-    assert seen["report"] is None
 
 
 def test_stopping_says_that_it_starts_over(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -236,6 +236,25 @@ class TestPictures:
         assert result.dataset.captions is not None
         assert result.dataset.captions.sources == {"coco": 160}
         assert result.dataset.captions.test == 16
+        named = {"source": "coco", "coco": places / "clean.json", "test_coco": places / "test.json"}
+        assert self.quick(places / "clean", places / "same", test=places / "test", **named).dataset == result.dataset
+
+    def test_captions_are_named_as_on_the_command_line_or_as_objects(
+        self, places: Path, scenes: Scenes, save: Callable[..., Path]
+    ) -> None:
+        for root in ("animals", "copies"):
+            for number, name in enumerate(("n01", "n02")):
+                save(places / root / name, scenes(8, number), captions=False)
+        file = places / "names.txt"
+        file.write_text("n01 black cat\nn02 dog\n", encoding="utf-8")
+        options = CaptionOptions(source="class", class_names={"n01": "black cat", "n02": "dog"})
+        report = places / "report"
+        one = self.quick(places / "animals", places / "copies", source="class", class_names=file, report=report)
+        two = self.quick(places / "animals", places / "copies", captions=options)
+        assert one.plan == two.plan
+        assert f"--source class --class-names {file}" in one.command
+        assert two.command.endswith("  # with class names of its own, a recipe of its own, see plan.json")
+        assert "black cat" in (report / "report.html").read_text(encoding="utf-8")
 
     def test_originals_without_a_copy_are_told(self, places: Path) -> None:
         (places / "same/003.png").unlink()
