@@ -39,27 +39,26 @@ def transforms_of(preset: str) -> list[Adversary]:
 
 def measure(
     adversary: Adversary, images: NDArray[np.uint8], workers: Sequence[int], repeats: int
-) -> tuple[list[float], float]:
-    """Median seconds for each number of threads, and CPU seconds of the first.
+) -> tuple[list[float], list[float]]:
+    """Median seconds for each number of threads, and median seconds of processor time.
 
     Raises:
         SystemExit: the pictures depend on the number of threads.
     """
     seconds: list[list[float]] = [[] for _ in workers]
-    cpu: list[float] = []
+    cpu: list[list[float]] = [[] for _ in workers]
     first: NDArray[np.uint8] | None = None
     for _ in range(repeats):
-        for times, count in zip(seconds, workers, strict=True):
+        for times, used, count in zip(seconds, cpu, workers, strict=True):
             torch.set_num_threads(count)
             wall, process = time.perf_counter(), time.process_time()
             changed = adversary.transform(images)
             times.append(time.perf_counter() - wall)
-            if count == workers[0]:
-                cpu.append(time.process_time() - process)
+            used.append(time.process_time() - process)
             first = changed if first is None else first
             if not np.array_equal(first, changed):
                 raise SystemExit(f"{adversary.name}: other pictures with {count} threads")
-    return [median(times) for times in seconds], median(cpu)
+    return [median(times) for times in seconds], [median(used) for used in cpu]
 
 
 def main(words: list[str] | None = None) -> None:
@@ -76,18 +75,21 @@ def main(words: list[str] | None = None) -> None:
     chosen = [create_adversary(name) for name in args.adversaries or ()] or transforms_of(args.preset)
     before = torch.get_num_threads()
     try:
-        sums = np.zeros(len(workers) + 1)
+        sums = np.zeros(2 * len(workers))
         print(f"{len(images)} pictures of {images.shape[-1]} px, medians of {args.repeats}")
-        print("| condition |", *(f"{count} threads, s |" for count in workers), f"CPU s with {workers[0]} |")
-        print("|" + "---|" * (len(workers) + 2))
+        print(
+            "| condition |",
+            *(f"{what}: {count} |" for what in ("seconds, threads", "CPU seconds, threads") for count in workers),
+        )
+        print("|" + "---|" * (2 * len(workers) + 1))
         for adversary in chosen:
             adversary.transform(images[:8])  # what is loaded on the first call does not count
             seconds, cpu = measure(adversary, images, workers, args.repeats)
-            sums += [*seconds, cpu]
-            print(f"| {adversary.name} |", *(f"{value:.3f} |" for value in (*seconds, cpu)), flush=True)
+            sums += [*seconds, *cpu]
+            print(f"| {adversary.name} |", *(f"{value:.3f} |" for value in (*seconds, *cpu)), flush=True)
         print("| sum |", *(f"{value:.2f} |" for value in sums))
         print(f"| {PICTURES:,} pictures each |", *(f"{value * PICTURES / len(images):.0f} |" for value in sums))
-        for count, value in zip(workers[1:], sums[1:-1], strict=True):
+        for count, value in zip(workers[1:], sums[1 : len(workers)], strict=True):
             torch.set_num_threads(count)
             print(f"{block_workers()} threads: {sums[0] / value:.2f} times as fast as {workers[0]}")
     finally:
