@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.util
 import re
@@ -214,6 +215,60 @@ def test_the_pages_have_commands_of_both_kinds() -> None:
 )
 def test_a_wrong_command_is_found(text: str, expected: list[str]) -> None:
     assert mistakes(Line("page", text, whole=True)) == expected
+
+
+SCRIPT = re.compile(r"(?:^|[\s;&])(?:\w+=\S+ )*python (?:benchmarks/)?(\w+\.py)\b(.*)")
+
+
+def script_lines(page: Path) -> Iterator[Line]:
+    """Commands that run a script of ``benchmarks/``, in blocks and in the text."""
+    text = page.read_text(encoding="utf-8")
+    where = page.relative_to(ROOT).as_posix()
+    blocks = re.sub(r"\\\n\s*", " ", text).splitlines()
+    spans = [" ".join(span.split()) for span in SPAN.findall(re.sub(r"^ {4}.*$", "", prose(text), flags=re.MULTILINE))]
+    for line in [*(line for line in blocks if "`" not in line), *spans]:
+        if found := SCRIPT.search(line):
+            yield Line(where, f"{found[1]}{found[2]}".strip(), whole=True)
+
+
+def script_mistakes(text: str) -> list[str]:
+    """What a script would refuse: that there is none of this name, or options that it does not add to its parser."""
+    name, *words = shlex.split(text, comments=True)
+    file = ROOT / "benchmarks" / name
+    if not file.is_file():
+        return [f"no script {name!r}"]
+    known = {"--help"}
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "add_argument":
+            known |= {str(option.value) for option in node.args if isinstance(option, ast.Constant)}
+    options = (word.partition("=")[0] for word in words if re.match(r"--?[a-zA-Z]", word))
+    return [f"{name} has no {option!r}" for option in options if option not in known]
+
+
+SCRIPT_LINES = [line for page in (*PAGES, *LOOSE[:2]) for line in script_lines(page)]
+
+
+@pytest.mark.parametrize("page", EVERY)
+def test_scripts_can_be_run_as_the_page_says(page: Path) -> None:
+    where = page.relative_to(ROOT).as_posix()
+    lines = [line.text for line in SCRIPT_LINES if line.page == where]
+    assert [mistake for text in lines for mistake in script_mistakes(text)] == []
+
+
+def test_the_pages_have_commands_of_scripts() -> None:
+    assert len({line.text for line in SCRIPT_LINES}) > 40
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("no_such_script.py --images 3", ["no script 'no_such_script.py'"]),
+        ("spin.py --step 3", ["spin.py has no '--step'"]),
+        ("spin.py --steps=3 --busy 0 2  # a comment", []),
+    ],
+)
+def test_a_wrong_command_of_a_script_is_found(text: str, expected: list[str]) -> None:
+    assert script_mistakes(text) == expected
 
 
 # ---------------------------------------------------------------------------------------------------- the site
