@@ -187,6 +187,8 @@ def _check_executor(name: str) -> BitterantError | None:
 
 Names = Annotated[tuple[str, ...] | None, BeforeValidator(one_or_more)]
 
+VictimResolution = Annotated[Resolution, checked(_check_resolution)]
+
 
 class VerifyConfig(Config):
     """What ``verify`` is told; the meaning of each field stands at :func:`bitterant.verify_folder`."""
@@ -235,7 +237,7 @@ class VerifyConfig(Config):
             complete=lambda incomplete: [name for name in PRESETS if name.startswith(incomplete)],
         ),
     ] = "quick"
-    resolution: Annotated[Resolution, checked(_check_resolution)] = "auto"
+    resolution: VictimResolution = "auto"
     seed: Seed = 0
     device: Device = "auto"
     seeds: Annotated[
@@ -426,7 +428,7 @@ class RetrievalConfig(WeightsConfig, CaptionsConfig):
     ] = None
     seed: Seed = 0
     device: Device = "auto"
-    resolution: Annotated[Resolution, checked(_check_resolution)] = "auto"
+    resolution: VictimResolution = "auto"
     test_coco: Annotated[
         Path | None,
         Option(help="The COCO captions of --test.", metavar="FILE", default="those of --coco"),

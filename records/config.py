@@ -473,6 +473,14 @@ Resolution = Annotated[
         help="Side in pixels at which models see the pictures. Files keep their own size.", metavar="R|auto", word=str
     ),
 ]
+Resume = Annotated[
+    bool,
+    Option(
+        help="Go on with what an earlier run left in OUT, or start over. Default: go on.",
+        names=("--resume/--no-resume",),
+    ),
+]
+FollowLinks = Annotated[bool, Option(help="Read what symbolic links lead to, as in data sets kept by hash.")]
 
 
 class BudgetConfig(Config):

@@ -17,6 +17,7 @@ from ...records.config import (
     BudgetConfig,
     Config,
     Device,
+    FollowLinks,
     FormatPolicy,
     Granularity,
     Mark,
@@ -24,6 +25,7 @@ from ...records.config import (
     Option,
     Precision,
     Resolution,
+    Resume,
     Schedule,
     Strength,
     WeightsConfig,
@@ -248,16 +250,8 @@ _ONCE: Final[dict[str, Any]] = {"resume": True, "workers": None, "shard": None}
 class ReadConfig(Config):
     """How files are read."""
 
-    resume: Annotated[
-        bool,
-        Option(
-            help="Go on with what an earlier run left in OUT, or start over. Default: go on.",
-            names=("--resume/--no-resume",),
-        ),
-    ] = True
-    follow_links: Annotated[bool, Option(help="Read what symbolic links lead to, as in data sets kept by hash.")] = (
-        False
-    )
+    resume: Resume = True
+    follow_links: FollowLinks = False
     workers: Annotated[
         int | None,
         at_least("workers", 1, "Leave it out to have it chosen."),

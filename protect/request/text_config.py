@@ -13,7 +13,9 @@ from ...records.config import (
     CaptionsConfig,
     Device,
     Fit,
+    FollowLinks,
     Option,
+    Resume,
     Seed,
     WeightsConfig,
     at_least,
@@ -92,9 +94,7 @@ class AskConfig(CaptionsConfig):
     send_seed: Annotated[
         bool, Option(help="Choose the seeds here, from the key, instead of leaving them to the server.", everyday=True)
     ] = False
-    follow_links: Annotated[bool, Option(help="Read what symbolic links lead to, as in data sets kept by hash.")] = (
-        False
-    )
+    follow_links: FollowLinks = False
 
 
 class BundleConfig(WeightsConfig, BudgetConfig):
@@ -247,11 +247,5 @@ class GeneratorConfig(WeightsConfig, BudgetConfig):
         Option(help="paper: the published schedule instead of ours; much slower.", metavar="paper", default=False),
     ] = None
     seed: Seed = 0
-    resume: Annotated[
-        bool,
-        Option(
-            help="Go on with what an earlier run left in OUT, or start over. Default: go on.",
-            names=("--resume/--no-resume",),
-        ),
-    ] = True
+    resume: Resume = True
     device: Device = "auto"
