@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..._lazy import lazy_exports
-from .table import METHODS
 
 if TYPE_CHECKING:
     from .base import FitContext, FitProgress, Method
@@ -21,6 +20,16 @@ if TYPE_CHECKING:
     from .texture import ClassTextureRecipe, Texture
     from .uc import UnlearnableClusters
     from .uc.method import UcRecipe
+
+#: Module below this package, and class, by the name in the registry; in the order in which they are told.
+METHODS: dict[str, tuple[str, str]] = {
+    "texture": ("texture", "Texture"),
+    "emn": ("emn", "ErrorMinimizing"),
+    "uc": ("uc", "UnlearnableClusters"),
+    "beo": ("beo", "BayesErrorAscent"),
+    "t2ue": ("t2ue", "TextToUnlearnable"),
+    "noise": ("noise", "RandomNoise"),
+}
 
 __all__ = [
     "METHODS",

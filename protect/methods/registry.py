@@ -14,9 +14,9 @@ from ...errors import ConfigError, UnknownNameError
 from ...plugins import PlugIns, adding_classes, origin_of
 from ...records.config import Schedule
 from ...surrogates import Precision
+from . import METHODS
 from .base import DefaultFor, Method
 from .recipe import CraftingRecipe, unknown
-from .table import METHODS
 
 
 def check_settable(cls: type[Method], given: Mapping[str, Any]) -> None:

@@ -40,7 +40,7 @@ from ...records.config import (
 from ...records.processes import available_cpus
 from ...records.run_file import RecordsPlace, Shard
 from ...records.text import parse_json, quoted
-from ..methods.table import METHODS
+from ..methods import METHODS
 
 if TYPE_CHECKING:
     from ..methods import Method
