@@ -289,7 +289,7 @@ REMEDIES = {
 }
 """What to do about it."""
 
-_DOUBTS = {
+_WARNINGS = {
     "G1": "it is not sure that the victim learned the clean pictures",
     "G2": "random noise of the same size may do as much harm",
 }
@@ -367,7 +367,7 @@ def set_aside(plan: Plan, conditions: Sequence[Condition], gates: Sequence[Gate]
             gate = next((spared[scope] for scope in scopes if scope in spared), None)
         if condition.status == "ok" and gate is not None:
             where = "" if gate.scope == condition.id else f" with {gate.scope}"
-            meaning = FAILURES[gate.id] if gate.status == "fail" else _DOUBTS.get(gate.id, FAILURES[gate.id])
+            meaning = FAILURES[gate.id] if gate.status == "fail" else _WARNINGS.get(gate.id, FAILURES[gate.id])
             reason = f"{meaning}{where} ({gate.id}: {gate.value}; needed: {gate.threshold})"
             condition = condition.model_copy(update={"status": "set aside", "reason": reason})
         result.append(condition)

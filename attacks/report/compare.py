@@ -18,7 +18,7 @@ from ..evaluation.grading import condition_grade
 from ..facts import Spread
 from ..schema import RULE_VERSION, SCHEMA_VERSION, Condition, Estimate, TierVerdict, VerificationReport
 from ..terms import TIER_TITLES, TIERS
-from .page import plain_words
+from .page import describe_condition
 
 REPORT_NAME = "report.json"
 FEWEST_REPORTS = 2
@@ -262,7 +262,7 @@ def _conditions(reports: Sequence[VerificationReport]) -> Section:
     for identity in names:
         first = next(known[identity] for known in by_id if identity in known)
         cells = tuple(_condition(known.get(identity), report) for known, report in zip(by_id, reports, strict=True))
-        rows.append(Row(identity, plain_words(first), cells))
+        rows.append(Row(identity, describe_condition(first), cells))
     note = "Accuracy with protected pictures, with its 95 % interval; what is still learnable, or added; the grade."
     return Section("Conditions", note, tuple(rows))
 

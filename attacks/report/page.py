@@ -76,7 +76,7 @@ _GATES = {
 }
 
 
-def plain_words(condition: Condition) -> str:
+def describe_condition(condition: Condition) -> str:
     """What the trainer does, so that it can follow "The trainer …"."""
     for beginning in _BEGINNINGS:
         if condition.phrase.startswith(beginning):
@@ -135,7 +135,7 @@ def _row(condition: Condition, graded: bool) -> TrainerRow:
         marks.insert(0, Mark("noise", noise, "trained on random noise"))
     return TrainerRow(
         condition=condition,
-        words=plain_words(condition),
+        words=describe_condition(condition),
         drawing=track(marks, chance),
         trainer=value.estimate,
         ceiling=ceiling.estimate,
@@ -242,7 +242,7 @@ def class_cases(report: VerificationReport) -> list[ClassCases]:
     """The classes of which something was tested; none where the run is INVALID and its figures show nothing."""
     if not report.verdict.valid:
         return []
-    words = {condition.id: plain_words(condition) for condition in report.conditions}
+    words = {condition.id: describe_condition(condition) for condition in report.conditions}
     return [
         ClassCases(
             found,
@@ -275,7 +275,7 @@ def curve_charts(report: VerificationReport) -> list[CurveChart]:
         cells = _cells(report, condition)
         if not condition.arms or not any(cell.curve for cell in cells):
             continue
-        words = plain_words(condition)
+        words = describe_condition(condition)
         label = f"Test accuracy along the training of {condition.victim}: {words}. {_told(condition)}"
         drawing = learning_curves(cells, condition.chance or 0.0, label)
         charts.append(CurveChart(condition, words, drawing, condition.adversary == "none" or condition.id in shown))
@@ -341,7 +341,7 @@ def matrices(report: VerificationReport) -> list[Matrices]:
         clean, treated = condition.clean, condition.treated
         drawn = [_matrix(arm, classes, colour, condition) for arm, colour in ((clean, "clean"), (treated, "protected"))]
         if drawn[0] is not None and drawn[1] is not None:
-            found.append(Matrices(condition, plain_words(condition), drawn[0], drawn[1], identity == wanted[0]))
+            found.append(Matrices(condition, describe_condition(condition), drawn[0], drawn[1], identity == wanted[0]))
     return found
 
 
@@ -350,7 +350,7 @@ def _matrix(arm: ArmResult | None, classes: Sequence[str], colour: str, conditio
         return None
     pictures = "clean and protected" if colour == "protected" and condition.metric == "mv" else colour
     label = (
-        f"Confusion matrix, trained on {pictures} pictures by a trainer who {plain_words(condition)}: "
+        f"Confusion matrix, trained on {pictures} pictures by a trainer who {describe_condition(condition)}: "
         f"{_percent(arm.accuracy.estimate)} of the test pictures on the diagonal"
     )
     return confusion_matrix(arm.confusion, classes, colour, label)
@@ -378,7 +378,7 @@ def _class_lines(report: VerificationReport) -> Iterator[tuple[Condition, str, t
         treated = condition.treated
         if treated is None or condition.tier == "relabel" or len(treated.per_class) != len(report.dataset.classes):
             continue
-        yield condition, plain_words(condition), treated.per_class
+        yield condition, describe_condition(condition), treated.per_class
 
 
 Figure = Callable[[StealthFile], "float | None"]
@@ -592,7 +592,7 @@ def _tiers(report: VerificationReport) -> list[dict[str, Any]]:
                 "verdict": tier,
                 "title": EFFORTS[tier.tier],
                 "worst": worst,
-                "case": None if worst is None else plain_words(worst),
+                "case": None if worst is None else describe_condition(worst),
                 "share": None if tier.upper is None else min(1.0, max(0.0, tier.upper)),
             }
         )

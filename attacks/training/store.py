@@ -204,8 +204,8 @@ class ArrayStore:
             labels = deal_labels(labels, labelling.classes, seed=self._seed)
         tested = self._test(adversary, arm if made.tests_by_arm else None)
         known = self._labels(labels), self._labels(labelling.test)
-        few = self._leaked(arm, adversary) if made.leaks else self._few(adversary, labelling)
-        return Inputs(images, known[0], tested, known[1], labelling.classes, *few)
+        known_clean = self._leaked(arm, adversary) if made.leaks else self._clean_subset(adversary, labelling)
+        return Inputs(images, known[0], tested, known[1], labelling.classes, *known_clean)
 
     def digest(self, path: Path) -> str:
         """sha256 of an array's file, which is read for it once."""
@@ -220,16 +220,16 @@ class ArrayStore:
         folder.mkdir(exist_ok=True)
         return folder
 
-    def _few(self, adversary: str, labelling: Labelling) -> tuple[Path | None, Path | None]:
+    def _clean_subset(self, adversary: str, labelling: Labelling) -> tuple[Path | None, Path | None]:
         """The share of the training pictures that the trainer has clean, after the adversary's transform."""
         share = self._adversaries[adversary].clean_share
         if share <= 0:
             return None, None
         rows = np.arange(len(self.labels)) if share >= 1 else np.flatnonzero(~self.covered(1 - share))
-        key = ("few", adversary)
+        key = ("clean subset", adversary)
         if key not in self._made:
             after = self._adversaries[adversary].transform(self.pictures("clean")[rows])
-            self._made[key] = self._save(f"few-{len(self._made)}", after)
+            self._made[key] = self._save(f"clean-subset-{len(self._made)}", after)
         return self._made[key], self._labels(labelling.train[rows])
 
     def _leaked(self, arm: Arm, adversary: str) -> tuple[Path, Path, Path]:
