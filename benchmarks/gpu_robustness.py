@@ -124,7 +124,7 @@ class Cell:
 # ---------------------------------------------------------------------- pictures, made by processes beside the training
 @dataclass(frozen=True)
 class Shown:
-    """The pictures of one arm, as adversaries ask for them (``Material``)."""
+    """The pictures of one arm, as adversaries ask for them (``AttackData``)."""
 
     train: np.ndarray
     test: np.ndarray

@@ -1,6 +1,6 @@
 """What a trainer does to undo the protection: each adversary beside the objective or network it trains."""
 
-from .base import Adversary, Material
+from .base import Adversary
 from .registry import (
     adversary_classes,
     adversary_names,
@@ -12,7 +12,6 @@ from .registry import (
 
 __all__ = [
     "Adversary",
-    "Material",
     "adversary_classes",
     "adversary_names",
     "adversary_origin",

@@ -1,6 +1,6 @@
 """What an adversary is: something a trainer does to undo the protection.
 
-Read in order: what a trainer works on (:class:`Material`), the base class (:class:`Adversary`), and what reads the
+Read in order: what a trainer works on (:class:`AttackData`), the base class (:class:`Adversary`), and what reads the
 parameter behind the colon of a name."""
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ..terms import (
 from .learning import Learner
 
 
-class Material(Protocol):
+class AttackData(Protocol):
     """What a trainer works on, and what is needed to stage it."""
 
     @property
@@ -224,7 +224,7 @@ class Adversary(ABC):
         """Name of the adversary whose trainings it reads for an arm: its own, unless they would be the same."""
         return self.name
 
-    def relabel(self, material: Material) -> Labelling:
+    def relabel(self, material: AttackData) -> Labelling:
         """The labels it trains and tests on; those of the folders, unless it changes them.
 
         Raises:
@@ -233,7 +233,7 @@ class Adversary(ABC):
         """
         return Labelling(material.labels, material.test_labels, len(material.classes))
 
-    def compose(self, arm: Arm, material: Material) -> tuple[Pixels, NDArray[np.int64] | None]:
+    def compose(self, arm: Arm, material: AttackData) -> tuple[Pixels, NDArray[np.int64] | None]:
         """The training pictures of an arm, before :meth:`transform`.
 
         Returns:
@@ -246,7 +246,7 @@ class Adversary(ABC):
             raise ConfigError(f"The adversary {self.prefix!r} does not say how its arm {arm!r} is composed.")
         return material.pictures(arm), None
 
-    def leaked(self, arm: Arm, material: Material) -> tuple[Pixels, Pixels, NDArray[np.int64]]:
+    def leaked(self, arm: Arm, material: AttackData) -> tuple[Pixels, Pixels, NDArray[np.int64]]:
         """Pictures that the trainer has before and after the protection; only looked at where :attr:`leaks` is set.
 
         Returns:
@@ -254,7 +254,7 @@ class Adversary(ABC):
         """
         raise ConfigError(f"The adversary {self.prefix!r} does not say which pairs leaked.")
 
-    def compose_test(self, arm: Arm, material: Material) -> Pixels:
+    def compose_test(self, arm: Arm, material: AttackData) -> Pixels:
         """The test pictures, before :meth:`transform`; only looked at where :attr:`tests_by_arm` is set.
 
         Returns:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from ...errors import LabelError
 from ...surrogates import TrainingResult, epoch_order, own_randomness
 from ..terms import Arm, Labelling, Pixels
-from .base import Adversary, Material, real_number, whole_number
+from .base import Adversary, AttackData, real_number, whole_number
 from .learning import Learner, PlainTraining, TrainingJob
 
 FIT_LENGTH, MAX_FIT_STEPS = 1.5, 6000
@@ -480,7 +480,7 @@ class LeakedPairs(Adversary):
     def learner(self) -> Learner:
         return PairedPurification()
 
-    def relabel(self, material: Material) -> Labelling:
+    def relabel(self, material: AttackData) -> Labelling:
         total = len(material.labels)
         if total < 2 * self.count:
             raise LabelError(
@@ -495,12 +495,12 @@ class LeakedPairs(Adversary):
             material.labels, material.test_labels, len(material.classes), f"{int(chosen.sum())} pairs, {how}"
         )
 
-    def compose(self, arm: Arm, material: Material) -> tuple[Pixels, NDArray[np.int64] | None]:
+    def compose(self, arm: Arm, material: AttackData) -> tuple[Pixels, NDArray[np.int64] | None]:
         images, _ = super().compose(arm, material)
         rows = np.flatnonzero(~self._chosen(material))
         return images[rows], rows
 
-    def leaked(self, arm: Arm, material: Material) -> tuple[Pixels, Pixels, NDArray[np.int64]]:
+    def leaked(self, arm: Arm, material: AttackData) -> tuple[Pixels, Pixels, NDArray[np.int64]]:
         rows = np.flatnonzero(self._chosen(material))
         before = material.pictures("clean")[rows]
         after = super().compose(arm, material)[0][rows]
@@ -509,6 +509,6 @@ class LeakedPairs(Adversary):
             after = after if made is None else made
         return before, after, material.labels[rows]
 
-    def _chosen(self, material: Material) -> NDArray[np.bool_]:
+    def _chosen(self, material: AttackData) -> NDArray[np.bool_]:
         """Which training pictures the pairs are, ``[N]``."""
         return material.covered(self.count / len(material.labels))

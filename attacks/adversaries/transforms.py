@@ -18,7 +18,7 @@ from ...records.processes import available_cpus
 from ...records.threads import ordered_map
 from ...surrogates.arithmetic import one_thread
 from ..terms import Arm, Pixels
-from .base import Adversary, Material, one_of, real_number, whole_number
+from .base import Adversary, AttackData, one_of, real_number, whole_number
 
 BLOCK = 256
 """Pictures of 32 px that are changed at once; of larger pictures as many as have no more pixels."""
@@ -505,14 +505,14 @@ class OrthogonalProjection(Adversary):
     def phrase(self) -> str:
         return "a trainer who projects linear patterns out first"
 
-    def compose(self, arm: Arm, material: Material) -> tuple[Pixels, NDArray[np.int64] | None]:
+    def compose(self, arm: Arm, material: AttackData) -> tuple[Pixels, NDArray[np.int64] | None]:
         images, rows = super().compose(arm, material)
         return self._project(images, arm, material), rows
 
-    def compose_test(self, arm: Arm, material: Material) -> Pixels:
+    def compose_test(self, arm: Arm, material: AttackData) -> Pixels:
         return self._project(material.pictures("test"), arm, material)
 
-    def _project(self, images: Pixels, arm: Arm, material: Material) -> Pixels:
+    def _project(self, images: Pixels, arm: Arm, material: AttackData) -> Pixels:
         from threadpoolctl import threadpool_limits
 
         trained, _ = super().compose(arm, material)

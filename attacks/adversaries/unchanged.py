@@ -12,7 +12,7 @@ from ...records.places import read_regular
 from ...records.text import parse_toml, read_json
 from ...surrogates.freezing import fit_kmeans, normalised
 from ..terms import Arm, Labelling, Pixels
-from .base import Adversary, Material, whole_number
+from .base import Adversary, AttackData, whole_number
 
 
 class NoAdversary(Adversary):
@@ -114,7 +114,7 @@ class Mix(Adversary):
     def trained_by(self, arm: Arm) -> str:
         return "none" if arm == "clean" else self.name
 
-    def compose(self, arm: Arm, material: Material) -> tuple[Pixels, NDArray[np.int64] | None]:
+    def compose(self, arm: Arm, material: AttackData) -> tuple[Pixels, NDArray[np.int64] | None]:
         covered = material.covered(self.share)
         clean = material.pictures("clean")
         if arm == "part":
@@ -153,7 +153,7 @@ class Superclass(Adversary):
     def phrase(self) -> str:
         return "a trainer who merges the classes into larger ones"
 
-    def relabel(self, material: Material) -> Labelling:
+    def relabel(self, material: AttackData) -> Labelling:
         unmapped = [name for name in material.classes if name not in self.superclass_of]
         if unmapped:
             raise LabelError(f"{self.path} has no superclass for {', '.join(unmapped)}. Add a line for each.")
@@ -176,7 +176,7 @@ def _read(path: Path) -> dict[str, str]:
     return {name: str(value) for name, value in content.items()}
 
 
-def merge_classes(material: Material, table: np.ndarray, names: list[str]) -> Labelling:
+def merge_classes(material: AttackData, table: np.ndarray, names: list[str]) -> Labelling:
     """The labelling by a table class -> group."""
     members = [[c for c, group in zip(material.classes, table, strict=True) if group == g] for g in range(len(names))]
     detail = "; ".join(f"{name}: {', '.join(inside)}" for name, inside in zip(names, members, strict=True))
@@ -209,7 +209,7 @@ class Regroup(Adversary):
     def phrase(self) -> str:
         return f"a trainer who regroups the classes into {self.groups}"
 
-    def relabel(self, material: Material) -> Labelling:
+    def relabel(self, material: AttackData) -> Labelling:
         count = len(material.classes)
         if count <= self.groups:
             raise LabelError(f"{self.name} needs more than {self.groups} classes to regroup, and there are {count}.")
@@ -253,7 +253,7 @@ class Finer(Adversary):
     def phrase(self) -> str:
         return f"a trainer who splits each class into {self.parts}"
 
-    def relabel(self, material: Material) -> Labelling:
+    def relabel(self, material: AttackData) -> Labelling:
         try:
             train, test = material.features("clean", FEATURE_NETWORK), material.features("test", FEATURE_NETWORK)
             what = f"features of {FEATURE_NETWORK}"

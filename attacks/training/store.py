@@ -102,7 +102,7 @@ class ArrayStore:
         self._noise: Pixels | None = None
         self._again: dict[bytes, tuple[Pixels | None, str]] = {}
 
-    # What adversaries may look at (see adversaries.Material).
+    # What adversaries may look at (see adversaries.base.AttackData).
 
     @property
     def labels(self) -> NDArray[np.int64]:
