@@ -27,6 +27,7 @@ from ..request import (
     check_source,
     check_write,
 )
+from ..request.checks import linked_pictures
 from ..request.config import ApplyKeywords, ProtectKeywords
 from ..request.places import place_of_records
 from ..textures import TextureBank
@@ -144,9 +145,8 @@ def apply_folder(
     with problems.collecting():
         if scan is not None and loaded is not None:
             class_name = _class_for(scan, loaded, config.class_name)
-    linked = (entry.path for entry in scan.entries) if scan is not None and config.follow_links else ()
     records = place_of_records(output, config.records, resume=config.resume)
-    place = check_write(source, records, problems, create=True, linked=linked)
+    place = check_write(source, records, problems, create=True, linked=linked_pictures(scan, config))
     problems.raise_all()
     if scan is None or loaded is None:  # a problem was noted whenever one is missing
         raise ConfigError("The request could not be checked.")
@@ -175,8 +175,6 @@ def apply_folder(
         options=config,
         settings=settings,
         seed=loaded.seed,
-        workers=config.threads,
-        strict=config.strict,
         warnings=[*scan.notes, *config.warnings()],
         progress=progress or silent,
         stop=stop or StopRequest(),
@@ -355,8 +353,7 @@ def protect_folder(
     request = check_fit(scan, config, problems)
     records = place_of_records(output, config.records, resume=config.resume)
     check_bank_place(config.bank, source, output, problems, records=records)
-    linked = (entry.path for entry in scan.entries) if scan is not None and config.follow_links else ()
-    place = check_write(source, records, problems, create=not config.dry_run, linked=linked)
+    place = check_write(source, records, problems, create=not config.dry_run, linked=linked_pictures(scan, config))
     problems.raise_all()
     if request is None:  # the check notes a problem whenever it gives none
         raise ConfigError("The request could not be checked.")
@@ -373,8 +370,6 @@ def protect_folder(
         options=config,
         settings={**request.settings, **config.settings()},
         seed=request.method.seed,
-        workers=config.threads,
-        strict=config.strict,
         warnings=[*request.warnings, *config.warnings()],
         progress=progress or silent,
         stop=stop or StopRequest(),

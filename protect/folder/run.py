@@ -63,8 +63,6 @@ class FolderRun:
     options: WriteConfig
     settings: dict[str, Any]
     seed: int
-    workers: int
-    strict: bool
     warnings: list[str]
     progress: ProgressCallback
     stop: StopRequest
@@ -88,7 +86,7 @@ class FolderRun:
         if fitted is None:
             dataset, records = read_inputs(
                 request,
-                workers=self.workers,
+                workers=self.options.threads,
                 max_pixels=self.options.max_pixels,
                 limit=self.options.max_seconds_per_file,
                 progress=self.progress,
@@ -167,7 +165,7 @@ class FolderRun:
     def _hashed(self) -> Sequence[InputRecord]:
         records = hash_inputs(
             self.scan,
-            workers=self.workers,
+            workers=self.options.threads,
             stop=self.stop,
             progress=self.progress,
             limit=self.options.max_seconds_per_file,
@@ -204,7 +202,7 @@ class FolderRun:
         if run_file is None:
             raise ResumeError(f"{self.output} holds no finished run.")
         self._unchanged(session)
-        session.check_outputs(workers=self.workers, stop=self.stop, progress=self.progress)
+        session.check_outputs(workers=self.options.threads, stop=self.stop, progress=self.progress)
         if keep is not None and not (keep.exists() and sha256_file(keep) == run_file.bank_sha256):
             raise ResumeError(
                 f"{self.output} is finished and its bank was not kept in {keep}; it cannot be written any more. "
@@ -226,7 +224,7 @@ class FolderRun:
         self, session: Session, records: Sequence[InputRecord], fitted: FittedBank, keep: Path | None
     ) -> RunSummary:
         session.check_foreign(planned=lambda: Names(self._outputs(records)))
-        session.check_outputs(workers=self.workers, stop=self.stop, progress=self.progress)
+        session.check_outputs(workers=self.options.threads, stop=self.stop, progress=self.progress)
         jobs = make_jobs(self.scan.root, self._mine(records), self._names)
         total = sum(1 for _ in self._mine(records))
         tally = Tally(self._epsilon)
@@ -257,7 +255,7 @@ class FolderRun:
         results = patient_map(
             writer,
             jobs,
-            workers=self.workers,
+            workers=self.options.threads,
             stop=self.stop,
             patience=patience_with(self.progress, self.options.max_seconds_per_file),
             late=writer.late,
@@ -362,7 +360,7 @@ class FolderRun:
             warnings=list(warnings),
             already_done=already_done,
             resumed_rows=resumed,
-            strict=self.strict,
+            strict=self.options.strict,
         )
 
 

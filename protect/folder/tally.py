@@ -21,7 +21,7 @@ from ...records.manifest import ManifestRow, all_statuses
 from ...records.on_disk import Table
 from ...records.run_file import Quantiles, Stealth
 from ...records.text import counted, some
-from .writing import UNMARKED
+from .writing import UNMARKED, tell_unmarked
 
 #: Share of the budget that the root mean square of a change must reach, or the picture is called hardly protected.
 FAINT: Final = 1 / 8
@@ -100,16 +100,8 @@ class Tally:
                 f"gray, transparent, black or white: {self._faint}. A trainer learns from them nearly as from the "
                 "originals."
             )
-        return [*told, *_losses(self.figures.of("kept")), *self._unmarked()]
-
-    def _unmarked(self) -> list[str]:
-        if not self._bare.count:
-            return []
-        formats = " and ".join(sorted(self._bare_formats))
-        return [
-            f"{counted(self._bare.count, 'copy bears', 'copies bear')} no mark, since {formats} files hold none: "
-            f"{self._bare.first}. Convert them to PNG first to have them marked."
-        ]
+        unmarked = tell_unmarked(self._bare.count, self._bare.first, self._bare_formats)
+        return [*told, *_losses(self.figures.of("kept")), *unmarked]
 
 
 class _Named:
@@ -126,7 +118,7 @@ class _Named:
 
     @property
     def first(self) -> str:
-        return some(self._names, 1)
+        return self._names[0] if self._names else ""
 
     def __str__(self) -> str:
         return some(self._names, total=self.count)

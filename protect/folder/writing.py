@@ -41,7 +41,7 @@ from ...records.manifest import ManifestRow
 from ...records.on_disk import Names, Table, as_blob
 from ...records.places import StillThere, read_regular
 from ...records.run_state import InputRecord, Journal
-from ...records.text import some_counted
+from ...records.text import counted, some, some_counted
 from ...records.threads import Attempt
 from .inputs import Job, NoiseStore
 
@@ -412,6 +412,24 @@ def _opacity(picture: Picture) -> np.ndarray:
 
 
 _URL: Final = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+
+
+def tell_unmarked(count: int, first: str, formats: Iterable[str]) -> list[str]:
+    """What to say of copies whose files hold no mark, if there are any.
+
+    Args:
+        count: how many.
+        first: one of them.
+        formats: of their files.
+    """
+    if not count:
+        return []
+    return [
+        f"{counted(count, 'copy bears', 'copies bear')} no mark, since {' and '.join(sorted(formats))} files hold "
+        f"none: {some([first], 1, total=count)}. Convert them to PNG first to have them marked."
+    ]
+
+
 _SHOWN: Final = 5
 _AS_IT_IS: Final = "copied as it is, the names of pictures in it too, since it cannot be understood"
 

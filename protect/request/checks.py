@@ -29,7 +29,7 @@ from ...records.run_state import StateFiles
 from ...records.secrets import new_secret
 from ...records.stores import as_url, is_url, masked
 from ...records.text import counted, some
-from .config import FitConfig, ShareConfig
+from .config import FitConfig, ReadConfig, ShareConfig
 from .places import (
     OUTPUT,
     RECORDS,
@@ -118,6 +118,11 @@ def _no_pictures(scan: FolderScan) -> FolderError:
         "Put pictures there (PNG, JPEG, WebP, TIFF, BMP, AVIF, HEIC, ...), "
         "one folder for each class."
     )
+
+
+def linked_pictures(scan: FolderScan | None, config: ReadConfig) -> Iterable[Path]:
+    """The pictures that links in SRC may lead to: none where links are not followed."""
+    return (entry.path for entry in scan.entries) if scan is not None and config.follow_links else ()
 
 
 def check_write(

@@ -28,7 +28,7 @@ from ...records.run_state import explain_settings
 from ...records.stores import LocalStore, Store
 from ...records.text import counted, some
 from ...records.threads import ordered_map
-from ..folder.writing import UNMARKED
+from ..folder.writing import UNMARKED, tell_unmarked
 from ..request.places import check_writable
 from .cluster import Here, done_by_cluster
 from .pictures import LABEL_MAP
@@ -337,15 +337,6 @@ class StreamRunner:
             "their folder."
         ]
 
-    def _tell_bare(self) -> list[str]:
-        if not self.bare.count:
-            return []
-        formats = " and ".join(sorted(self.bare.formats))
-        return [
-            f"{counted(self.bare.count, 'copy bears', 'copies bear')} no mark, since {formats} files hold none: "
-            f"{self.bare.first}{', ...' if self.bare.count > 1 else ''}. Convert them to PNG first to have them marked."
-        ]
-
     def _run_file(self, *, finished: bool, tally: Tally) -> StreamRun:
         return StreamRun(
             kind=self.source.kind,
@@ -366,7 +357,8 @@ class StreamRunner:
         )
 
     def _finish(self, resumed: int, protected: int) -> StreamSummary:
-        self.warnings += [*self.config.warnings(), *self._tell_maps(), *self._tell_bare()]
+        unmarked = tell_unmarked(self.bare.count, self.bare.first, self.bare.formats)
+        self.warnings += [*self.config.warnings(), *self._tell_maps(), *unmarked]
         self.records.replace(_RUN, self._run_file(finished=True, tally=self.tally).to_bytes())
         seconds = time.perf_counter() - self.started
         return StreamSummary(

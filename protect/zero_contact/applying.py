@@ -29,6 +29,7 @@ from ..folder.inputs import hash_inputs
 from ..folder.report import RunSummary
 from ..folder.run import FolderRun
 from ..request import check_source, check_write
+from ..request.checks import linked_pictures
 from ..request.places import place_of_records
 from ..request.text_config import ApplyBundleConfig, ApplyBundleKeywords
 from .bundle import NoiseBundle
@@ -246,9 +247,8 @@ def apply_bundle(
             loaded.verify(known, max_epsilon=config.max_epsilon, progress=tell)
             if loaded.info.epsilon_levels * config.strength < 1:
                 raise ConfigError("Less than one of 255 levels would be left of the noise: nothing. Raise --strength.")
-    linked = (entry.path for entry in scan.entries) if scan is not None and config.follow_links else ()
     records = place_of_records(out, config.records, resume=config.resume)
-    place = check_write(images, records, problems, create=not config.dry_run, linked=linked)
+    place = check_write(images, records, problems, create=not config.dry_run, linked=linked_pictures(scan, config))
     problems.raise_all()
     if scan is None or known is None or loaded is None:  # a problem was noted whenever one is missing
         raise ConfigError("The request could not be checked.")
@@ -265,8 +265,6 @@ def apply_bundle(
         options=config,
         settings={**_settings(noise, fit), **config.settings()},
         seed=0,  # those that count are secret, and the bundle's maker has them
-        workers=config.threads,
-        strict=config.strict,
         warnings=[*scan.notes, *config.warnings()],
         progress=tell,
         stop=stop,
