@@ -184,6 +184,40 @@ def test_time_left_is_right_from_the_first_training_on(
         assert executor.now / 1.6 <= now / share <= 1.6 * executor.now, (now, share, result.dropped)
 
 
+class Hastening(FakeExecutor):
+    """The first three trainings take 70 seconds, the others 55."""
+
+    def run(self, function: object, tasks: list[CellTask]) -> Iterator[tuple[int, CellResult]]:
+        self.batches.append([])
+        for position, item in enumerate(tasks):
+            seconds = 70.0 if sum(map(len, self.batches)) < 3 else 55.0
+            self.batches[-1].append(item.cell)
+            self.now += seconds
+            yield position, replace(fake_result(item.cell), seconds=seconds)
+
+
+def test_the_bar_does_not_stand_at_its_end_while_a_condition_runs_that_was_thought_left_out(
+    tmp_path: Path, data: VerificationData
+) -> None:
+    told: list[tuple[float, float]] = []
+    executor = Hastening()
+    result = run_grid(
+        plan_of(data, max_minutes=11.4),  # 7 and 4 trainings: 770 seconds by the first, 650 in the end
+        store_in(tmp_path, data),
+        {"small-cnn": TINY, "convmixer": TINY},
+        ADVERSARIES,
+        executor,  # type: ignore[arg-type]
+        device="cpu",
+        step=lambda stage, share, total, message: told.append((executor.now, share)) if stage == "verify" else None,
+        clock=lambda: executor.now,
+    )
+    assert [len(batch) for batch in executor.batches if batch] == [7, 4]
+    assert "small-cnn/grayscale" in result.dropped
+    end = executor.now
+    for now, share in told[1:-1]:
+        assert (end - now) / 2 <= now / share - now <= 2 * (end - now) or end == now, (now, share)
+
+
 @pytest.mark.parametrize(
     ("minutes", "kept"),
     [
