@@ -185,7 +185,7 @@ class Writable:
 
     def grey_in_greys(self, delta: Tensor) -> Tensor:
         """The same perturbations with equal channels for the pictures that have no colour."""
-        if not bool(self.grey.any()):
+        if self.grey.device.type == "cpu" and not bool(self.grey.any()):  # to ask would make a device wait
             return delta
         level = delta.mean(dim=1, keepdim=True).expand_as(delta)
         return torch.where(self.grey.view(-1, 1, 1, 1), level, delta)
@@ -414,8 +414,8 @@ class ImageSet:
         """The sub-set at these positions, in this order."""
         index = torch.as_tensor(indices, dtype=torch.int64)
         return ImageSet(
-            images=self.images[index],
-            labels=None if self.labels is None else self.labels[index],
+            images=self.images[index.to(self.images.device)],
+            labels=None if self.labels is None else self.labels[index.to(self.labels.device)],
             classes=self.classes,
             keys=tuple(self.keys[i] for i in index.tolist()),
             native_size=self.native_size,

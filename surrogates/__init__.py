@@ -5,11 +5,13 @@ from .arithmetic import (
     Precision,
     add_rows,
     choose_precision,
+    fused,
+    generator_on,
     now,
     own_randomness,
     resolve_device,
     supports_bf16,
-    uniform,
+    transfer,
 )
 from .base import Surrogate, class_losses, class_scores
 from .clip import ClipSurrogate
@@ -59,6 +61,8 @@ __all__ = [
     "crop_flip",
     "draw_crops",
     "epoch_order",
+    "fused",
+    "generator_on",
     "load_state",
     "now",
     "own_randomness",
@@ -73,5 +77,5 @@ __all__ = [
     "surrogate_spec",
     "take_batch",
     "train_classifier",
-    "uniform",
+    "transfer",
 ]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -47,16 +47,36 @@ def own_randomness(seed: int, device: torch.device | str = "cpu") -> Iterator[No
                 torch.mps.set_rng_state(before)
 
 
-def uniform(shape: Sequence[int], generator: torch.Generator, device: torch.device) -> Tensor:
-    """Numbers in [0, 1) on ``device``, of a generator that may live on the CPU.
+def device_generator(device: torch.device | str, seed: int) -> torch.Generator:
+    """A seeded generator on this device. All that are not on the CPU are made here."""
+    return torch.Generator(device).manual_seed(seed)
 
-    On a GPU the CPU draws a seed and the device the numbers: a number for each value of a batch takes a CPU longer
-    than the step takes the GPU, and the copy would make the device wait.
+
+def generator_on(device: torch.device, generator: torch.Generator) -> torch.Generator:
+    """What draws numbers on ``device``, of a generator that lives on the CPU.
+
+    On a CPU it is the generator itself. Elsewhere the CPU draws a seed and the device the numbers: those of a batch
+    that are drawn on a CPU have to be copied, and a copy makes the device wait. A generator that is on the device
+    already is handed back.
     """
-    if generator.device.type == "cpu" and device.type != "cpu":
-        seed = int(torch.randint(2**62, (), generator=generator))
-        generator = torch.Generator(device).manual_seed(seed)
-    return torch.rand(*shape, generator=generator, device=generator.device).to(device)
+    if generator.device.type == device.type:
+        return generator
+    return device_generator(device, int(torch.randint(2**62, (), generator=generator)))
+
+
+def transfer(tensor: Tensor, device: torch.device) -> Tensor:
+    """``tensor`` on ``device``; to a CUDA device through pinned memory, which lets neither side wait for the other.
+
+    A plain copy waits until the device has done all that it was given before.
+    """
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def fused(parameters: Iterable[Tensor]) -> bool | None:
+    """What torch's optimisers take as ``fused``: one kernel a step on CUDA, and elsewhere torch's own choice."""
+    return True if all(parameter.device.type == "cuda" for parameter in parameters) else None
 
 
 def add_rows(total: Tensor, index: Tensor, rows: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .arithmetic import Precision, choose_precision, now, own_randomness
+from .arithmetic import Precision, choose_precision, fused, now, own_randomness, transfer
 
 Crops = tuple[Tensor, Tensor, Tensor]
 """Row offsets int64 [B], column offsets int64 [B], flips bool [B]."""
@@ -30,7 +30,7 @@ def pad_images(images: Tensor, padding: int) -> Tensor:
     if not images.is_floating_point():  # reflection is a copy: do it by indexing, which needs no float detour
         side = images.shape[-1]
         index = torch.arange(-padding, side + padding).abs()
-        index = torch.where(index >= side, 2 * (side - 1) - index, index).to(images.device)
+        index = transfer(torch.where(index >= side, 2 * (side - 1) - index, index), images.device)
         return images[:, :, index][:, :, :, index]
     return F.pad(images, (padding, padding, padding, padding), mode="reflect")
 
@@ -45,7 +45,7 @@ def draw_crops(count: int, padding: int, flip: bool, generator: torch.Generator)
 
 def crop_flip(padded: Tensor, index: Tensor, crops: Crops, side: int) -> Tensor:
     """The crops ``[B, 3, side, side]`` of ``padded[index]``; one gather, any dtype, differentiable in ``padded``."""
-    rows, cols, flips = (part.to(padded.device) for part in crops)
+    rows, cols, flips = (transfer(part, padded.device) for part in crops)
     span = torch.arange(side, device=padded.device)
     row_index = rows[:, None] + span
     col_span = torch.where(flips[:, None], span.flip(0), span)
@@ -66,7 +66,8 @@ Objective = Callable[[nn.Module, Tensor, Tensor, torch.Generator, float], tuple[
 
 ``batch`` is float ``[B, 3, R, R]`` in [0, 1], cropped and flipped; ``labels`` int64 ``[B]``; ``loss`` a scalar;
 ``logits`` ``[B, K]`` only count the training accuracy of the curve. The generator lives on the CPU and is its only
-randomness; ``progress`` is the share of the steps done, in [0, 1).
+randomness: what is drawn for a batch on a GPU is drawn there, by :func:`generator_on`, and nothing of a step is asked
+of the device. ``progress`` is the share of the steps done, in [0, 1).
 """
 
 
@@ -178,11 +179,12 @@ def epoch_order(count: int, batch_size: int, generator: torch.Generator) -> list
 def _optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     parameters = [p for p in model.parameters() if p.requires_grad]
     if recipe.optimiser == "adamw":
-        return torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay)
+        return torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=fused(parameters))
     nesterov = recipe.momentum > 0
     return torch.optim.SGD(
-        parameters, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, nesterov=nesterov
-    )
+        parameters, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, nesterov=nesterov,
+        fused=fused(parameters),
+    )  # fmt: skip
 
 
 def _lr_factor(step: int, recipe: Recipe) -> float:
@@ -199,14 +201,14 @@ def _epochs(
 ) -> Iterator[tuple[Tensor, Crops]]:
     """Positions and crops of one batch after the other, for ever.
 
-    Drawn on the CPU and moved an epoch at a time: each copy makes a GPU wait until its queue is empty.
+    Drawn on the CPU, so that every device trains on the same ones, and moved an epoch at a time.
     """
     while True:
         batches = epoch_order(count, recipe.batch_size, generator)
         drawn = [draw_crops(len(batch), padding, recipe.flip, generator) for batch in batches]
         sizes = [len(batch) for batch in batches]
         index, rows, cols, flips = (
-            torch.cat(parts).to(device).split(sizes) for parts in (batches, *zip(*drawn, strict=True))
+            transfer(torch.cat(parts), device).split(sizes) for parts in (batches, *zip(*drawn, strict=True))
         )
         yield from zip(index, zip(rows, cols, flips, strict=True), strict=True)
 

@@ -6,13 +6,25 @@ import hashlib
 import importlib
 import importlib.util
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
+
+if TYPE_CHECKING:
+    from .fake_device import FakeDevice
+
+
+@pytest.fixture
+def gpu() -> Iterator[FakeDevice]:
+    """A machine with a CUDA device that refuses what is on the CPU and counts what makes the host wait."""
+    from .fake_device import fake_cuda
+
+    with fake_cuda() as device:
+        yield device
 
 
 class FakeSource:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...surrogates.arithmetic import seeded
+from ...surrogates.arithmetic import generator_on, seeded
 from .base import Adversary, check_kornia, one_of, real_number
 from .learning import Learner, PlainTraining
 
@@ -36,9 +37,9 @@ def boxes(rows: Tensor, columns: Tensor, sides: Tensor, side: int) -> Tensor:
     return (inside(rows)[:, :, None] & inside(columns)[:, None, :])[:, None]
 
 
-def _centres(count: int, side: int, generator: torch.Generator, device: torch.device) -> tuple[Tensor, Tensor]:
-    rows, columns = torch.randint(side, (2, count), generator=generator)
-    return rows.to(device), columns.to(device)
+def _centres(count: int, side: int, draw: torch.Generator) -> tuple[Tensor, Tensor]:
+    rows, columns = torch.randint(side, (2, count), generator=draw, device=draw.device)
+    return rows, columns
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class CutoutObjective:
     ) -> tuple[Tensor, Tensor]:
         """See :data:`bitterant.surrogates.Objective`."""
         side = batch.shape[-1]
-        rows, columns = _centres(len(batch), side, generator, batch.device)
+        rows, columns = _centres(len(batch), side, generator_on(batch.device, generator))
         sides = torch.full_like(rows, max(1, round(self.share * side)))
         logits = model(batch.masked_fill(boxes(rows, columns, sides, side), 0.0)).float()
         return F.cross_entropy(logits, target), logits
@@ -109,8 +110,9 @@ class MixupObjective:
         self, model: nn.Module, batch: Tensor, target: Tensor, generator: torch.Generator, progress: float = 0.0
     ) -> tuple[Tensor, Tensor]:
         """See :data:`bitterant.surrogates.Objective`."""
-        weight = torch.rand(len(batch), generator=generator).to(batch.device)
-        order = torch.randperm(len(batch), generator=generator).to(batch.device)
+        draw = generator_on(batch.device, generator)
+        weight = torch.rand(len(batch), generator=draw, device=draw.device)
+        order = torch.randperm(len(batch), generator=draw, device=draw.device)
         blended = torch.lerp(batch[order], batch, weight[:, None, None, None])
         logits = model(blended.contiguous(memory_format=torch.channels_last)).float()
         return _mixed_loss(logits, target, target[order], weight), logits
@@ -140,11 +142,11 @@ class CutMixObjective:
         self, model: nn.Module, batch: Tensor, target: Tensor, generator: torch.Generator, progress: float = 0.0
     ) -> tuple[Tensor, Tensor]:
         """See :data:`bitterant.surrogates.Objective`."""
-        side = batch.shape[-1]
-        kept = torch.rand(len(batch), generator=generator)
-        sides = ((1 - kept).sqrt() * side).long().to(batch.device)
-        rows, columns = _centres(len(batch), side, generator, batch.device)
-        order = torch.randperm(len(batch), generator=generator).to(batch.device)
+        side, draw = batch.shape[-1], generator_on(batch.device, generator)
+        kept = torch.rand(len(batch), generator=draw, device=draw.device)
+        sides = ((1 - kept).sqrt() * side).long()
+        rows, columns = _centres(len(batch), side, draw)
+        order = torch.randperm(len(batch), generator=draw, device=draw.device)
         box = boxes(rows, columns, sides, side)
         weight = 1 - box.float().mean(dim=(1, 2, 3))  # what is left after cutting off, not what was drawn
         pasted = torch.where(box, batch[order], batch).contiguous(memory_format=torch.channels_last)
@@ -181,7 +183,7 @@ def rotated(batch: Tensor, degrees: Tensor) -> Tensor:
     Args:
         degrees: one angle a picture, float ``[B]``.
     """
-    angles = degrees.to(batch.device) * (math.pi / 180)
+    angles = degrees * (math.pi / 180)
     cosine, sine, zero = angles.cos(), angles.sin(), torch.zeros_like(angles)
     return _sampled(batch, [cosine, -sine, zero], [sine, cosine, zero])
 
@@ -200,7 +202,8 @@ class RotateObjective:
         self, model: nn.Module, batch: Tensor, target: Tensor, generator: torch.Generator, progress: float = 0.0
     ) -> tuple[Tensor, Tensor]:
         """See :data:`bitterant.surrogates.Objective`."""
-        angles = self.degrees * (2 * torch.rand(len(batch), generator=generator) - 1)
+        draw = generator_on(batch.device, generator)
+        angles = self.degrees * (2 * torch.rand(len(batch), generator=draw, device=draw.device) - 1)
         logits = model(rotated(batch, angles).contiguous(memory_format=torch.channels_last)).float()
         return F.cross_entropy(logits, target), logits
 
@@ -243,7 +246,8 @@ def resized_crops(batch: Tensor, least: float, generator: torch.Generator) -> Te
     would be longer than the picture's is that of the picture, and the area smaller, but not below 0.75; torchvision
     draws anew.
     """
-    draws = torch.rand(4, len(batch), generator=generator).to(batch.device)
+    draw = generator_on(batch.device, generator)
+    draws = torch.rand(4, len(batch), generator=draw, device=draw.device)
     area = least + (1 - least) * draws[0]
     ratio = ((2 * draws[1] - 1) * math.log(4 / 3)).exp()
     width, height = (area * ratio).sqrt().clamp(max=1.0), (area / ratio).sqrt().clamp(max=1.0)
@@ -307,11 +311,73 @@ class ResizedCrop(Adversary):
 TRIVIAL_AUGMENT_GROUP = 8
 
 
-@lru_cache(maxsize=1)
-def _trivial_augment_wide() -> TrivialAugmentWide:
+@lru_cache(maxsize=2)
+def _trivial_augment_wide(host: bool) -> TrivialAugmentWide:
+    """Torchvision's on the host. On a device its warps and its sharpening copy a few numbers there in every call, which
+    makes the device wait: there they are done here, with the numbers in the kernels' arguments."""
     from torchvision.transforms.v2 import TrivialAugmentWide
 
-    return TrivialAugmentWide()
+    if host:
+        return TrivialAugmentWide()
+
+    class OnDevice(TrivialAugmentWide):
+        def _apply_image_or_video_transform(
+            self, image: Any, transform_id: str, magnitude: float, interpolation: Any, fill: Any
+        ) -> Any:
+            if transform_id in _WARPS:
+                return warped(image, *_WARPS[transform_id](magnitude))
+            if transform_id == "Sharpness":
+                return sharpened(image, 1.0 + magnitude)
+            return super()._apply_image_or_video_transform(image, transform_id, magnitude, interpolation, fill)
+
+    return OnDevice()
+
+
+Row = tuple[float, float, float]
+"""Of an affine map: factors of x and of y in px from the middle of the picture, and a shift in px."""
+
+
+def _turn(degrees: float) -> tuple[Row, Row, bool]:
+    cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    return (cosine, -sine, 0.0), (sine, cosine, 0.0), True
+
+
+_WARPS: dict[str, Callable[[float], tuple[Row, Row, bool]]] = {
+    "ShearX": lambda slope: ((1.0, slope, 0.0), (0.0, 1.0, 0.0), False),
+    "ShearY": lambda slope: ((1.0, 0.0, 0.0), (slope, 1.0, 0.0), False),
+    "TranslateX": lambda pixels: ((1.0, 0.0, -float(int(pixels))), (0.0, 1.0, 0.0), True),
+    "TranslateY": lambda pixels: ((1.0, 0.0, 0.0), (0.0, 1.0, -float(int(pixels))), True),
+    "Rotate": _turn,
+}
+"""Where each place of the result is looked up, and whether places count from the middle or from the upper left corner,
+which torchvision's shears leave where it is."""
+
+
+def warped(levels: Tensor, across: Row, down: Row, centred: bool = True) -> Tensor:
+    """Pictures uint8 ``[B, 3, R, R]`` through one affine map, nearest pixels, black outside, as torchvision has it."""
+    side = levels.shape[-1]
+    middle = (side - 1) / 2
+    places = torch.arange(side, device=levels.device) - middle
+    offset = 0.0 if centred else side / 2  # of the fixed point
+    x, y = (places + offset)[None, :], (places + offset)[:, None]
+    found = [row[0] * x + row[1] * y + (row[2] - offset) for row in (across, down)]
+    grid = torch.stack(torch.broadcast_tensors(*found), dim=-1) / (side / 2)
+    result = F.grid_sample(
+        levels.float(), grid.expand(len(levels), -1, -1, -1), mode="nearest", padding_mode="zeros", align_corners=False
+    )
+    return result.round_().to(torch.uint8)
+
+
+def sharpened(levels: Tensor, factor: float) -> Tensor:
+    """Pictures uint8 ``[B, 3, R, R]`` blended with, or away from, their 3 x 3 means, in which the middle counts five
+    times; the border stays. As torchvision has it."""
+    if levels.shape[-1] <= 2:
+        return levels
+    result = levels.float()
+    inside = result[..., 1:-1, 1:-1]
+    blurred = (F.avg_pool2d(result, 3, stride=1) * (9 / 13) + inside * (4 / 13)).round_()
+    inside.add_(blurred.sub_(inside), alpha=1.0 - factor)
+    return result.clamp_(0, 255).to(torch.uint8)
 
 
 @torch.no_grad()
@@ -322,7 +388,8 @@ def trivial_augment(batch: Tensor, generator: torch.Generator) -> Tensor:
     """
     levels = batch.mul(255.0).round().clamp(0, 255).to(torch.uint8)
     with seeded(generator, batch.device):
-        levels = torch.cat([_trivial_augment_wide()(group) for group in levels.split(TRIVIAL_AUGMENT_GROUP)])
+        change = _trivial_augment_wide(batch.device.type == "cpu")
+        levels = torch.cat([change(group) for group in levels.split(TRIVIAL_AUGMENT_GROUP)])
     return levels.float().mul_(1.0 / 255.0).contiguous(memory_format=torch.channels_last)
 
 
@@ -357,9 +424,13 @@ class TrivialAugment(Adversary):
 UERASER_JPEG_QUALITY = 10.0
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=1)
 def _ueraser_colours() -> nn.Module:
-    """The settings of the authors' code (lafeat/ueraser)."""
+    """The settings of the authors' code (lafeat/ueraser).
+
+    kornia draws on the CPU, and copies without waiting. Told to draw on a GPU it copies its kernels there in each step,
+    and waits.
+    """
     import kornia.augmentation as K
 
     return K.AugmentationSequential(
@@ -381,7 +452,7 @@ def strong_augment(batch: Tensor, generator: torch.Generator, *, jpeg: bool = Fa
         # kornia codes whole blocks of 16 pixels.
         side = changed.shape[-1]
         padded = F.pad(changed, (0, -side % 16, 0, -side % 16), mode="replicate")
-        quality = torch.full((len(batch),), UERASER_JPEG_QUALITY, device=batch.device)
+        quality = torch.full((len(batch),), UERASER_JPEG_QUALITY)  # on the host, where kornia reads it
         changed = jpeg_codec_differentiable(padded, quality)[:, :, :side, :side].clamp(0, 1)
     return changed.contiguous(memory_format=torch.channels_last)
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ...errors import ConfigError, WeightsError
 from ...records.text import read_json
-from ...surrogates import TrainingResult, load_state, own_randomness
+from ...surrogates import TrainingResult, fused, generator_on, load_state, own_randomness, transfer
 from ..terms import Pixels
 from .base import Adversary, real_number, share
 from .learning import Learner, PlainTraining, TrainingJob
@@ -270,23 +270,25 @@ def train_denoiser(images: Tensor, *, sigma: float, steps: int, seed: int, devic
     generator = torch.Generator().manual_seed(seed)
     with own_randomness(seed):
         network = Denoiser()
-    network.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    optimiser = torch.optim.Adam(network.parameters(), lr=DENOISER_RATE)
+    place = torch.device(device)
+    network.to(place, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    optimiser = torch.optim.Adam(network.parameters(), lr=DENOISER_RATE, fused=fused(network.parameters()))
+    images, draw = images.to(place), generator_on(place, generator)
     side = images.shape[-1]
     crop = min(DENOISER_CROP, side)
     for step in range(steps):
-        rows = torch.randint(len(images), (DENOISER_BATCH,), generator=generator)
+        rows = torch.randint(len(images), (DENOISER_BATCH,), generator=draw, device=place)
         top, left = torch.randint(side - crop + 1, (2,), generator=generator).tolist()
         # One way a step is enough variety, and spares a gather a picture.
         turns, mirror = torch.randint(4, (2,), generator=generator).tolist()
         given = images[rows][:, :, top : top + crop, left : left + crop].float() / 255
         given = torch.rot90(given.flip(-1) if mirror % 2 else given, turns, (2, 3))
-        noisy = given + sigma * torch.randn(given.shape, generator=generator)
+        noisy = given + sigma * torch.randn(given.shape, generator=draw, device=place)
         for group in optimiser.param_groups:
             rise = min(1.0, (step + 1) / (DENOISER_WARM_UP * steps))
             group["lr"] = DENOISER_RATE * rise * 0.5 * (1 + math.cos(math.pi * step / steps))
-        found = network(noisy.to(device).contiguous(memory_format=torch.channels_last))
-        loss = F.mse_loss(found, given.to(device)) / sigma**2
+        found = network(noisy.contiguous(memory_format=torch.channels_last))
+        loss = F.mse_loss(found, given) / sigma**2
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -305,12 +307,14 @@ def noised_and_denoised(network: Denoiser, images: Tensor, *, sigma: float, seed
     Returns:
         uint8 of the same shape, on the CPU.
     """
-    generator = torch.Generator().manual_seed(seed)
+    place = torch.device(device)
+    draw = generator_on(place, torch.Generator().manual_seed(seed))
     network.eval()
     parts = []
     for block in images.split(DENOISER_BLOCK):
-        noisy = block.float() / 255 + sigma * torch.randn(block.shape, generator=generator)
-        found = network(noisy.to(device).contiguous(memory_format=torch.channels_last))
+        block = transfer(block, place)
+        noisy = block.float() / 255 + sigma * torch.randn(block.shape, generator=draw, device=place)
+        found = network(noisy.contiguous(memory_format=torch.channels_last))
         parts.append(found.clamp(0, 1).mul(255).round().to(torch.uint8).cpu())
     return torch.cat(parts).contiguous()
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...surrogates import Surrogate, TrainingResult, add_rows, uniform
+from ...surrogates import Surrogate, TrainingResult, add_rows, generator_on
 from .base import Adversary, real_number
 from .learning import Learner, PlainTraining, TrainingJob, train_job
 
@@ -49,7 +49,8 @@ def worst_in_ball(
     was_training = model.training
     model.eval()
     low, high = (batch - epsilon).clamp_(min=0), (batch + epsilon).clamp_(max=1)
-    start = uniform(batch.shape, generator, batch.device)
+    draw = generator_on(batch.device, generator)
+    start = torch.rand(batch.shape, generator=draw, device=draw.device)
     start = start.mul_(2 * epsilon).sub_(epsilon)
     found = torch.minimum(torch.maximum(batch + start, low), high)
     for _ in range(steps):
@@ -138,7 +139,7 @@ class FastAdversarialTraining(AdversarialTraining):
         return PlainTraining(AdversarialObjective(self.levels / 255.0, steps=1, step_size=1.25))
 
 
-def clustering(activations: Tensor, labels: Tensor) -> float:
+def clustering(activations: Tensor, labels: Tensor, classes: int) -> Tensor:
     """How far activations are sorted by class: the share of their variance that lies between the classes.
 
     One-way analysis of variance for each feature, corrected for the number of classes (adjusted R squared), and the
@@ -147,20 +148,26 @@ def clustering(activations: Tensor, labels: Tensor) -> float:
     Args:
         activations: float ``[B, D]``.
         labels: int64 ``[B]``. Without a class that has two pictures nothing can be said: 0.
+        classes: number of classes K.
+
+    Returns:
+        float ``[]`` on the device of the activations, which is not asked for anything.
     """
-    present, index, counts = labels.unique(return_inverse=True, return_counts=True)
-    free = len(labels) - len(present)
-    if free < 1 or len(present) < 2:
-        return 0.0
     activations = activations.float()
-    sums = add_rows(activations.new_zeros(len(present), activations.shape[1]), index, activations)  # [K, D]
-    inside = (activations - (sums / counts[:, None])[index]).square().sum(0)
+    counts = add_rows(activations.new_zeros(classes), labels, torch.ones_like(labels, dtype=activations.dtype))  # [K]
+    present = (counts > 0).sum()
+    free = len(labels) - present
+    sums = add_rows(activations.new_zeros(classes, activations.shape[1]), labels, activations)  # [K, D]
+    inside = (activations - (sums / counts[:, None])[labels]).square().sum(0)
     total = (activations - activations.mean(0)).square().sum(0)  # [D]
     alive = total > 1e-12
-    if not bool(alive.any()):
-        return 0.0
-    ratio = inside[alive] / total[alive] * ((len(labels) - 1) / free)
-    return float(1 - ratio.mean())
+    scale = activations.new_full((), len(labels) - 1) / free
+    if activations.device.type == "cpu":  # sums of what is there alone, in its own order
+        mean = (inside[alive] / total[alive] * scale).mean()
+    else:
+        ratio = torch.where(alive, inside / total.clamp(min=1e-12) * scale, 0.0)
+        mean = ratio.sum() / alive.sum()
+    return torch.where((free >= 1) & (present >= 2) & alive.any(), 1 - mean, torch.zeros_like(mean))
 
 
 @dataclass
@@ -170,15 +177,15 @@ class Block:
     Attributes:
         end: the module whose output is looked at.
         parameters: what learns.
-        measure: running mean of :func:`clustering`; ``None`` before the first batch.
-        rate: learning rate relative to that of the other layers.
+        measure: running mean of :func:`clustering`, ``[]``; ``None`` before the first batch.
+        rate: learning rate relative to that of the other layers, ``[]``.
         before: the parameters before the last step, where it is to be shortened.
     """
 
     end: nn.Module
     parameters: list[nn.Parameter]
-    measure: float | None = None
-    rate: float = 1.0
+    measure: Tensor | None = None
+    rate: Tensor = field(default_factory=lambda: torch.ones(()))
     before: list[Tensor] = field(default_factory=list)
 
 
@@ -200,6 +207,15 @@ def _pooled(output: Tensor) -> Tensor:
     return active.flatten(1, -2).mean(1) if active.ndim > 2 else active
 
 
+def _watch(seen: dict[int, Tensor], number: int) -> Callable[..., None]:
+    """A hook that keeps what is pooled of an output before a later layer changes it in place."""
+
+    def look(module: nn.Module, inputs: object, output: Tensor) -> None:
+        seen[number] = _pooled(output)
+
+    return look
+
+
 class Brake:
     """Watches the shallow blocks of one network while it trains, and shortens the steps of those that sort by class.
 
@@ -207,7 +223,8 @@ class Brake:
     where its running mean or that of a later block is above the threshold: what a block sorts, all layers up to it
     have prepared. Otherwise it is doubled again, up to 1.
 
-    A step is shortened after it was made, which is the same as a smaller learning rate for any optimiser.
+    A step is shortened after it was made, which is the same as a smaller learning rate for any optimiser. Measures and
+    rates live where the network does: a device is not asked for them.
     """
 
     def __init__(self, blocks: list[Block], *, threshold: float, slowest: float, every: int) -> None:
@@ -219,22 +236,22 @@ class Brake:
         self, model: nn.Module, batch: Tensor, target: Tensor, generator: torch.Generator, progress: float = 0.0
     ) -> tuple[Tensor, Tensor]:
         """See :data:`bitterant.surrogates.Objective`: the cross-entropy, and a look at the blocks."""
-        hooks = [block.end.register_forward_hook(self._watch(block, target)) for block in self.blocks]
+        seen: dict[int, Tensor] = {}
+        hooks = [block.end.register_forward_hook(_watch(seen, number)) for number, block in enumerate(self.blocks)]
         try:
             logits = model(batch).float()
         finally:
             for hook in hooks:
                 hook.remove()
-        for block in self.blocks:
-            block.before = [p.detach().clone() for p in block.parameters] if block.rate < 1 else []
+        for number, block in enumerate(self.blocks):
+            found = clustering(seen[number], target, logits.shape[1])
+            if found.device.type == "cpu":
+                found = found.double()  # cheap there, and the mean keeps its last bits
+            block.measure = found if block.measure is None else 0.9 * block.measure + 0.1 * found
+            block.rate = block.rate.to(found.device)
+            slow = found.device.type != "cpu" or bool(block.rate < 1)
+            block.before = [p.detach().clone() for p in block.parameters] if slow else []
         return F.cross_entropy(logits, target), logits
-
-    def _watch(self, block: Block, target: Tensor) -> Callable[..., None]:
-        def look(module: nn.Module, inputs: object, output: Tensor) -> None:
-            now = clustering(_pooled(output), target)
-            block.measure = now if block.measure is None else 0.9 * block.measure + 0.1 * now
-
-        return look
 
     @torch.no_grad()
     def after_step(self) -> None:
@@ -247,10 +264,14 @@ class Brake:
             self._decide()
 
     def _decide(self) -> None:
-        sorts = False
+        sorts: Tensor | None = None
         for block in reversed(self.blocks):
-            sorts = sorts or (block.measure is not None and block.measure > self._threshold)
-            block.rate = max(self._slowest, block.rate / 2) if sorts else min(1.0, block.rate * 2)
+            if block.measure is not None:
+                own = block.measure > self._threshold
+                sorts = own if sorts is None else sorts | own
+            faster = (block.rate * 2).clamp(max=1.0)
+            slower = (block.rate / 2).clamp(min=self._slowest)
+            block.rate = faster if sorts is None else torch.where(sorts, slower, faster)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...errors import LabelError
-from ...surrogates import TrainingResult, epoch_order, own_randomness
+from ...surrogates import TrainingResult, epoch_order, fused, generator_on, own_randomness, transfer
 from ..terms import Arm, Labelling, Pixels
 from .base import Adversary, AttackData, real_number, whole_number
 from .learning import Learner, PlainTraining, TrainingJob
@@ -63,7 +63,13 @@ def purifier_steps(length: float, recipe_steps: int) -> int:
 
 
 def fit_purifier(
-    model: nn.Module, loss_of: Callable[[Tensor], Tensor], count: int, *, steps: int, generator: torch.Generator
+    model: nn.Module,
+    loss_of: Callable[[Tensor], Tensor],
+    count: int,
+    *,
+    steps: int,
+    generator: torch.Generator,
+    device: torch.device,
 ) -> None:
     """Minimise a loss of random batches in place, then leave the model in evaluation mode.
 
@@ -71,17 +77,19 @@ def fit_purifier(
 
     Args:
         model: on its device.
-        loss_of: indices int64 ``[B]`` on the CPU, of at most 16 pictures, to their loss.
+        loss_of: indices int64 ``[B]`` on the device, of at most 16 pictures, to their loss.
         count: number of pictures.
         steps: of the optimiser.
-        generator: of the order.
+        generator: of the order; on the CPU.
+        device: where the model is.
     """
     model.train()
-    optimiser = torch.optim.Adam(model.parameters(), lr=FIT_RATE)
+    optimiser = torch.optim.Adam(model.parameters(), lr=FIT_RATE, fused=fused(model.parameters()))
     batches: list[Tensor] = []
     for step in range(steps):
         if not batches:
             batches = epoch_order(count, min(FIT_BATCH, count), generator)
+            batches = list(transfer(torch.cat(batches), device).split(len(batches[0])))
         loss = loss_of(batches.pop())
         for group in optimiser.param_groups:
             warm = min(1.0, (step + 1) / FIT_WARM_UP)
@@ -245,16 +253,17 @@ def fit_disentangled(
     some = torch.randperm(len(images), generator=generator)[:LINEAR_FIT_PICTURES]
     model.begin_with(images[some.to(device)].cpu(), rate)
     model.to(device)
+    draw = generator_on(device, generator)
 
     def loss_of(index: Tensor) -> Tensor:
-        drawn = _draw(len(index), side, generator, device)
-        batch, target = images[index.to(device)], labels[index.to(device)]
+        drawn = _draw(len(index), side, draw)
+        batch, target = images[index], labels[index]
         reconstructed, noise, bits = model(batch, target, drawn)
         # The noise is what the rate left over; the reconstruction does not learn to leave more.
         residue = F.mse_loss(noise, (batch - reconstructed).detach())
         return F.mse_loss(reconstructed, batch) + residue + RATE_PENALTY * (bits.mean() - rate).clamp(min=0)
 
-    fit_purifier(model, loss_of, len(images), steps=steps, generator=generator)
+    fit_purifier(model, loss_of, len(images), steps=steps, generator=generator, device=device)
     return model
 
 
@@ -266,15 +275,17 @@ def pass_through(
 
     The latents are drawn, not their means: only then no more than the rate comes through.
     """
+    draw = generator_on(images.device, generator)
     for start in range(0, len(images), APPLY_BLOCK):
         rows = slice(start, start + APPLY_BLOCK)
-        drawn = _draw(len(images[rows]), images.shape[-1], generator, images.device)
+        drawn = _draw(len(images[rows]), images.shape[-1], draw)
         reconstructed, noise, _ = model(images[rows], labels[rows], drawn)
         yield images[rows], reconstructed, noise
 
 
-def _draw(count: int, side: int, generator: torch.Generator, device: torch.device) -> Tensor:
-    return torch.randn(count, LATENTS, side // LATENT_CELL, side // LATENT_CELL, generator=generator).to(device)
+def _draw(count: int, side: int, draw: torch.Generator) -> Tensor:
+    cells = side // LATENT_CELL
+    return torch.randn(count, LATENTS, cells, cells, generator=draw, device=draw.device)
 
 
 @dataclass(frozen=True)
@@ -389,11 +400,10 @@ def fit_remover(before: Tensor, after: Tensor, *, steps: int, seed: int, device:
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def loss_of(index: Tensor) -> Tensor:
-        index = index.to(device)
         batch = changed[index].contiguous(memory_format=torch.channels_last)
         return F.mse_loss(model(batch), (batch - clean[index]) / REMOVER_SCALE)
 
-    fit_purifier(model, loss_of, len(clean), steps=steps, generator=generator)
+    fit_purifier(model, loss_of, len(clean), steps=steps, generator=generator, device=clean.device)
     return model
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ...errors import ConfigError, SetupError, UnknownNameError
 from ...records.config import NO_WEIGHTS, WeightsPolicy
-from ...surrogates import create_surrogate, crop_flip, draw_crops, own_randomness, pad_images
+from ...surrogates import create_surrogate, crop_flip, draw_crops, fused, own_randomness, pad_images, transfer
 from ...surrogates.arithmetic import one_thread
 from ...surrogates.base import Normalise, Resize
 from ...surrogates.clip import build_clip
@@ -249,21 +249,23 @@ def train_clip(
             for group in optimiser.param_groups:
                 group["lr"] = recipe.lr * _rate(step, steps, recipe.warmup)
             chosen = [tokens[row][int(torch.randint(len(tokens[row]), (), generator=draw))] for row in rows.tolist()]
-            seen = _augmented(images[rows.to(device)].float() / 255.0, recipe, draw)
+            seen = _augmented(images[transfer(rows, device)].float() / 255.0, recipe, draw)
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
-                words = torch.stack(chosen).to(device)
+                words = transfer(torch.stack(chosen), device)
                 pictures, texts, scale = victim(seen, words)
             loss = _contrast(pictures, texts, scale)
             taken = words[(pictures.detach() @ texts.detach().T).argmax(dim=1)]
-            told.append(float((taken == words).flatten(1).all(dim=1).float().mean()))
+            told.append((taken == words).flatten(1).all(dim=1).float().mean())
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
-            losses.append(float(loss.detach()))
+            losses.append(loss.detach())
             step += 1
             if progress is not None:
                 progress(step / steps)
-    return ClipFit(sum(losses) / len(losses), sum(told) / len(told), step)
+    # Of the last epoch, and at its end: a device is not asked for them after every step.
+    loss, accuracy = (sum(torch.stack(values).tolist()) / len(values) for values in (losses, told))
+    return ClipFit(loss, accuracy, step)
 
 
 @torch.no_grad()
@@ -310,7 +312,7 @@ def _optimiser(victim: ClipVictim, recipe: ClipRecipe) -> torch.optim.Optimizer:
         {"params": [p for p in learnt if p.ndim > 1], "weight_decay": recipe.weight_decay},
         {"params": [p for p in learnt if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=recipe.lr)
+    return torch.optim.AdamW(groups, lr=recipe.lr, fused=fused(learnt))
 
 
 ARM_NAMES: tuple[Arm, ...] = ("clean", "noise", "protected")

@@ -200,8 +200,13 @@ def pack_optimiser(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 def unpack_optimiser(optimiser: torch.optim.Optimizer, packed: dict[str, Tensor]) -> None:
     """The reverse of :func:`pack_optimiser`, into an optimiser of the same parameters."""
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in packed.items():
         number, _, name = key.partition(".")
+        parameter = parameters[int(number)]
+        if value.shape == parameter.shape and name != "step":
+            # The memory layout of the parameter, which kernels that take all at once insist on.
+            value = torch.empty_like(parameter).copy_(value)
         state.setdefault(int(number), {})[name] = value
     optimiser.load_state_dict({**optimiser.state_dict(), "state": state})

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ...imaging import ImageSet
 from ...imaging.image_set import Writable
-from ...surrogates import FrozenSurrogate
+from ...surrogates import FrozenSurrogate, transfer
 from .pgd import CropFlip, RandomCropFlip, class_gradient, class_means, gradient_sums, moved_sums, pgd_min
 from .ranks import Ranks, ranks
 from .surrogate_training import SurrogateTrainer, count_wrong, crop_padding, delta_by_class, delta_by_row
@@ -194,27 +194,28 @@ class ClassStage(Stage):
     ) -> RoundRecord:
         """One round in place on ``state``; ``tell`` gets the share of the round that is done."""
         labels, delta = self._labels(), state["delta"]
+        known = labels.cpu()  # once a round: the device is asked for them
         patterns = delta_by_class(delta, labels, self.resize, self.dataset.writable)
         loss = trainer.steps(self.surrogate_steps, patterns, generator)
         tell(self._training / self.passes)
         crew, stage, frozen = self._crew(trainer)
         if self.paper:
-            parts = list(self._stratified(generator).split(self.batch_size))
+            parts = list(self._stratified(known, generator).split(self.batch_size))
             for part in parts:
-                blocks = self._blocks(part, self.block)
+                blocks = self._blocks(part, known, self.block)
                 sums = crew.map(stage.moved_sums, ((frozen, *block.carrying(delta)) for block in blocks))
-                own = labels[part.to(labels.device)]
+                own = transfer(known[part], delta.device)
                 delta.copy_(class_means(_total(blocks, sums, delta), own, delta, self.epsilon))
         else:
-            parts = self._balanced(generator)
+            parts = self._balanced(known, generator)
             for part in parts:
-                blocks, crops = self._passes(part, generator)
+                blocks, crops = self._passes(part, known, generator)
                 seen = self._arrived(delta)
                 jobs = ((frozen, *block.carrying(seen), crop) for block, crop in zip(blocks, crops, strict=True))
                 sums = crew.map(stage.gradient_sums, jobs)
                 gradient = class_gradient(_total(blocks, sums, delta), self.resize)
                 if self.extra is not None:
-                    index = part.to(labels.device)
+                    index = transfer(part, labels.device)
                     gradient = gradient + self.extra(index, labels[index], delta, generator)
                 state["momentum"].mul_(self.momentum).add_(gradient)
                 delta.sub_(self.step_size * state["momentum"].sign()).clamp_(-self.epsilon, self.epsilon)
@@ -222,7 +223,7 @@ class ClassStage(Stage):
                     delta.copy_(self.tint(delta, self.epsilon))
         tell((self._training + 2 * sum(map(len, parts))) / self.passes)
         tested, seen = torch.cat(parts).unique(), self._arrived(delta)
-        blocks = self._blocks(tested, 2 * self.block)  # nothing is kept for a way back
+        blocks = self._blocks(tested, known, 2 * self.block)  # nothing is kept for a way back
         wrong = crew.map(stage.count_wrong, ((frozen, *block.carrying(seen)) for block in blocks))
         return RoundRecord(self.name, number, loss, int(sum(wrong)) / len(tested))
 
@@ -232,15 +233,18 @@ class ClassStage(Stage):
     def _sendable(self) -> Self:
         return self if self.extra is None else replace(self, extra=None)
 
-    def _blocks(self, index: Tensor, most: int) -> list[_Block]:
-        """Blocks of about equal size of the images at these positions, int64 on the CPU, class after class."""
-        labels, device = self._labels().cpu(), self.dataset.images.device
+    def _blocks(self, index: Tensor, labels: Tensor, most: int) -> list[_Block]:
+        """Blocks of about equal size of the images at these positions, int64 on the CPU like the labels of all images,
+        class after class."""
         index = index[labels[index].argsort(stable=True)]
         count = -(-len(index) // most)
-        parts = zip(index.to(device).tensor_split(count), labels[index].tensor_split(count), strict=True)
+        places = transfer(index, self.dataset.images.device).tensor_split(count)
+        parts = zip(places, labels[index].tensor_split(count), strict=True)
         return [_Block(part, int(own[0]), int(own[-1]) + 1) for part, own in parts]
 
-    def _passes(self, index: Tensor, generator: torch.Generator) -> tuple[list[_Block], list[CropFlip | None]]:
+    def _passes(
+        self, index: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> tuple[list[_Block], list[CropFlip | None]]:
         """Blocks of one update, and the crop of each.
 
         A crop is that of a whole pass of :attr:`batch_size` images, however it is cut into blocks: a class is seen at
@@ -252,7 +256,7 @@ class ClassStage(Stage):
         draw = RandomCropFlip(crop_padding(self.dataset.resolution), generator) if self.through_crops else None
         for part in index.split(self.batch_size):
             crop, place = None if draw is None else draw.draw(len(part)), 0
-            for block in self._blocks(part, self.block):
+            for block in self._blocks(part, labels, self.block):
                 blocks.append(block)
                 crops.append(None if crop is None else crop.starting_at(place))
                 place += len(block.places)
@@ -280,10 +284,9 @@ class ClassStage(Stage):
         arrived = arrived if writable is None else writable(arrived)
         return count_wrong(surrogate, self._images(index), labels, arrived, clamp=not self.paper)
 
-    def _balanced(self, generator: torch.Generator) -> list[Tensor]:
+    def _balanced(self, labels: Tensor, generator: torch.Generator) -> list[Tensor]:
         """``updates`` index lists, each with about ``per_class`` images of every class, drawn without repeats where
         the class is large enough: the cost of a round does not grow with the folder."""
-        labels = self._labels().cpu()
         want = self.updates * self.per_class
         chosen: list[list[Tensor]] = [[] for _ in range(self.updates)]
         for label in range(len(self.dataset.classes)):
@@ -296,9 +299,9 @@ class ClassStage(Stage):
                 chosen[slot].append(part)
         return [torch.cat(parts) for parts in chosen]
 
-    def _stratified(self, generator: torch.Generator) -> Tensor:
+    def _stratified(self, labels: Tensor, generator: torch.Generator) -> Tensor:
         """The paper's subset, always the same pictures, in an order of this round."""
-        labels, fixed = self._labels().cpu(), torch.Generator().manual_seed(self.subset_seed)
+        fixed = torch.Generator().manual_seed(self.subset_seed)
         parts = []
         for label in range(len(self.dataset.classes)):
             own = (labels == label).nonzero().flatten()
@@ -351,8 +354,8 @@ class SampleStage(Stage):
         crew, stage, frozen = self._crew(trainer)
         # Always the same images together, and so on the same process, but in an order of this round: half are mirrored.
         runs = torch.arange(count).tensor_split(-(-count // self.block))
-        order = torch.cat([run[torch.randperm(len(run), generator=generator)] for run in runs]).to(delta.device)
-        blocks = order.tensor_split(len(runs))
+        order = torch.cat([run[torch.randperm(len(run), generator=generator)] for run in runs])
+        blocks = transfer(order, delta.device).tensor_split(len(runs))
         seeds = _seeds(len(runs), generator)
         jobs = ((frozen, index, delta[index], seed) for index, seed in zip(blocks, seeds, strict=True))
         wrong: int | Tensor = 0

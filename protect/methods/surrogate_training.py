@@ -17,8 +17,10 @@ from ...surrogates import (
     class_scores,
     crop_flip,
     draw_crops,
+    fused,
     own_randomness,
     pad_images,
+    transfer,
 )
 from .written import ResizeOperator
 
@@ -84,7 +86,9 @@ class SurrogateTrainer:
         self._batch_size = min(batch_size, len(images))
         self._padding = crop_padding(images.shape[-1]) if augment else 0
         self._augment, self._clip_norm, self._clamp = augment, clip_norm, clamp
-        self._optimiser = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, weight_decay=5e-4)
+        self._optimiser = torch.optim.SGD(
+            model.parameters(), lr=lr, momentum=0.9, weight_decay=5e-4, fused=fused(model.parameters())
+        )
 
     def set_learning_rate(self, lr: float) -> None:
         """For the steps from here on; not part of what :meth:`pack` keeps."""
@@ -114,10 +118,10 @@ class SurrogateTrainer:
         need = count * self._batch_size
         orders = [torch.randperm(len(self._images), generator=generator) for _ in range(-(-need // len(self._images)))]
         batches = torch.cat(orders)[:need].split(self._batch_size)
-        # All that is drawn goes to the device at once: each copy makes a GPU wait until its queue is empty.
+        # Drawn on the CPU, so that every device trains on the same ones, and moved at once.
         drawn = [draw_crops(len(index), padding, augment, generator) for index in batches]
         everything = (batches, *zip(*drawn, strict=True))
-        moved = (torch.cat(parts).to(self.device).split(self._batch_size) for parts in everything)
+        moved = (transfer(torch.cat(parts), self.device).split(self._batch_size) for parts in everything)
         total = torch.zeros((), device=self.device)
         # Dropout and drop path draw from the global generators: seed these for a while, so that steps are repeatable.
         with own_randomness(generator.initial_seed(), self.device):

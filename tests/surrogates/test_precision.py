@@ -14,9 +14,9 @@ from bitterant.surrogates import (
     add_rows,
     choose_precision,
     create_surrogate,
+    generator_on,
     now,
     own_randomness,
-    uniform,
 )
 from bitterant.surrogates.arithmetic import LEAST_AGREEMENT, sign_agreement
 from bitterant.surrogates.freezing import fold_batch_norms
@@ -169,8 +169,8 @@ def test_sums_of_rows_and_draws() -> None:
     rows = torch.arange(12.0).view(4, 3)
     total = add_rows(torch.ones(3, 3), torch.tensor([2, 0, 2, 2]), rows)
     assert total.tolist() == [[4, 5, 6], [1, 1, 1], [16, 19, 22]]
-    drawn = uniform((2, 3), torch.Generator().manual_seed(4), CPU)
-    assert torch.equal(drawn, torch.rand(2, 3, generator=torch.Generator().manual_seed(4)))
+    generator = torch.Generator().manual_seed(4)
+    assert generator_on(CPU, generator) is generator
 
 
 class OnGpu(torch.Tensor):

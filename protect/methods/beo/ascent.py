@@ -17,7 +17,7 @@ from torch import Tensor
 from ....errors import FitError
 from ....imaging import Budget, ImageSet
 from ....imaging.image_set import Writable
-from ....surrogates import FrozenSurrogate
+from ....surrogates import FrozenSurrogate, transfer
 from ..pgd import RandomCropFlip
 from ..written import ResizeOperator
 from .posterior import Kind, Scale, Scaling, all_pairs, bayes_errors, kernel_posterior
@@ -425,10 +425,12 @@ class Ascent:
         """Two passes: features of everything and the gradient on them, then that gradient through the network. The
         crops of the second pass are those of the first."""
         copies, seed = self._copies, self._seed()
-        parts = self._order(len(copies.points))
-        order = torch.cat(parts)
+        drawn = torch.randperm(len(copies.points), generator=self._generator)
+        order = transfer(drawn, copies.delta.device)
+        parts = order.split(BATCH)
         features = self._features(parts, seed)
-        check_finite(*features)
+        if order.device.type == "cpu":  # else the errors tell, at the end of the round
+            check_finite(*features)
         errors, gradients = [], []
         for own in features:
             own_errors, gradient = all_pairs(
@@ -444,7 +446,8 @@ class Ascent:
             outputs = [member(cropped) for member in self._members]
             weights = [gradient[number] / len(self._members) for gradient in gradients]
             (gradient,) = torch.autograd.grad(outputs, leaf, weights)
-            mine = rows < copies.own  # known clean images stay as they are
+            known = drawn[number * BATCH : (number + 1) * BATCH]
+            mine = transfer((known < copies.own).nonzero().flatten(), rows.device)  # clean images stay as they are
             yield rows[mine], gradient[mine], mean_errors[number][mine]
 
     @torch.no_grad()
@@ -456,9 +459,9 @@ class Ascent:
                 features.append(member(cropped))
         return [torch.cat(features) for features in found]
 
-    def _order(self, count: int) -> list[Tensor]:
+    def _order(self, count: int) -> Sequence[Tensor]:
         order = torch.randperm(count, generator=self._generator)
-        return list(order.to(self._copies.delta.device).split(BATCH))
+        return transfer(order, self._copies.delta.device).split(BATCH)
 
     def _seed(self) -> int:
         return int(torch.randint(2**62, (), generator=self._generator))

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from ...._version import __version__
 from ....errors import ConfigError, FitError, UnknownNameError
 from ....imaging.captions import GENERATOR_TEMPLATES
-from ....surrogates import create_surrogate, crop_flip, draw_crops, own_randomness, pad_images
+from ....surrogates import create_surrogate, crop_flip, draw_crops, fused, own_randomness, pad_images, transfer
 from ....surrogates.image_text import ImageText
 from ..checkpoint import Checkpoint, State, pack_optimiser, part_of, run_resumable, unpack_optimiser
 from .data import CaptionPairs
@@ -257,6 +257,8 @@ _SIDES = (1.0, 0.75, 0.5)
 """The learner sees pictures at one of these sizes, drawn each step: owners' pictures get resized too."""
 _UP, _DOWN, _TOLD = 0.005, 0.002, 10
 """How far the contrast moves in a step, and over how many steps it is judged whether the learner can tell."""
+_ASKED = 10
+"""Steps that a GPU makes before it is asked for their losses: each question makes it wait."""
 
 
 @dataclass(frozen=True)
@@ -329,7 +331,10 @@ def train_t2ue(
 
 
 class GeneratorTraining:
-    """One training; a piece of work is a step. See :func:`train_t2ue`."""
+    """One training; a piece of work is a step, on a GPU ten, after which the contrast follows.
+
+    See :func:`train_t2ue`.
+    """
 
     def __init__(
         self, pairs: CaptionPairs, surrogate: ImageText | None, generator: NoiseGenerator, embedder: TextEmbedder,
@@ -367,20 +372,16 @@ class GeneratorTraining:
         self.told: list[float] = []
         self.curve: list[tuple[int, dict[str, float]]] = []
         self.last: list[dict[str, float]] = []
+        self._waiting: list[tuple[dict[str, Tensor], Tensor | None]] = []
 
     def pieces(self) -> Iterator[bool]:
         """The steps that are left."""
         steps = self.recipe.steps
-        every = max(1, steps // 100)
+        asked = 1 if self.device.type == "cpu" else _ASKED
         while self.step < steps:
-            losses = self._one_step()
-            self.step += 1
-            if self.step % every == 0 or self.step == steps:
-                self.curve.append((self.step, losses))
-            if self.step > 0.9 * steps:
-                self.last.append(losses)
-            if self.progress is not None:
-                self.progress(TrainProgress(self.step, steps, losses))
+            for _ in range(min(asked, steps - self.step)):
+                self._one_step()
+            self._settle()
             if self.step < steps:
                 yield False
 
@@ -397,7 +398,8 @@ class GeneratorTraining:
         return TrainReport(self.step, means, measures, self.curve)
 
     # ------------------------------------------------------------------ a step
-    def _one_step(self) -> dict[str, float]:
+    def _one_step(self) -> dict[str, Tensor]:
+        """The next step. Its losses stay on the device; what they say waits for :meth:`_settle`."""
         recipe = self.recipe
         self._renew_learner()
         for group in self.optimiser.param_groups:
@@ -412,11 +414,13 @@ class GeneratorTraining:
         else:
             behind = self.pairs.owners[rows]
         seeds = torch.randint(2**62, (2, len(rows)), generator=self.draw).tolist()
-        text, answers = self.text[rows.to(self.device)], self.text[other.to(self.device)]
-        pictures = self.pictures[behind.to(self.device)].float() / 255.0
+        rows, other, behind = (transfer(index, self.device) for index in (rows, other, behind))
+        text, answers = self.text[rows], self.text[other]
+        pictures = self.pictures[behind].float() / 255.0
         pictures = 0.5 + self.contrast * (pictures - 0.5)
         pictures = pictures.contiguous(memory_format=torch.channels_last)
-        total, losses = torch.zeros((), device=self.device), {}
+        total, losses = torch.zeros((), device=self.device), dict[str, Tensor]()
+        told: Tensor | None = None
         # In float32 throughout: bfloat16 is computed differently by every kind of processor (DTYPE).
         delta = self._noise(seeds[0], text)
         noisy = noisy_pictures(pictures, delta)
@@ -424,7 +428,7 @@ class GeneratorTraining:
             losses["surrogate"] = self._surrogate_loss(noisy, other)
             total = total + recipe.surrogate_weight * losses["surrogate"]
         if self.learner is not None:
-            losses["learner"] = self._learner_loss(noisy, answers)
+            losses["learner"], told = self._learner_loss(noisy, answers)
             total = total + recipe.learner_weight * losses["learner"]
         if recipe.diversity:
             losses["sameness"] = sameness(delta, self._noise(seeds[1], text))
@@ -433,17 +437,40 @@ class GeneratorTraining:
             if optimiser is not None:
                 optimiser.zero_grad(set_to_none=True)
         total.backward()
-        if not math.isfinite(float(total.detach())):
-            raise FitError(
-                f"The training broke down at step {self.step + 1}: its loss is no finite number. Use a lower lr."
-            )
+        losses = {name: value.detach() for name, value in losses.items()}
+        # Elsewhere the next copy tells; nothing is kept of a training that broke down.
+        if self.device.type == "cpu" and not math.isfinite(float(total.detach())):
+            raise _broken(self.step + 1)
+        self._waiting.append(({"": total.detach(), **losses}, told))
         if recipe.clip:
             torch.nn.utils.clip_grad_norm_(self.generator.parameters(), recipe.clip)
         self.optimiser.step()
         if self.learner_optimiser is not None:
             self.learner_optimiser.step()
         self._average()
-        return {name: float(value.detach()) for name, value in losses.items()}
+        self.step += 1
+        return losses
+
+    def _settle(self) -> None:
+        """Account for the steps since the last time; all that waits comes from the device in one copy."""
+        steps = self.recipe.steps
+        every, begun = max(1, steps // 100), self.step - len(self._waiting)
+        pairs = ((*losses.values(), told) for losses, told in self._waiting)
+        flat = [value.float() for values in pairs for value in values if value is not None]
+        found = iter(torch.stack(flat).tolist() if flat else [])
+        waiting, self._waiting = self._waiting, []
+        for step, (tensors, told) in enumerate(waiting, start=begun + 1):
+            losses = {name: next(found) for name in tensors}
+            if not math.isfinite(losses.pop("")):
+                raise _broken(step)
+            if told is not None:
+                self._pace(next(found))
+            if step % every == 0 or step == steps:
+                self.curve.append((step, losses))
+            if step > 0.9 * steps:
+                self.last.append(losses)
+            if self.progress is not None:
+                self.progress(TrainProgress(step, steps, losses))
 
     def _wordings(self, chosen: list[int]) -> Tensor:
         """One row of each of these meanings."""
@@ -453,32 +480,36 @@ class GeneratorTraining:
         )
 
     def _noise(self, seeds: list[int], text: Tensor) -> Tensor:
-        z = torch.stack([self.generator.draw(seed) for seed in seeds]).to(self.device)
+        z = transfer(torch.stack([self.generator.draw(seed) for seed in seeds]), self.device)
         return self.generator(z, text).delta
 
     def _surrogate_loss(self, noisy: Tensor, rows: Tensor) -> Tensor:
         assert self.surrogate is not None
         assert self.meaning is not None
         count = self.recipe.surrogate_images or len(rows)
-        seen, meaning = noisy[:count], self.meaning[rows[:count].to(self.device)]
+        seen, meaning = noisy[:count], self.meaning[rows[:count]]
         return contrastive_loss(self.surrogate(seen), meaning, self.surrogate.scale)
 
-    def _learner_loss(self, noisy: Tensor, text: Tensor) -> Tensor:
+    def _learner_loss(self, noisy: Tensor, text: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The loss, and while pictures come up the share of the texts that are told by their noise."""
         assert self.learner is not None
         share = _SIDES[int(torch.randint(len(_SIDES), (), generator=self.draw))]
         side = max(16, round(noisy.shape[-1] * share))
         if side < noisy.shape[-1]:
             noisy = F.interpolate(noisy, (side, side), mode="bilinear", antialias=True, align_corners=False)
         images, texts, scale = self.learner(noisy, text, self.draw)
-        self._pace(images.detach() @ texts.detach().T)
-        return contrastive_loss(images, texts, scale)
+        told = None
+        if self.contrast < 1.0:
+            cosines = images.detach() @ texts.detach().T
+            right = cosines.argmax(1) == torch.arange(len(cosines), device=cosines.device)
+            told = right.float().mean()
+        return contrastive_loss(images, texts, scale), told
 
-    def _pace(self, cosines: Tensor) -> None:
+    def _pace(self, told: float) -> None:
         """Bring the pictures up while the learner can tell the texts, and back a little when it cannot."""
         if self.contrast >= 1.0:
             return
-        right = cosines.argmax(1) == torch.arange(len(cosines), device=cosines.device)
-        self.told = [*self.told[1 - _TOLD :], float(right.float().mean())]
+        self.told = [*self.told[1 - _TOLD :], told]
         well = sum(self.told) / len(self.told) > self.recipe.pace
         self.contrast = min(1.0, max(0.0, self.contrast + (_UP if well else -_DOWN)))
 
@@ -487,12 +518,15 @@ class GeneratorTraining:
         if not recipe.learner_weight or (self.learner is not None and self.learner_age < recipe.learner_life):
             self.learner_age += self.contrast >= 1.0
             return
+        self._settle()  # the old one's answers say nothing about the new one
         self._new_learner(recipe.seed + 1 + self.step)
         self.learner_age, self.contrast, self.told = 0, 0.0, []
 
     def _new_learner(self, seed: int) -> None:
         self.learner = Learner(self.text.shape[1], side=self.recipe.image_side, seed=seed).to(self.device).train()
-        self.learner_optimiser = torch.optim.Adam(self.learner.parameters(), lr=self.recipe.learner_lr)
+        self.learner_optimiser = torch.optim.Adam(
+            self.learner.parameters(), lr=self.recipe.learner_lr, fused=fused(self.learner.parameters())
+        )
 
     def _rate(self) -> float:
         done = self.step / self.recipe.steps
@@ -560,11 +594,15 @@ class GeneratorTraining:
             unpack_optimiser(self.learner_optimiser, part_of(tensors, "learner_optimiser"))
 
 
+def _broken(step: int) -> FitError:
+    return FitError(f"The training broke down at step {step}: its loss is no finite number. Use a lower lr.")
+
+
 def _optimiser(generator: NoiseGenerator, recipe: TrainRecipe) -> torch.optim.Optimizer:
     heavy = [p for p in generator.parameters() if p.ndim > 1]
     light = [p for p in generator.parameters() if p.ndim <= 1]
     groups = [{"params": heavy, "weight_decay": recipe.weight_decay}, {"params": light, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=recipe.lr, betas=recipe.betas)
+    return torch.optim.AdamW(groups, lr=recipe.lr, betas=recipe.betas, fused=fused(heavy + light))
 
 
 def _resized(images: Tensor, side: int) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 from ....errors import ConfigError
 from ....imaging import Budget, ImageSet
 from ....records.config import Refusal
-from ....surrogates import now
+from ....surrogates import now, transfer
 from ...bank import Bank
 from ...clusters import (
     CLUSTER_SURROGATE,
@@ -193,7 +193,7 @@ class UcFit:
 
         def extra(index: Tensor, own: Tensor, delta: Tensor, generator: torch.Generator) -> Tensor:
             # The feature network costs a hundred times what the label network does: a part of the images steers it.
-            some = torch.randperm(len(index), generator=generator)[: recipe.pull_images].to(index.device)
+            some = transfer(torch.randperm(len(index), generator=generator)[: recipe.pull_images], index.device)
             return recipe.pull_weight * pull.scaled(index[some], own[some], delta, generator)
 
         joint = recipe.objective == "joint" and recipe.pull_weight > 0
@@ -278,7 +278,7 @@ class PatternFit:
                 own, moving = (torch.arange(len(index)) + number) % len(everyone), everyone
             else:
                 own, moving = clusters.assignment[index], everyone
-            index, own = index.to(recipe.device), own.to(recipe.device)
+            index, own = transfer(index, recipe.device), transfer(own, recipe.device)
             # One batch is one pass, so that the paper's mean is over the whole of it.
             gradient, loss = self.pull.on_patterns(index, own, patterns.delta(moving), generator, batch_size=size)
             patterns.step(gradient, moving, (made + number / steps) / recipe.rounds)

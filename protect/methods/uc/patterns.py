@@ -25,7 +25,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ....imaging import Budget, ImageSet
-from ....surrogates import FrozenSurrogate, add_rows, crop_flip, draw_crops, own_randomness
+from ....surrogates import FrozenSurrogate, add_rows, crop_flip, draw_crops, fused, own_randomness, transfer
 from ...clusters import Clusters, FeatureSpace, nearest
 from ..written import ResizeOperator, WrittenCopies
 
@@ -126,7 +126,7 @@ class PixelPatterns(Patterns):
 
     def step(self, gradient: Tensor, clusters: Sequence[int], progress: float) -> None:
         """One sign step of the patterns that have a gradient."""
-        rows = torch.tensor(list(clusters), device=gradient.device)
+        rows = transfer(torch.tensor(list(clusters)), gradient.device)
         own = gradient[rows]
         scale = own.abs().mean(dim=(1, 2, 3), keepdim=True)
         moving = (scale > 0).float()
@@ -182,7 +182,10 @@ class GeneratorPatterns(Patterns):
             with own_randomness((seed * 1009 + number) % 2**63):
                 self._nets.append(NoiseGenerator(width).to(device))
                 self._noise.append(torch.rand(1, 3, full, full).to(device))
-        self._optimisers = [torch.optim.Adam(n.parameters(), lr=lr, weight_decay=weight_decay) for n in self._nets]
+        self._optimisers = [
+            torch.optim.Adam(net.parameters(), lr=lr, weight_decay=weight_decay, fused=fused(net.parameters()))
+            for net in self._nets
+        ]
 
     def _out(self, number: int) -> Tensor:
         raw = self._nets[number](self._noise[number])[0, :, : self._side, : self._side]
@@ -197,10 +200,11 @@ class GeneratorPatterns(Patterns):
         return torch.stack([made.get(number, blank) for number in range(len(self._nets))])
 
     def step(self, gradient: Tensor, clusters: Sequence[int], progress: float) -> None:
-        """One step of Adam for each generator whose pattern has a gradient."""
+        """One step of Adam for each generator whose pattern has a gradient; a GPU, which would have to be asked, makes
+        one for all."""
         rate = self._lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
         for number in clusters:
-            if len(clusters) > 1 and not bool(gradient[number].any()):
+            if gradient.device.type == "cpu" and len(clusters) > 1 and not bool(gradient[number].any()):
                 continue
             optimiser = self._optimisers[number]
             for group in optimiser.param_groups:
@@ -228,8 +232,10 @@ class GeneratorPatterns(Patterns):
                     parameter.copy_(state[prefix])
                 kept = {key[len(prefix) + 1 :]: value for key, value in state.items() if key.startswith(f"{prefix}.")}
                 if kept:
+                    # Adam counts its steps on the CPU, and in one kernel where its parameters are.
+                    counted = parameter.device if optimiser.defaults["fused"] else torch.device("cpu")
                     optimiser.state[parameter] = {
-                        key: value if key == "step" else value.to(parameter.device) for key, value in kept.items()
+                        key: value.to(counted if key == "step" else parameter.device) for key, value in kept.items()
                     }
 
 
@@ -361,8 +367,8 @@ class FeaturePull:
         """
         total = torch.zeros_like(delta)
         seen = delta if self.resize is None else self.resize(delta)
-        centres = self.clusters.centres.to(delta.device)
-        goal = targets(len(centres)).to(delta.device)
+        centres = transfer(self.clusters.centres, delta.device)
+        goal = transfer(targets(len(centres)), delta.device)
         loss = torch.zeros((), device=delta.device)
         for part, cluster in zip(index.split(batch_size), own.split(batch_size), strict=True):
             images = self.dataset.images[part].float().mul_(1 / 255)
@@ -419,7 +425,7 @@ def measure(
     """
     generator = torch.Generator().manual_seed(seed)
     index = torch.randperm(len(dataset), generator=generator)[:MOST_MEASURED].sort().values
-    images, own = dataset.images[index].cpu(), clusters.assignment[index]
+    images, own = dataset.images[index.to(dataset.images.device)].cpu(), clusters.assignment[index]
     written = WrittenCopies(dataset.to("cpu"), Budget(epsilon))
     versions: dict[str, Callable[[], Tensor]] = {
         "clean": lambda: images,

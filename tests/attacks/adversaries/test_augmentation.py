@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import numpy as np
 import pytest
 import scipy.ndimage
@@ -9,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bitterant.attacks.adversaries import create_adversary
+from bitterant.attacks.adversaries import augmentation, create_adversary
 from bitterant.attacks.adversaries.augmentation import (
     CutMixObjective,
     CutoutObjective,
@@ -47,6 +49,25 @@ ALL: list[tuple[str, Objective]] = [
     ("fgsm", AdversarialObjective(8 / 255, 1, 1.25)),
     ("simclr", _ContrastiveObjective(0.5)),
 ]
+
+
+@pytest.mark.parametrize(
+    ("operation", "strengths"),
+    [("ShearX", (0.31, -0.17)), ("ShearY", (0.31, -0.17)), ("TranslateX", (3.7, -5.0)), ("TranslateY", (3.7, -5.0)),
+     ("Rotate", (13.3, -71.0)), ("Sharpness", (0.6, -0.6))],
+)  # fmt: skip
+def test_what_a_gpu_does_without_copies_is_what_torchvision_does(operation: str, strengths: tuple[float, ...]) -> None:
+    from torchvision.transforms.v2 import InterpolationMode
+
+    host, device = (cast(Any, augmentation._trivial_augment_wide(host)) for host in (True, False))
+    pictures = torch.randint(0, 256, (3, 3, 33, 33), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    for strength in strengths:
+        wanted, found = (
+            change._apply_image_or_video_transform(pictures, operation, strength, InterpolationMode.NEAREST, {})
+            for change in (host, device)
+        )
+        assert not torch.equal(wanted, pictures)
+        assert float((found != wanted).float().mean()) < 0.01  # a place between two pixels may go to either
 
 
 @pytest.mark.parametrize(("name", "objective"), ALL, ids=[name for name, _ in ALL])

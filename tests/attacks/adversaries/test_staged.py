@@ -37,12 +37,14 @@ def test_clustering_is_the_variance_between_classes_less_chance() -> None:
         groups = [feature[labels == k] for k in range(5)]
         inside = sum(((group - group.mean()) ** 2).sum() for group in groups) / (60 - 5)
         expected.append(1 - inside / feature.var(ddof=1))
-    found = clustering(torch.from_numpy(values), torch.from_numpy(labels))
-    assert found == pytest.approx(np.mean(expected), abs=1e-5)
-    by_chance = [clustering(torch.randn(64, 20), torch.randint(10, (64,))) for _ in range(30)]
+    found = clustering(torch.from_numpy(values), torch.from_numpy(labels), 5)
+    assert clustering(torch.from_numpy(values), torch.from_numpy(labels), 9) == found, "absent classes say nothing"
+    assert float(found) == pytest.approx(np.mean(expected), abs=1e-5)
+    by_chance = [clustering(torch.randn(64, 20), torch.randint(10, (64,)), 10) for _ in range(30)]
     assert abs(np.mean(by_chance)) < 0.03
-    assert clustering(torch.randn(4, 3), torch.arange(4)) == 0
-    assert clustering(torch.ones(8, 3), torch.arange(8) % 2) == 0
+    assert clustering(torch.randn(4, 3), torch.arange(4), 4) == 0
+    assert clustering(torch.randn(4, 3), torch.zeros(4, dtype=torch.int64), 4) == 0
+    assert clustering(torch.ones(8, 3), torch.arange(8) % 2, 2) == 0
 
 
 def test_shallow_blocks_are_the_first_layers_in_order() -> None:
@@ -63,10 +65,10 @@ def test_blocks_up_to_the_one_that_sorts_are_slowed_and_let_go() -> None:
 
     def decided(*measures: float, steps: int = 2) -> list[float]:
         for block, measure in zip(blocks, measures, strict=True):
-            block.measure = measure
+            block.measure = torch.tensor(measure)
         for _ in range(steps):
             brake.after_step()
-        return [block.rate for block in blocks]
+        return [float(block.rate) for block in blocks]
 
     assert decided(0.1, 0.3, 0.1, steps=1) == [1, 1, 1]
     assert decided(0.1, 0.3, 0.1, steps=1) == [0.5, 0.5, 1]
@@ -78,7 +80,8 @@ def test_blocks_up_to_the_one_that_sorts_are_slowed_and_let_go() -> None:
 def test_a_slowed_block_moves_as_with_a_smaller_learning_rate() -> None:
     first, last = nn.Linear(3, 4), nn.Linear(4, 2)
     network = nn.Sequential(first, nn.ReLU(), last)
-    brake = Brake([Block(first, list(first.parameters()), rate=0.125)], threshold=9.0, slowest=0.125, every=10**6)
+    block = Block(first, list(first.parameters()), rate=torch.tensor(0.125))
+    brake = Brake([block], threshold=9.0, slowest=0.125, every=10**6)
     batch, target = torch.randn(8, 3), torch.arange(8) % 2
     before = [parameter.detach().clone() for parameter in network.parameters()]
     optimiser = torch.optim.SGD(network.parameters(), lr=0.5)
@@ -105,7 +108,7 @@ def test_staged_training_slows_under_a_planted_code_and_not_otherwise(job: Train
 
     def after_step() -> None:
         brake.after_step()
-        rates.append(brake.blocks[0].rate)
+        rates.append(float(brake.blocks[0].rate))
 
     train_classifier(
         network, images, job.labels, Recipe(steps=30, batch_size=64), seed=5, evals=1, device="cpu",

@@ -270,8 +270,9 @@ def test_an_update_in_blocks_is_that_of_whole_passes(tiny: ImageSet) -> None:
     frozen = method.recipe.trainer(dataset, 0).frozen()
     shape = (len(dataset.classes), 3, dataset.resolution, dataset.resolution)
     seen = 0.03 * torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    index = stage._balanced(torch.Generator().manual_seed(1))[0]
-    blocks, crops = stage._passes(index, torch.Generator().manual_seed(2))
+    labels = stage._labels()
+    index = stage._balanced(labels, torch.Generator().manual_seed(1))[0]
+    blocks, crops = stage._passes(index, labels, torch.Generator().manual_seed(2))
     assert max(len(block.places) for block in blocks) <= 3
     total = torch.zeros_like(seen)
     for block, crop in zip(blocks, crops, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +17,8 @@ from bitterant.protect.methods.t2ue import CaptionPairs, SSANoiseGenerator, Text
 from bitterant.protect.methods.t2ue.data import made_up_captions
 from bitterant.protect.methods.t2ue.generator_training import TrainRequest, make_generator
 from bitterant.protect.methods.t2ue.training import GeneratorTraining
+
+from ....fake_device import CUDA, FakeDevice
 
 CPU = torch.device("cpu")
 QUICK = TrainRecipe(steps=6, batch_size=6, surrogate_images=4, learner_life=2, image_side=16, warmup=1, ema=0.0)
@@ -165,13 +168,35 @@ def test_one_update_of_the_papers_recipe(
     )
     loss.backward()
     optimiser.step()
-    assert losses["surrogate"] == pytest.approx(float(loss), rel=1e-4)
+    assert float(losses["surrogate"]) == pytest.approx(float(loss), rel=1e-4)
     moved = torch.cat([(p - plain.get_parameter(n)).detach().flatten().abs() for n, p in generator.named_parameters()])
     assert (
         float((moved <= 1e-4).float().mean()) > 0.97
     )  # of a step of 1e-3 each; where the gradient is 0 but for rounding
     work.step = 1
     assert work._rate() == pytest.approx(0.5)  # half of the way along the cosine
+
+
+def test_on_a_gpu_ten_steps_ask_once(
+    pairs: CaptionPairs, surrogate: Any, generator: SSANoiseGenerator, embedder: TextEmbedder, gpu: FakeDevice
+) -> None:
+    """And the steps themselves nothing: losses and contrast are told after ten of them."""
+    recipe = replace(QUICK, steps=40, learner_life=100, diversity=0.5, ema=0.9)
+    surrogate, told = copy.deepcopy(surrogate), list[int]()
+    work = GeneratorTraining(
+        pairs, surrogate, generator, embedder, recipe, CUDA, lambda progress: told.append(progress.step)
+    )
+    pieces = work.pieces()
+    assert next(pieces) is False  # the first ones also make the learner
+    assert told == list(range(1, 11))
+    assert 0 < work.contrast < 1 or work.told
+    assert not gpu.waits_of(lambda: [work._one_step() for _ in range(3)])
+    waits = gpu.waits_of(work._settle)
+    assert waits.total() == 1, waits
+    assert told[-1] == 13
+    tensors, facts = work.state_dict()
+    work.load_state_dict({name: value.cpu() for name, value in tensors.items()}, facts)
+    work._one_step()
 
 
 @pytest.mark.parametrize(
