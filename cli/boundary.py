@@ -25,18 +25,30 @@ from .output import Output
 _LOWEST = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_CBWR": "COMPATIBLE"}
 
 
-def pin_arithmetic() -> None:
+def pin_arithmetic(device: str = "cpu") -> None:
     """Load torch so that a CPU computes alike on every x86-64 machine: with the instructions that all of them have,
     and one thread. Otherwise the last bits of sums, and even of random numbers, depend on the processor.
 
     What the environment says is overruled. It works only in a process that has not loaded torch yet.
+
+    Args:
+        device: where the work is to be done. For a GPU nothing is pinned: it has its own arithmetic, and the CPU beside
+            it no need of it. ``auto`` is a GPU where there is one.
     """
-    if "torch" in sys.modules:
+    if "torch" in sys.modules or device.startswith(("cuda", "mps")):
         return
+    before = {name: os.environ.get(name) for name in _LOWEST}
     os.environ.update(_LOWEST)
     prepare_torch()
     import torch
 
+    if device == "auto" and (torch.cuda.is_available() or torch.backends.mps.is_available()):
+        for name, value in before.items():  # they are looked at when something is computed, which nothing was yet
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+        return
     torch.set_num_threads(1)
 
 

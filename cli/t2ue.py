@@ -391,9 +391,7 @@ def train(
     output = terminal.output
     with guarded(output, debug=terminal.debug, stopped="Stopped. The same command goes on where it was."):
         config = GeneratorConfig.of(given)
-        # A GPU has its own arithmetic, and a CPU beside it no need of it.
-        if not config.device.startswith(("cuda", "mps")):
-            pin_arithmetic()
+        pin_arithmetic(config.device)
         prepare_torch()
         from ..protect.methods.t2ue.generator_training import TrainRequest, make_generator
         from ..records.progress import interruptible

@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import Result
 
+from bitterant.errors import ConfigError
+
+Run = Callable[..., Result]
 FIXTURES = Path(__file__).resolve().parents[1] / "protect/methods/t2ue"
 SCRIPT = """
 import hashlib, sys
@@ -44,6 +49,59 @@ def trained(how: str, **environment: str) -> tuple[str, str, str]:
     )  # fmt: skip
     first, second, third = done.stdout.split()[-3:]
     return first, second, third
+
+
+PINNED = """
+import os, sys
+from bitterant.cli import boundary
+
+def prepared(load=boundary.prepare_torch):
+    load()
+    import torch
+    torch.cuda.is_available = lambda: sys.argv[2] == "gpu"
+
+boundary.prepare_torch = prepared
+boundary.pin_arithmetic(sys.argv[1])
+import torch
+torch.rand(9).sum()
+print(torch.backends.cpu.get_cpu_capability(), torch.get_num_threads(), *map(os.environ.get, boundary._LOWEST))
+"""
+
+
+@pytest.mark.parametrize(
+    ("device", "machine", "pinned"),
+    [("auto", "gpu", False), ("auto", "no gpu", True), ("cuda", "gpu", False), ("cpu", "gpu", True)],
+)
+def test_only_a_cpu_is_pinned(device: str, machine: str, pinned: bool) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", "MKL_CBWR": "AVX2"}
+    for name in ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA"):
+        environment.pop(name, None)
+    done = subprocess.run(
+        [sys.executable, "-c", PINNED, device, machine],
+        env=environment, capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    capability, *found = done.stdout.split()[-5:]
+    assert found == (["1", "default", "SSE41", "COMPATIBLE"] if pinned else ["2", "None", "None", "AVX2"])
+    assert capability == "DEFAULT" or not pinned
+
+
+def test_auto_takes_a_gpu_where_there_is_one(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from bitterant.protect.methods.t2ue import generator_training
+    from bitterant.surrogates import resolve_device
+
+    asked: list[torch.device] = []
+
+    def made(request: generator_training.TrainRequest, **_: object) -> None:
+        asked.append(resolve_device(request.device))
+        raise ConfigError("far enough")
+
+    monkeypatch.setattr(generator_training, "make_generator", made)
+    for there in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        assert "far enough" in run("t2ue", "train", "--out", tmp_path / "out", "--device", "auto").stderr
+    assert [device.type == "cuda" for device in asked] == [True, False]
 
 
 @pytest.mark.slow
