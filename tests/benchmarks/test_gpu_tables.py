@@ -16,6 +16,8 @@ from bitterant.attacks.adversaries.objectives import AdversarialObjective
 from bitterant.protect.methods.pgd import pgd_min
 from bitterant.surrogates import FrozenSurrogate, Recipe, create_surrogate, train_classifier
 
+from ..fake_device import FakeDevice
+
 
 def test_every_part_runs_and_its_rows_are_kept(
     script: ModuleType, tmp_path: Path, write_pictures: Callable[..., Path]
@@ -32,6 +34,9 @@ def test_every_part_runs_and_its_rows_are_kept(
     found = {(row["trainer"], row["arm"]) for row in rows if row["part"] == "victims"}
     assert found == {(name, arm) for name in script.TRAINERS for arm in ("clean", "emn")}
     assert all(row["over_bare"] > 0 for row in rows if row["part"] == "speed")
+    (loop,) = [row for row in rows if row["part"] == "loop"]
+    assert loop["images_a_second"] > 0
+    assert loop["airbench94_on_an_a100"] == pytest.approx(129_243, abs=1)
 
 
 def test_what_no_longer_fits_is_named(
@@ -48,6 +53,31 @@ def test_a_missing_package_is_told_before_anything_is_read(script: ModuleType, m
     monkeypatch.setitem(script.NEEDED, "uc", ("no_such_package",))
     with pytest.raises(SystemExit, match="no_such_package"):
         script.main(["--data", "nowhere.npz", "--parts", "uc"])
+
+
+def test_every_part_runs_on_a_gpu(
+    script: ModuleType, tmp_path: Path, write_pictures: Callable[..., Path], gpu: FakeDevice,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Nothing of it meets a tensor or a generator of the CPU; a graph and a compiled step are not for a fake one."""
+
+    def missing(*args: object, **more: object) -> None:
+        raise RuntimeError("not here")
+
+    monkeypatch.setattr(torch, "compile", missing)
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", missing)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", torch.backends.cudnn.benchmark)
+    data = write_pictures(tmp_path / "pictures.npz", train=32, test=16)
+    words = [
+        "--data", str(data), "--work", str(tmp_path / "work"), "--images", "32", "--tests", "16", "--device", "cuda",
+        "--surrogate", "small-cnn", "--victim", "small-cnn", "--epochs", "1", "--rounds", "1", "--steps", "2",
+        "--loop-steps", "2",
+    ]  # fmt: skip
+    script.main(words)
+    rows = [json.loads(line) for line in (tmp_path / "work/gpu_tables.jsonl").read_text().splitlines()]
+    assert {row["part"] for row in rows} == set(script.PARTS)
+    assert not [row for row in rows if "failed" in row]
+    assert {row["device"] for row in rows} == {"fake"}
 
 
 class Questions(TorchDispatchMode):
