@@ -14,7 +14,7 @@ clean one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, Final
@@ -35,6 +35,8 @@ from .surrogate_training import SurrogateTrainer, delta_by_class, delta_by_row
 from .written import ResizeOperator, TintBound, WrittenCopies
 
 VICTIM = "small-cnn"
+CHECK_IMAGES, CHECK_STEPS = 2000, 300
+"""Images that a victim of the self-check trains on at most, and the steps of its training."""
 LEARNABLE_MARGIN = 0.10
 """The clean victim must beat chance by this much, or the check cannot tell protection from a hard data set."""
 
@@ -75,7 +77,8 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class CheckWork:
-    """What a self-check costs, in passes of one image through its victim, the way back counted as two.
+    """What a self-check costs, in passes of one image through its victim, the way back counted as two; in a
+    :class:`FitWork` in its units.
 
     Attributes:
         copies: to write the copies that the victim trains on. A pass of ``small-cnn`` takes a CPU about as long as
@@ -85,6 +88,14 @@ class CheckWork:
 
     copies: float
     victim: float
+
+    @classmethod
+    def on(cls, dataset: ImageSet, trained: int, steps: int = CHECK_STEPS) -> CheckWork:
+        """That of a check which trains on so many of images like those of ``dataset``."""
+        side = dataset.resolution
+        height, width = dataset.native_size or (side, side)
+        victim = steps * min(recipe_for(VICTIM).batch_size, trained)
+        return cls(copies=trained * max(1.0, height * width / side**2), victim=3.0 * victim)
 
     def of(self, attempt: int) -> float:
         """All of the check after this attempt."""
@@ -120,6 +131,38 @@ class FitWork:
         return (before + done) / (self.of(0) + (expected - 1) * self.of(1))
 
 
+@dataclass(frozen=True)
+class PassCost:
+    """What one pass of one image costs, in equal units of time.
+
+    Attributes:
+        trained: through the surrogate, a third of a training step's share.
+        swept: through the frozen surrogate, half of what a gradient of the input takes.
+        victim: through the victim of the self-check.
+    """
+
+    trained: float
+    swept: float
+    victim: float
+
+
+def fit_work(
+    recipe: MinimizationRecipe,
+    stages: Sequence[ClassStage | SampleStage],
+    images: int,
+    check: CheckWork | None,
+    cost: PassCost,
+) -> FitWork:
+    """What the parts of a fit on so many images cost: the progress takes rough costs of a pass, the dry run measured
+    ones, and both count the same passes."""
+    costs = [stage.trained(images) * cost.trained + stage.swept(images) * cost.swept for stage in stages]
+    rounds = [_expected(stage.rounds, recipe.paper) for stage in stages]
+    if check is not None:
+        check = CheckWork(check.copies * cost.victim, check.victim * cost.victim)
+    whole = tuple(count * each for count, each in zip(rounds, costs, strict=True))
+    return FitWork(whole, check, max(1, recipe.attempts))
+
+
 class SelfCheck:
     """Estimates what is still learnable from perturbations under way.
 
@@ -138,7 +181,7 @@ class SelfCheck:
         *,
         seed: int,
         device: torch.device,
-        steps: int = 300,
+        steps: int = CHECK_STEPS,
     ) -> None:
         self._dataset, self._seed, self._device, self._steps = dataset, seed, device, steps
         self._train, self._held_out = _split(dataset, seed)
@@ -155,10 +198,7 @@ class SelfCheck:
     @property
     def work(self) -> CheckWork:
         """What it costs."""
-        side = self._dataset.resolution
-        height, width = self._dataset.native_size or (side, side)
-        victim = self._steps * min(recipe_for(VICTIM).batch_size, len(self._train))
-        return CheckWork(copies=len(self._train) * max(1.0, height * width / side**2), victim=3.0 * victim)
+        return CheckWork.on(self._dataset, len(self._train), self._steps)
 
     def __call__(
         self,
@@ -240,7 +280,6 @@ def _train_victim(
     return float((result.predictions == test_labels).float().mean()), result.train_accuracy
 
 
-_MOST_TRAINED: Final = 2000
 _MOST_HELD_OUT: Final = 500
 """Images that a self-check trains on and tests on at most: it takes seconds, however large the folder is."""
 
@@ -251,7 +290,7 @@ def _split(dataset: ImageSet, seed: int) -> tuple[Tensor, Tensor]:
     if labels is None:
         return torch.arange(0), torch.arange(0)
     generator = torch.Generator().manual_seed(seed)
-    share_train = min(1.0, _MOST_TRAINED / max(1, len(labels)))
+    share_train = min(1.0, CHECK_IMAGES / max(1, len(labels)))
     share_held = min(0.3, _MOST_HELD_OUT / max(1, len(labels)))
     train, held = [], []
     for label in range(len(dataset.classes)):
@@ -352,6 +391,15 @@ class MinimizationRecipe(CraftingRecipe):
             steps=self.pgd_steps,
             skip_below=0.0 if paper else 0.01,
         )
+
+    def stages(self, dataset: ImageSet, extra: ExtraGradient | None = None) -> list[ClassStage | SampleStage]:
+        """Those of one attempt, in order; ``extra`` is added to the gradient of the class patterns."""
+        stages = list[ClassStage | SampleStage]()
+        if self.granularity == "class" or not self.paper:
+            stages.append(replace(self.class_stage(dataset), extra=extra))
+        if self.granularity == "sample":
+            stages.append(self.sample_stage(dataset))
+        return stages
 
     def trainer(self, dataset: ImageSet, attempt: int) -> SurrogateTrainer:
         """A fresh surrogate; another draw of its weights in every attempt."""
@@ -465,12 +513,7 @@ class MinimizationFit:
         return self.trainer
 
     def _stages(self) -> list[ClassStage | SampleStage]:
-        recipe, stages = self.recipe, list[ClassStage | SampleStage]()
-        if recipe.granularity == "class" or not recipe.paper:
-            stages.append(replace(recipe.class_stage(self.dataset), extra=self.extra))
-        if recipe.granularity == "sample":
-            stages.append(recipe.sample_stage(self.dataset))
-        return stages
+        return self.recipe.stages(self.dataset, self.extra)
 
     def _craft(self) -> Iterator[bool]:
         """What is left of this attempt: the stages in order."""
@@ -517,10 +560,9 @@ class MinimizationFit:
     @cached_property
     def work(self) -> FitWork:
         """What the fit is expected to cost."""
-        recipe = self.recipe
-        stages = (_expected(s.rounds, recipe.paper) * s.passes * step_cost(recipe.surrogate) for s in self._stages())
+        recipe, each = self.recipe, step_cost(self.recipe.surrogate)
         check = self.check.work if recipe.attempts and self.check.possible else None
-        return FitWork(tuple(stages), check, max(1, recipe.attempts))
+        return fit_work(recipe, self._stages(), len(self.dataset), check, PassCost(each, each, 1.0))
 
     def _within(self, begin: float, work: float, message: str) -> Callable[[float], None]:
         """What reports the share of a piece of work that begins here in an attempt."""
@@ -603,8 +645,6 @@ def estimate_fit(recipe: MinimizationRecipe, dataset: ImageSet, total: int) -> F
     begun = now(recipe.device)
     trainer.steps(2, patterns, generator)
     training = (now(recipe.device) - begun) / 2
-    # The sample may be smaller than a batch of the fit.
-    training *= min(recipe.batch_size, total) / min(recipe.batch_size, len(dataset))
     frozen, images = trainer.frozen(), stage.dataset.images[: stage.block].float() / 255
     own, crop = labels[: len(images)], stage.crop(0)
     gradient_sums(frozen, images, own, own, state["delta"], crop=crop)
@@ -612,16 +652,11 @@ def estimate_fit(recipe: MinimizationRecipe, dataset: ImageSet, total: int) -> F
     for _ in range(2):
         gradient_sums(frozen, images, own, own, state["delta"], crop=crop)
     step = (now(recipe.device) - begun) / 2 / len(images)
+    trained = training / (3 * min(recipe.batch_size, len(dataset)))
+    cost = PassCost(trained, step / 2, trained / step_cost(recipe.surrogate))
+    check = CheckWork.on(dataset, max(1, min(CHECK_IMAGES, round(0.7 * total)))) if recipe.attempts else None
+    seconds = fit_work(recipe, recipe.stages(dataset), total, check, cost).of(0)
     classes, paper = len(dataset.classes), recipe.paper
-    seconds = 0.0
-    if recipe.granularity == "class" or not paper:
-        per_round = stage.subset * total if paper else stage.updates * stage.per_class * classes
-        seconds += _expected(recipe.rounds, paper) * (recipe.surrogate_steps * training + per_round * step * 1.3)
-    if recipe.granularity == "sample":
-        per_round = total * recipe.pgd_steps
-        seconds += _expected(recipe.sample_rounds, paper) * (recipe.surrogate_steps * training + per_round * step)
-    if recipe.attempts:  # 300 steps of 64 images for each of two victims cost about 300 surrogate steps of 128
-        seconds += 300 * training
     pixel = 3 * dataset.resolution**2
     rows = total if recipe.granularity == "sample" else classes
     # Half precision and a byte for the best attempt; the paper's in single, and at the end beside it the bank's levels.

@@ -85,12 +85,20 @@ class Stage:
     def passes(self) -> float:
         """What a round costs, in passes of one image through the surrogate: the way back to the input counts as one
         more, that to the weights as another."""
-        return self._training
+        return self._training + self.swept(len(self.dataset))
 
     @property
     def _training(self) -> float:
         """Of these, what the surrogate's own steps cost."""
-        return 3.0 * self.surrogate_steps * min(self.batch_size, len(self.dataset))
+        return self.trained(len(self.dataset))
+
+    def trained(self, images: int) -> float:
+        """Passes of the surrogate's own steps in a round on so many images."""
+        return 3.0 * self.surrogate_steps * min(self.batch_size, images)
+
+    def swept(self, images: int) -> float:
+        """Passes through the frozen surrogate in a round on so many images, and back to the input."""
+        return 0.0
 
     def crop(self, seed: int) -> RandomCropFlip | None:
         """Random crops and flips for one block, or none."""
@@ -172,11 +180,10 @@ class ClassStage(Stage):
 
     name = "class-wise"
 
-    @property
-    def passes(self) -> float:
-        classes, images = len(self.dataset.classes), len(self.dataset)
-        swept = self.subset * images if self.paper else self.updates * self.per_class * classes
-        return super().passes + 2 * swept + min(swept, images)  # at the end the surrogate is tested on them
+    def swept(self, images: int) -> float:
+        classes = len(self.dataset.classes)
+        seen = self.subset * images if self.paper else self.updates * self.per_class * classes
+        return 2 * seen + min(seen, images)  # at the end the surrogate is tested on them
 
     def start(self) -> dict[str, Tensor]:
         """Zero patterns ``delta`` and zero ``momentum``, both ``[K, 3, R, R]``."""
@@ -325,11 +332,10 @@ class SampleStage(Stage):
 
     name = "sample-wise"
 
-    @property
-    def passes(self) -> float:
+    def swept(self, images: int) -> float:
         # Most images are right after a step, and are then left alone.
         moved = self.steps if self.skip_below == 0 else 1 + 0.25 * (self.steps - 1)
-        return super().passes + (2 * moved + 1) * len(self.dataset)
+        return (2 * moved + 1) * images
 
     def start(self, patterns: Tensor | None) -> dict[str, Tensor]:
         """``delta`` ``[N, 3, R, R]``: each image's class pattern, or zero. Half precision, which is exact to a

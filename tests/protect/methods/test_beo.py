@@ -392,7 +392,7 @@ class TestFit:
 
         monkeypatch.setattr(SurrogateTrainer, "steps", spy)
         monkeypatch.setattr("bitterant.protect.methods.beo.method.CLEAN_TARGET", -1.0)
-        monkeypatch.setattr("bitterant.protect.methods.beo.method._LEAST_CAP", 50)
+        monkeypatch.setattr("bitterant.protect.methods.beo.method.LEAST_CAP", 50)
         method = BayesErrorAscent(**{**QUICK, "rounds": 2, "first_epochs": 2})
         plan = method.recipe.training(len(tiny))
         method.fit(tiny)
@@ -444,7 +444,7 @@ class TestRefusals:
         self, tiny: ImageSet, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Every picture in two classes, three times each: nothing can tell these apart."""
-        monkeypatch.setattr("bitterant.protect.methods.beo.method._LEAST_CAP", 1)
+        monkeypatch.setattr("bitterant.protect.methods.beo.method.LEAST_CAP", 1)
         images = tiny.images[:6].repeat(6, 1, 1, 1)
         labels = torch.arange(36) // 18
         blind = ImageSet.from_tensors(images, labels, classes=["a", "b"], keys=[f"{i:02}" for i in range(36)])
@@ -508,7 +508,7 @@ class TestResume:
         options: dict[str, Any],
     ) -> None:  # fmt: skip
         monkeypatch.setattr("bitterant.protect.methods.beo.method.UNDERFIT", 1.0)
-        monkeypatch.setattr("bitterant.protect.methods.beo.method._LEAST_CAP", 1)
+        monkeypatch.setattr("bitterant.protect.methods.beo.method.LEAST_CAP", 1)
         method = BayesErrorAscent(**options)
         tells: list[str] = []
         whole = method.fit(tiny, progress=lambda step: tells.append(step.message))

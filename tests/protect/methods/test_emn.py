@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from bitterant.errors import ConfigError
 from bitterant.imaging import Budget, ImageSet
 from bitterant.protect import ErrorMinimizing, FitProgress
-from bitterant.protect.methods import stages
+from bitterant.protect.methods import FitContext, minimization, stages
 from bitterant.protect.methods.checkpoint import Checkpoint
-from bitterant.protect.methods.minimization import CheckResult, SelfCheck
+from bitterant.protect.methods.minimization import CheckResult, FitWork, MinimizationFit, PassCost, SelfCheck
 from bitterant.protect.methods.pgd import RandomCropFlip, input_gradient
 from bitterant.protect.methods.surrogate_training import SurrogateTrainer, crop_padding
 from bitterant.records.run_state import StateFiles
@@ -260,6 +260,35 @@ def test_the_estimate_is_for_the_batches_of_the_fit_not_of_the_sample(
     assert len(tiny) == 36
     assert method.estimate(tiny, 10_000).seconds == pytest.approx(7 * 3 * batch)
     assert method.estimate(tiny, 50).seconds == pytest.approx(7 * 3 * 50)
+
+
+@pytest.mark.parametrize("granularity", ["class", "sample"])
+@pytest.mark.parametrize("preset", ["balanced", "paper"])
+def test_the_dry_run_and_the_progress_count_the_same_passes(
+    tiny: ImageSet, monkeypatch: pytest.MonkeyPatch, granularity: Literal["class", "sample"], preset: str
+) -> None:
+    found: list[FitWork] = []
+    real: Any = minimization.fit_work
+
+    def counted(*told: Any) -> FitWork:
+        found.append(real(*told[:-1], PassCost(1.0, 1.0, 1.0)))
+        return real(*told)
+
+    monkeypatch.setattr(minimization, "fit_work", counted)
+    # Other tests make it short; the dry run is about the one that is made.
+    monkeypatch.setitem(SelfCheck.__init__.__kwdefaults__, "steps", minimization.CHECK_STEPS)  # type: ignore[arg-type]
+    method = ErrorMinimizing(granularity=granularity, preset=preset, surrogate="small-cnn", device="cpu")
+    estimate = method.estimate(tiny, len(tiny))
+    assert MinimizationFit(method.recipe, tiny, FitContext(None, Checkpoint(None, ""))).work.of(0) > 0
+    dry, fit = found
+    assert dry.stages == fit.stages
+    assert len(dry.stages) == (2 if granularity == "sample" and preset != "paper" else 1)
+    assert estimate.seconds > 0
+    if fit.check is None:
+        assert dry.check is None
+    else:
+        assert dry.check is not None
+        assert dry.check.of(0) == pytest.approx(fit.check.of(0), rel=0.1)
 
 
 def test_an_update_in_blocks_is_that_of_whole_passes(tiny: ImageSet) -> None:

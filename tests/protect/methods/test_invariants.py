@@ -57,7 +57,7 @@ rows = pytest.mark.parametrize(("name", "granularity", "options", "has_surrogate
 @pytest.fixture(autouse=True)
 def content_with_little(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bayes-error ascent trains small folders on until they are fitted; here it only has to be the same each time."""
-    monkeypatch.setattr("bitterant.protect.methods.beo.method._LEAST_CAP", 1)
+    monkeypatch.setattr("bitterant.protect.methods.beo.method.LEAST_CAP", 1)
     monkeypatch.setattr("bitterant.protect.methods.beo.method.UNDERFIT", 1.0)
 
 

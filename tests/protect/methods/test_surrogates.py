@@ -49,7 +49,7 @@ def clip_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def content_with_little(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bayes-error ascent trains large networks on until they are no longer underfit; here they only have to run."""
-    monkeypatch.setattr("bitterant.protect.methods.beo.method._LEAST_CAP", 1)
+    monkeypatch.setattr("bitterant.protect.methods.beo.method.LEAST_CAP", 1)
     monkeypatch.setattr("bitterant.protect.methods.beo.method.UNDERFIT", 1.0)
     monkeypatch.setattr("bitterant.protect.methods.beo.method.CLEAN_TARGET", 1.0)
 
