@@ -283,20 +283,6 @@ def objective_of(adversary: Adversary) -> Objective | None:
     return None if learner is None else learner.objective
 
 
-@dataclass(frozen=True)
-class DrawnOnDevice:
-    """An objective that draws on the device: a number for each value of a batch would take the CPU longer than the
-    step takes the GPU."""
-
-    objective: Objective
-    generator: torch.Generator
-
-    def __call__(
-        self, model: nn.Module, batch: Tensor, target: Tensor, generator: torch.Generator, progress: float
-    ) -> tuple[Tensor, Tensor]:
-        return self.objective(model, batch, target, self.generator, progress)
-
-
 def recipe_of(victim: str, args: argparse.Namespace) -> Recipe:
     """The project's recipe for so many epochs; the rate of SGD is 0.1 at batches of 128 and grows with them."""
     from bitterant.surrogates import recipe_for
@@ -322,8 +308,6 @@ def train(cell: Cell, pictures: Pictures, args: argparse.Namespace, deadline: fl
     waited = time.monotonic() - begun
     objective = objective_of(create_adversary(cell.adversary))
     device = torch.device(args.device)
-    if objective is not None and cell.family in ADVERSARIAL:
-        objective = DrawnOnDevice(objective, torch.Generator(device).manual_seed(cell.seed))
     seed = 900_000 + cell.seed
     model: nn.Module
     if cell.victim == "resnet9":

@@ -281,7 +281,7 @@ def _train_victim(
 
 
 _MOST_HELD_OUT: Final = 500
-"""Images that a self-check trains on and tests on at most: it takes seconds, however large the folder is."""
+"""Images that a self-check tests on at most: it takes seconds, however large the folder is."""
 
 
 def _split(dataset: ImageSet, seed: int) -> tuple[Tensor, Tensor]:

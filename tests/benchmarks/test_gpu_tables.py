@@ -19,18 +19,24 @@ from bitterant.surrogates import FrozenSurrogate, Recipe, create_surrogate, trai
 from ..fake_device import FakeDevice
 
 
+def small_rows(script: ModuleType, data: Path, work: Path, device: str, images: int) -> list[dict[str, Any]]:
+    """The rows of all parts on so many pictures and half as many to test on."""
+    words = [
+        "--data", str(data), "--work", str(work), "--images", str(images), "--tests", str(images // 2),
+        "--device", device, "--surrogate", "small-cnn", "--victim", "small-cnn", "--epochs", "1", "--rounds", "1",
+        "--steps", "2", "--loop-steps", "2",
+    ]  # fmt: skip
+    script.main(words)
+    rows = [json.loads(line) for line in (work / "gpu_tables.jsonl").read_text().splitlines()]
+    assert {row["part"] for row in rows} == set(script.PARTS)
+    return rows
+
+
 def test_every_part_runs_and_its_rows_are_kept(
     script: ModuleType, tmp_path: Path, write_pictures: Callable[..., Path]
 ) -> None:
     data = write_pictures(tmp_path / "pictures.npz", train=48, test=24)
-    words = [
-        "--data", str(data), "--work", str(tmp_path / "work"), "--images", "48", "--tests", "24", "--device", "cpu",
-        "--surrogate", "small-cnn", "--victim", "small-cnn", "--epochs", "1", "--rounds", "1", "--steps", "2",
-        "--loop-steps", "2",
-    ]  # fmt: skip
-    script.main(words)
-    rows = [json.loads(line) for line in (tmp_path / "work/gpu_tables.jsonl").read_text().splitlines()]
-    assert {row["part"] for row in rows} == set(script.PARTS)
+    rows = small_rows(script, data, tmp_path / "work", "cpu", 48)
     found = {(row["trainer"], row["arm"]) for row in rows if row["part"] == "victims"}
     assert found == {(name, arm) for name in script.TRAINERS for arm in ("clean", "emn")}
     assert all(row["over_bare"] > 0 for row in rows if row["part"] == "speed")
@@ -68,14 +74,7 @@ def test_every_part_runs_on_a_gpu(
     monkeypatch.setattr(torch.cuda, "make_graphed_callables", missing)
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", torch.backends.cudnn.benchmark)
     data = write_pictures(tmp_path / "pictures.npz", train=32, test=16)
-    words = [
-        "--data", str(data), "--work", str(tmp_path / "work"), "--images", "32", "--tests", "16", "--device", "cuda",
-        "--surrogate", "small-cnn", "--victim", "small-cnn", "--epochs", "1", "--rounds", "1", "--steps", "2",
-        "--loop-steps", "2",
-    ]  # fmt: skip
-    script.main(words)
-    rows = [json.loads(line) for line in (tmp_path / "work/gpu_tables.jsonl").read_text().splitlines()]
-    assert {row["part"] for row in rows} == set(script.PARTS)
+    rows = small_rows(script, data, tmp_path / "work", "cuda", 32)
     assert not [row for row in rows if "failed" in row]
     assert {row["device"] for row in rows} == {"fake"}
 

@@ -159,17 +159,14 @@ class ManyWorkers(FakeExecutor):
             yield position, result
 
 
-@pytest.mark.parametrize("minutes", [None, 0.5, 6, 11.5, 15.5, 60])
-@pytest.mark.parametrize("workers", [1, 2, 3, 16])
-def test_time_left_is_right_from_the_first_training_on(
-    tmp_path: Path, data: VerificationData, workers: int, minutes: float | None
-) -> None:
-    """Also with more workers than trainings in a condition, and where not all of it fits into the time."""
+def shares_told(
+    folder: Path, data: VerificationData, executor: FakeExecutor, max_minutes: float | None
+) -> tuple[GridResult, list[tuple[float, float]]]:
+    """The result, and what the bar told: the time by the executor's clock, and the share done."""
     told: list[tuple[float, float]] = []
-    executor = ManyWorkers(workers)
     result = run_grid(
-        plan_of(data, max_minutes=minutes),
-        store_in(tmp_path, data),
+        plan_of(data, max_minutes=max_minutes),
+        store_in(folder, data),
         {"small-cnn": TINY, "convmixer": TINY},
         ADVERSARIES,
         executor,  # type: ignore[arg-type]
@@ -177,6 +174,17 @@ def test_time_left_is_right_from_the_first_training_on(
         step=lambda stage, share, total, message: told.append((executor.now, share)) if stage == "verify" else None,
         clock=lambda: executor.now,
     )
+    return result, told
+
+
+@pytest.mark.parametrize("minutes", [None, 0.5, 6, 11.5, 15.5, 60])
+@pytest.mark.parametrize("workers", [1, 2, 3, 16])
+def test_time_left_is_right_from_the_first_training_on(
+    tmp_path: Path, data: VerificationData, workers: int, minutes: float | None
+) -> None:
+    """Also with more workers than trainings in a condition, and where not all of it fits into the time."""
+    executor = ManyWorkers(workers)
+    result, told = shares_told(tmp_path, data, executor, minutes)
     assert told[0] == (0.0, 0.0)
     assert told[-1] == (executor.now, 1.0)
     for now, share in told[1:]:
@@ -199,18 +207,9 @@ class Hastening(FakeExecutor):
 def test_the_bar_does_not_stand_at_its_end_while_a_condition_runs_that_was_thought_left_out(
     tmp_path: Path, data: VerificationData
 ) -> None:
-    told: list[tuple[float, float]] = []
     executor = Hastening()
-    result = run_grid(
-        plan_of(data, max_minutes=11.4),  # 7 and 4 trainings: 770 seconds by the first, 650 in the end
-        store_in(tmp_path, data),
-        {"small-cnn": TINY, "convmixer": TINY},
-        ADVERSARIES,
-        executor,  # type: ignore[arg-type]
-        device="cpu",
-        step=lambda stage, share, total, message: told.append((executor.now, share)) if stage == "verify" else None,
-        clock=lambda: executor.now,
-    )
+    # 7 and 4 trainings: 770 seconds by the first, 650 in the end
+    result, told = shares_told(tmp_path, data, executor, 11.4)
     assert [len(batch) for batch in executor.batches if batch] == [7, 4]
     assert "small-cnn/grayscale" in result.dropped
     end = executor.now
