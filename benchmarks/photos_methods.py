@@ -54,6 +54,7 @@ def main() -> None:
     parser.add_argument("--victims", nargs="*", default=["small-cnn", "linear", "neighbours"])
     parser.add_argument("--tasks", nargs="*", default=None, help="which labels to train on; default: all three kinds")
     parser.add_argument("--generator", type=Path, default=None, help="of t2ue; default: the one that comes with it")
+    parser.add_argument("--fit-seed", type=int, default=0, help="of every arm's fit")
     parser.add_argument("--images", type=int, default=0, help="at most so many training photos; 0: all")
     parser.add_argument(
         "--arms", nargs="*", default=ARMS, help="METHOD, METHOD-GRANULARITY, uc-OBJECTIVE, or uc-OBJECTIVE-CLUSTERS"
@@ -78,7 +79,7 @@ def main() -> None:
         if name == "t2ue" and args.generator is not None:
             options["generator"] = str(args.generator)
         begun = time.perf_counter()
-        bank = create_method(name, budget=budget, seed=0, **options).fit(data)  # type: ignore[arg-type]
+        bank = create_method(name, budget=budget, seed=args.fit_seed, **options).fit(data)  # type: ignore[arg-type]
         print(f"{arm}: fitted in {time.perf_counter() - begun:.0f} s", flush=True)
         if "clusters" in bank.report:
             print(f"  {bank.report['clusters']}", flush=True)

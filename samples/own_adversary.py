@@ -1,6 +1,6 @@
 """A trainer's trick of your own, tried against a protection: ``python samples/own_adversary.py``.
 
-In a package of its own an entry point makes it known to ``bitterant verify --adversary posterise``::
+In a package of its own an entry point makes it known to ``bitterant verify --adversary posterise:3``::
 
     [project.entry-points."bitterant.adversaries"]
     posterise = "my_package.my_module:Posterise"
@@ -12,21 +12,24 @@ import numpy as np
 from tiny_pictures import draw
 
 from bitterant import Adversary, ImageSet, Texture, register_adversary, verify_sets
+from bitterant.attacks.adversaries.base import whole_number
 from bitterant.attacks.terms import Pixels
 from bitterant.surrogates import Recipe
 
 
 @register_adversary
 class Posterise(Adversary):
-    """Keeps the four highest bits of every value."""
+    """Keeps the highest bits of every value, four where none are named."""
 
     prefix = "posterise"
     tier = "transforms"
     source = "samples/own_adversary.py"
-    description = "keeps 16 shades of each colour"
+    description = "keeps the highest bits (posterise:3 sets how many, 4 if left out)"
+    bits = whole_number(default=4, least=1, most=7)
+    doing = "keeps {self.bits} bits of each colour"
 
     def transform(self, images: Pixels) -> Pixels:
-        return images & np.uint8(0xF0)
+        return images & np.uint8(256 - 2 ** (8 - self.bits))
 
 
 def main() -> None:
@@ -39,7 +42,7 @@ def main() -> None:
         protected,
         test,
         preset="smoke",
-        adversaries=["posterise"],
+        adversaries=["posterise:3"],
         recipe=Recipe(steps=20),
         device="cpu",
         workers=1,

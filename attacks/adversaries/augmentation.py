@@ -77,17 +77,8 @@ class Cutout(Adversary):
     tier = "training"
     source = "arXiv 1708.04552; arXiv 2308.03258 (APBench)"
     description = "trained with a black square in every picture (cutout:0.25 sets its side, 0.5 if left out)"
-
-    def __init__(self, parameter: str | None = None) -> None:
-        self.share = real_number(self.prefix, parameter, default=0.5, least=0.1, most=0.9)
-
-    @property
-    def name(self) -> str:
-        return f"cutout:{self.share:g}"
-
-    @property
-    def phrase(self) -> str:
-        return "a trainer who augments with cutout"
+    share = real_number(default=0.5, least=0.1, most=0.9)
+    doing = "augments with cutout"
 
     def learner(self) -> Learner:
         return PlainTraining(CutoutObjective(self.share))
@@ -125,10 +116,7 @@ class Mixup(Adversary):
     tier = "training"
     source = "arXiv 1710.09412; arXiv 2308.03258 (APBench)"
     description = "trained on blends of two pictures"
-
-    @property
-    def phrase(self) -> str:
-        return "a trainer who augments with mixup"
+    doing = "augments with mixup"
 
     def learner(self) -> Learner:
         return PlainTraining(MixupObjective())
@@ -161,10 +149,7 @@ class CutMix(Adversary):
     tier = "training"
     source = "arXiv 1905.04899; arXiv 2308.03258 (APBench)"
     description = "trained with a square of another picture in each"
-
-    @property
-    def phrase(self) -> str:
-        return "a trainer who augments with CutMix"
+    doing = "augments with CutMix"
 
     def learner(self) -> Learner:
         return PlainTraining(CutMixObjective())
@@ -222,17 +207,8 @@ class Rotate(Adversary):
     tier = "training"
     source = "ours: rotation as augmentation; UEraser (arXiv 2303.15127) has it among others"
     description = "trained on pictures rotated at random (rotate:15 sets the largest angle in degrees, 30 if left out)"
-
-    def __init__(self, parameter: str | None = None) -> None:
-        self.degrees = real_number(self.prefix, parameter, default=30.0, least=1.0, most=180.0)
-
-    @property
-    def name(self) -> str:
-        return f"rotate:{self.degrees:g}"
-
-    @property
-    def phrase(self) -> str:
-        return f"a trainer who rotates them by up to {self.degrees:g} degrees"
+    degrees = real_number(default=30.0, least=1.0, most=180.0)
+    doing = "rotates them by up to {self.degrees:g} degrees"
 
     def learner(self) -> Learner:
         return PlainTraining(RotateObjective(self.degrees))
@@ -292,13 +268,7 @@ class ResizedCrop(Adversary):
     description = (
         "trained on random parts of the pictures, enlarged (resized-crop:0.08 sets the least area, 0.25 if left out)"
     )
-
-    def __init__(self, parameter: str | None = None) -> None:
-        self.least = real_number(self.prefix, parameter, default=0.25, least=0.05, most=0.75)
-
-    @property
-    def name(self) -> str:
-        return f"resized-crop:{self.least:g}"
+    least = real_number(default=0.25, least=0.05, most=0.75)
 
     @property
     def phrase(self) -> str:
@@ -412,10 +382,7 @@ class TrivialAugment(Adversary):
     tier = "training"
     source = "arXiv 2103.10158"
     description = "trained with one random operation of random strength on each picture"
-
-    @property
-    def phrase(self) -> str:
-        return "a trainer who augments with TrivialAugment"
+    doing = "augments with TrivialAugment"
 
     def learner(self) -> Learner:
         return PlainTraining(TrivialAugmentObjective())
@@ -517,13 +484,7 @@ class UEraser(Adversary):
     source = "arXiv 2303.15127, K = 5"
     description = "trained on the worst of five strong augmentations (ueraser:max to the end, ueraser:jpeg)"
     cost = 3.0
-
-    def __init__(self, parameter: str | None = None) -> None:
-        self.variant = one_of(self.prefix, parameter, ("max", "jpeg", "max-jpeg"))
-
-    @property
-    def name(self) -> str:
-        return self.prefix if self.variant is None else f"{self.prefix}:{self.variant}"
+    variant = one_of("max", "jpeg", "max-jpeg")
 
     @property
     def phrase(self) -> str:

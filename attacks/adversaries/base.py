@@ -1,14 +1,15 @@
 """What an adversary is: something a trainer does to undo the protection.
 
-Read in order: what a trainer works on (:class:`AttackData`), the base class (:class:`Adversary`), and what reads the
-parameter behind the colon of a name."""
+Read in order: what a trainer works on (:class:`AttackData`), the base class (:class:`Adversary`), and the kinds of
+parameter that may stand behind the colon of a name."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC
+from collections.abc import Callable
 from importlib.util import find_spec
-from typing import ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,10 +82,14 @@ class AttackData(Protocol):
 
 
 class Adversary(ABC):
-    """One thing a trainer can do. Sub-class it, one module each, and register it.
+    """One thing a trainer can do. Sub-class it and register it.
+
+    A parameter behind the colon of its name is one line of the class: ``quality = whole_number(default=10, least=1,
+    most=100)`` is 50 of ``jpeg:50``, and 10 of ``jpeg`` and of the class itself.
 
     Attributes:
         prefix: registry name; a parameter may follow a colon (``jpeg:50``).
+        doing: what the trainer does: ends the sentence "a trainer who ...". ``{self.quality}`` is filled in.
         tier: how much effort it is.
         source: the paper that showed it.
         description: one line for people.
@@ -108,6 +113,7 @@ class Adversary(ABC):
     tier: ClassVar[Tier]
     source: ClassVar[str]
     description: ClassVar[str]
+    doing: ClassVar[str] = "uses {self.name}"
     cost: ClassVar[float] = 1.0
     readout: ClassVar[Readout] = "final"
     arms: ClassVar[tuple[Arm, ...]] = ("clean", "protected")
@@ -120,20 +126,26 @@ class Adversary(ABC):
     clean_pictures: ClassVar[int] = 0
     protected_share: float | None = None
     trainer: ClassVar[TrainerClass | None] = None
+    _parameter: ClassVar[_Parameter | None] = None
 
     def __init__(self, parameter: str | None = None) -> None:
-        if parameter is not None:
+        known = self._parameter
+        if known is not None:
+            setattr(self, known.attribute, known.read(self.prefix, parameter))
+        elif parameter is not None:
             raise ConfigError(f"The adversary {self.prefix!r} takes no parameter, but {parameter!r} was given.")
 
     @property
     def name(self) -> str:
         """Canonical name with every parameter spelled out."""
-        return self.prefix
+        known = self._parameter
+        value = None if known is None else getattr(self, known.attribute)
+        return self.prefix if known is None or value is None else f"{self.prefix}:{known.write(value)}"
 
     @property
     def phrase(self) -> str:
         """How the trainer is described in a sentence: ends "blocks ..."."""
-        return f"a trainer who uses {self.name}"
+        return f"a trainer who {self.doing.format(self=self)}"
 
     @property
     def surrogate(self) -> str | None:
@@ -277,87 +289,102 @@ class Adversary(ABC):
         return images
 
 
-def whole_number(prefix: str, text: str | None, *, default: int, least: int, most: int | None = None) -> int:
-    """The number behind ``prefix:``.
+class _Parameter:
+    """What stands behind the colon of a name, kept as an attribute of the adversary; its class has the default there.
 
-    Raises:
-        ConfigError: it is no whole number, or out of range.
+    Args:
+        default: where nothing stands there.
+        read: ``(prefix, text) -> value``; raises ConfigError.
+        write: the text of a value.
     """
-    if text is None:
-        return default
-    if not text.isdecimal() or int(text) < least or (most is not None and int(text) > most):
-        bounds = f"from {least} on" if most is None else f"from {least} to {most}"
-        raise ConfigError(f"{prefix}:{text} is not a whole number {bounds}. Write for example {prefix}:{default}.")
-    return int(text)
+
+    def __init__(self, default: object, read: Callable[[str, str], object], write: Callable[[Any], str]) -> None:
+        self.default, self._read, self.write = default, read, write
+        self.attribute = ""
+
+    def __set_name__(self, owner: type[Adversary], name: str) -> None:
+        self.attribute = name
+        setattr(owner, name, self.default)
+        owner._parameter = self
+
+    def read(self, prefix: str, text: str | None) -> object:
+        return self.default if text is None else self._read(prefix, text)
 
 
-def real_number(prefix: str, text: str | None, *, default: float, least: float, most: float) -> float:
-    """The number behind ``prefix:``, in ``[least, most]``.
+def whole_number(*, default: int, least: int, most: int | None = None) -> int:
+    """The parameter is a whole number, from ``least`` to ``most``."""
+    bounds = f"from {least} on" if most is None else f"from {least} to {most}"
 
-    Raises:
-        ConfigError: it is no number, or out of range.
-    """
+    def read(prefix: str, text: str) -> int:
+        if not text.isdecimal() or int(text) < least or (most is not None and int(text) > most):
+            raise ConfigError(f"{prefix}:{text} is not a whole number {bounds}. Write for example {prefix}:{default}.")
+        return int(text)
+
+    return cast(int, _Parameter(default, read, str))
+
+
+def real_number(*, default: float, least: float, most: float) -> float:
+    """The parameter is a number in ``[least, most]``."""
+
+    def read(prefix: str, text: str) -> float:
+        value = _number(text)
+        if not least <= value <= most:
+            raise ConfigError(
+                f"{prefix}:{text} is not a number from {least:g} to {most:g}. Write for example {prefix}:{default:g}."
+            )
+        return value
+
+    return cast(float, _Parameter(default, read, "{:g}".format))
+
+
+def real_range(*, default: tuple[float, float], least: float, most: float) -> tuple[float, float]:
+    """The parameter is two numbers ``A-B``, ``least <= A < B <= most``."""
+
+    def read(prefix: str, text: str) -> tuple[float, float]:
+        first, _, second = text.partition("-")
+        low, high = _number(first), _number(second)
+        if not least <= low < high <= most:
+            raise ConfigError(
+                f"{prefix}:{text} is not a range A-B of numbers with {least:g} <= A < B <= {most:g}. "
+                f"Write for example {prefix}:{default[0]:g}-{default[1]:g}."
+            )
+        return low, high
+
+    return cast(tuple[float, float], _Parameter(default, read, lambda value: f"{value[0]:g}-{value[1]:g}"))
+
+
+def share(*, default: float) -> float:
+    """The parameter is a share above 0 and at most 1."""
+
+    def read(prefix: str, text: str) -> float:
+        value = _number(text)
+        if not 0 < value <= 1:
+            raise ConfigError(
+                f"{prefix}:{text} is not a share above 0 and at most 1. Write for example {prefix}:{default:g}."
+            )
+        return value
+
+    return cast(float, _Parameter(default, read, "{:g}".format))
+
+
+def one_of(*known: str) -> str | None:
+    """The parameter is one of these words, or none (``None``)."""
+
+    def read(prefix: str, text: str) -> str:
+        if text not in known:
+            written = " or ".join(f"{prefix}:{word}" for word in known)
+            raise ConfigError(f"{prefix}:{text} is not known. Write {prefix} or {written}.")
+        return text
+
+    return cast("str | None", _Parameter(None, read, str))
+
+
+def _number(text: str) -> float:
+    """Not a number where it is none, which is in no range."""
     try:
-        value = default if text is None else float(text)
+        return float(text)
     except ValueError:
-        value = math.nan
-    if not least <= value <= most:
-        raise ConfigError(
-            f"{prefix}:{text} is not a number from {least:g} to {most:g}. Write for example {prefix}:{default:g}."
-        )
-    return value
-
-
-def real_range(
-    prefix: str, text: str | None, *, default: tuple[float, float], least: float, most: float
-) -> tuple[float, float]:
-    """The two numbers behind ``prefix:A-B``, ``least <= A < B <= most``.
-
-    Raises:
-        ConfigError: they are no such numbers.
-    """
-    if text is None:
-        return default
-    first, _, second = text.partition("-")
-    try:
-        low, high = float(first), float(second)
-    except ValueError:
-        low = high = math.nan
-    if not least <= low < high <= most:
-        raise ConfigError(
-            f"{prefix}:{text} is not a range A-B of numbers with {least:g} <= A < B <= {most:g}. "
-            f"Write for example {prefix}:{default[0]:g}-{default[1]:g}."
-        )
-    return low, high
-
-
-def share(prefix: str, text: str | None, *, default: float) -> float:
-    """The share behind ``prefix:``, above 0 and at most 1.
-
-    Raises:
-        ConfigError: it is no number, or out of range.
-    """
-    try:
-        value = default if text is None else float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value <= 1:
-        raise ConfigError(
-            f"{prefix}:{text} is not a share above 0 and at most 1. Write for example {prefix}:{default:g}."
-        )
-    return value
-
-
-def one_of(prefix: str, text: str | None, known: tuple[str, ...]) -> str | None:
-    """The word behind ``prefix:``, or ``None`` where there is none.
-
-    Raises:
-        ConfigError: it is none of ``known``.
-    """
-    if text is not None and text not in known:
-        written = " or ".join(f"{prefix}:{word}" for word in known)
-        raise ConfigError(f"{prefix}:{text} is not known. Write {prefix} or {written}.")
-    return text
+        return math.nan
 
 
 def check_kornia(name: str) -> None:

@@ -174,6 +174,7 @@ class Purify(Adversary):
     source = "arXiv 2303.08500 (AVATAR) purifies by diffusion; the autoencoder in its place is ours"
     description = "through an autoencoder (purify:PATH, a diffusers folder or NAME_encoder.safetensors)"
     trainer = "W4"  # the autoencoder was trained on pictures of the world
+    doing = "purifies them with an autoencoder"
 
     def __init__(self, parameter: str | None = None) -> None:
         if not parameter:
@@ -186,10 +187,6 @@ class Purify(Adversary):
     @property
     def name(self) -> str:
         return f"purify:{self.path.as_posix()}"
-
-    @property
-    def phrase(self) -> str:
-        return "a trainer who purifies them with an autoencoder"
 
     def check(self, resolution: int) -> str | None:
         return f"autoencoder {self._load().title}"
@@ -371,17 +368,8 @@ class NoiseDenoise(Adversary):
     source = "after arXiv 2406.15093 (ECLIPSE), with a denoiser trained on the protected pictures themselves"
     description = "noise added, then a denoiser trained on the pictures (noise-denoise:32 sets the levels, 16)"
     cost = 2.0
-
-    def __init__(self, parameter: str | None = None) -> None:
-        self.levels = real_number(self.prefix, parameter, default=DEFAULT_NOISE_LEVELS, least=1.0, most=64.0)
-
-    @property
-    def name(self) -> str:
-        return f"noise-denoise:{self.levels:g}"
-
-    @property
-    def phrase(self) -> str:
-        return "a trainer who drowns them in noise and denoises that"
+    levels = real_number(default=DEFAULT_NOISE_LEVELS, least=1.0, most=64.0)
+    doing = "drowns them in noise and denoises that"
 
     def learner(self) -> Learner:
         return NoiseAndDenoise(self.levels / 255.0)
@@ -403,18 +391,11 @@ class CleanSubsetDenoise(Adversary):
     """
 
     prefix = "few-denoise"
-    clean_share = 0.04
+    clean_share = share(default=0.04)
     tier = "prior"
     source = "after arXiv 2406.15093 (ECLIPSE), 4 % clean pictures; arXiv 2303.08500 (AVATAR)"
     description = "noise added, then a denoiser trained on a clean share (few-denoise:0.01 sets it, 0.04 if left out)"
     cost = 2.0
-
-    def __init__(self, parameter: str | None = None) -> None:
-        self.clean_share = share(self.prefix, parameter, default=self.clean_share)
-
-    @property
-    def name(self) -> str:
-        return f"{self.prefix}:{self.clean_share:g}"
 
     @property
     def phrase(self) -> str:

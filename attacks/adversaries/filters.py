@@ -37,13 +37,7 @@ class GaussianBlur(Adversary):
     tier = "transforms"
     source = "arXiv 2308.03258 (APBench), with a sigma that does something"
     description = "Gaussian blur (blur:0.6 sets sigma in pixels, 1 if left out)"
-
-    def __init__(self, parameter: str | None = None) -> None:
-        self.sigma = real_number(self.prefix, parameter, default=1.0, least=0.6, most=8.0)
-
-    @property
-    def name(self) -> str:
-        return f"blur:{self.sigma:g}"
+    sigma = real_number(default=1.0, least=0.6, most=8.0)
 
     @property
     def phrase(self) -> str:
@@ -65,10 +59,7 @@ class Median(Adversary):
     tier = "transforms"
     source = "arXiv 1704.01155 (feature squeezing), 3 x 3"
     description = "each value replaced by the median of its 3 x 3 neighbourhood"
-
-    @property
-    def phrase(self) -> str:
-        return "a trainer who applies a median filter"
+    doing = "applies a median filter"
 
     def transform(self, images: Pixels) -> Pixels:
         return in_blocks(images, lambda batch, _: median_of_nine(batch), size=WORKING_BLOCK)
@@ -166,17 +157,8 @@ class NonLocalMeans(Adversary):
     tier = "training"
     source = "Buades, Coll, Morel 2005, A non-local algorithm for image denoising (CVPR)"
     description = "non-local means denoising (nlm:8 sets the strength in levels, 12 if left out)"
-
-    def __init__(self, parameter: str | None = None) -> None:
-        self.levels = real_number(self.prefix, parameter, default=12.0, least=1.0, most=100.0)
-
-    @property
-    def name(self) -> str:
-        return f"nlm:{self.levels:g}"
-
-    @property
-    def phrase(self) -> str:
-        return "a trainer who denoises them by non-local means"
+    levels = real_number(default=12.0, least=1.0, most=100.0)
+    doing = "denoises them by non-local means"
 
     def transform(self, images: Pixels) -> Pixels:
         return in_blocks(images, lambda batch, _: denoise_nlm(batch, self.levels / 255.0), size=WORKING_BLOCK)
@@ -233,17 +215,8 @@ class TotalVariation(Adversary):
     tier = "training"
     source = "arXiv 1711.00117 (total variation against perturbations); Chambolle 2004"
     description = "total-variation denoising (tv:0.05 sets the weight, 0.1 if left out)"
-
-    def __init__(self, parameter: str | None = None) -> None:
-        self.weight = real_number(self.prefix, parameter, default=0.1, least=0.005, most=1.0)
-
-    @property
-    def name(self) -> str:
-        return f"tv:{self.weight:g}"
-
-    @property
-    def phrase(self) -> str:
-        return "a trainer who denoises them by total variation"
+    weight = real_number(default=0.1, least=0.005, most=1.0)
+    doing = "denoises them by total variation"
 
     def transform(self, images: Pixels) -> Pixels:
         return in_blocks(images, lambda batch, _: denoise_tv(batch, self.weight), size=WORKING_BLOCK)
@@ -281,17 +254,8 @@ class Coin(Adversary):
     tier = "transforms"
     source = "arXiv 2311.18403 (COIN), alpha = 2"
     description = "each pixel interpolated at a random place nearby (coin:1 sets how far in pixels, 2 if left out)"
-
-    def __init__(self, parameter: str | None = None) -> None:
-        self.reach = real_number(self.prefix, parameter, default=2.0, least=0.25, most=8.0)
-
-    @property
-    def name(self) -> str:
-        return f"coin:{self.reach:g}"
-
-    @property
-    def phrase(self) -> str:
-        return f"a trainer who displaces every pixel by up to {self.reach:g} px"
+    reach = real_number(default=2.0, least=0.25, most=8.0)
+    doing = "displaces every pixel by up to {self.reach:g} px"
 
     def transform(self, images: Pixels) -> Pixels:
         side = images.shape[-1]
@@ -343,17 +307,8 @@ class SharpenLowPass(Adversary):
     tier = "transforms"
     source = "after arXiv 2411.01742 (random sharpening kernels, frequency filtering)"
     description = "sharpened at random, high frequencies dropped (sharpen-lowpass:0.6 sets the share kept, 0.5)"
-
-    def __init__(self, parameter: str | None = None) -> None:
-        self.share = real_number(self.prefix, parameter, default=0.5, least=0.1, most=1.0)
-
-    @property
-    def name(self) -> str:
-        return f"sharpen-lowpass:{self.share:g}"
-
-    @property
-    def phrase(self) -> str:
-        return "a trainer who sharpens them and drops high frequencies"
+    share = real_number(default=0.5, least=0.1, most=1.0)
+    doing = "sharpens them and drops high frequencies"
 
     def transform(self, images: Pixels) -> Pixels:
         strengths = torch.from_numpy(
@@ -429,17 +384,8 @@ class LowPass(_Spectral):
     prefix = "lowpass"
     source = "arXiv 2606.26719 (FUSE: protections fail after a low-pass); the radial DCT filter is ours"
     description = "only low frequencies kept (lowpass:5 sets the limit in cycles per picture, 8 if left out)"
-
-    def __init__(self, parameter: str | None = None) -> None:
-        self.radius = real_number(self.prefix, parameter, default=8.0, least=MIN_CYCLES, most=MAX_CYCLES)
-
-    @property
-    def name(self) -> str:
-        return f"lowpass:{self.radius:g}"
-
-    @property
-    def phrase(self) -> str:
-        return f"a trainer who keeps only waves of up to {self.radius:g} cycles per picture"
+    radius = real_number(default=8.0, least=MIN_CYCLES, most=MAX_CYCLES)
+    doing = "keeps only waves of up to {self.radius:g} cycles per picture"
 
     def _kept(self, down: Tensor, across: Tensor) -> Tensor:
         return torch.hypot(down, across) <= self.radius
@@ -461,21 +407,12 @@ class BandStop(_Spectral):
     prefix = "bandstop"
     source = "ours: adaptive, knows the band of a method and not its key"
     description = "a band of frequencies removed (bandstop:4-9 sets it in cycles per picture, 2-8 if left out)"
-
-    def __init__(self, parameter: str | None = None) -> None:
-        self.low, self.high = real_range(self.prefix, parameter, default=(2.0, 8.0), least=MIN_CYCLES, most=MAX_CYCLES)
-
-    @property
-    def name(self) -> str:
-        return f"bandstop:{self.low:g}-{self.high:g}"
-
-    @property
-    def phrase(self) -> str:
-        return f"a trainer who removes waves of {self.low:g} to {self.high:g} cycles per picture"
+    band = real_range(default=(2.0, 8.0), least=MIN_CYCLES, most=MAX_CYCLES)
+    doing = "removes waves of {self.band[0]:g} to {self.band[1]:g} cycles per picture"
 
     def _kept(self, down: Tensor, across: Tensor) -> Tensor:
         radius = torch.hypot(down, across)
-        return (radius < self.low) | (radius > self.high)
+        return (radius < self.band[0]) | (radius > self.band[1])
 
 
 class Destripe(_Spectral):
@@ -496,13 +433,7 @@ class Destripe(_Spectral):
     description = (
         "level and upright stripes removed (destripe:15 sets by how many degrees they are tilted, 0 if left out)"
     )
-
-    def __init__(self, parameter: str | None = None) -> None:
-        self.degrees = real_number(self.prefix, parameter, default=0.0, least=0.0, most=45.0)
-
-    @property
-    def name(self) -> str:
-        return f"destripe:{self.degrees:g}"
+    degrees = real_number(default=0.0, least=0.0, most=45.0)
 
     @property
     def phrase(self) -> str:

@@ -107,17 +107,8 @@ class AdversarialTraining(Adversary):
     description = "adversarial training, PGD with 10 steps (adversarial:4 sets the radius in levels, 8 if left out)"
     cost = 7.0
     trainer = "W3"
-
-    def __init__(self, parameter: str | None = None) -> None:
-        self.levels = real_number(self.prefix, parameter, default=DEFAULT_LEVELS, least=0.5, most=32.0)
-
-    @property
-    def name(self) -> str:
-        return f"{self.prefix}:{self.levels:g}"
-
-    @property
-    def phrase(self) -> str:
-        return "a trainer who trains adversarially"
+    levels = real_number(default=DEFAULT_LEVELS, least=0.5, most=32.0)
+    doing = "trains adversarially"
 
     def learner(self) -> Learner:
         return PlainTraining(AdversarialObjective(self.levels / 255.0, steps=10, step_size=0.25))
@@ -130,10 +121,7 @@ class FastAdversarialTraining(AdversarialTraining):
     source = "arXiv 2001.03994 (FGSM from a random start)"
     description = "adversarial training with one step (fast-adversarial:4 sets the radius in levels, 8 if left out)"
     cost = 1.5
-
-    @property
-    def phrase(self) -> str:
-        return "a trainer who trains adversarially in one step"
+    doing = "trains adversarially in one step"
 
     def learner(self) -> Learner:
         return PlainTraining(AdversarialObjective(self.levels / 255.0, steps=1, step_size=1.25))
@@ -333,10 +321,7 @@ class Staged(Adversary):
     source = "after arXiv 2306.02064 (progressive staged training)"
     description = "shallow layers slowed while their activations cluster by class"
     cost = 1.1
-
-    @property
-    def phrase(self) -> str:
-        return "a trainer who slows the shallow layers"
+    doing = "slows the shallow layers"
 
     def learner(self) -> Learner:
         return StagedTraining()

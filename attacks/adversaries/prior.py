@@ -92,7 +92,8 @@ class _Probe(Adversary):
     tier = "prior"
     cost = 0.2
     arms = ("clean", "protected", "noise")
-    doing: ClassVar[str]
+    reading: ClassVar[str]
+    doing = "{self.reading} features of the pretrained {self._pretrained.title}"
 
     def __init__(self, parameter: str | None = None) -> None:
         self._pretrained = Pretrained(DEFAULT_NETWORK if parameter is None else parameter)
@@ -100,10 +101,6 @@ class _Probe(Adversary):
     @property
     def name(self) -> str:
         return f"{self.prefix}:{self._pretrained.name}"
-
-    @property
-    def phrase(self) -> str:
-        return f"a trainer who {self.doing} features of the pretrained {self._pretrained.title}"
 
     @property
     def surrogate(self) -> str | None:
@@ -123,7 +120,7 @@ class LinearProbe(_Probe):
     source = "ours: a linear probe, as for CLIP in arXiv 2103.00020, section 3.2"
     description = "logistic regression on frozen features (linear-probe:NAME sets the network, efficientnet-lite0)"
     fit = "linear"
-    doing = "fits a linear classifier on"
+    reading = "fits a linear classifier on"
 
 
 class NearestNeighbours(_Probe):
@@ -133,7 +130,7 @@ class NearestNeighbours(_Probe):
     source = "ours: five nearest neighbours on frozen features"
     description = "five nearest neighbours by frozen features (knn:NAME sets the network, efficientnet-lite0)"
     fit = "neighbours"
-    doing = "looks up the nearest neighbours by"
+    reading = "looks up the nearest neighbours by"
 
 
 def renew_head(network: Surrogate, seed: int) -> None:
@@ -195,6 +192,7 @@ class FineTune(Adversary):
     source = "arXiv 2603.04731 (pretrained backbones)"
     description = "a pretrained network fine-tuned (fine-tune:NAME or NAME@FILE sets it, efficientnet-lite0)"
     cost = 10.0
+    doing = "fine-tunes the pretrained {self._pretrained.title}"
 
     def __init__(self, parameter: str | None = None) -> None:
         self._pretrained = Pretrained(DEFAULT_NETWORK if parameter is None else parameter)
@@ -207,10 +205,6 @@ class FineTune(Adversary):
     @property
     def name(self) -> str:
         return f"{self.prefix}:{self._pretrained.name}"
-
-    @property
-    def phrase(self) -> str:
-        return f"a trainer who fine-tunes the pretrained {self._pretrained.title}"
 
     @property
     def network(self) -> str:
@@ -233,10 +227,7 @@ class FreezeEarly(FineTune):
     source = "arXiv 2605.05224 (frozen shallow layers filter perturbations)"
     description = "the same with the first half of the layers frozen (freeze-early:NAME sets the network)"
     cost = 6.0
-
-    @property
-    def phrase(self) -> str:
-        return f"a trainer who fine-tunes the later layers of the pretrained {self._pretrained.title}"
+    doing = "fine-tunes the later layers of the pretrained {self._pretrained.title}"
 
     def learner(self) -> Learner:
         return FineTuning(frozen=0.5)
@@ -292,14 +283,7 @@ class _CleanSubset(Adversary):
     tier = "prior"
     arms = ("clean", "protected", "untrained")
     continues = True
-    clean_share = 0.1
-
-    def __init__(self, parameter: str | None = None) -> None:
-        self.clean_share = share(self.prefix, parameter, default=self.clean_share)
-
-    @property
-    def name(self) -> str:
-        return f"{self.prefix}:{self.clean_share:g}"
+    clean_share = share(default=0.1)
 
 
 @dataclass(frozen=True)
@@ -497,18 +481,8 @@ class SimClr(Adversary):
     description = "SimCLR, then a linear classifier on a clean share (simclr:1 sets it, 0.1 if left out)"
     cost = 10.0
     arms = ("clean", "protected", "untrained")
-    clean_share = 0.1
-
-    def __init__(self, parameter: str | None = None) -> None:
-        self.clean_share = share(self.prefix, parameter, default=self.clean_share)
-
-    @property
-    def name(self) -> str:
-        return f"simclr:{self.clean_share:g}"
-
-    @property
-    def phrase(self) -> str:
-        return "a trainer who learns features without labels (SimCLR)"
+    clean_share = share(default=0.1)
+    doing = "learns features without labels (SimCLR)"
 
     def check_packages(self) -> None:
         """Make sure that kornia, which it augments with, is installed."""

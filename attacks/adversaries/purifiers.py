@@ -331,17 +331,8 @@ class Dvae(Adversary):
         "through a rate-limited autoencoder trained on the pictures (dvae:0.5 sets bits a pixel, 1 if left out)"
     )
     cost = 3.0
-
-    def __init__(self, parameter: str | None = None) -> None:
-        self.rate = real_number(self.prefix, parameter, default=1.0, least=0.05, most=8.0)
-
-    @property
-    def name(self) -> str:
-        return f"{self.prefix}:{self.rate:g}"
-
-    @property
-    def phrase(self) -> str:
-        return "a trainer who purifies them with a rate-limited autoencoder (D-VAE)"
+    rate = real_number(default=1.0, least=0.05, most=8.0)
+    doing = "purifies them with a rate-limited autoencoder (D-VAE)"
 
     def learner(self) -> Learner:
         return RateLimitedPurification(self.rate)
@@ -475,17 +466,8 @@ class LeakedPairs(Adversary):
     description = "noise taken away as learned from leaked pairs (pairs:100 sets their number, 500 if left out)"
     cost = 2.0
     leaks = True
-
-    def __init__(self, parameter: str | None = None) -> None:
-        self.count = whole_number(self.prefix, parameter, default=500, least=8, most=100_000)
-
-    @property
-    def name(self) -> str:
-        return f"{self.prefix}:{self.count}"
-
-    @property
-    def phrase(self) -> str:
-        return f"a trainer who has {self.count} pictures before and after the protection"
+    count = whole_number(default=500, least=8, most=100_000)
+    doing = "has {self.count} pictures before and after the protection"
 
     def learner(self) -> Learner:
         return PairedPurification()

@@ -103,10 +103,7 @@ class Grayscale(Adversary):
     tier = "transforms"
     source = "arXiv 2301.13838 (image shortcut squeezing)"
     description = "training and test pictures turned gray"
-
-    @property
-    def phrase(self) -> str:
-        return "a trainer who turns them gray first"
+    doing = "turns them gray first"
 
     def transform(self, images: Pixels) -> Pixels:
         def change(block: Pixels, _: int) -> Pixels:
@@ -150,10 +147,7 @@ class Equalize(Adversary):
     tier = "transforms"
     source = "arXiv 2605.01718 (DUNE), adaptive defences: histogram equalisation"
     description = "the histogram of every channel made flat"
-
-    @property
-    def phrase(self) -> str:
-        return "a trainer who equalises their histograms"
+    doing = "equalises their histograms"
 
     def transform(self, images: Pixels) -> Pixels:
         return map_blocks(images, lambda block, _: equalized(np.asarray(block)))
@@ -204,13 +198,7 @@ class Whiten(Adversary):
     tier = "transforms"
     source = "arXiv 2605.01718 (DUNE), adaptive defences: colour whitening; ZCA-cor of arXiv 1512.00809"
     description = "the colours of every picture whitened (whiten:channels leaves their correlations)"
-
-    def __init__(self, parameter: str | None = None) -> None:
-        self.variant = one_of(self.prefix, parameter, ("channels",))
-
-    @property
-    def name(self) -> str:
-        return self.prefix if self.variant is None else f"{self.prefix}:{self.variant}"
+    variant = one_of("channels")
 
     @property
     def phrase(self) -> str:
@@ -234,17 +222,8 @@ class BitDepth(Adversary):
     tier = "transforms"
     source = "arXiv 2301.13838 (bit depth reduction), 2 bits; arXiv 2308.03258 (APBench)"
     description = "only the highest bits kept (bit-depth:3 sets how many, 2 if left out)"
-
-    def __init__(self, parameter: str | None = None) -> None:
-        self.bits = whole_number(self.prefix, parameter, default=2, least=1, most=7)
-
-    @property
-    def name(self) -> str:
-        return f"bit-depth:{self.bits}"
-
-    @property
-    def phrase(self) -> str:
-        return f"a trainer who keeps {self.bits} bits a colour"
+    bits = whole_number(default=2, least=1, most=7)
+    doing = "keeps {self.bits} bits a colour"
 
     def transform(self, images: Pixels) -> Pixels:
         return images & np.uint8(256 - (1 << (8 - self.bits)))
@@ -267,7 +246,6 @@ class _Codec(Adversary):
     """Encodes and decodes every picture at the working resolution."""
 
     tier = "transforms"
-    default: ClassVar[int]
     file_format: ClassVar[str]
 
     @abstractmethod
@@ -298,17 +276,16 @@ class Jpeg(_Codec):
     prefix = "jpeg"
     source = "arXiv 2301.13838 (image shortcut squeezing), quality 10"
     description = "compressed as JPEG (jpeg:50 sets the quality, 10 if left out; jpeg:random draws 10 to 95)"
-    default = 10
     file_format = "JPEG"
+    quality = whole_number(default=10, least=1, most=100)
 
     def __init__(self, parameter: str | None = None) -> None:
         self.random = parameter == "random"
-        given = None if self.random else parameter
-        self.quality = whole_number(self.prefix, given, default=self.default, least=1, most=100)
+        super().__init__(None if self.random else parameter)
 
     @property
     def name(self) -> str:
-        return "jpeg:random" if self.random else f"jpeg:{self.quality}"
+        return "jpeg:random" if self.random else super().name
 
     @property
     def phrase(self) -> str:
@@ -335,19 +312,9 @@ class Webp(_Codec):
     prefix = "webp"
     source = "ours, as JPEG in arXiv 2301.13838"
     description = "compressed as WebP (webp:50 sets the quality, 30 if left out)"
-    default = 30
     file_format = "WEBP"
-
-    def __init__(self, parameter: str | None = None) -> None:
-        self.quality = whole_number(self.prefix, parameter, default=self.default, least=1, most=100)
-
-    @property
-    def name(self) -> str:
-        return f"webp:{self.quality}"
-
-    @property
-    def phrase(self) -> str:
-        return f"a trainer who compresses them to WebP quality {self.quality} first"
+    quality = whole_number(default=30, least=1, most=100)
+    doing = "compresses them to WebP quality {self.quality} first"
 
     def _qualities(self, count: int) -> NDArray[np.int64]:
         return np.full(count, self.quality)
@@ -367,13 +334,7 @@ class DownUp(Adversary):
     tier = "transforms"
     source = "ours: half the side and back"
     description = "shrunk and enlarged again (down-up:0.75 sets the scale, 0.5 if left out)"
-
-    def __init__(self, parameter: str | None = None) -> None:
-        self.scale = real_number(self.prefix, parameter, default=0.5, least=0.1, most=0.95)
-
-    @property
-    def name(self) -> str:
-        return f"down-up:{self.scale:g}"
+    scale = real_number(default=0.5, least=0.1, most=0.95)
 
     @property
     def phrase(self) -> str:
@@ -404,13 +365,7 @@ class CenterCropResize(Adversary):
     tier = "transforms"
     source = "ours: the crop usual before ImageNet models, enlarged"
     description = "the middle cut out and enlarged (crop-resize:0.75 sets its side, 0.875 if left out)"
-
-    def __init__(self, parameter: str | None = None) -> None:
-        self.kept = real_number(self.prefix, parameter, default=0.875, least=0.5, most=0.98)
-
-    @property
-    def name(self) -> str:
-        return f"crop-resize:{self.kept:g}"
+    kept = real_number(default=0.875, least=0.5, most=0.98)
 
     @property
     def phrase(self) -> str:
@@ -500,10 +455,7 @@ class OrthogonalProjection(Adversary):
     source = "arXiv 2305.19254, section 5 (orthogonal projection)"
     tests_by_arm = True
     description = "the weights of a linear classifier projected out of the pictures"
-
-    @property
-    def phrase(self) -> str:
-        return "a trainer who projects linear patterns out first"
+    doing = "projects linear patterns out first"
 
     def compose(self, arm: Arm, material: AttackData) -> tuple[Pixels, NDArray[np.int64] | None]:
         images, rows = super().compose(arm, material)

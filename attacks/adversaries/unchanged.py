@@ -138,6 +138,7 @@ class Superclass(Adversary):
     tier = "relabel"
     source = "arXiv 2301.01217 (other labels than the protector's)"
     description = "classes merged by a map (superclass:FILE, JSON or TOML: class = superclass)"
+    doing = "merges the classes into larger ones"
 
     def __init__(self, parameter: str | None = None) -> None:
         if not parameter:
@@ -148,10 +149,6 @@ class Superclass(Adversary):
     @property
     def name(self) -> str:
         return f"superclass:{self.path.as_posix()}"
-
-    @property
-    def phrase(self) -> str:
-        return "a trainer who merges the classes into larger ones"
 
     def relabel(self, material: AttackData) -> Labelling:
         unmapped = [name for name in material.classes if name not in self.superclass_of]
@@ -197,17 +194,8 @@ class Regroup(Adversary):
     tier = "relabel"
     source = "arXiv 2301.01217 (other labels than the protector's); dealing them out at random is ours"
     description = "classes dealt out to N groups at random (regroup:3 sets N, 2 if left out)"
-
-    def __init__(self, parameter: str | None = None) -> None:
-        self.groups = whole_number(self.prefix, parameter, default=2, least=2)
-
-    @property
-    def name(self) -> str:
-        return f"regroup:{self.groups}"
-
-    @property
-    def phrase(self) -> str:
-        return f"a trainer who regroups the classes into {self.groups}"
+    groups = whole_number(default=2, least=2)
+    doing = "regroups the classes into {self.groups}"
 
     def relabel(self, material: AttackData) -> Labelling:
         count = len(material.classes)
@@ -241,17 +229,8 @@ class Finer(Adversary):
     tier = "relabel"
     source = "ours: classes split by k-means on clean features"
     description = "each class split into N sub-classes by k-means (finer:3 sets N, 2 if left out)"
-
-    def __init__(self, parameter: str | None = None) -> None:
-        self.parts = whole_number(self.prefix, parameter, default=2, least=2)
-
-    @property
-    def name(self) -> str:
-        return f"finer:{self.parts}"
-
-    @property
-    def phrase(self) -> str:
-        return f"a trainer who splits each class into {self.parts}"
+    parts = whole_number(default=2, least=2)
+    doing = "splits each class into {self.parts}"
 
     def relabel(self, material: AttackData) -> Labelling:
         try:

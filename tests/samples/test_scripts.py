@@ -33,7 +33,7 @@ def test_batch_api(tmp_path: Path) -> None:
         ("dataset_api.py", "40 protected pictures from a DataLoader; largest change: 8 levels."),
         ("transform_api.py", "4 batches of shape (10, 3, 32, 32), protected by Protect(method='texture'"),
         ("own_method.py", "checks made patterns for lying, standing; largest change: 8 levels."),
-        ("own_adversary.py", "tried: none, posterise"),
+        ("own_adversary.py", "tried: none, posterise:3"),
         ("own_victim.py", "trained: two-layers"),
     ],
 )

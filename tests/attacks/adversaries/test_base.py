@@ -11,6 +11,7 @@ import pytest
 
 from bitterant.attacks import verify, verify_folder
 from bitterant.attacks.adversaries import Adversary, adversary_classes, create_adversary
+from bitterant.attacks.adversaries.base import real_number
 from bitterant.attacks.config import VerifyConfig
 from bitterant.attacks.request import plan_conditions, resolve_request
 from bitterant.attacks.terms import (
@@ -24,7 +25,7 @@ from bitterant.attacks.terms import (
 )
 from bitterant.attacks.training.cells import VALIDATION
 from bitterant.attacks.verify import _stage
-from bitterant.errors import SetupError
+from bitterant.errors import ConfigError, SetupError
 
 
 @pytest.mark.parametrize(
@@ -78,6 +79,26 @@ def test_two_hundred_clean_pictures_are_few_among_many(images: int | None, train
 
 class Made(Adversary):
     prefix, tier, source, description = "made", "training", "a test", "a test"
+
+
+class Tilted(Made):
+    prefix, doing = "tilted", "tilts them by {self.degrees:g} degrees"
+    degrees = real_number(default=10.0, least=0.0, most=45.0)
+
+
+class Turned(Tilted):
+    prefix = "turned"
+
+
+def test_a_parameter_is_one_line_of_the_class() -> None:
+    assert (Tilted.degrees, Tilted().degrees, Tilted("2.5").degrees) == (10.0, 10.0, 2.5)
+    assert (Tilted().name, Tilted("2.50").name, Turned("3").name) == ("tilted:10", "tilted:2.5", "turned:3")
+    assert Turned("3").phrase == "a trainer who tilts them by 3 degrees"
+    assert (Made().name, Made().phrase) == ("made", "a trainer who uses made")
+    with pytest.raises(ConfigError, match="turned:50 is not a number from 0 to 45"):
+        Turned("50")
+    with pytest.raises(ConfigError, match="takes no parameter"):
+        Made("1")
 
 
 @pytest.mark.parametrize(("cost", "trainer"), [(1.0, "W1"), (3.0, "W1"), (3.5, "W1+")])
