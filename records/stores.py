@@ -293,11 +293,13 @@ class LocalStore(Store):
 
     Attributes:
         links: those that the last listing left aside.
+        unread: folders that it could not look into, and why.
     """
 
     def __init__(self, root: Path, *, follow_links: bool = False) -> None:
         self.root, self.shown, self.follow_links = root, str(root), follow_links
         self.links: list[str] = []
+        self.unread: dict[str, str] = {}
         self._there = StillThere(root)
 
     def __reduce__(self) -> Any:
@@ -307,11 +309,14 @@ class LocalStore(Store):
     def listing(self, below: str = "") -> Iterator[Item]:
         """As of every store."""
         start = self.root / below
-        self.links = []
+        self.links, self.unread = [], {}
 
         def fail(error: OSError) -> None:
-            if error.filename == str(start) and not isinstance(error, FileNotFoundError):
-                raise SetupError(f"{start} cannot be listed: {error.strerror or error}.") from error
+            if error.filename in (None, str(start)):
+                if not isinstance(error, FileNotFoundError):
+                    raise SetupError(f"{start} cannot be listed: {error.strerror or error}.") from error
+                return
+            self.unread[Path(error.filename).relative_to(self.root).as_posix()] = error.strerror or str(error)
 
         for folder, folders, files in os.walk(start, onerror=fail):
             folders.sort()

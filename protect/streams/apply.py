@@ -285,7 +285,7 @@ def make_plan(worker: Worker, settings: dict[str, Any], shown: str) -> StreamPla
         classes=dict(classes.most_common()),
         sampled=tried.pictures,
         settings=settings,
-        problems=[*problems, *source.skipped][:MOST_PROBLEMS],
+        problems=[*problems, *source.unread, *source.skipped][:MOST_PROBLEMS],
         warnings=worker.config.warnings(),
     )
 

@@ -25,7 +25,7 @@ from ...records.processes import giving_back
 from ...records.progress import ProgressCallback
 from ...records.run_file import versions
 from ...records.run_state import explain_settings
-from ...records.stores import LocalStore, Store
+from ...records.stores import Item, LocalStore, Store
 from ...records.text import counted, some
 from ...records.threads import ordered_map
 from ..folder.writing import UNMARKED, tell_unmarked
@@ -33,7 +33,7 @@ from ..request.places import check_writable
 from .cluster import Here, done_by_cluster
 from .pictures import LABEL_MAP
 from .sources import Task
-from .summary import MOST_PROBLEMS, Receipt, StreamRun, StreamSummary, Tally, receipt_of
+from .summary import MOST_PROBLEMS, Input, Receipt, StreamRun, StreamSummary, Tally, receipt_of
 from .work import Result, Worker
 
 _RUN: Final = "run.json"
@@ -102,7 +102,7 @@ class StreamRunner:
         """Do what is left to do."""
         self._vet_folders()
         earlier = self._begin()
-        done = self._receipts() if earlier else {}
+        done = self._undamaged(self._receipts()) if earlier else {}
         written = self._check_done(done)
         self.tally = Tally()
         for receipt in done.values():
@@ -119,8 +119,9 @@ class StreamRunner:
                 finished += len(task.items)
                 self.progress("write", finished, total, task.items[-1].name)
                 written |= {made.name: made.size for made in result.outputs}
-        for problem in self.source.skipped:
+        for problem in (*self.source.unread, *self.source.skipped):
             self._tell(problem)
+        self.tally.counts["failed"] += len(self.source.unread)
         self._check_strangers(written)
         return self._finish(resumed, self.tally.counts["protected"] - protected_before)
 
@@ -210,6 +211,24 @@ class StreamRunner:
             self.progress("check", len(done), len(names), "what is done already")
         return done
 
+    def _undamaged(self, done: dict[str, Receipt]) -> dict[str, Receipt]:
+        """Those of ``done`` that count: a shard of which nothing is in OUT, and that is another one now, is done anew."""
+        if self.source.kind == "pictures":
+            return done
+        now = {item.name: item for item in self.source.items}
+
+        def mended(receipt: Receipt) -> bool:
+            return not receipt.outputs and any(
+                (item := now.get(old.name)) is not None and self._differs(item, old) for old in receipt.sources
+            )
+
+        return {name: receipt for name, receipt in done.items() if not mended(receipt)}
+
+    def _differs(self, item: Item, old: Input) -> bool:
+        """Whether an object is not what was read. Another time of change alone does not make it another one."""
+        same = item.tag == old.tag or _digest(self.source.store, item.name) == old.sha256
+        return item.size != old.size or not same
+
     def _check_done(self, done: dict[str, Receipt]) -> dict[str, int]:
         """Make sure that what is done is still so, in SRC and in OUT; returns the names and sizes in OUT.
 
@@ -221,8 +240,7 @@ class StreamRunner:
         changed = [
             name
             for name, old in before.items()
-            if (item := now.get(name)) is not None
-            and (item.size != old.size or (item.tag != old.tag and _digest(self.source.store, item.name) != old.sha256))
+            if (item := now.get(name)) is not None and self._differs(item, old)
         ]
         if changed:
             raise ResumeError(

@@ -67,6 +67,7 @@ class Source:
         chosen: whether they were named or matched one by one, so that others may lie beside them.
         captions: caption files between pictures.
         skipped: what is left aside, and why.
+        unread: folders that could not be looked into, and why: nobody knows what they hold.
         known: classes of the bank; a folder of such a name holds pictures, whatever its name says besides.
     """
 
@@ -76,6 +77,7 @@ class Source:
     chosen: bool = False
     captions: tuple[Item, ...] = ()
     skipped: tuple[FileProblem, ...] = field(default=(), repr=False)
+    unread: tuple[FileProblem, ...] = ()
     known: frozenset[str] = frozenset()
 
     @cached_property
@@ -230,14 +232,18 @@ def _sorted(store: Store, found: Iterable[Item], *, chosen: bool, shown: str, on
                 skipped.append(FileProblem(item.name, why))
         else:
             by_kind[kind].append(item)
+    unread: tuple[FileProblem, ...] = ()
     if isinstance(store, LocalStore) and not chosen:
         skipped += [FileProblem(name, LINK) for name in store.links if not _is_hidden(name)]
+        closed = sorted((name, why) for name, why in store.unread.items() if not _is_hidden(name))
+        unread = tuple(FileProblem(name, f"the folder cannot be read: {why}") for name, why in closed)
     there: list[Kind] = [kind for kind in _KINDS if by_kind[kind]]
     if not there:
         packed = [problem.relative for problem in skipped if is_packed_name(problem.relative)]
         more = f" {packed[0]} is packed: unpack it to a plain .tar first." if packed else ""
         links = [problem.relative for problem in skipped if problem.reason == LINK]
         more = more or (f" {links[0]} is {LINK}." if links else "")
+        more = more or (f" {unread[0].relative}: {unread[0].reason}." if unread else "")
         raise FolderError(
             f"There is nothing to protect in {shown}: no picture, no .tar and no .parquet.{more} Check the address."
         )
@@ -251,7 +257,7 @@ def _sorted(store: Store, found: Iterable[Item], *, chosen: bool, shown: str, on
     captions = tuple(by_kind["captions"]) if kind == "pictures" else ()
     if kind != "pictures":
         skipped += [FileProblem(item.name, "no shard; it was not copied") for item in by_kind["captions"]]
-    return Source(kind, store, tuple(by_kind[kind]), chosen, captions, tuple(skipped))
+    return Source(kind, store, tuple(by_kind[kind]), chosen, captions, tuple(skipped), unread)
 
 
 def _kind_of(name: str) -> tuple[Kind | Literal["captions"] | None, str]:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitterant.errors import ConfigError, OutputError, ResumeError
+from bitterant.errors import ConfigError, FolderError, OutputError, ResumeError
 from bitterant.imaging.formats import MAX_FILE_BYTES, TOO_LARGE
 from bitterant.protect import TextureBank, apply_folder
 from bitterant.protect.folder.writing import PictureWriter
@@ -259,6 +259,47 @@ def test_failures_are_not_called_finished(folder: Path, book: TextureBank, tmp_p
     assert first.counts == again.counts
     assert (again.resumed, again.exit_code) == (again.tasks, 1)
     assert "Nothing to do" not in again.headline
+
+
+def test_a_damaged_shard_is_done_once_it_is_mended(book: TextureBank, tmp_path: Path) -> None:
+    source, out = tmp_path / "shards", tmp_path / "out"
+    write_tar(source / "a.tar", samples(2))
+    whole = write_tar(source / "b.tar", samples(2, 2)).read_bytes()
+    (source / "b.tar").write_bytes(whole[:1500])
+    assert apply_stream(source, out, bank=book).exit_code == 1
+    (source / "b.tar").write_bytes(whole)
+    mended = apply_stream(source, out, bank=book)
+    assert (mended.exit_code, mended.counts["protected"], mended.counts["failed"]) == (0, 4, 0)
+    assert len(read_tar(out / "b.tar")) == 8
+    assert "Nothing to do" in apply_stream(source, out, bank=book).headline
+    write_tar(source / "b.tar", samples(2, 4))  # of which something is in OUT
+    with pytest.raises(ResumeError, match=r"b\.tar .*changed since it was done"):
+        apply_stream(source, out, bank=book)
+
+
+def test_a_folder_that_cannot_be_listed_is_a_failure(
+    folder: Path, book: TextureBank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tar(tmp_path / "shards/cat/a.tar", samples(1))
+    write_tar(tmp_path / "shards/dog/b.tar", samples(1, 1))
+    real, closed = os.scandir, ["dog"]
+
+    def scandir(path: Any = ".") -> Any:
+        if Path(path).name in closed:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    for source, out in ((tmp_path / "shards", tmp_path / "tars"), (folder.as_uri(), tmp_path / "out")):
+        closed[:] = ["dog"]
+        summary = apply_stream(source, out, bank=book)
+        told = [(problem.relative, problem.reason) for problem in summary.problems]
+        assert (summary.exit_code, told) == (1, [("dog", "the folder cannot be read: Permission denied")])
+        closed.clear()
+        assert apply_stream(source, out, bank=book).exit_code == 0
+    closed[:] = ["cat", "dog"]
+    with pytest.raises(FolderError, match="cat: the folder cannot be read: Permission denied"):
+        apply_stream(tmp_path / "shards", tmp_path / "none", bank=book)
 
 
 def label_map(seed: int) -> bytes:
