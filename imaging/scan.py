@@ -318,13 +318,17 @@ class Entry:
     size: int
 
 
+SkipKind = Literal["other", "link", "unread"]
+
+
 @dataclass(frozen=True, slots=True)
 class SkippedPath:
-    """A path that is left aside, and why: ``link`` (not followed) or ``other``."""
+    """A path that is left aside, and why: ``link`` (not followed), ``unread`` (it could not be looked at, and may be
+    input) or ``other``."""
 
     relative: str
     reason: str
-    kind: Literal["other", "link"]
+    kind: SkipKind
 
 
 class EntryList(Rows[Entry]):
@@ -519,7 +523,7 @@ def _sort(root: Path, found: Iterable[_Found]) -> FolderScan:
     )
 
 
-def _skipped(name: bytes, reason: bytes, kind: Literal["other", "link"]) -> SkippedPath:
+def _skipped(name: bytes, reason: bytes, kind: SkipKind) -> SkippedPath:
     return SkippedPath(os.fsdecode(name), os.fsdecode(reason), kind)
 
 
@@ -581,7 +585,7 @@ def _walk(folder: Path, prefix: str, follow_links: bool, above: frozenset[tuple[
     to notice a link that leads back."""
     inside: list[str] = []
 
-    def skip(relative: str, reason: str, kind: Literal["other", "link"] = "other") -> _Found:
+    def skip(relative: str, reason: str, kind: SkipKind = "other") -> _Found:
         return _Found(relative, 0, SkippedPath(relative, reason, kind))
 
     try:
@@ -602,7 +606,7 @@ def _walk(folder: Path, prefix: str, follow_links: bool, above: frozenset[tuple[
                 try:
                     status = item.stat()
                 except OSError as error:
-                    kind = "link" if item.is_symlink() else "other"
+                    kind = "link" if item.is_symlink() else "unread"
                     yield skip(relative, f"cannot be opened: {error.strerror or error}", kind)
                     continue
                 if stat.S_ISDIR(status.st_mode):
@@ -618,7 +622,7 @@ def _walk(folder: Path, prefix: str, follow_links: bool, above: frozenset[tuple[
                     # A pipe or a device would block or never end when opened.
                     yield skip(relative, "not a regular file")
     except OSError as error:
-        yield skip(prefix.rstrip("/"), f"the folder cannot be read: {error.strerror or error}")
+        yield skip(prefix.rstrip("/"), f"the folder cannot be read: {error.strerror or error}", "unread")
         return
     for name in inside:
         path = folder / name

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from heapq import merge
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 
@@ -145,7 +145,7 @@ def hash_inputs(
     """
     count = len(scan.entries) + len(scan.captions) + len(scan.label_maps)
     digests = hash_paths(
-        (scan.root / record.relative for record in _in_order(scan) if record.kind != "skipped"),
+        (scan.root / record.relative for record in _in_order(scan) if record.kind not in _ASIDE),
         count,
         workers=workers,
         stop=stop,
@@ -154,7 +154,7 @@ def hash_inputs(
         limit=limit,
     )
     found = InputList(
-        record if record.kind == "skipped" else replace(record, sha256=next(digests)) for record in _in_order(scan)
+        record if record.kind in _ASIDE else replace(record, sha256=next(digests)) for record in _in_order(scan)
     )
     next(digests, None)  # to its end, where it closes its threads
     return found
@@ -173,11 +173,15 @@ def list_inputs(
     bad = problems or {}
 
     def known(record: InputRecord) -> InputRecord:
-        record = replace(record, sha256=digests.get(record.relative)) if record.kind != "skipped" else record
+        record = replace(record, sha256=digests.get(record.relative)) if record.kind not in _ASIDE else record
         reason = bad.get(record.relative)
         return record if record.kind != "image" or reason is None else replace(record, kind="failed", reason=reason)
 
     return InputList(known(record) for record in _in_order(scan))
+
+
+#: What is not opened: it is not input, or could not be looked at even by name.
+_ASIDE: Final = ("skipped", "failed")
 
 
 def _in_order(scan: FolderScan) -> Iterator[InputRecord]:
@@ -186,7 +190,10 @@ def _in_order(scan: FolderScan) -> Iterator[InputRecord]:
         (InputRecord(entry.relative, "image", class_name=entry.class_name) for entry in scan.entries),
         (InputRecord(relative, "caption") for relative in scan.captions),
         (InputRecord(relative, "label_map") for relative in scan.label_maps),
-        (InputRecord(skip.relative, "skipped", reason=skip.reason) for skip in scan.skipped),
+        (
+            InputRecord(skip.relative, "failed" if skip.kind == "unread" else "skipped", reason=skip.reason)
+            for skip in scan.skipped
+        ),
         key=lambda record: os.fsencode(record.relative),
     )
 

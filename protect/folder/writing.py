@@ -250,7 +250,11 @@ class FileWriter(PictureWriter):
         if record.kind in ("skipped", "failed"):
             return _plain(job, "skipped" if record.kind == "skipped" else "failed", record.reason)
         if record.sha256 is None:
-            raise ImageError(record.relative, "could not be read, or not in time, when the run began; run it again")
+            raise ImageError(
+                record.relative,
+                "could not be read, or not in time, when the run began; once it can, give another output folder, or "
+                "start again with --no-resume (in Python: resume=False)",
+            )
         data = read_regular(job.path)
         if hashlib.sha256(data).hexdigest() != record.sha256:
             raise ImageError(record.relative, "the file changed while the run was under way")

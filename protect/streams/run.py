@@ -212,7 +212,7 @@ class StreamRunner:
         return done
 
     def _undamaged(self, done: dict[str, Receipt]) -> dict[str, Receipt]:
-        """Those of ``done`` that count: a shard of which nothing is in OUT, and that is another one now, is done anew."""
+        """Those that count: a shard of which nothing is in OUT, and that is another one now, is done anew."""
         if self.source.kind == "pictures":
             return done
         now = {item.name: item for item in self.source.items}
@@ -238,9 +238,7 @@ class StreamRunner:
         now = {item.name: item for item in (*self.source.items, *self.source.captions)}
         before = {source.name: source for receipt in done.values() for source in receipt.sources}
         changed = [
-            name
-            for name, old in before.items()
-            if (item := now.get(name)) is not None and self._differs(item, old)
+            name for name, old in before.items() if (item := now.get(name)) is not None and self._differs(item, old)
         ]
         if changed:
             raise ResumeError(

@@ -135,7 +135,7 @@ def test_unreadable_folders_are_said(tmp_path):
     try:
         scan = scan_folder(tmp_path)
         assert relatives(scan) == ["a/1.png"]
-        assert reasons(scan) == {"b": "other"}
+        assert reasons(scan) == {"b": "unread"}
         with pytest.raises(FolderError, match="cannot be read"):
             scan_folder(tmp_path / "b")
     finally:
@@ -154,7 +154,7 @@ def test_a_subfolder_that_vanishes_or_cannot_be_read_is_reported(tmp_path, monke
     monkeypatch.setattr(os, "scandir", scandir)
     scan = scan_folder(tmp_path)
     assert relatives(scan) == ["a/1.png"]
-    assert reasons(scan) == {"b": "other"}
+    assert reasons(scan) == {"b": "unread"}
     assert "Permission denied" in scan.skipped[0].reason
 
 

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from bitterant.errors import ImageError
+from bitterant.errors import ImageError, ResumeError
 from bitterant.imaging import Budget, Picture, decode, flip_available, scan_folder
 from bitterant.imaging.scan import OWN_NAMES, OWN_PREFIXES
 from bitterant.imaging.visibility import SEEN
@@ -326,6 +326,36 @@ def test_a_file_that_could_be_read_only_later_is_not_said_to_have_changed(
     (problem,) = apply_folder(source, output, bank=bank).problems
     assert (problem.relative, "when the run began" in problem.reason) == ("class1/1.png", True)
     assert not (output / "class1/1.png").exists()
+    monkeypatch.undo()
+    with pytest.raises(ResumeError, match=r"class1/1\.png.*--no-resume"):
+        apply_folder(source, output, bank=bank)
+    assert "--no-resume" in problem.reason  # what it says to do is what helps
+    assert apply_folder(source, output, bank=bank, resume=False).exit_code == 0
+
+
+def test_a_folder_that_cannot_be_read_is_a_failure(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, output, bank = kit.folder(), kit.root / "out", kit.root / "bank"
+    kit.draw(source / "class9/1.png", 9)
+    real = os.scandir
+
+    def scandir(path: Any = ".") -> Any:
+        if Path(path).name == "class9":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    summary = protect_folder(source, output, **NOISE)
+    assert (summary.exit_code, summary.counts["failed"]) == (1, 1)
+    assert [(problem.relative, problem.reason) for problem in summary.problems] == [
+        ("class9", "the folder cannot be read: Permission denied")
+    ]
+    again = protect_folder(source, output, **NOISE)
+    assert (again.exit_code, again.already_done) == (1, True)
+    assert fit_folder(source, bank, **NOISE).exit_code == 1
+    assert apply_folder(source, kit.root / "applied", bank=bank).exit_code == 1
+    monkeypatch.undo()
+    with pytest.raises(ResumeError, match=r"class9/1\.png.*gone \(class9\)"):
+        protect_folder(source, output, **NOISE)
 
 
 def test_one_failing_encoder_does_not_stop_the_run(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
