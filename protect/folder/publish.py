@@ -308,7 +308,10 @@ def _why_not_table(output: Path, row: ManifestRow, known: set[str]) -> str | Non
     if not named:
         return "it names no picture"
     if others:
-        return f"it names {len(others)} files that are not published: {some(others)}; take these rows out"
+        return (
+            f"it names {counted(len(others), 'file')} not published: {some(others)}. Take these rows out of the table "
+            "in the source folder and protect that again, or put a copy without them into the published folder by hand"
+        )
     return None
 
 

@@ -576,8 +576,9 @@ def table_warnings(output: Path, tables: Sequence[ManifestRow], rows: Iterable[M
             continue
         if missing:
             warnings.append(
-                f"{row.source} names {len(missing)} files that the output lacks: "
+                f"{row.source} names {counted(len(missing), 'file')} that the output lacks: "
                 f"{some_counted(missing.values(), _SHOWN)}. A program that loads the table will stop there: take these "
-                "rows out, or mend the pictures and run again."
+                "rows out of the table in the source folder, or mend the pictures, and protect it again with "
+                "--no-resume (in Python: resume=False)."
             )
     return warnings

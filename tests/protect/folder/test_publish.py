@@ -110,7 +110,7 @@ def test_tables_that_name_other_files_stay(kit: Any, kind: str, extra: str | Non
     summary = publish_folder(kit.root / "out", kit.root / "dest")
     assert (kit.root / f"dest/metadata.{kind}").exists() is (extra is None)
     if extra is not None:
-        assert f"1 files that are not published: {extra}" in left(summary)[f"metadata.{kind}"]
+        assert f"1 file not published: {extra}." in left(summary)[f"metadata.{kind}"]
 
 
 def test_a_table_that_cannot_be_understood_stays(kit: Any) -> None:
