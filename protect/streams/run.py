@@ -12,6 +12,7 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any, Final
 
 from ...errors import BankError, OutputError, ResumeError
@@ -110,6 +111,9 @@ class StreamRunner:
         resumed, protected_before = self.tally.tasks, self.tally.counts["protected"]
         known = {source.name for receipt in done.values() for source in receipt.sources}
         tasks = self._pending(known)
+        if done and tasks and self.source.kind == "pictures":
+            self.source = replace(self.source, settled=self._settled(done))
+            self.worker = replace(self.worker, source=self.source)
         total = sum(len(task.items) for task in tasks)
         finished = 0
         with closing(self._done(tasks, total)) as results:
@@ -228,6 +232,22 @@ class StreamRunner:
         """Whether an object is not what was read. Another time of change alone does not make it another one."""
         same = item.tag == old.tag or _digest(self.source.store, item.name) == old.sha256
         return item.size != old.size or not same
+
+    def _settled(self, done: dict[str, Receipt]) -> dict[str, str]:
+        """What the copies of single pictures that are done are called, by the names of these."""
+        captions = {item.name for item in self.source.captions}
+
+        def read(name: str) -> list[tuple[str, str]]:
+            record = f"{_MANIFEST}/{name}.jsonl"
+            try:
+                lines = self.records.read(record, _LARGEST_RECORD).splitlines()
+                rows = [ManifestRow.from_line(line) for line in lines]
+            except (OSError, ValueError) as error:
+                why = (error.strerror if isinstance(error, OSError) else None) or error
+                raise OutputError(f"{self.records.where(record)} cannot be read: {why}.") from None
+            return [(row.source, row.output) for row in rows if row.output is not None and row.source not in captions]
+
+        return dict(chain.from_iterable(ordered_map(read, sorted(done), workers=self.config.threads)))
 
     def _check_done(self, done: dict[str, Receipt]) -> dict[str, int]:
         """Make sure that what is done is still so, in SRC and in OUT; returns the names and sizes in OUT.

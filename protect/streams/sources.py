@@ -68,6 +68,7 @@ class Source:
         captions: caption files between pictures.
         skipped: what is left aside, and why.
         unread: folders that could not be looked into, and why: nobody knows what they hold.
+        settled: single pictures that are done, and what their copies are called: other names may not change that.
         known: classes of the bank; a folder of such a name holds pictures, whatever its name says besides.
     """
 
@@ -78,6 +79,7 @@ class Source:
     captions: tuple[Item, ...] = ()
     skipped: tuple[FileProblem, ...] = field(default=(), repr=False)
     unread: tuple[FileProblem, ...] = ()
+    settled: Mapping[str, str] = field(default_factory=dict, repr=False)
     known: frozenset[str] = frozenset()
 
     @cached_property
@@ -102,9 +104,10 @@ class Source:
         return self.may_be_map(name) and partner_stem(name) in self.stems
 
     def names(self, policy: FormatPolicy) -> Mapping[str, tuple[str, str]]:
-        """Name below OUT and file format of each single picture's copy."""
-        formats = {item.name: format_named(item.name) or "PNG" for item in self.items}
-        return resolve_names(formats, policy, beside=[item.name for item in self.captions])
+        """Name below OUT and file format of the copy of each single picture that is not done."""
+        left = (item.name for item in self.items if item.name not in self.settled)
+        formats = {name: format_named(name) or "PNG" for name in left}
+        return resolve_names(formats, policy, beside=[*(item.name for item in self.captions), *self.settled.values()])
 
     @property
     def size(self) -> int:

@@ -114,7 +114,7 @@ class Worker:
 
     @cached_property
     def _renamed(self) -> dict[str, str]:
-        return {old: new for old, (new, _) in self._names.items()}
+        return {**self.source.settled, **{old: new for old, (new, _) in self._names.items()}}
 
     def do(self, task: Task, tell: Tell, so_far: str) -> Result:
         """Do a task.

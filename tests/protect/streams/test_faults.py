@@ -277,6 +277,22 @@ def test_a_damaged_shard_is_done_once_it_is_mended(book: TextureBank, tmp_path: 
         apply_stream(source, out, bank=book)
 
 
+def test_a_picture_that_comes_later_takes_no_name_from_a_copy(folder: Path, book: TextureBank, tmp_path: Path) -> None:
+    source, out = folder.as_uri(), tmp_path / "out"
+    apply_stream(source, out, bank=book)
+    before = (out / "cat/0000.png").read_bytes()
+    (folder / "cat/0000.png").write_bytes(picture(9, format="PNG"))
+    table = [{"file_name": f"cat/0000.{end}", "text": end} for end in ("jpg", "png")]
+    (folder / "metadata.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in table))
+    later = apply_stream(source, out, bank=book)
+    assert (later.exit_code, later.counts["protected"], later.counts["copied"]) == (0, 7, 1)
+    assert (out / "cat/0000.png").read_bytes() == before
+    names = [json.loads(line)["file_name"] for line in (out / "metadata.jsonl").read_text().splitlines()]
+    assert names == ["cat/0000.png", "cat/0000-2.png"]
+    assert (out / names[1]).exists()
+    assert "Nothing to do" in apply_stream(source, out, bank=book).headline
+
+
 def test_a_folder_that_cannot_be_listed_is_a_failure(
     folder: Path, book: TextureBank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
