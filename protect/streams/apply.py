@@ -149,7 +149,8 @@ def apply_stream(
         problems.add(
             ConfigError(
                 "--shard divides a folder of pictures on this machine. Of shards and object stores give each machine a "
-                "part of the objects by a pattern instead, such as 'pictures-{000000..000499}.tar', and the same OUT."
+                "part of the objects by a pattern instead, such as 'pictures-{000000..000499}.tar', and the same OUT "
+                "in a store, or on a disk one of its own."
             )
         )
     if found is not None and out is not None:
