@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -123,6 +123,7 @@ class StreamRunner:
                 finished += len(task.items)
                 self.progress("write", finished, total, task.items[-1].name)
                 written |= {made.name: made.size for made in result.outputs}
+        self._tell_earlier(done)
         for problem in (*self.source.unread, *self.source.skipped):
             self._tell(problem)
         self.tally.counts["failed"] += len(self.source.unread)
@@ -236,18 +237,34 @@ class StreamRunner:
     def _settled(self, done: dict[str, Receipt]) -> dict[str, str]:
         """What the copies of single pictures that are done are called, by the names of these."""
         captions = {item.name for item in self.source.captions}
+        rows = (row for row in self._rows(done) if row.source not in captions)
+        return {row.source: row.output for row in rows if row.output is not None}
 
-        def read(name: str) -> list[tuple[str, str]]:
+    def _tell_earlier(self, done: dict[str, Receipt]) -> None:
+        """Name again what earlier runs left out, and this one does not try again."""
+        lacking = (name for name, found in done.items() if found.counts.get("failed") or found.counts.get("skipped"))
+        for row in self._rows(lacking):
+            again = self.source.kind == "pictures" and row.status == "failed" and row.sha256_in is None
+            if row.is_problem and not again:
+                self._tell(FileProblem(row.source, row.reason or ""))
+
+    def _rows(self, tasks: Iterable[str]) -> Iterator[ManifestRow]:
+        """Of the manifest, those of tasks that are done.
+
+        Raises:
+            OutputError: they cannot be read.
+        """
+
+        def read(name: str) -> list[ManifestRow]:
             record = f"{_MANIFEST}/{name}.jsonl"
             try:
                 lines = self.records.read(record, _LARGEST_RECORD).splitlines()
-                rows = [ManifestRow.from_line(line) for line in lines]
+                return [ManifestRow.from_line(line) for line in lines]
             except (OSError, ValueError) as error:
                 why = (error.strerror if isinstance(error, OSError) else None) or error
                 raise OutputError(f"{self.records.where(record)} cannot be read: {why}.") from None
-            return [(row.source, row.output) for row in rows if row.output is not None and row.source not in captions]
 
-        return dict(chain.from_iterable(ordered_map(read, sorted(done), workers=self.config.threads)))
+        yield from chain.from_iterable(ordered_map(read, sorted(tasks), workers=self.config.threads))
 
     def _check_done(self, done: dict[str, Receipt]) -> dict[str, int]:
         """Make sure that what is done is still so, in SRC and in OUT; returns the names and sizes in OUT.

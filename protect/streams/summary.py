@@ -187,7 +187,7 @@ class StreamSummary:
         over_budget: pictures whose change is larger than the budget (only ever with ``format="same"``).
         seconds: wall clock of this run.
         images_per_second: pictures protected in this run over ``seconds``.
-        problems: what failed or was skipped in this run, the first thousand.
+        problems: what failed or was skipped, in this run and then in earlier ones, the first thousand.
         problem_count: how many there were.
         warnings: what the user should know.
         strict: skipped pictures count as failures.

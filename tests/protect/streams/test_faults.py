@@ -257,6 +257,7 @@ def test_failures_are_not_called_finished(folder: Path, book: TextureBank, tmp_p
     first = apply_stream(folder, tmp_path / "out", bank=book)
     again = apply_stream(folder, tmp_path / "out", bank=book)
     assert first.counts == again.counts
+    assert first.problems == again.problems != []
     assert (again.resumed, again.exit_code) == (again.tasks, 1)
     assert "Nothing to do" not in again.headline
 
