@@ -114,10 +114,15 @@ def _no_pictures(scan: FolderScan) -> FolderError:
     )
     beside = f" It holds {counted(len(scan.skipped), 'other file')}." if scan.skipped else ""
     return FolderError(
-        f"There is no picture in {scan.root}.{maps}{beside} "
+        f"There is no picture in {scan.root}.{maps}{beside}{_closed(scan)} "
         "Put pictures there (PNG, JPEG, WebP, TIFF, BMP, AVIF, HEIC, ...), "
         "one folder for each class."
     )
+
+
+def _closed(scan: FolderScan) -> str:
+    """What to say of a folder that could not be looked into and may hold what is missed, if there is one."""
+    return next((f" {skip.relative}: {skip.reason}." for skip in scan.skipped if skip.kind == "unread"), "")
 
 
 def linked_pictures(scan: FolderScan | None, config: ReadConfig) -> Iterable[Path]:
@@ -500,8 +505,8 @@ def check_labels(scan: FolderScan, method: Method) -> None:
         raise _no_labels(scan, "one pattern for each class (--granularity class)")
     if needed and len(scan.classes) < 2:
         raise LabelError(
-            f"There is only one class folder with pictures in {scan.root}: {', '.join(scan.classes)}. The method "
-            f"{method.name} needs two or more, since it works on what tells classes apart. "
+            f"There is only one class folder with pictures in {scan.root}: {', '.join(scan.classes)}."
+            f"{_closed(scan)} The method {method.name} needs two or more, since it works on what tells classes apart. "
             f"Add a second folder of other pictures, or take --method {default_method(labelled=False)}, which needs no "
             "classes. If the "
             "classes are folders inside that one, give it as SRC."

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from bitterant.errors import ImageError, ResumeError
+from bitterant.errors import ImageError, LabelError, ResumeError
 from bitterant.imaging import Budget, Picture, decode, flip_available, scan_folder
 from bitterant.imaging.scan import OWN_NAMES, OWN_PREFIXES
 from bitterant.imaging.visibility import SEEN
@@ -353,6 +353,10 @@ def test_a_folder_that_cannot_be_read_is_a_failure(kit: Any, monkeypatch: pytest
     assert (again.exit_code, again.already_done) == (1, True)
     assert fit_folder(source, bank, **NOISE).exit_code == 1
     assert apply_folder(source, kit.root / "applied", bank=bank).exit_code == 1
+    kit.draw(kit.root / "two/class0/1.png", 1)
+    kit.draw(kit.root / "two/class9/1.png", 2)
+    with pytest.raises(LabelError, match=r"class0\. class9: the folder cannot be read: Permission denied\."):
+        protect_folder(kit.root / "two", kit.root / "none", method="texture")
     monkeypatch.undo()
     with pytest.raises(ResumeError, match=r"class9/1\.png.*gone \(class9\)"):
         protect_folder(source, output, **NOISE)
