@@ -247,7 +247,7 @@ def _checked(image: ImageFile.ImageFile, file: BinaryIO, fmt: str, label: str, m
     """Refuse what cannot be kept as it is, before any pixel is decoded. Returns the orientation."""
     width, height = image.size
     if width * height > max_pixels:
-        raise ImageError(label, f"{_too_large(image)}; the limit is {max_pixels / 1e6:g} million (--max-pixels)")
+        raise ImageError(label, f"{_too_large(image)}; the limit is {_pixels(max_pixels)} (--max-pixels)")
     if (why := _why_too_deep(image, file, fmt)) is not None:
         raise ImageError(label, why)
     size = file.seek(0, io.SEEK_END)
@@ -362,7 +362,11 @@ def _upright(array: np.ndarray, orientation: int) -> np.ndarray:
 
 def _too_large(image: ImageFile.ImageFile) -> str:
     width, height = image.size
-    return f"too large: {width} x {height} is {width * height / 1e6:.0f} million pixels"
+    return f"too large: {width} x {height} is {_pixels(width * height)}"
+
+
+def _pixels(count: int) -> str:
+    return f"{count:,} pixels" if count < 1_000_000 else f"{count / 1e6:,.1f}".removesuffix(".0") + " million pixels"
 
 
 def _reason(error: Exception) -> str:

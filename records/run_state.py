@@ -295,15 +295,28 @@ class Journal:
 
 
 def explain_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What differs between two settings, one short text each; empty where they are the same."""
-    texts = []
+    """What differs between two settings, one short text each; empty where they are the same.
+
+    Of another method only the settings that both have are compared.
+    """
+    texts = _differences(before, now)
+    if "method" not in texts:
+        return [*texts.values()]
+    both = (name for name in texts if name != "method" and name in before and name in now)
+    return [texts["method"], *(texts[name] for name in both)]
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
+    """By name; what stands within a setting after the others, and once where it stands beside them too."""
+    found: dict[str, str] = {}
+    within: dict[str, str] = {}
     for name in sorted({*before, *now}):
         old, new = before.get(name), now.get(name)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
-            texts += explain_settings(old, new)
+            within |= _differences(old, new)
         elif _json(old) != _json(new):
-            texts.append(f"{name} was {_say(name, old)}, is now {_say(name, new)}")
-    return texts
+            found[name] = f"{name} was {_say(name, old)}, is now {_say(name, new)}"
+    return {**found, **{name: text for name, text in within.items() if name not in found}}
 
 
 def explain_inputs(before: Iterable[tuple[str, str | None]], now: Iterable[tuple[str, str | None]]) -> list[str]:

@@ -204,8 +204,9 @@ class FolderRun:
         self._unchanged(session)
         session.check_outputs(workers=self.options.threads, stop=self.stop, progress=self.progress)
         if keep is not None and not (keep.exists() and sha256_file(keep) == run_file.bank_sha256):
+            there = "that file is not it" if keep.exists() else "it is not there"
             raise ResumeError(
-                f"{self.output} is finished and its bank was not kept in {keep}; it cannot be written any more. "
+                f"{self.output} is finished and cannot write its bank to {keep} any more; {there}. "
                 "Leave the bank out, or start again with --no-resume (in Python: resume=False)."
             )
         tally = Tally(self._epsilon, session.log.rows)

@@ -207,8 +207,9 @@ class Session:
             ResumeError: says what is new, gone or changed, and what to do.
         """
         if self.state is not None:
-            earlier = decisive_inputs(self.state.inputs)
+            settings, earlier = self.state.settings, decisive_inputs(self.state.inputs)
         elif self.finished is not None:
+            settings = self.finished.resumed_by
             # A picture that the bank holds nothing for is skipped, too, but it was read.
             read = (row for row in self.log.rows if row.status != "skipped" or row.sha256_in is not None)
             earlier = ((row.source, row.sha256_in) for row in read)
@@ -216,9 +217,11 @@ class Session:
             return
         differences = explain_inputs(earlier, decisive_inputs(records))
         if differences:
+            given = {"bank_sha256", "bundle_sha256"} & settings.keys()  # made before, and not of these pictures
+            why = "" if given else "Perturbations are fitted to all pictures together. "
             raise ResumeError(
                 f"The source folder is not what it was when {self.output} was begun: {'; '.join(differences)}. "
-                f"Perturbations are fitted to all pictures together. {_START_AGAIN}"
+                f"{why}{_START_AGAIN}"
             )
 
     def check_outputs(self, *, workers: int, stop: StopRequest, progress: ProgressCallback) -> None:

@@ -341,11 +341,10 @@ def check_apart(source: Source, output: Store) -> ConfigError | None:
     if isinstance(one, LocalStore) and isinstance(two, LocalStore):
         if not source.chosen:
             return overlap_problem(one.root, two.root)
-        for item in source.items:
-            folder = (one.root / item.name).parent
+        for folder, name in {(one.root / item.name).parent: item.name for item in source.items}.items():
             if lies_in(folder, two.root):
                 return FolderError(
-                    f"The output folder {two.shown} holds the originals, such as {item.name}. Choose another folder."
+                    f"The output folder {two.shown} holds the originals, such as {name}. Choose another folder."
                 )
         return None
     if not isinstance(one, RemoteStore) or not isinstance(two, RemoteStore) or type(one.fs) is not type(two.fs):

@@ -321,7 +321,7 @@ def test_a_finished_folder_accepts_its_own_bank_and_refuses_to_promise_another(k
     source, output, bank = kit.folder(), kit.root / "out", kit.root / "my.bank"
     protect_folder(source, output, **NOISE, bank=bank)
     assert protect_folder(source, output, **NOISE, bank=bank).already_done
-    with pytest.raises(ResumeError, match="was not kept in"):
+    with pytest.raises(ResumeError, match="cannot write its bank to .* it is not there"):
         protect_folder(source, output, **NOISE, bank=kit.root / "other.bank")
 
 
@@ -373,6 +373,11 @@ def test_explanations_name_what_differs() -> None:
     assert explain_settings({"a": (1, 2), "b": {"c": 1}}, {"a": [1, 2], "b": {"c": 1}}) == []
     assert explain_settings({"b": {"c": 1}}, {"b": {"c": 2}}) == ["c was 1, is now 2"]
     assert explain_settings({"x": None}, {"x": 1}) == ["x was not set, is now 1"]
+    before = {"bend": 0.0, "floor": 0.8, "set": {"bend": 0.0}}
+    assert explain_settings(before, {"bend": 2.0, "floor": 0.8, "set": {}}) == ["bend was 0.0, is now 2.0"]
+    before = {"method": "texture", "bend": 2.0, "seed": 1, "set": {"bend": 0.0}}
+    now = {"method": "noise", "seed": 2, "set": {}}
+    assert explain_settings(before, now) == ["method was texture, is now noise", "seed was 1, is now 2"]
     assert explain_inputs([("a", "1")], [("a", "1")]) == []
     many = [(f"{index}.png", "1") for index in range(5)]
     before = [("1.png", "1"), ("2.png", "2"), ("3.png", None), ("gone.png", "1")]
