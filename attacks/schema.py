@@ -205,9 +205,10 @@ class Condition(Part):
         worthless: whether the marginal value is shown to be nothing either way: two one-sided tests, each at 5 %, find
             it within the margin of the rule. ``None`` where there is no marginal value.
         clean_bounds: of the accuracy of the clean arm; G1 rests on them.
-        noise_loss: clean minus noise accuracy.
+        noise_loss: clean minus noise accuracy; plain, or the mean over the classes where noise costs more of that.
         noise_bounds: of it; G2 rests on them.
-        beyond_noise: of what protected pictures cost beyond noise of the same size: noise minus protected accuracy.
+        beyond_noise: of what protected pictures cost beyond noise of the same size: noise minus protected accuracy, of
+            the same kind.
         renamed: whether renaming the classes helped the trainer.
         readings: what the trainer gets, by moment: where the adversary reads its victims out at the end, also at the
             best moment by the test answers, if there was a learning curve.

@@ -367,16 +367,21 @@ class _Figures:
         return Bounds(lower=min(lower, accuracy.value), upper=max(upper, accuracy.value))
 
     def _noise_loss(self) -> Accuracy | None:
-        if "noise" not in self.item.arms:
-            return None
-        clean, noise = (self.item.accuracies["accuracy", arm] for arm in ("clean", "noise"))
-        return Accuracy(clean.value - noise.value, clean.draws - noise.draws)
+        return None if "noise" not in self.item.arms else self._difference(self._noise_basis(), "clean", "noise")
 
     def _beyond_noise(self) -> Bounds | None:
         if not {"noise", "protected"} <= set(self.item.arms):
             return None
-        noise, protected = (self.item.accuracies["accuracy", arm] for arm in ("noise", "better"))
-        return self._bounds(Accuracy(noise.value - protected.value, noise.draws - protected.draws))
+        return self._bounds(self._difference(self._noise_basis(), "noise", "better"))
+
+    def _noise_basis(self) -> Basis:
+        """By which accuracy noise costs more. A victim that gives all small classes up loses little plain accuracy, and
+        the figure that is graded knows no difference between that and a protection."""
+        return max(self.item.chances, key=lambda basis: self._difference(basis, "clean", "noise").value)
+
+    def _difference(self, basis: Basis, more: str, less: str) -> Accuracy:
+        first, second = self.item.accuracies[basis, more], self.item.accuracies[basis, less]
+        return Accuracy(first.value - second.value, first.draws - second.draws)
 
     def readings(self, readout: Readout) -> dict[Readout, Reading]:
         """What the trainer gets when the adversary reads its victims out, and at their best moment."""

@@ -10,6 +10,7 @@ import pytest
 from bitterant.attacks.adversaries import create_adversaries
 from bitterant.attacks.config import VerifyConfig
 from bitterant.attacks.evaluation.analysis import analyse
+from bitterant.attacks.evaluation.gates import check_conditions
 from bitterant.attacks.evaluation.grading import RULE
 from bitterant.attacks.evaluation.verdict import note_power
 from bitterant.attacks.request import plan_conditions, resolve_request
@@ -192,6 +193,21 @@ def test_a_majority_class_does_not_hide_what_is_learned() -> None:
     assert found.basis == "balanced accuracy"
     assert found.rho is not None
     assert found.rho.estimate == pytest.approx((0.825 - 0.25) / (0.9 - 0.25), abs=0.02)
+
+
+def test_noise_that_costs_all_small_classes_is_not_harmless() -> None:
+    """A placebo: noise and protection do the same. Plain accuracy hardly falls, since the large class is still known."""
+    labels = np.repeat(np.arange(2), [1900, 100])
+    right = {
+        ("clean", "none"): (0.99, 0.97), ("noise", "none"): (1.0, 0.03), ("protected", "none"): (1.0, 0.03),
+    }  # fmt: skip
+    found = measure(labels, right)["none"]
+    assert found.noise is not None
+    assert found.clean is not None
+    assert found.clean.accuracy.estimate - found.noise.accuracy.estimate < RULE.noise_margin
+    assert found.noise_loss is not None
+    assert found.noise_loss.estimate == pytest.approx(0.465, abs=0.01), "by the mean over the classes"
+    assert {gate.id: gate.status for gate in check_conditions(plan_of(), [found])}["G2"] == "fail"
 
 
 def test_where_classes_are_equally_many_both_accuracies_are_one() -> None:
