@@ -21,7 +21,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import ImageError, OutputError
+from ...errors import ConfigError, ImageError, OutputError
 from ...imaging import Picture, decode, encode
 from ...records.places import sha256_file
 from ...surrogates.probes import check_features, compute_features, feature_tasks
@@ -68,6 +68,13 @@ def temporary_folder_problem(error: OSError) -> OutputError:
     )
 
 
+def _read_only(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The same values, which nobody can write to this way."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
 class ArrayStore:
     """The pictures of every arm under every adversary, made once and kept as files. It is the adversaries' material.
 
@@ -92,7 +99,9 @@ class ArrayStore:
         device: str = "cpu",
         tool_device: str | None = None,
     ) -> None:
-        self._folder, self._data, self._adversaries = folder, data, adversaries
+        # All adversaries read the same pictures: one that changed them in place would change those of the others.
+        frozen = {name: _read_only(getattr(data, name)) for name in ("clean", "protected", "test_images")}
+        self._folder, self._data, self._adversaries = folder, replace(data, **frozen), adversaries
         self._seed, self._executor, self._device = seed, executor, device
         self._tool_device = tool_device or device
         self._made: dict[tuple[str, ...], Path] = {}
@@ -259,6 +268,12 @@ class ArrayStore:
 
     def _transformed(self, images: Pixels, adversary: str) -> Path:
         after = self._adversaries[adversary].transform(images)
+        if not isinstance(after, np.ndarray) or after.shape != images.shape or after.dtype.kind not in "iu":
+            found = f"{after.dtype} {after.shape}" if isinstance(after, np.ndarray) else type(after).__name__
+            raise ConfigError(
+                f"The adversary {adversary} turned pictures {images.dtype} {images.shape} into {found}. Its transform "
+                "has to return a numpy array of whole numbers, 0 to 255, of the same shape."
+            )
         # Most adversaries leave most arms as they are, and one file then does for all.
         same: Version | None = next((which for which in self._versions() if after is self.pictures(which)), None)
         return self._save(f"images-{len(self._made)}", after) if same is None else self._raw(same)

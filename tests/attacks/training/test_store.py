@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from bitterant.attacks.adversaries import create_adversaries
+from bitterant.attacks.adversaries.transforms import Grayscale
 from bitterant.attacks.data.sets import VerificationData, load_sets
 from bitterant.attacks.training.executor import SerialExecutor
 from bitterant.attacks.training.store import ArrayStore
-from bitterant.errors import LabelError, OutputError
+from bitterant.errors import ConfigError, LabelError, OutputError
 from bitterant.imaging import ImageSet
 
 Plant = Callable[..., ImageSet]
@@ -47,6 +48,38 @@ def test_mixed_arms_hold_each_picture_in_one_version(tmp_path: Path, data: Verif
     assert (np.load(read["part"].test_images) == data.test_images).all()
     assert (covered == store_of(tmp_path, data, name).covered(share)).all()
     assert (covered != store_of(tmp_path, data, name, seed=1).covered(share)).any()
+
+
+def test_no_adversary_can_change_the_pictures_of_another(
+    tmp_path: Path, data: VerificationData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def blacken(self: Grayscale, images: np.ndarray) -> np.ndarray:
+        images[:] = 0
+        return images
+
+    before = data.test_images.copy()
+    monkeypatch.setattr(Grayscale, "transform", blacken)
+    with pytest.raises(ValueError, match="read-only"):
+        store_of(tmp_path, data, "grayscale").inputs("clean", "grayscale")
+    assert (data.test_images == before).all()
+    assert data.test_images.flags.writeable, "the caller's own arrays stay as they were"
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda images: (images / 255).astype(np.float32), "float32"),
+        (lambda images: images[:, :1], "uint8 .*, 1, "),
+        (lambda images: images[::2], "uint8"),
+        (lambda images: None, "NoneType"),
+    ],
+)
+def test_a_transform_that_returns_no_such_pictures_is_told(
+    tmp_path: Path, data: VerificationData, monkeypatch: pytest.MonkeyPatch, change: Callable[..., object], found: str
+) -> None:
+    monkeypatch.setattr(Grayscale, "transform", lambda self, images: change(images))
+    with pytest.raises(ConfigError, match=f"adversary grayscale turned .* into {found}"):
+        store_of(tmp_path, data, "grayscale").inputs("clean", "grayscale")
 
 
 def test_relabelling_changes_the_labels_of_all_arms_and_of_the_test(tmp_path: Path, data: VerificationData) -> None:
