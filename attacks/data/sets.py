@@ -172,6 +172,11 @@ def load_sets(
         ConfigError: sizes do not fit, or a set is empty.
     """
     for name, group in (("clean", clean), ("protected", protected), ("test", test)):
+        if not isinstance(group, ImageSet):
+            raise ConfigError(
+                f"The {name} set is a {type(group).__name__} and no ImageSet. Make one with ImageSet.from_tensors(images, "
+                "labels), from_dataset or from_folder."
+            )
         if not len(group):
             raise ConfigError(f"The {name} set is empty.")
         if group.labels is None:
@@ -187,6 +192,8 @@ def load_sets(
     if len(clean.classes) < 2:
         raise LabelError("At least two classes are needed, or there is nothing to tell apart.")
     tested = label_array(test.labels)
+    if len(np.unique(tested)) < 2:
+        raise LabelError("The test images are of one class only, so a victim could be right without looking.")
     check_test_size(tested, "in the test set", "Give more test pictures.")
     issues = tuple(
         PairIssue(
@@ -203,6 +210,8 @@ def load_sets(
     before, after = clean.images.cpu().numpy()[kept], protected.images.cpu().numpy()[kept]
     if not len(kept):
         raise LabelError("Not one protected image has the label of its original and is not among the test images.")
+    if len(np.unique(labels[kept])) < 2:
+        raise LabelError("The images to train on are of one class only, so there is nothing to tell apart.")
     keys = tuple(clean.keys[i] for i in kept)
     issues += near_issues(before, keys, test.images.cpu().numpy(), test.keys)
     files = _compare(keys, before, after, lpips)

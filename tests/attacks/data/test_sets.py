@@ -92,7 +92,16 @@ def test_sets_must_fit_together(train_set: ImageSet, test_set: ImageSet) -> None
     renamed = ImageSet(test_set.images, test_set.labels, ("w", "x", "y", "z"), test_set.keys)
     with pytest.raises(LabelError, match="same class names"):
         load_sets(train_set, train_set, renamed)
+    with pytest.raises(ConfigError, match="Tensor and no ImageSet"):
+        load_sets(train_set.images, train_set, test_set)  # type: ignore[arg-type]
     assert train_set.labels is not None
+    assert test_set.labels is not None
+    first = [row for row, label in enumerate(test_set.labels.tolist()) if label == 0]
+    with pytest.raises(LabelError, match="test images are of one class"):
+        load_sets(train_set, train_set, test_set.select(first))
+    only = train_set.select([row for row, label in enumerate(train_set.labels.tolist()) if label == 0])
+    with pytest.raises(LabelError, match="train on are of one class"):
+        load_sets(only, only, test_set)
     moved = train_set.labels.clone()
     moved[:2] = moved[:2].flip(0)
     data = load_sets(train_set, ImageSet(train_set.images, moved, train_set.classes, train_set.keys), test_set)
