@@ -194,6 +194,7 @@ _MUST_AGREE: tuple[tuple[str, Callable[[VerificationReport], str]], ...] = (
     ("the kinds of verification", lambda report: report.kind),
     ("the thresholds of the verdict rule", lambda report: report.plan.rule.model_dump_json()),
     ("the classes", lambda report: ", ".join(report.dataset.classes) or "none"),
+    ("the groups that pictures without classes were sorted into", lambda report: report.dataset.grouping or "none"),
     ("the test pictures", _test_set),
 )
 

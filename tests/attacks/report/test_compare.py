@@ -80,6 +80,10 @@ def test_what_differs_beside_the_protection_is_told(
             "the classes differ",
         ),
         (
+            lambda report: {"dataset": report.dataset.model_copy(update={"grouping": "2 groups by colours"})},
+            "the groups that pictures without classes were sorted into differ",
+        ),
+        (
             lambda report: {"dataset": report.dataset.model_copy(update={"test_images": 7})},
             "the test pictures differ",
         ),
