@@ -174,8 +174,8 @@ def load_sets(
     for name, group in (("clean", clean), ("protected", protected), ("test", test)):
         if not isinstance(group, ImageSet):
             raise ConfigError(
-                f"The {name} set is a {type(group).__name__} and no ImageSet. Make one with ImageSet.from_tensors(images, "
-                "labels), from_dataset or from_folder."
+                f"The {name} set is a {type(group).__name__} and no ImageSet. Make one with "
+                "ImageSet.from_tensors(images, labels), from_dataset or from_folder."
             )
         if not len(group):
             raise ConfigError(f"The {name} set is empty.")

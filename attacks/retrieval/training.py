@@ -456,7 +456,8 @@ def retrieval_trial(
         for arm in arms:
             images = {"clean": clean.images, "protected": protected}.get(arm)
             if images is None:
-                made = noise_arm(clean.images.numpy(), clean.keys, noise_levels or change, seed=seed + repeat)
+                levels = change if noise_levels is None else noise_levels
+                made = noise_arm(clean.images.numpy(), clean.keys, levels, seed=seed + repeat)
                 images = torch.from_numpy(made)
             own = victim_seed(seed, repeat)
             model = create_clip_victim(victim, resolution=clean.resolution, seed=own, weights=weights)

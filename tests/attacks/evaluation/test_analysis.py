@@ -196,7 +196,7 @@ def test_a_majority_class_does_not_hide_what_is_learned() -> None:
 
 
 def test_noise_that_costs_all_small_classes_is_not_harmless() -> None:
-    """A placebo: noise and protection do the same. Plain accuracy hardly falls, since the large class is still known."""
+    """A placebo: noise and protection do the same. Plain accuracy hardly falls, since the large class is known."""
     labels = np.repeat(np.arange(2), [1900, 100])
     right = {
         ("clean", "none"): (0.99, 0.97), ("noise", "none"): (1.0, 0.03), ("protected", "none"): (1.0, 0.03),
