@@ -250,7 +250,9 @@ def train_classifier(
     """
     device = torch.device(device)
     begun = now(device)
-    bf16 = choose_precision(model, device, resolution=images.shape[-1], asked=recipe.precision).bf16
+    bf16 = recipe.precision == "bfloat16"
+    if recipe.precision == "auto":  # who settled it for many trainings at once has measured, and told what there is
+        bf16 = choose_precision(model, device, resolution=images.shape[-1]).bf16
     generator = torch.Generator().manual_seed(seed)
     # A stream of its own: batches and crops stay those of the plain training whatever the objective draws.
     drawn = torch.Generator().manual_seed((seed + 0x5EED) % 2**63)

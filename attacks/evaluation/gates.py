@@ -192,9 +192,21 @@ def _noise_harmless(condition: Condition, decisive: bool, *, several_seeds: bool
         status=status,
         decisive=decisive,
         spared=spared,
-        value=f"costs {100 * loss.estimate:.1f} points ({100 * bounds.lower:.1f} to {100 * bounds.upper:.1f})",
+        value=f"costs {100 * loss.estimate:.1f} points ({100 * bounds.lower:.1f} to {100 * bounds.upper:.1f})"
+        + (" of the mean over the classes" if _by_class(condition, loss.estimate) else ""),
         threshold=f"at most {100 * RULE.noise_margin:.0f} points, or {100 / (1 + RULE.times_noise):.0f} % of the harm",
     )
+
+
+def _by_class(condition: Condition, loss: float) -> bool:
+    """Whether what noise costs is told by the mean over the classes, as it is where it costs more of that."""
+    if condition.clean is None or condition.noise is None:
+        return False
+    plain, even = (
+        getattr(condition.clean, name).estimate - getattr(condition.noise, name).estimate
+        for name in ("accuracy", "balanced")
+    )
+    return even > plain and math.isclose(loss, even, abs_tol=1e-9)
 
 
 def _fitted(condition: Condition, decisive: bool) -> Gate:

@@ -137,3 +137,19 @@ class TestAugment:
         assert sorted(torch.cat(epoch_order(10, 4, generator)).tolist()) == list(range(10))
         assert sum(len(b) for b in epoch_order(9, 4, generator)) == 8
         assert [len(b) for b in epoch_order(1, 4, generator)] == [1]
+
+
+def test_a_precision_that_was_settled_is_not_measured_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A verification settles it once; each of its trainings would tell that somebody asked for it."""
+
+    def measured(*_: Any, **__: Any) -> None:
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr("bitterant.surrogates.training.choose_precision", measured)
+    images, labels = torch.zeros(8, 3, 8, 8, dtype=torch.uint8), torch.arange(8) % 2
+    for precision in ("float32", "bfloat16"):
+        network = create_surrogate("small-cnn", num_classes=2, resolution=8, seed=0)
+        train_classifier(network, images, labels, Recipe(steps=1, batch_size=8, precision=precision), seed=0)
+    assert not caplog.records
