@@ -66,7 +66,7 @@ from ..report import (
 from ..report.files import check_places
 from ..schema import CellRecord, Condition, Gate, Plan, PlannedCondition, Ranking, Retrieval, VerificationReport
 from ..statistics import ALPHA, bootstrap_accuracies, sufficient_draws
-from ..terms import Arm, Task
+from ..terms import FEWEST_TESTED, Arm, Task
 from ..training import Cell
 from ..training.victims import victim_seed
 from .data import RetrievalData, load_pictures, read_paired_captions, read_test_folder
@@ -77,6 +77,10 @@ logger = logging.getLogger(__name__)
 PRESET = "captions"
 MOST_CHANCE = 0.1
 """The largest k is judged at which guessing is right at most so often."""
+
+FEWEST_UNITS = 2 * FEWEST_TESTED
+"""Questions below which nothing is graded: as many as two classes need of test pictures. Of three that all trainings of
+an arm answer alike the interval would be a point."""
 
 _SMALLEST_SIDE = 8
 _FEW_PICTURES = 300
@@ -323,6 +327,12 @@ def _measure(plan: Plan, planned: PlannedCondition, trial: RetrievalReport, answ
     )
     detail = f"Judged by Hit@{k}, the share of the questions that are answered among the first {k}"
     found = describe(item, plan, readout="final")
+    if (units := correct.shape[2]) < FEWEST_UNITS:
+        found |= {
+            "status": "set aside",
+            "reason": f"{units} questions that differ are too few for an interval, and {FEWEST_UNITS} are needed: give "
+            "more test pictures, described one by one",
+        }
     return Condition.model_validate({**_identity(planned), **found, "detail": detail, "retrieval": retrieval})
 
 

@@ -107,6 +107,17 @@ class TestVerdict:
             assert ranks["answers"].shape == (64, 32)
         assert "bitterant t2ue verify" in result.command
 
+    def test_from_a_handful_of_questions_comes_no_grade(
+        self, places: Path, scenes: Scenes, save: Callable[..., Path]
+    ) -> None:
+        save(places / "few", scenes(6, 1))
+        result = verify_retrieval(places / "clean", places / "marked", test=places / "few", recipe=ONE_EPOCH)
+        for condition in result.conditions:
+            assert condition.status == "set aside"
+            assert "too few for an interval" in (condition.reason or "")
+        assert not result.verdict.valid
+        assert result.exit_code() == 5
+
     def test_copies_without_any_change_are_not_called_protected(self, places: Path) -> None:
         result = verify_retrieval(places / "clean", places / "same", test=places / "test", recipe=LEARNS)
         assert {tier.grade for tier in result.verdict.tiers if tier.tested} == {"none"}
