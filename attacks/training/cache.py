@@ -178,7 +178,10 @@ class CellKeys:
             else:  # weights say what a network is made of, and only its source what it does with them
                 made = own.make(2, self._store.resolution, 0)
                 try:
-                    source = json.dumps(describe(own), sort_keys=True)
+                    # Who builds it may have its parts from elsewhere.
+                    parts = {type(part) for part in made.modules()}
+                    written = sorted(_origin(part) for part in parts if part.__module__.partition(".")[0] != "torch")
+                    source = json.dumps([describe(own), repr(made), written], sort_keys=True)
                 except TypeError:  # nobody can tell whether it is the one of another run
                     self._unknown.add(name)
                     source = secrets.token_hex()
@@ -254,10 +257,20 @@ def _origin(item: types.FunctionType | type) -> str:
     name = f"{item.__module__}.{item.__qualname__}"
     if item.__module__.partition(".")[0] == __name__.partition(".")[0]:
         return name
-    file = getattr(sys.modules.get(item.__module__), "__file__", None)
-    if file is None or not Path(file).is_file():
+    source = _source(item.__module__)
+    if source is None:
         raise TypeError(f"the source of {name} is not known")
-    return f"{name} {sha256_file(Path(file))}"
+    # What a class does may stand in those that it derives from.
+    bases = dict.fromkeys(base.__module__ for base in item.__mro__[1:]) if isinstance(item, type) else {}
+    ours = __name__.partition(".")[0]
+    further = (_source(base) for base in bases if base.partition(".")[0] != ours and base != item.__module__)
+    return " ".join([name, source, *(found for found in further if found is not None)])
+
+
+def _source(module: str) -> str | None:
+    """sha256 of the file of a module; ``None`` where it has none."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return None if file is None or not Path(file).is_file() else sha256_file(Path(file))
 
 
 _FORMAT = "bitterant-cell"

@@ -26,6 +26,7 @@ from bitterant.attacks.adversaries.prior import Recovery
 from bitterant.attacks.config import VerifyConfig
 from bitterant.attacks.data.sets import VerificationData, load_sets
 from bitterant.attacks.evaluation import RULE
+from bitterant.attacks.own_victims import Victim
 from bitterant.attacks.request import plan_conditions, resolve_request
 from bitterant.attacks.schema import Plan
 from bitterant.attacks.training import cache as keys_module
@@ -248,6 +249,45 @@ def test_comments_do_not_count_as_code(tmp_path: Path) -> None:
         (tmp_path / name / "surrogates" / "training.py").write_text(text)
     digests = {name: keys_module._code_digest(tmp_path / name) for name in texts}
     assert digests["a"] == digests["b"] != digests["c"]
+
+
+def test_the_parts_of_an_own_victim_are_in_the_key_wherever_they_are_written(
+    tmp_path: Path, data: VerificationData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its weights, and the function that builds it, are the same; what it does with them is not."""
+    parts, net = tmp_path / "net_parts.py", (
+        "from torch import nn\n\n\n"
+        "class Mine(nn.Linear):\n"
+        "    def forward(self, images):\n"
+        "        return {} * super().forward(images.mean((2, 3)))\n"
+    )  # fmt: skip
+    parts.write_text(net.format(1))
+    (tmp_path / "net_builder.py").write_text(
+        "from net_parts import Mine\n\n\ndef build(classes, resolution):\n    return Mine(3, classes)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    victim = Victim("mine", importlib.import_module("net_builder").build)
+    monkeypatch.setattr(keys_module, "find_victim", lambda name: victim if name == "mine" else None)
+    setup = Setup(data, cell=replace(PLAIN, victim="mine"))
+    base = setup.key(tmp_path / "a")
+    assert setup.key(tmp_path / "b") == base
+    parts.write_text(net.format(0))
+    assert setup.key(tmp_path / "c") != base
+
+
+def test_the_bases_of_a_learner_count_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = tmp_path / "plug_in_base.py"
+    base.write_text("class Base:\n    length = 1\n")
+    (tmp_path / "plug_in_child.py").write_text(
+        "from dataclasses import dataclass\nfrom plug_in_base import Base\n\n\n"
+        "@dataclass\nclass Child(Base):\n    x: int = 0\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    child = importlib.import_module("plug_in_child").Child()
+    before = describe(child)
+    assert describe(child) == before
+    base.write_text("class Base:\n    length = 2\n")
+    assert describe(child) != before
 
 
 def test_learners_are_told_apart_by_parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
