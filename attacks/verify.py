@@ -379,6 +379,7 @@ def _prepare(config: VerifyConfig, problems: Problems) -> tuple[Request, torch.d
 
 
 def _verify(data: VerificationData, request: Request, context: _Context, *, minutes: float | None) -> _Outcome:
+    began = time.perf_counter()
     cluster = context.trainers.cluster
     recipes, chosen = _settle(request, data, context)
     with _store_and_executor(data, request, context) as (store, executor):
@@ -394,6 +395,8 @@ def _verify(data: VerificationData, request: Request, context: _Context, *, minu
             # Hours of training would end in the same verdict.
             reason = f"nothing was trained, since {FAILURES[failures[0].id]} ({failures[0].id})"
             left_out = {condition.id: reason for condition in plan.conditions}
+        if minutes is not None:  # getting ready takes of them too
+            minutes = max(0.0, minutes - (time.perf_counter() - began) / 60)
         try:
             grid = run_grid(
                 plan,

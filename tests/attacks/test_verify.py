@@ -438,6 +438,30 @@ def test_labellings_share_the_minutes_of_the_call(
     assert given == [5.0, 6.0]
 
 
+def test_the_minutes_are_those_of_getting_ready_too(
+    train_set: ImageSet, test_set: ImageSet, plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that runs three minutes while adversaries are looked at."""
+    passed, given, grid, stage = [0.0], [], verify.run_grid, verify._stage
+
+    def slow(*parts: Any) -> Any:
+        passed[0] += 3 * 60
+        return stage(*parts)
+
+    def run_grid(*parts: Any, **options: Any) -> Any:
+        given.append(options["minutes"])
+        return grid(*parts, **options)
+
+    monkeypatch.setattr(verify, "_stage", slow)
+    monkeypatch.setattr(verify, "run_grid", run_grid)
+    monkeypatch.setattr(verify.time, "perf_counter", lambda: passed[0])
+    verify_sets(
+        train_set, plant(train_set), test_set, victims=["small-cnn"], adversaries=[], seeds=1, recipe=SHORT,
+        max_minutes=10, workers=1, device="cpu", epsilon=8 / 255,
+    )  # fmt: skip
+    assert given == [7.0]
+
+
 @pytest.mark.parametrize("preset", ["quick", "standard"])
 def test_the_plan_has_the_seeds_of_the_preset(
     monkeypatch: pytest.MonkeyPatch, train_set: ImageSet, test_set: ImageSet, plant: Plant, preset: str
