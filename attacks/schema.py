@@ -13,11 +13,12 @@ from .terms import Arm, Crafting, Fit, Metric, Readout, Task, Tier, TrainerClass
 SCHEMA_VERSION = 7
 """7 takes in the verifications with captions, which had a shape of their own."""
 
-RULE_VERSION = "v5"
+RULE_VERSION = "v6"
 """v2 graded balanced accuracy and mixing too; v3 adds the gate G4, equivalence, and wider intervals for small tests; v4
 tests each condition of a tier at the full level, leaves moments chosen with the test answers ungraded, calls open only
 what no grade is shown for, and lets G1 and G2 fail by one-sided bounds; v5 lets noise cost more where the protected
-pictures cost several times as much beyond it (G2)."""
+pictures cost several times as much beyond it (G2); v6 weighs noise by the mean over the classes too, and asks a CLIP at
+least ten questions."""
 
 Basis = Literal["accuracy", "balanced accuracy"]
 Grade = Literal["strong", "moderate", "weak", "none", "inconclusive", "not graded", "not tested"]
@@ -419,7 +420,7 @@ class Verdict(Part):
         headline: one sentence that names the weakest tested tier.
     """
 
-    rule: Literal["v5"] = RULE_VERSION
+    rule: Literal["v6"] = RULE_VERSION
     valid: bool
     graded: bool
     headline: str
@@ -486,7 +487,7 @@ class Rule(Part):
         equivalence_margin: a marginal value that is shown to be within this of nothing is worthless.
     """
 
-    version: Literal["v5"] = RULE_VERSION
+    version: Literal["v6"] = RULE_VERSION
     learned_share: float
     times_guessing: float
     noise_margin: float

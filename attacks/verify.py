@@ -323,8 +323,6 @@ def _verify_each(labelled: Sequence[VerificationData], request: Request, context
             "wall_seconds": round(time.perf_counter() - context.begun, 3),
         }
     )
-    if context.folder is not None:
-        write_plan(context.folder, report.plan)
     return replace(worst, report=report).written()
 
 

@@ -165,7 +165,7 @@ def _learned(condition: Condition, decisive: bool, *, several_seeds: bool) -> Ga
         status="fail" if failed else ("warn" if doubt else "pass"),
         decisive=decisive,
         spared=doubt and several_seeds,
-        value=f"{_percent(found)}, {_percent(bounds.lower)} to {_percent(bounds.upper)}",
+        value=f"{_percent(found)}, {_percent(max(0.0, bounds.lower))} to {_percent(min(1.0, bounds.upper))}",
         threshold=f"at least {_percent(needed)}, and surely above guessing, {_percent(chance)}",
     )
 

@@ -44,6 +44,8 @@ REPORT_FILES = {
 }  # fmt: skip
 """Names of all files beside each other in the folder of a report, by its kind."""
 
+_NEXT_PLAN = "plan-next.json"
+"""The plan of a run that has not ended, beside the finished report of another."""
 _JSON_FILES = ("plan.json", "report.json")
 _SCHEMA = b'"schema_version"'
 """The first field of each of them."""
@@ -220,8 +222,12 @@ def report_bytes(report: VerificationReport) -> bytes:
 
 
 def write_plan(folder: Path, plan: Plan) -> None:
-    """Write ``plan.json``; done before the first training."""
-    write_atomic(folder / "plan.json", plan_bytes(plan), overwrite=is_own_report_file)
+    """Write ``plan.json``; done before the first training. Where a finished report of another plan lies, it stays whole
+    until the new one takes its place, and the plan waits beside it under another name."""
+    content, place = plan_bytes(plan), folder / "plan.json"
+    if (folder / "report.json").exists() and not (place.exists() and place.read_bytes() == content):
+        place = folder / _NEXT_PLAN
+    write_atomic(place, content, overwrite=is_own_report_file)
 
 
 def write_report(
@@ -233,7 +239,7 @@ def write_report(
     *,
     captions: Mapping[str, str] | None = None,
 ) -> None:
-    """Write ``report.json``, ``report.html``, ``stealth.csv`` and the tables into ``folder``.
+    """Write ``plan.json``, ``report.json``, ``report.html``, ``stealth.csv`` and the tables into ``folder``.
 
     Args:
         folder: where to.
@@ -251,11 +257,13 @@ def write_report(
     contents = {
         "stealth.csv": stealth_csv(data.files, budget_levels=data.budget_levels),
         **tables,
+        "plan.json": plan_bytes(report.plan),
         "report.json": report_bytes(report),
         "report.html": page.encode(),
     }
     for name, content in contents.items():
         write_atomic(folder / name, content, overwrite=is_own_report_file)
+    (folder / _NEXT_PLAN).unlink(missing_ok=True)
 
 
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "scipy", "scikit-learn", "pillow", "kornia", "diffusers")

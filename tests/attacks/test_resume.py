@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -85,6 +86,17 @@ def test_a_stopped_verification_writes_the_report_of_one_that_was_not(
     trained.clear()
     assert run(resume=False).reused_cells == 0
     assert len(trained) == len(whole.cells)
+
+    def plans(report: VerificationReport) -> None:
+        written = (tmp_path / "report" / "plan.json").read_bytes()
+        assert hashlib.sha256(written).hexdigest() == report.plan_hash, "of the report beside it"
+
+    with pytest.raises(KeyboardInterrupt):
+        run(progress=stop, seed=5)
+    plans(VerificationReport.model_validate_json((tmp_path / "report" / "report.json").read_bytes()))
+    assert '"seed": 5' in (tmp_path / "report" / "plan-next.json").read_text(encoding="utf-8")
+    plans(run(seed=5))
+    assert not (tmp_path / "report" / "plan-next.json").exists()
 
 
 def test_verifications_that_share_a_folder_train_the_clean_arm_once(

@@ -46,7 +46,7 @@ def folder(made: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_all_files_are_there(folder: Path) -> None:
     names = {path.name for path in folder.iterdir()}
-    assert names == {"report.json", "report.html", "stealth.csv", "curves.csv", "predictions.npz"}
+    assert names == {"plan.json", "report.json", "report.html", "stealth.csv", "curves.csv", "predictions.npz"}
 
 
 def test_the_report_reads_back_as_it_was(made: Any, folder: Path) -> None:

@@ -321,7 +321,7 @@ def test_a_finished_folder_accepts_its_own_bank_and_refuses_to_promise_another(k
     source, output, bank = kit.folder(), kit.root / "out", kit.root / "my.bank"
     protect_folder(source, output, **NOISE, bank=bank)
     assert protect_folder(source, output, **NOISE, bank=bank).already_done
-    with pytest.raises(ResumeError, match="cannot write its bank to .* it is not there"):
+    with pytest.raises(ResumeError, match=r"cannot write its bank to .* it is not there"):
         protect_folder(source, output, **NOISE, bank=kit.root / "other.bank")
 
 
