@@ -101,7 +101,7 @@ def apply(
             raise typer.Exit(outcome.exit_code)
         else:
             tell_summary(output, outcome)
-            tell_next_of(output, outcome, Path(source), Path(output_folder))
+            tell_next_of(output, outcome, Path(source), Path(output_folder), given.get("shard"))
             raise typer.Exit(outcome.exit_code)
 
 

@@ -351,7 +351,10 @@ def load_defaults(ctx: typer.Context, path: Path | None, models: Sequence[type[C
         name = names.get(plain)
         if name is None:
             near = difflib.get_close_matches(plain, names, n=1)
-            mistakes.append(f"{key!r} is not an option of {command}" + (f"; did you mean {near[0]!r}?" if near else ""))
+            mistakes.append(
+                f"{key!r} is not an option of {command}"
+                + (f" (did you mean {near[0].replace('_', '-')!r}?)" if near else "")
+            )
         elif isinstance(value, dict):
             mistakes.append(f"{key!r} holds a table; an option has one value")
         else:

@@ -16,7 +16,7 @@ from ..records.config import Config, Device, Option, Seed, checked
 from ..records.text import counted, duration, pace, size, some
 from . import options
 from .boundary import guarded, prepare_torch, stopping
-from .output import Output, ProgressDisplay, after_protect, tell_next
+from .output import Output, ProgressDisplay, after_protect, quoted, tell_next
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,13 +63,17 @@ def protect(
             tell_plan(output, outcome)
             return
         tell_summary(output, outcome)
-        tell_next_of(output, outcome, source, output_folder)
+        tell_next_of(output, outcome, source, output_folder, given.get("shard"))
         raise typer.Exit(outcome.exit_code)
 
 
-def tell_next_of(output: Output, summary: RunSummary, source: Path, copies: Path) -> None:
-    """Print what to do with protected copies: also where single files failed, and where an earlier run made them."""
-    if summary.counts["protected"] and not summary.mostly_unprotected:
+def tell_next_of(output: Output, summary: RunSummary, source: Path, copies: Path, shard: str | None = None) -> None:
+    """Print what to do with protected copies: also where single files failed, and where an earlier run made them. A
+    share of a folder is joined with the others first; what these are called nobody knows here.
+    """
+    if shard is not None:
+        output.say(f"Next, when all shares are there: bitterant merge {quoted(copies)} OTHERS... DEST", whole=True)
+    elif summary.counts["protected"] and not summary.mostly_unprotected:
         tell_next(output, after_protect(source, copies, {problem.relative for problem in summary.problems}))
 
 

@@ -78,6 +78,7 @@ def test_all_mistakes_are_told_at_once_with_what_was_meant(tmp_path: Path) -> No
     text = """
     [bake]
     cuont = 3
+    dry-rnu = true
     count = 0
     format = "x"
     weight = "much"
@@ -91,7 +92,8 @@ def test_all_mistakes_are_told_at_once_with_what_was_meant(tmp_path: Path) -> No
     assert code == 2
     told = " ".join(told.replace("│", " ").split())
     for part in (
-        "'cuont'", "did you mean 'count'", "'zebra'", "'name' holds a table", "count must be at least 1, not 0",
+        "'cuont'", "did you mean 'count'?", "of bake (did you mean 'dry-run'?);",
+        "'zebra'", "'name' holds a table", "count must be at least 1, not 0",
         "no shape named 'x'", "weight is a number, not 'much'", "dry_run is true or false, not 'perhaps'",
         "quiet is true or false, not 7",
     ):  # fmt: skip

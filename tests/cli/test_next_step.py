@@ -60,6 +60,19 @@ def test_what_protect_suggests_starts(
         assert run(*words).exit_code == 0
 
 
+@pytest.mark.parametrize("command", ["protect", "apply"])
+def test_a_share_is_joined_before_it_is_looked_at(run: Run, make_folder: MakeFolder, command: str) -> None:
+    source = make_folder({"cats": 3, "dogs": 3})
+    given = ["--method", "noise"]
+    if command == "apply":
+        assert run("fit", source, source.parent / "bank", *given, "--granularity", "class").exit_code == 0
+        given = ["--bank", str(source.parent / "bank")]
+    result = run(command, source, source.parent / "out 1", *given, "--shard", "1/2")
+    assert "\nNext: " not in result.stderr, "no verification of a part against the whole"
+    told = re.findall(r"^Next, when all shares are there: (.*) OTHERS\.\.\. DEST$", result.stderr, re.MULTILINE)
+    assert [shlex.split(line) for line in told] == [["bitterant", "merge", str(source.parent / "out 1")]]
+
+
 def test_paths_are_told_from_options_and_names_that_are_taken_are_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
