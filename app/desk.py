@@ -186,9 +186,12 @@ class Desk:
                 self.output_problem = str(error)
                 self._changed()
                 return
-            self.output_problem = ""
             if path == self.output:
+                if self.output_problem:
+                    self.output_problem = ""
+                    self._changed()
                 return
+            self.output_problem = ""
             self.output, self._output_chosen = path, True
             preview = self.jobs.pop("preview", None)
             self._start_over()
@@ -199,7 +202,7 @@ class Desk:
     def take_earlier(self) -> None:
         """Go to the copies that were made before; making them again finds that there is nothing to do."""
         with self._lock:
-            if self.busy is not None or self.earlier is None:
+            if self.busy is not None or self.looking or self.earlier is None:
                 return
             preview = self.jobs.get("preview")
             if self.earlier.strength not in (None, self.strength):
@@ -278,7 +281,7 @@ class Desk:
     def verify(self) -> None:
         """Verify what was protected, or go on with what was stopped."""
         with self._lock:
-            if self.busy is not None or not self.protected or self.found is None or self.output is None:
+            if self.busy is not None or self.looking or not self.protected or self.found is None or self.output is None:
                 return
             report, cells = report_beside(self.output)
             self._start("verify", {

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from ..attacks.terms import enough_to_verify
@@ -116,7 +116,10 @@ def typed_folder(text: str) -> Path:
     if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
         text = text[1:-1]
     if text.lower().startswith("file:"):
-        text = url2pathname(unquote(urlsplit(text).path)) if os.name != "nt" else url2pathname(urlsplit(text).path)
+        try:
+            text = url2pathname(urlsplit(text).path)
+        except ValueError:
+            raise FolderError(f"{text} is no address of a folder. Type its path.") from None
     if not text:
         raise FolderError("No folder is named. Type its path, or look for it with Browse.")
     if "\0" in text:

@@ -332,7 +332,7 @@ class _Page:
             for line in job.problem.splitlines():
                 text("p", line, "note bad" if job.state == "failed" else "note")
             if job.state == "stopped":
-                text("p", words.GOES_ON, "muted")
+                text("p", words.GOES_ON["protect"], "muted")
         if job is not None and job.state == "done":
             result = job.result
             text("p", result["headline"], "verdict " + ("warn" if result["exit_code"] else "ok"))
@@ -371,7 +371,7 @@ class _Page:
             for line in job.problem.splitlines():
                 text("p", line, "note bad" if job.state == "failed" else "note")
             if job.state == "stopped":
-                text("p", words.GOES_ON, "muted")
+                text("p", words.GOES_ON["verify"], "muted")
         if job is not None and job.state == "done":
             result = job.result
             text("p", words.verdict(result), f"verdict {result['tone']}")
@@ -399,6 +399,6 @@ class _Page:
         job, verified = desk.jobs.get("protect"), desk.jobs.get("verify")
         if job is None or job.state != "done":
             return
-        done = verified is not None and verified.state == "done"
+        done = verified is not None and verified.state == "done" and words.said_something(verified.result)
         items(words.next_steps(str(desk.output), done), ordered=True)
         command(words.PUBLISH_LINE, desk.publish_command())

@@ -45,7 +45,12 @@ IN_FULL: Final = "In the words of the report"
 PUBLISH_LINE: Final = "A folder to publish, made in a terminal: protected copies alone, each of them checked"
 NEXT: Final = "What next"
 COMMAND_LINE: Final = "The same in a terminal"
-GOES_ON: Final = "Press Go on when you like, also tomorrow: choose the same folder then, and it goes on from there."
+GOES_ON: Final[Mapping[Kind, str]] = {
+    "protect": "Press Go on when you like, also tomorrow: choose the same folder then, and the same strength and place "
+    "if you named another place for the copies, and it goes on from there.",
+    "verify": "Press Go on when you like, also tomorrow: choose the same folder then, go to the copies that were made "
+    "of it, and start the same test; it goes on from there.",
+}
 
 LOOKS: Final = {"auto": "Colours as the system", "light": "Light", "dark": "Dark"}
 DARK: Final[Mapping[str, bool | None]] = {"auto": None, "light": False, "dark": True}
@@ -124,6 +129,11 @@ def verdict(result: Mapping[str, Any]) -> str:
     if result["missing"]:
         told += f" {counted(result['missing'], 'original has', 'originals have')} no copy."
     return told
+
+
+def said_something(result: Mapping[str, Any]) -> bool:
+    """Whether a test came to say anything about the copies."""
+    return result["figures"] is not None or result["weakest"] is not None
 
 
 def standing(job: Job, now: float) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 from bitterant.app import words
 from bitterant.app.desk import Desk, Job
+from bitterant.app.folders import Earlier
 from bitterant.app.words import next_steps, plan_facts, protect_facts, standing
 
 MakePictures = Callable[..., Path]
@@ -80,6 +81,39 @@ def test_what_is_wrong_with_a_folder_stands_on_the_desk(idle: Desk, tmp_path: Pa
     assert idle.command("protect") == ""
     idle.protect()
     assert idle.jobs == {}
+
+
+def test_what_was_wrong_with_the_place_of_the_copies_goes_when_it_is_put_right(
+    idle: Desk, make_pictures: MakePictures
+) -> None:
+    idle.choose_folder(str(make_pictures({"cats": 3, "dogs": 3})))
+    idle.choose_output("")
+    wrong = idle.version
+    assert idle.output_problem
+    idle.choose_output(str(idle.output))
+    assert idle.output_problem == ""
+    assert idle.version > wrong, "the pages are told"
+    idle.choose_output(str(idle.output))
+    assert idle.version == wrong + 1
+
+
+def test_nothing_begins_while_another_folder_is_looked_through(idle: Desk, make_pictures: MakePictures) -> None:
+    root = make_pictures({"cats": 3, "dogs": 3})
+    idle.choose_folder(str(root))
+    idle.jobs["protect"] = Job(99, "protect", {}, state="done")
+    idle.earlier = Earlier(root.with_name("photos-protected"), True, "balanced")
+    idle.looking = True
+    idle.verify()
+    assert "verify" not in idle.jobs, "it would be stopped without a word when the other folder is there"
+    before = idle.version
+    idle.take_earlier()
+    assert idle.version == before
+
+
+def test_an_address_that_is_none_leaves_the_page_usable(idle: Desk) -> None:
+    idle.choose_folder("file://[x/y")
+    assert "no address of a folder" in idle.problem
+    assert not idle.looking
 
 
 def test_choices_stay_put_while_work_is_under_way(idle: Desk, make_pictures: MakePictures) -> None:
@@ -258,3 +292,4 @@ def test_what_to_do_next_begins_with_a_test_where_there_was_none() -> None:
 def test_a_verdict_is_told_in_plain_words(result: dict[str, Any], told: str) -> None:
     whole = {"figures": None, "weakest": None, "failed": [], "sorted": False, "missing": 0, **result}
     assert told in words.verdict(whole)
+    assert words.said_something(whole) != told.startswith("says nothing")

@@ -60,13 +60,18 @@ def test_a_path_may_be_pasted_as_programs_give_it(tmp_path: Path, typed: str) ->
     assert typed_folder(typed.format(path=folder, url=folder.as_uri()[7:])) == folder
 
 
+def test_the_address_of_a_folder_with_a_percent_sign_in_its_name(tmp_path: Path) -> None:
+    folder = tmp_path / "a%20b"
+    assert typed_folder(folder.as_uri()) == folder
+
+
 def test_a_path_may_begin_at_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     assert typed_folder("~/photos") == tmp_path / "photos"
 
 
-@pytest.mark.parametrize("typed", ["", "   ", "''", "a\0b", "~nobody-of-this-name/x"])
+@pytest.mark.parametrize("typed", ["", "   ", "''", "a\0b", "file://[x/y", "~nobody-of-this-name/x"])
 def test_what_is_no_path(typed: str) -> None:
     with pytest.raises(FolderError):
         typed_folder(typed)
