@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -132,6 +132,7 @@ class Desk:
         self.clock = clock
         self._verify = verify or {}
         self._output_chosen = False
+        self._before: list[Earlier] = []
         self._numbers = itertools.count(1)
         self._lock = threading.RLock()
         self._worker = Worker(self._hear, self._lost)
@@ -158,6 +159,7 @@ class Desk:
             self.folder, self.found, self.problem, self.looking = folder, found, problem, False
             self._forget()
             self._output_chosen, self.output_problem = False, ""
+            self._before = before
             self.earlier = next((item for item in before if item.finished), None)
             begun: Strength | None = next((item.strength for item in before if not item.finished), None)
             if begun is not None:  # it goes on as it was begun
@@ -320,8 +322,9 @@ class Desk:
         ]
         if kind == "verify":
             words += ["--preset", self.preset]
-        elif self.strength != "balanced":
-            words += ["--strength", self.strength]
+        else:
+            words += ["--strength", self.strength] if self.strength != "balanced" else []
+            words += [word for name, value in self._wishes().items() for word in (f"--{name}", value)]
         return " ".join(words)
 
     def publish_command(self) -> str:
@@ -344,7 +347,11 @@ class Desk:
 
     def _protect_options(self) -> dict[str, Any]:
         assert self.found is not None
-        return {"source": self.found.folder, "output": self.output, "strength": self.strength}
+        return {"source": self.found.folder, "output": self.output, "strength": self.strength, **self._wishes()}
+
+    def _wishes(self) -> Mapping[str, str]:
+        """What a terminal asked of the copies that a run made, or began to make, where they are to go."""
+        return next((item.wishes for item in self._before if item.output == self.output), {})
 
     def _shown_options(self) -> dict[str, Any]:
         assert self.found is not None

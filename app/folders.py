@@ -8,7 +8,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -27,6 +27,8 @@ from ..records.text import visible
 
 _NAMED: Final = 3
 _COMPLETIONS: Final = 40
+#: What a terminal may have asked of copies beyond their strength, with what the page asks.
+_WISHES: Final = {"format": "lossless", "metadata": "keep", "mark": None}
 
 
 @dataclass(frozen=True)
@@ -189,11 +191,14 @@ class Earlier:
         output: where they are.
         finished: whether the run came to its end.
         strength: how strong; ``None`` where it is none of those that have a name.
+        wishes: what was asked for in a terminal beyond that, by the names of the library's options: the run goes on
+            only with the same.
     """
 
     output: Path
     finished: bool
     strength: Strength | None
+    wishes: Mapping[str, str] = field(default_factory=dict)
 
 
 def earlier_copies(folder: Path) -> list[Earlier]:
@@ -209,7 +214,7 @@ def earlier_copies(folder: Path) -> list[Earlier]:
             continue
         settings = run_file.settings if run_file is not None else None if state is None else state.settings
         if settings is not None:
-            found.append(Earlier(output, run_file is not None, _strength(settings)))
+            found.append(Earlier(output, run_file is not None, _strength(settings), _wishes(settings)))
     return found[::-1]
 
 
@@ -244,6 +249,11 @@ def _empty(folder: Path) -> bool:
         return not folder.is_symlink() and not any(folder.iterdir())
     except OSError:
         return False
+
+
+def _wishes(settings: Mapping[str, Any]) -> dict[str, str]:
+    asked = {name: settings.get(name, usual) for name, usual in _WISHES.items()}
+    return {name: value for name, value in asked.items() if isinstance(value, str) and value != _WISHES[name]}
 
 
 def _strength(settings: Mapping[str, Any]) -> Strength | None:

@@ -13,6 +13,7 @@ from bitterant.app import words
 from bitterant.app.desk import Desk, Job
 from bitterant.app.folders import Earlier
 from bitterant.app.words import next_steps, plan_facts, protect_facts, standing
+from bitterant.protect import protect_folder
 
 MakePictures = Callable[..., Path]
 
@@ -219,6 +220,20 @@ def test_protecting_stops_and_goes_on_and_is_found_again(desk: Desk, make_pictur
         assert again.output == desk.output
     finally:
         again.close()
+
+
+def test_copies_that_a_terminal_made_are_gone_to_as_they_are(desk: Desk, make_pictures: MakePictures) -> None:
+    root = make_pictures({"cats": 3, "dogs": 3})
+    out = root.with_name("photos-protected")
+    protect_folder(root, out, format="webp", metadata="private", mark="no-ai")
+    desk.choose_folder(str(root))
+    assert "--metadata" not in desk.command("protect"), "copies that the page makes anew are like others"
+    desk.take_earlier()
+    done = ended(desk, "protect")
+    assert done.state == "done", done.problem
+    assert done.result["already_done"]
+    asked = desk.command("protect").split()[2:]
+    assert asked == [str(root), str(out), "--format", "webp", "--metadata", "private", "--mark", "no-ai"]
 
 
 def test_lost_work_says_so_and_closing_lets_it_go_on(desk: Desk, make_pictures: MakePictures) -> None:
