@@ -24,7 +24,7 @@ from ..records.manifest import image_key
 from ..records.places import read_regular, sha256_file
 from ..records.text import some, some_counted
 from .codec import decode, read_header
-from .image_set import ImageSet, Writable
+from .image_set import ImageSet, Writable, class_names, numbered_classes
 from .loading import auto_resolution, load_image_set, median_size
 from .perturb import opacity, squash
 from .picture import Picture, as_picture, is_picture, is_tensor
@@ -195,7 +195,7 @@ class DatasetReader:
             # The bytes of the files themselves, whatever form the pictures are handed out in.
             column, feature = self.places.image, features[self.places.image]
             self._files = dataset.with_format(None).cast_column(column, type(feature)(decode=False))
-        self.classes = tuple(classes) if classes is not None else self._found_classes(features)
+        self.classes = class_names(classes) if classes is not None else self._found_classes(features)
         if self.classes is not None and (twice := _repeated(self.classes)) is not None:
             raise LabelError(f"Two classes are both named {twice!r}. Give them names of their own: classes=[...].")
 
@@ -290,7 +290,7 @@ class DatasetReader:
             return self.classes
         if named:
             return tuple(sorted(set(named)))
-        return tuple(str(number) for number in range(max(int(label) for label in labels) + 1))
+        return numbered_classes(max(int(label) for label in labels))
 
     def check_repeatable(self) -> None:
         """Make sure that the same position gives the same picture.

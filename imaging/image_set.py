@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from torch import Tensor
 
 from ..errors import ConfigError, LabelError
 from ..records.config import MAX_PIXELS
+
+#: Classes without names are as many as the highest label says, and no more than this: what is higher is an identity.
+MOST_NUMBERED: Final = 1_000_000
 
 
 def images_of(given: Any) -> Tensor:
@@ -98,6 +101,62 @@ def labels_of(given: Any, images: int) -> Tensor:
             "labels."
         )
     return whole
+
+
+def class_names(given: Sequence[str]) -> tuple[str, ...]:
+    """Names of classes, of which keys and banks are made.
+
+    Args:
+        given: distinct texts.
+
+    Raises:
+        LabelError: anything else.
+    """
+    names = tuple(given)
+    for name in names:
+        if not isinstance(name, str):
+            raise LabelError(
+                f"The name of a class is a text, not {name!r}. For numbers: classes=[str(name) for name in names]."
+            )
+        if not _is_text(name):
+            raise LabelError(f"The class name {name!r} is not valid text. Give it another.")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise LabelError(f"Two classes are both named {twice!r}. Give them names of their own: classes=[...].")
+    return names
+
+
+def _is_text(value: Any) -> bool:
+    """Whether it is one that a file can hold."""
+    try:
+        return isinstance(value, str) and bool(value.encode() or not value)
+    except UnicodeEncodeError:
+        return False
+
+
+def _given_keys(keys: Sequence[str]) -> tuple[str, ...]:
+    found = tuple(keys)
+    for key in found:
+        if not _is_text(key):
+            raise ConfigError(f"A key is a text, not {key!r}. For numbers: keys=[str(key) for key in keys].")
+    return found
+
+
+def numbered_classes(highest: int) -> tuple[str, ...]:
+    """Names of classes that nobody named.
+
+    Args:
+        highest: of the labels.
+
+    Raises:
+        LabelError: a number so high that it is none of a class.
+    """
+    if highest >= MOST_NUMBERED:
+        raise LabelError(
+            f"Classes are numbered from 0, and there is a label {highest}. Number them anew: "
+            "numpy.unique(labels, return_inverse=True)[1]."
+        )
+    return tuple(str(number) for number in range(highest + 1))
 
 
 def content_keys(images: Tensor, labels: Tensor | None, names: Sequence[str]) -> tuple[str, ...]:
@@ -309,21 +368,21 @@ class ImageSet:
         Args:
             images: float in [0, 1] (rounded to the 8-bit grid) or uint8, ``[N, 3, R, R]`` or ``[N, R, R, 3]``.
             labels: whole numbers from 0, ``[N]``, such as the ``targets`` of torchvision's data sets.
-            classes: class names; ``"0"``, ``"1"``, ... if left out.
-            keys: identities; if left out, ``class/sha256`` of each image's bytes.
+            classes: class names, distinct texts; ``"0"``, ``"1"``, ... if left out.
+            keys: identities, texts; if left out, ``class/sha256`` of each image's bytes.
 
         Raises:
-            ConfigError: shape, type or range is wrong, or there are no images.
-            LabelError: labels do not fit the images or the class names.
+            ConfigError: shape, type or range is wrong, there are no images, or a key is no text.
+            LabelError: labels do not fit the images or the class names, or these are no distinct texts.
         """
         pixels = images_of(images)
         names: tuple[str, ...] = ()
         numbers = None
         if labels is not None:
             numbers = labels_of(labels, len(pixels))
-            names = tuple(str(i) for i in range(int(numbers.max()) + 1)) if classes is None else tuple(classes)
+            names = numbered_classes(int(numbers.max())) if classes is None else class_names(classes)
             _check_labels(numbers, len(pixels), len(names))  # here too: the keys below are made of them
-        made = content_keys(pixels, numbers, names) if keys is None else tuple(keys)
+        made = content_keys(pixels, numbers, names) if keys is None else _given_keys(keys)
         return cls(images=pixels, labels=numbers, classes=names, keys=made)
 
     @classmethod
@@ -410,9 +469,13 @@ class ImageSet:
             progress=progress,
         )  # fmt: skip
 
-    def select(self, indices: Tensor | Sequence[int]) -> ImageSet:
-        """The sub-set at these positions, in this order."""
-        index = torch.as_tensor(indices, dtype=torch.int64)
+    def select(self, indices: Tensor | np.ndarray | Sequence[int] | Sequence[bool]) -> ImageSet:
+        """The sub-set at these positions, in this order; or where a mask, one truth an image, is true.
+
+        Raises:
+            ConfigError: they are neither positions nor a mask of this set.
+        """
+        index = self._positions(indices)
         return ImageSet(
             images=self.images[index.to(self.images.device)],
             labels=None if self.labels is None else self.labels[index.to(self.labels.device)],
@@ -426,6 +489,22 @@ class ImageSet:
             writable=None if self.writable is None else self.writable.select(index),
             origins=None if self.origins is None else tuple(self.origins[i] for i in index.tolist()),
         )
+
+    def _positions(self, indices: Any) -> Tensor:
+        try:
+            index = torch.as_tensor(indices)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ConfigError(f"Positions are whole numbers, or a mask, not {_kind(indices)}.") from error
+        if index.ndim == 1 and not len(index):
+            return index.to(torch.int64)
+        if index.dtype == torch.bool and index.shape == (len(self),):
+            return index.nonzero().flatten()
+        if index.ndim != 1 or index.dtype == torch.bool or index.is_floating_point() or index.is_complex():
+            raise ConfigError(
+                f"Positions are whole numbers [M], or a mask of truths [{len(self)}], not {_type(index)} "
+                f"{list(index.shape)}."
+            )
+        return index.to(torch.int64)
 
     def to(self, device: torch.device | str) -> ImageSet:
         """The same set with images and labels on a device."""

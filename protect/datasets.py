@@ -11,6 +11,7 @@ from torchvision.transforms import v2
 from ..errors import BankError, ConfigError, LabelError
 from ..imaging import Picture, add_delta, image_key
 from ..imaging.datasets import Column, DatasetReader, Label, class_of, find_places, label_of
+from ..imaging.image_set import class_names
 from ..imaging.picture import as_picture, is_tensor, picture_like
 from ..records.text import some
 from .bank import Bank
@@ -120,7 +121,7 @@ class Protect(v2.Transform):
         super().__init__()
         self.bank = _checked(bank)
         self.image_column, self.label_column = image_column, label_column
-        self.classes = None if classes is None else tuple(classes)
+        self.classes = None if classes is None else class_names(classes)
         if self.classes is not None and _serves_classes(bank):
             _check_classes(bank, self.classes)
 

@@ -210,7 +210,8 @@ class Config(BaseModel):
             return ConfigError(f"{said} must be {limits(field)}, not {value!r}.")
         if item["type"] == "finite_number":
             return ConfigError(f"{said} must be a finite number, not {value!r}.")
-        return ConfigError(f"{said} is {' or '.join(accepted(field))}, not {value!r}.")
+        wanted = accepted(field) or [f"of type {kind.__name__}" for kind in kinds(field)]
+        return ConfigError(f"{said} is {' or '.join(wanted)}, not {value!r}.")
 
     @classmethod
     def _called(cls, name: str, given: Mapping[str, Any]) -> str:

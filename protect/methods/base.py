@@ -284,7 +284,7 @@ class Method(ABC, Generic[_B, _R]):
 
         Raises:
             LabelError: labels are needed and absent, or fewer than two classes have images.
-            ConfigError: no images.
+            ConfigError: no images, or different ones with one key.
             OutputError: there is a file at ``checkpoint`` that is none.
             FitError: the perturbations are not finite numbers.
         """
@@ -450,10 +450,19 @@ class Method(ABC, Generic[_B, _R]):
 
 
 def _in_key_order(dataset: ImageSet) -> ImageSet:
-    """One image a key, sorted by key: the order of files, and their copies, cannot change the result."""
+    """One image a key, sorted by key: the order of files, and their copies, cannot change the result.
+
+    Raises:
+        ConfigError: different images have one key.
+    """
     if all(before < after for before, after in pairwise(dataset.keys)):
         return dataset  # as it is: a copy would take as much memory as the set
     first: dict[str, int] = {}
     for position, key in enumerate(dataset.keys):
-        first.setdefault(key, position)
+        known = first.setdefault(key, position)
+        if known != position and not torch.equal(dataset.images[known], dataset.images[position]):
+            raise ConfigError(
+                f"Two different images have the key {key!r}, and only one of them would be looked at: a perturbation "
+                "belongs to a key. Give each image a key of its own, or none: they are then made of the content."
+            )
     return dataset.select([first[key] for key in sorted(first)])

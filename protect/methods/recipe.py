@@ -119,6 +119,8 @@ class MethodRecipe(Config):
             return unknown(method, name, cls.settable())
         if name == "secret":  # whatever was given may be the key: it is not told
             return ConfigError(f"The secret of {method} is bytes, not text or a number.")
+        if name == "budget":
+            return ConfigError(f"budget is a Budget, such as Budget.from_levels(8) or Budget(8 / 255), not {value!r}.")
         return super()._explain(name, item, given)
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -88,3 +89,40 @@ def test_what_does_not_fit_together_is_refused():
         ImageSet(pixels(), torch.zeros(3, dtype=torch.int64), ("a",), tuple("abcd"))
     with pytest.raises(LabelError, match=r"0\.\.1"):
         ImageSet(pixels(), torch.tensor([0, 1, 2, 0]), ("a", "b"), tuple("abcd"))
+
+
+@pytest.mark.parametrize("classes", [[0, 1], [None, "dog"], [b"cat", b"dog"], ["cat", "cat"], ["cat", "\ud800"]])
+def test_class_names_that_no_bank_could_keep_are_refused_before_any_work(classes):
+    with pytest.raises(LabelError, match=r"text|both named 'cat'"):
+        ImageSet.from_tensors(pixels(), [0, 1, 1, 0], classes=classes)
+    with pytest.raises(LabelError, match=r"text|both named 'cat'"):
+        ImageSet.from_dataset([(pixels()[0], 0), (pixels()[1], 1)], classes=classes)
+
+
+@pytest.mark.parametrize("keys", [range(4), [None] * 4, ["a", "b", "c", "\ud800"]])
+def test_so_are_keys(keys):
+    with pytest.raises(ConfigError, match="A key is a text"):
+        ImageSet.from_tensors(pixels(), keys=keys)
+
+
+def test_identities_are_not_taken_for_numbers_of_classes():
+    with pytest.raises(LabelError, match="numbered from 0, and there is a label 1099511627776"):
+        ImageSet.from_tensors(pixels(), [0, 1, 1, 2**40])
+    with pytest.raises(LabelError, match="numbered from 0, and there is a label 1099511627776"):
+        ImageSet.from_dataset([(pixels()[0], 0), (pixels()[1], 2**40)])
+
+
+@pytest.mark.parametrize("kind", [list, np.array, torch.tensor])
+def test_a_mask_selects_where_it_is_true(kind):
+    made = ImageSet.from_tensors(pixels())
+    chosen = made.select(kind([False, True, False, True]))
+    assert chosen.keys == (made.keys[1], made.keys[3])
+    assert torch.equal(chosen.images, made.images[[1, 3]])
+    assert made.select(kind([3, 1])).keys == (made.keys[3], made.keys[1])
+    assert len(made.select(kind([]))) == 0
+
+
+@pytest.mark.parametrize("indices", [[True, False], [0.5, 1.0], slice(0, 2), 1, [[0, 1]], ["a"]])
+def test_what_is_neither_positions_nor_a_mask_is_refused(indices):
+    with pytest.raises(ConfigError, match="Positions are whole numbers"):
+        ImageSet.from_tensors(pixels()).select(indices)

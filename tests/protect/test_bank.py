@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,20 @@ def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bank:
     bank().save(tmp_path / "b")
     monkeypatch.setattr("bitterant.protect.bank.LARGEST_IN_MEMORY", 0)
     return Bank.load(tmp_path / "b")
+
+
+def test_a_bank_and_its_file_are_equal_and_others_are_not(stored: Bank) -> None:
+    assert bank() == bank()
+    assert bank() == stored
+    assert stored == bank()
+    assert hash(bank()) == hash(stored)
+    assert bank() != bank(levels=7)
+    assert bank() != bank(side=5)
+    other = bank().levels.clone()
+    other[1, 2, 3, 3] = -other[1, 2, 3, 3] or 1
+    assert bank() != replace(bank(), levels=other)
+    assert bank() != replace(bank(), keys=("a", "c"))
+    assert bank() != "a bank"
 
 
 @pytest.mark.parametrize("levels", [8, 200])

@@ -89,7 +89,7 @@ def test_a_set_in_the_order_of_its_keys_is_not_copied() -> None:
         assert (method.seen is data) == same
         assert method.seen.keys == ("a", "b", "c")
     method.delta = torch.ones(2, 3, 4, 4)
-    method.fit(ImageSet(images(3), None, (), ("a", "b", "b")))
+    method.fit(ImageSet(images(3)[[0, 1, 1]], None, (), ("a", "b", "b")))
     assert method.seen.keys == ("a", "b")
 
 
@@ -109,6 +109,21 @@ def test_a_surrogate_for_a_method_without_one_is_refused() -> None:
         create_method("noise", surrogate="resnet18")
     with pytest.raises(ConfigError, match="given uses no surrogate"):
         Given(surrogate="small-cnn")
+
+
+def test_a_budget_that_is_none_is_said_to_be_so() -> None:
+    with pytest.raises(ConfigError, match=r"budget is a Budget, such as Budget\.from_levels\(8\).*, not 8\."):
+        create_method("noise", budget=8)
+    with pytest.raises(ConfigError, match=r"clean_bank of beo is of type ImageSet, not 'x'\."):
+        create_method("beo", clean_bank="x")
+
+
+def test_different_images_with_one_key_are_refused_and_copies_are_not() -> None:
+    with pytest.raises(ConfigError, match=r"Two different images have the key 'a'"):
+        create_method("noise").fit(ImageSet.from_tensors(images(3), keys=["a", "b", "a"]))
+    copies = images(3)
+    copies[2] = copies[0]
+    assert create_method("noise").fit(ImageSet.from_tensors(copies, keys=["a", "b", "a"])).keys == ("a", "b")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the resident memory from /proc")
