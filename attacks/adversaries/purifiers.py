@@ -441,6 +441,9 @@ class PairedPurification:
         return replace(result, seconds=time.perf_counter() - begun)
 
 
+_LEAST_PAIRS = 8
+
+
 class LeakedPairs(Adversary):
     """Fits a residual network to pairs, purifies the pictures of the arm with it, and trains on them.
 
@@ -466,7 +469,7 @@ class LeakedPairs(Adversary):
     description = "noise taken away as learned from leaked pairs (pairs:100 sets their number, 500 if left out)"
     cost = 2.0
     leaks = True
-    count = whole_number(default=500, least=8, most=100_000)
+    count = whole_number(default=500, least=_LEAST_PAIRS, most=100_000)
     doing = "has {self.count} pictures before and after the protection"
 
     def learner(self) -> Learner:
@@ -475,9 +478,10 @@ class LeakedPairs(Adversary):
     def relabel(self, material: AttackData) -> Labelling:
         total = len(material.labels)
         if total < 2 * self.count:
+            fewer = f", or fewer pairs: {self.prefix}:{total // 2}" if total >= 2 * _LEAST_PAIRS else ""
             raise LabelError(
                 f"{self.name} takes {self.count} of the training pictures away for pairs, and of {total} at least half "
-                f"must be left. Give more pictures, or fewer pairs: {self.prefix}:{max(8, total // 2)}."
+                f"must be left. Give more pictures{fewer}."
             )
         chosen = self._chosen(material)
         made, how = material.protected_again(np.flatnonzero(chosen))

@@ -118,7 +118,9 @@ class TestWeights:
 
         (tmp_path / "trap.pt").write_bytes(pickle.dumps({"a": Trap()}))
         (tmp_path / "cut.safetensors").write_bytes(b"\x10\x00\x00")
-        for name in ("absent.pt", "trap.pt", "cut.safetensors"):
+        (tmp_path / "text.pt").write_text("hello")  # a pickle that asks for what was never kept
+        (tmp_path / "picture.pt").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256)))
+        for name in ("absent.pt", "trap.pt", "cut.safetensors", "text.pt", "picture.pt"):
             with pytest.raises(WeightsError):
                 create_surrogate("small-cnn", num_classes=3, resolution=32, seed=0, weights=tmp_path / name)
 

@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -190,6 +191,13 @@ def test_the_victim_learns_from_what_is_left(train_set: ImageSet, test_set: Imag
     plain = PlainTraining()(replace(job, images=purify_by_pairs(model, job.images)))
     assert (result.steps, result.final_loss) == (4, plain.final_loss)
     assert torch.equal(result.predictions, plain.predictions)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("total", "advice"), [(15, r"Give more pictures\.$"), (16, r"or fewer pairs: pairs:8\.$")])
+def test_fewer_pairs_are_advised_where_they_would_do(total: int, advice: str) -> None:
+    labels = np.zeros(total, dtype=np.int64)
+    with pytest.raises(LabelError, match=advice):
+        create_adversary("pairs").relabel(SimpleNamespace(labels=labels))  # type: ignore[arg-type]
 
 
 def a_store(place: Path, data: VerificationData, *names: str, seed: int = 0) -> ArrayStore:
