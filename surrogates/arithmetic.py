@@ -116,13 +116,14 @@ def seeded(generator: torch.Generator, device: torch.device) -> Iterator[None]:
         yield
 
 
-def resolve_device(name: str = "auto") -> torch.device:
+def resolve_device(name: str | torch.device = "auto") -> torch.device:
     """``auto`` takes cuda, then mps, then cpu; a named device (``cpu``, ``cuda``, ``cuda:1``, ``mps``) is checked.
 
     Raises:
         ConfigError: not one of these names. torch knows many more kinds of device, on which nothing here was tried.
         SetupError: the device is not there.
     """
+    name = str(name)
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

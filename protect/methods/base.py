@@ -174,7 +174,7 @@ class Method(ABC, Generic[_B, _R]):
         granularity: Granularity | None = None,
         surrogate: str | None = None,
         seed: int = 0,
-        device: str = "auto",
+        device: str | torch.device = "auto",
         weights: Path | None = None,
         allow_download: bool = False,
         **hyper_parameters: Any,
@@ -268,7 +268,7 @@ class Method(ABC, Generic[_B, _R]):
         dataset: ImageSet,
         *,
         progress: ProgressCallback | None = None,
-        checkpoint: Path | None = None,
+        checkpoint: Path | str | None = None,
     ) -> _B:
         """Craft the perturbations of a data set.
 
@@ -291,7 +291,8 @@ class Method(ABC, Generic[_B, _R]):
         self._check(dataset)
         self.check_processes()
         ordered = _in_key_order(dataset)
-        context = FitContext(progress, Checkpoint(checkpoint, self._identity(ordered)))
+        kept = None if checkpoint is None else Path(checkpoint)
+        context = FitContext(progress, Checkpoint(kept, self._identity(ordered)))
         context.checkpoint.check()  # before any work: what is there may not be ours
         made = self._fit(ordered, context)
         if isinstance(made, TextureBank):  # there is nothing to project: each texture is as strong as its budget says
@@ -419,6 +420,11 @@ class Method(ABC, Generic[_B, _R]):
             )
 
     def _check(self, dataset: ImageSet) -> None:
+        if not isinstance(dataset, ImageSet):
+            raise ConfigError(
+                f"A method is fitted to an ImageSet, not to {type(dataset).__name__}: make one with "
+                "ImageSet.from_tensors(images, labels), from_dataset or from_folder."
+            )
         if len(dataset) == 0:
             raise ConfigError("There are no images to fit on.")
         if self.needs == "labels":

@@ -27,6 +27,7 @@ def test_other_names_are_refused(two_gpus: None, name: str) -> None:
 @pytest.mark.parametrize("name", ["cpu", "cuda", "cuda:0", "cuda:1"])
 def test_devices_that_are_there(two_gpus: None, name: str) -> None:
     assert resolve_device(name) == torch.device(name)
+    assert resolve_device(torch.device(name)) == torch.device(name)
 
 
 @pytest.mark.parametrize("name", ["cuda:2", "cuda:99"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -116,6 +117,16 @@ def test_a_budget_that_is_none_is_said_to_be_so() -> None:
         create_method("noise", budget=8)
     with pytest.raises(ConfigError, match=r"clean_bank of beo is of type ImageSet, not 'x'\."):
         create_method("beo", clean_bank="x")
+
+
+def test_what_users_of_torch_have_at_hand_is_taken_or_explained(tmp_path: Path) -> None:
+    method = create_method("emn", device=torch.device("cpu"), preset="fast", rounds=1, surrogate_steps=1, attempts=0)
+    assert method.device == torch.device("cpu")
+    data = ImageSet.from_tensors(images(4, side=8), [0, 1, 0, 1])
+    assert method.fit(data, checkpoint=str(tmp_path / "state")) == method.fit(data)
+    for other in ((images(4), [0, 1, 0, 1]), images(4), None):
+        with pytest.raises(ConfigError, match=r"fitted to an ImageSet, not to (tuple|Tensor|NoneType): make one"):
+            method.fit(other)  # type: ignore[arg-type]
 
 
 def test_different_images_with_one_key_are_refused_and_copies_are_not() -> None:
