@@ -23,6 +23,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from ..errors import ConfigError
 from ..records.config import Config, Option, Problems, choices, kinds, spellings
+from ..records.text import counted
 from .output import Output
 
 #: The panel of what only ``--help-all`` shows.
@@ -95,7 +96,7 @@ def _help_page(command: Any, ctx: Any, *, everything: bool) -> str:
         parts.append(_help_section(title, rows, width))
     shown = [_help_row(option) for option in everyday]
     if rest and not everything:
-        shown.append((_HELP_ALL, f"Show {len(rest)} more options."))
+        shown.append((_HELP_ALL, f"Show {counted(len(rest), 'more option')}."))
     parts.append(_help_section("Options", shown, width))
     if rest and everything:
         parts.append(_help_section("More options", (_help_row(option) for option in rest), width))

@@ -217,9 +217,16 @@ def _percent(value: float) -> str:
 
 
 def _invalid(failed: Sequence[Gate]) -> str:
-    reasons = "; ".join(f"{FAILURES[gate.id]} ({gate.id}: {gate.value}; needed: {gate.threshold})" for gate in failed)
-    remedies = " ".join(dict.fromkeys(REMEDIES[gate.id] for gate in failed))
-    return f"INVALID, this run shows nothing about the protection: {reasons}. {remedies}"
+    reasons = []
+    for name in dict.fromkeys(gate.id for gate in failed):
+        same = [gate for gate in failed if gate.id == name]
+        where = [f"{gate.scope}: " if len(same) > 1 else "" for gate in same]
+        told = "; ".join(f"{of}{gate.value}; needed: {gate.threshold}" for of, gate in zip(where, same, strict=True))
+        reasons.append(f"{FAILURES[name]} ({name}: {told})")
+    all_told = list(dict.fromkeys(REMEDIES[gate.id] for gate in failed))
+    # "Train longer." adds nothing to "Give more pictures, or train longer."
+    remedies = [text for text in all_told if sum(text.rstrip(".").lower() in other.lower() for other in all_told) == 1]
+    return f"INVALID, this run shows nothing about the protection: {'; '.join(reasons)}. {' '.join(remedies)}"
 
 
 def _untested(conditions: Sequence[Condition]) -> str:

@@ -340,7 +340,9 @@ def test_a_bomb_is_refused_before_it_is_decoded(monkeypatch):
         raise AssertionError("decoded")
 
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", never)
-    assert "is 110 pixels; the limit is 100 pixels (--max-pixels)" in reason_of(file_bytes(Image.new("L", (11, 10)), "PNG"), max_pixels=100)
+    assert "is 110 pixels; the limit is 100 pixels (--max-pixels)" in reason_of(
+        file_bytes(Image.new("L", (11, 10)), "PNG"), max_pixels=100
+    )
 
 
 def test_pillows_own_limit_neither_warns_nor_stops(monkeypatch, recwarn):

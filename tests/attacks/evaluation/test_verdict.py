@@ -11,7 +11,14 @@ import pytest
 
 from bitterant.attacks.evaluation.gates import check_data, check_gates, set_aside
 from bitterant.attacks.evaluation.grading import RULE, grade_of
-from bitterant.attacks.evaluation.verdict import judge, note_gates, note_unchecked, requirement_met, tier_verdict
+from bitterant.attacks.evaluation.verdict import (
+    _invalid,
+    judge,
+    note_gates,
+    note_unchecked,
+    requirement_met,
+    tier_verdict,
+)
 from bitterant.attacks.facts import PairIssue, Spread
 from bitterant.attacks.schema import (
     ArmResult,
@@ -320,6 +327,19 @@ def gates_of(*conditions: Condition, **changes: Any) -> dict[tuple[str, str], Ga
         values.pop("victims", ["small-cnn", "convmixer"]),
     )
     return {(gate.id, gate.scope): gate for gate in found}
+
+
+def test_the_reasons_of_an_invalid_run_are_told_once_each_with_where() -> None:
+    failed = [
+        Gate(id=name, scope=scope, title="", status="fail", decisive=True, value=value, threshold="at least 30.0 %")
+        for name, scope, value in (("G1", "a/none", "5.0 %"), ("G1", "b/none", "0.0 %"), ("G3", "b/none", "1.0 %"))
+    ]
+    told = _invalid(failed)
+    assert (
+        "(G1: a/none: 5.0 %; needed: at least 30.0 %; b/none: 0.0 %; needed: at least 30.0 %); the victim did" in told
+    )
+    assert "(G3: 1.0 %; needed" in told
+    assert told.endswith(". Give more pictures, or train longer (--epochs).")
 
 
 def control(right: int, labels: list[int]) -> CellResult:
