@@ -111,7 +111,7 @@ def test_a_tint_moves_blue_alone_and_no_order_of_files_changes_it(kit: Any) -> N
     protect_folder(source, kit.root / "four", workers=4, **coloured)
     apply_folder(source, kit.root / "applied", bank=kit.root / "one.bank")
     assert kit.result(kit.root / "four") == kit.result(kit.root / "applied") == kit.result(kit.root / "one")
-    with pytest.raises(ResumeError, match=r"colour was not set, is now 1\.0"):
+    with pytest.raises(ResumeError, match=r"colour was 0\.0, is now 1\.0"):
         protect_folder(source, kit.root / "plain", **coloured)
 
 
