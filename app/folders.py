@@ -20,6 +20,7 @@ from ..imaging import FolderScan, scan_folder
 from ..imaging.formats import format_of_file
 from ..imaging.scan import HIDDEN
 from ..protect import read_run_file
+from ..protect.request.config import ProtectConfig
 from ..records.config import Strength, strengths_of
 from ..records.run_file import records_of
 from ..records.run_state import RunState, StateFiles
@@ -27,8 +28,8 @@ from ..records.text import visible
 
 _NAMED: Final = 3
 _COMPLETIONS: Final = 40
-#: What a terminal may have asked of copies beyond their strength, with what the page asks.
-_WISHES: Final = {"format": "lossless", "metadata": "keep", "mark": None}
+#: What a terminal may have asked of copies beyond their strength; the page leaves these as they are.
+_WISHES: Final = ("format", "metadata", "mark")
 
 
 @dataclass(frozen=True)
@@ -252,8 +253,9 @@ def _empty(folder: Path) -> bool:
 
 
 def _wishes(settings: Mapping[str, Any]) -> dict[str, str]:
-    asked = {name: settings.get(name, usual) for name, usual in _WISHES.items()}
-    return {name: value for name, value in asked.items() if isinstance(value, str) and value != _WISHES[name]}
+    usual = ProtectConfig()
+    asked = {name: settings.get(name) for name in _WISHES}
+    return {name: value for name, value in asked.items() if isinstance(value, str) and value != getattr(usual, name)}
 
 
 def _strength(settings: Mapping[str, Any]) -> Strength | None:

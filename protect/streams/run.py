@@ -231,8 +231,9 @@ class StreamRunner:
 
     def _differs(self, item: Item, old: Input) -> bool:
         """Whether an object is not what was read. Another time of change alone does not make it another one."""
-        same = item.tag == old.tag or _digest(self.source.store, item.name) == old.sha256
-        return item.size != old.size or not same
+        if item.size != old.size:
+            return True
+        return item.tag != old.tag and _digest(self.source.store, item.name) != old.sha256
 
     def _settled(self, done: dict[str, Receipt]) -> dict[str, str]:
         """What the copies of single pictures that are done are called, by the names of these."""

@@ -68,6 +68,13 @@ def test_the_same_seed_gives_the_same_and_arms_differ_in_pictures_only() -> None
     assert clean.loss == protected.loss, "a copy without any change is trained on in just the same way"
     assert clean.image_to_text == protected.image_to_text
     assert noise.loss == clean.loss, "noise of size 0 is no noise"
+    asked = {"recipe": recipe, "seeds": 1, "arms": ["clean", "noise"]}
+    clean, none = retrieval_trial(train, marked(train), test, noise_levels=0.0, **asked).scores
+    assert none.loss == clean.loss, "0 levels that were asked for are none, whatever the copies changed"
+    clean, noise = retrieval_trial(train, marked(train), test, **asked).scores
+    assert noise.loss != clean.loss
+    alone = retrieval_trial(train, marked(train), test, **{**asked, "arms": ["protected"]})
+    assert alone.left() is None
 
 
 def test_both_towers_learn() -> None:
