@@ -390,7 +390,7 @@ class RetrievalReport:
         return float(np.mean([getattr(row, f"{way}_rank") for row in self.scores if row.arm == arm]))
 
     def left(self, way: str = "text_to_image", k: int = 10) -> float | None:
-        """What is left of the clean pictures' gain over guessing; ``None`` where there was none, or an arm is missing."""
+        """What is left of the clean pictures' gain over guessing; ``None`` where there was none, or no such arm."""
         if not {"clean", "protected"} <= {*self.arms()}:
             return None
         chance = getattr(self, f"chance_{way}")[k]
